@@ -1,0 +1,65 @@
+# Every way in. Targets are one line each and call `python -m reproduce …`, which also works alone.
+# `make` lists them. The only needs are Python >= 3.11 and make: everything else goes into .venv.
+
+PROFILE ?= mini
+RUNS ?= runs
+SEEDS ?=
+METHODS ?=
+JOBS ?=
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+GRID = --profile $(PROFILE) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS))
+PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help reproduce-table2 tables figures publish status worlds test test-all lint bench clean-runs $(VENV)
+
+help: ## list every target
+	@echo "make TARGET [PROFILE=smoke|mini|gpu|paper] [SEEDS=0,1,2] [METHODS=grpo,aepo] [JOBS=2] [RUNS=runs]"
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+
+reproduce-table2: $(STAMP) ## train what is missing of table 2, evaluate, build table and figures, compare
+	@$(RUN) -m reproduce table 2 $(GRID)
+
+tables: $(STAMP) ## rebuild the tables from the committed results, without training
+	@$(RUN) -m reproduce tables --profile $(PROFILE)
+
+figures: $(STAMP) ## rebuild the figures from the committed results, without training
+	@$(RUN) -m reproduce figures --profile $(PROFILE)
+
+publish: $(STAMP) ## consolidate finished runs into data/results, to be committed
+	@$(RUN) -m reproduce publish --profile $(PROFILE) --runs-root $(RUNS) --experiment table2
+
+status: $(STAMP) ## list the runs, where they are and their last metrics
+	@$(RUN) -m reproduce status --runs-root $(RUNS)
+
+worlds: $(STAMP) ## write the committed worlds and question panels again
+	@$(RUN) -m reproduce.tasks.worlds
+
+test: lint ## lint and the fast tests, a few minutes
+	@$(PYTEST) -m "not slow"
+
+test-all: lint ## lint and all tests
+	@$(PYTEST)
+
+lint: $(STAMP) ## check the code's style
+	@$(RUN) -m ruff check .
+
+bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run
+	@$(RUN) -m reproduce bench
+
+clean-runs: ## delete all local runs (CONFIRM=1)
+	@if [ "$(CONFIRM)" != 1 ]; then echo "this deletes $(RUNS)/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi
+	@rm -rf -- "$(RUNS)"
+
+$(VENV): $(STAMP)
+
+$(STAMP): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, $(PYTHON) is `$(PYTHON) -V 2>&1`: install one and run make PYTHON=python3.11"; exit 2; }
+	@[ -x $(RUN) ] || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv failed: install the venv module of your Python (python3-venv)"; exit 2; }; }
+	@echo "installing requirements.txt into $(VENV): some minutes and up to 6 GB, once"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(RUN) -m pip install -q -r requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Tables and figures, rebuilt from the logged results: reads data/results or finished runs, trains nothing."""

@@ -1,0 +1,124 @@
+"""The published table against the user's own runs, cell by cell."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import render, style, table2
+from analysis.data import Source
+from analysis.render import MISSING, TextTable
+
+DEFINITION = (
+    "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds). This is a loose test: it says "
+    "that the two tables do not contradict each other, not that they are equal."
+)
+IDENTITY = "Same seeds: the share of (question, sample) outcomes that are equal on the seeds which both tables hold."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`frame`: a row per method and cell; `text`: the same for a terminal, with the definition of agreement."""
+
+    frame: pd.DataFrame
+    text: str
+    markdown: str
+
+
+def _cells(table: table2.Table) -> list[str]:
+    return [*table.levels, "pass_1", f"pass_{table2.K}", "difference_1", *table2.COSTS]
+
+
+def _label(column: str) -> str:
+    labels = {"pass_1": "average pass@1", f"pass_{table2.K}": f"average pass@{table2.K}",
+              "difference_1": f"against {style.name(style.BASELINE)}"} | table2.COSTS  # fmt: skip
+    return labels.get(column, f"level {column.removeprefix('level_')}")
+
+
+def _values(frame: pd.DataFrame, method: str, column: str) -> tuple[float, float, float]:
+    names = (column, f"{column}_low", f"{column}_high")
+    if method not in frame.index or any(n not in frame.columns for n in names):
+        return (np.nan,) * 3
+    return tuple(float(frame.loc[method, n]) for n in names)
+
+
+def _shown(values: tuple[float, float, float], column: str) -> str:
+    if not np.isfinite(values[0]):
+        return MISSING
+    if column in table2.COSTS:
+        value, low, high = map(table2.human, values)
+        return f"{value} [{low}, {high}]"
+    row = pd.Series({column: values[0], f"{column}_low": values[1], f"{column}_high": values[2]})
+    return table2.cell(row, column, signed=column.startswith("difference"))
+
+
+def _same_panel(published: Source, yours: Source) -> bool:
+    a, b = (next(iter(s.scores.values())) for s in (published, yours))
+    return a.questions == b.questions and a.correct_SQN.shape[2] == b.correct_SQN.shape[2]
+
+
+def same_seeds(published: Source, yours: Source) -> list[str]:
+    """One line per method that both hold: common seeds, equal outcomes, equal settings."""
+    lines = []
+    for method in yours.scores:
+        if method not in published.scores:
+            continue
+        a, b = published.scores[method], yours.scores[method]
+        common = [s for s in b.seeds if s in a.seeds]
+        if not common:
+            lines.append(f"{style.name(method)}: no common seed.")
+            continue
+        pairs = [(a.correct_SQN[a.seeds.index(s)], b.correct_SQN[b.seeds.index(s)]) for s in common]
+        equal = float(np.mean([np.mean(x == y) for x, y in pairs]))
+        settings = [
+            {m["seed"]: m.get("config_hash") for m in source.manifest(method) if m.get("seed") in common}
+            for source in (published, yours)
+        ]
+        same = "same config" if settings[0] == settings[1] else "ANOTHER CONFIG"
+        outcome = "all outcomes equal" if equal == 1 else f"{100 * equal:.1f} % of outcomes equal"
+        lines.append(f"{style.name(method)}: seeds {','.join(map(str, common))}, {same}, {outcome}.")
+    return lines
+
+
+def compare(published: Source, yours: Source) -> Comparison:
+    """Published value and interval, yours, agree or not, for every cell of table 2 that either holds."""
+    tables = table2.build(published), table2.build(yours)
+    comparable = _same_panel(published, yours)
+    rows, printed = [], []
+    for method in style.order([*tables[0].frame.index, *tables[1].frame.index]):
+        for column in dict.fromkeys(_cells(tables[0]) + _cells(tables[1])):
+            a, b = (_values(t.frame, method, column) for t in tables)
+            if not np.isfinite(a[0]) and not np.isfinite(b[0]):
+                continue
+            known = comparable and np.isfinite(a[0]) and np.isfinite(b[0])
+            agree = bool(a[1] <= b[2] and b[1] <= a[2]) if known else None
+            names = ("published", "published_low", "published_high", "yours", "yours_low", "yours_high")
+            rows.append({"method": method, "cell": column} | dict(zip(names, (*a, *b), strict=True)) | {"agree": agree})
+            verdict = MISSING if agree is None else "agree" if agree else "DIFFER"
+            printed.append([style.name(method), _label(column), _shown(a, column), _shown(b, column), verdict])
+    frame = pd.DataFrame(rows)
+    judged = frame["agree"].dropna().astype(bool)
+    notes = [f"{int(judged.sum())} of {len(judged)} cells agree.", DEFINITION]
+    if comparable:
+        notes += [IDENTITY, *same_seeds(published, yours)]
+    else:
+        notes.append("The two were evaluated on different panels, so no cell is judged; use the profile's own config.")
+    table = TextTable(
+        "Table 2, published against yours",
+        ["Method", "Cell", "Published", "Yours", ""],
+        printed,
+        notes=notes,
+        words=frozenset({0, 1, 4}),
+    )
+    return Comparison(frame, render.text(table), render.markdown(table))
+
+
+def write(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write table2_comparison.{md,csv} into `folder`; return the paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "table2_comparison.md", folder / "table2_comparison.csv"]
+    paths[0].write_text(comparison.markdown, encoding="utf-8")
+    paths[1].write_text(comparison.frame.to_csv(index=False, float_format="%.4f"), encoding="utf-8")
+    return paths

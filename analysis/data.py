@@ -1,0 +1,210 @@
+"""Read the logged results of one experiment, published or the user's own, into the same data frames.
+
+Published: `data/results/<profile>/<experiment>/` holds one file per kind for all runs. Own:
+`runs/<profile>/<experiment>/` holds a directory per method and seed, of which only finished ones are read. Either way
+every frame has the columns `method` and `seed`; the warm start's evaluation rows have the method `warm_start`.
+Anything missing or unreadable raises `UserError` naming the file; a method that has no runs is simply absent.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from analysis import style
+from reproduce.errors import UserError
+from reproduce.runs import files, schema
+from reproduce.runs.reader import find_runs, status_of
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = "results"
+SCHEMAS = {
+    "steps": schema.STEPS_SCHEMA,
+    "timings": schema.TIMINGS_SCHEMA,
+    "rollouts": schema.ROLLOUTS_SCHEMA,
+    "eval": schema.EVAL_SCHEMA,
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The evaluation of one method: `correct_SQN` (bool; seeds x questions x samples) and the labels of its axes."""
+
+    seeds: tuple[int, ...]
+    questions: tuple[str, ...]
+    levels_Q: np.ndarray
+    correct_SQN: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """One experiment's logged results. `origin` is "results" (published) or "runs" (the user's own)."""
+
+    profile: str
+    experiment: str
+    origin: str
+    folder: Path
+    manifests: list[dict]
+    config: dict
+    runs: tuple[tuple[str, int, Path], ...] = field(default=(), repr=False)
+
+    def _frame(self, kind: str, order: list[str]) -> pd.DataFrame:
+        if self.origin == RESULTS:
+            frame = files.read_table(self.folder / f"{kind}.parquet", schema.labelled(SCHEMAS[kind])).to_pandas()
+        else:
+            runs = [run for run in self.runs if kind == "eval" or run[0] != style.WARM_START]
+            frames = [schema.labelled(SCHEMAS[kind]).empty_table().to_pandas()]
+            for method, seed, folder in runs:
+                run = files.read_table(folder / f"{kind}.parquet", SCHEMAS[kind]).to_pandas()
+                frames.append(run.assign(method=method, seed=seed)[frames[0].columns])
+            frame = pd.concat(frames[1:] or frames, ignore_index=True)
+        return frame.sort_values(["method", "seed", *order], kind="stable", ignore_index=True)
+
+    @cached_property
+    def evals(self) -> pd.DataFrame:
+        """A row per method, seed, question and sample (eval.parquet); sorted."""
+        return self._frame("eval", ["question_id", "sample"])
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """A row per method, seed and RL step (steps.parquet); sorted."""
+        return self._frame("steps", ["step"])
+
+    @cached_property
+    def rollouts(self) -> pd.DataFrame:
+        """A row per trained trajectory (rollouts.parquet); published ones hold the first and the last step only."""
+        return self._frame("rollouts", ["step", "group", "row"])
+
+    @cached_property
+    def timings(self) -> pd.DataFrame:
+        """A row per RL step with its wall times (timings.parquet); empty if none were published."""
+        if self.origin == RESULTS and not (self.folder / "timings.parquet").exists():
+            return schema.labelled(schema.TIMINGS_SCHEMA).empty_table().to_pandas()
+        return self._frame("timings", ["step"])
+
+    def where(self, kind: str) -> str:
+        """The file (published) or folder (own runs) that `kind` came from, for messages."""
+        return str(self.folder / f"{kind}.parquet") if self.origin == RESULTS else str(self.folder)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that have evaluation rows, in the order of the tables; the evaluated warm start is one."""
+        return style.order(self.evals["method"])
+
+    @cached_property
+    def scores(self) -> dict[str, Scores]:
+        """Method -> its score array. All methods must have been evaluated on the same panel, or `UserError`."""
+        found = {m: _scores(self, m, rows) for m, rows in self.evals.groupby("method")}
+        panels = {(s.questions, s.correct_SQN.shape[2]): m for m, s in found.items()}
+        if len(panels) > 1:
+            (a, b) = list(panels.items())[:2]
+            raise UserError(
+                f"{self.where('eval')}: {a[1]} ({len(a[0][0])} questions x {a[0][1]} samples) and {b[1]} "
+                f"({len(b[0][0])} x {b[0][1]}) were evaluated on different panels; run both with the same config"
+            )
+        return {m: found[m] for m in style.order(found)}
+
+    def manifest(self, method: str) -> list[dict]:
+        """The manifests of the method's runs, ordered by seed."""
+        return sorted((m for m in self.manifests if m.get("method") == method), key=lambda m: m.get("seed", 0))
+
+
+def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
+    seeds = tuple(sorted(int(s) for s in rows["seed"].unique()))
+    questions = tuple(sorted(rows["question_id"].unique()))
+    samples = sorted(rows["sample"].unique())
+    expected = len(seeds) * len(questions) * len(samples)
+    if len(rows) != expected or rows.duplicated(["seed", "question_id", "sample"]).any():
+        counts = rows.groupby("seed").size()
+        raise UserError(
+            f"{source.where('eval')}: method {method} has {len(rows)} rows where {len(seeds)} seeds x {len(questions)} "
+            f"questions x {len(samples)} samples need {expected} (seed {counts.idxmin()} has {counts.min()}); "
+            "run it again"
+        )
+    rows = rows.sort_values(["seed", "question_id", "sample"])
+    correct = rows["correct"].to_numpy(dtype=bool).reshape(len(seeds), len(questions), len(samples))
+    levels = rows["level"].to_numpy()[: len(questions) * len(samples) : len(samples)]
+    return Scores(seeds, questions, levels, correct)
+
+
+def _read_yaml(path: Path) -> dict:
+    if not path.exists():
+        return {}
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"{path} is not valid YAML ({str(error).splitlines()[0]}); run again, or restore it from git"
+        ) from error
+
+
+def _results(folder: Path, profile: str, experiment: str) -> Source:
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} does not exist: no published results for profile {profile}; run `make reproduce-table2`"
+        )
+    path = folder / "manifests.json"
+    try:
+        manifests = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; restore it from git or publish again") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); restore it from git or publish again") from None
+    if not isinstance(manifests, list) or not all(isinstance(m, dict) and "method" in m for m in manifests):
+        raise UserError(f"{path} is not a list of manifests; restore it from git or publish again")
+    return Source(profile, experiment, RESULTS, folder, manifests, _read_yaml(folder / "config.yaml"))
+
+
+def _runs(folder: Path, profile: str, experiment: str) -> Source:
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: no runs of profile {profile} yet; run `make reproduce-table2`")
+    manifests, runs, configs = [], [], {}
+    for path in find_runs(folder.parent.parent, profile, experiment):
+        if status_of(path) != "finished":
+            continue
+        manifest = files.read_json(path / "manifest.json")
+        warm = path.name == style.WARM_START
+        method, seed = (style.WARM_START if warm else path.parent.name), manifest.get("seed")
+        if not isinstance(seed, int):
+            raise UserError(f"{path}/manifest.json has no seed; move the directory away and run again")
+        manifests.append({**manifest, "method": method})
+        runs.append((method, seed, path))
+        if not warm:
+            configs[path] = _read_yaml(path / "config.yaml")
+    _refuse_mixed(configs)
+    if not runs:
+        raise UserError(f"{folder} holds no finished run; run `make reproduce-table2` to the end")
+    return Source(profile, experiment, "runs", folder, manifests, next(iter(configs.values()), {}), tuple(runs))
+
+
+def _refuse_mixed(configs: dict[Path, dict]) -> None:
+    """`UserError` if two runs of one table differ in more than method, seed and the method's own settings."""
+    shared = {
+        path: {name: value for name, value in config.items() if name not in ("method", "seed", "algorithm")}
+        for path, config in configs.items()
+    }
+    for path, config in shared.items():
+        first = next(iter(shared))
+        if differing := [k for k in {**config, **shared[first]} if config.get(k) != shared[first].get(k)]:
+            raise UserError(
+                f"{path} and {first} have different configs (section '{differing[0]}'): a table holds runs of one "
+                "config; move the old runs away and run again"
+            )
+
+
+def load(
+    profile: str = "mini", experiment: str = "table2", source: str | Path = RESULTS, data_root: Path | None = None
+) -> Source:
+    """The logged results of `experiment`.
+
+    `source` is "results" for the published ones below `data_root` (default: `data/`), else the folder that holds the
+    user's runs (usually `runs`). Raises `UserError` if there is nothing to read or a file is broken.
+    """
+    if str(source) == RESULTS:
+        base = Path(data_root) if data_root else ROOT / "data"
+        return _results(base / "results" / profile / experiment, profile, experiment)
+    return _runs(Path(source) / profile / experiment, profile, experiment)

@@ -1,0 +1,304 @@
+"""Entropy figures and the papers' premises: does the mini world give the algorithms something to differ on?
+
+Everything is read from steps.parquet (a row per RL step) and the warm start's evaluation. Entropies in nats, full
+softmax, mean over loss-mask tokens at rollout. A run's number is its mean over RL steps (undefined steps left out);
+intervals are 95 % bootstrap intervals over seeds.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from analysis import statistics, style, table2
+from analysis.data import Source
+from analysis.render import MISSING, TextTable
+from analysis.statistics import UNDEFINED, Estimate
+from reproduce.seeding import stream
+
+POSITIONS = 10
+EDGE = 0.1  # the first and the last tenth of the RL steps are called start and end
+MIN_OUTSIDE = 0.01  # ours: below 1 % of the tokens the clip range hardly acts
+COLLAPSE = 0.5  # ours: "collapse" = the end is below half of the start
+TOP_SHARE = 0.2  # the top-20 % entropy tokens of outside_top20_share
+
+
+def per_seed(source: Source, method: str, column: str) -> np.ndarray:
+    """The mean over RL steps of `column`, one number per seed, seeds in order; NaN where it is never defined."""
+    rows = source.steps[source.steps["method"] == method]
+    return rows.groupby("seed")[column].mean().sort_index().to_numpy(dtype=float)
+
+
+def estimate(values_S: np.ndarray) -> Estimate:
+    """Mean over seeds with its interval, from the stream "bootstrap"."""
+    return statistics.over_seeds(values_S, stream(0, "bootstrap"))
+
+
+def trained(source: Source) -> list[str]:
+    """Methods with RL steps, in the order of the tables."""
+    return style.order(source.steps["method"])
+
+
+def edges(source: Source, method: str, column: str = "entropy") -> tuple[np.ndarray, np.ndarray]:
+    """Per seed, the mean of `column` over the first and over the last tenth of the RL steps (at least one step)."""
+    start, end = [], []
+    for _, run in source.steps[source.steps["method"] == method].groupby("seed"):
+        values = run.sort_values("step")[column].dropna().to_numpy(dtype=float)
+        n = max(1, round(EDGE * len(values)))
+        start.append(values[:n].mean() if len(values) else np.nan)
+        end.append(values[-n:].mean() if len(values) else np.nan)
+    return np.array(start), np.array(end)
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    return np.divide(over, under, out=np.full(len(over), np.nan), where=np.asarray(under) > 0)
+
+
+def warm_start_success(source: Source) -> Estimate:
+    """The warm start's pass@1 on the panel with its interval over questions; undefined if it was not evaluated."""
+    scores = source.scores.get(style.WARM_START)
+    if scores is None:
+        return UNDEFINED
+    return statistics.mean(
+        statistics.pass_at_k_scores(scores.correct_SQN, 1), table2.draws_for(len(scores.seeds), scores.levels_Q)
+    )
+
+
+def _verdict(e: Estimate, holds: bool) -> str:
+    return MISSING if not np.isfinite(e.value) else "yes" if holds else "no"
+
+
+def premises(source: Source, method: str = style.BASELINE) -> pd.DataFrame:
+    """The five premises, measured on `method` (default GRPO, which no entropy rule has touched).
+
+    Columns: premise, measured, low, high, context (the two numbers behind a difference), holds ("yes", "no" or "–").
+    A premise holds if its whole interval lies on the stated side.
+    """
+    if method not in trained(source):
+        rows = [("no runs of " + style.name(method), UNDEFINED, MISSING, MISSING)]
+    else:
+        rows = [
+            *_tool_result(source, method),
+            *_in_a_row(source, method),
+            *_clipped(source, method),
+            *_collapse(source, method),
+        ]
+    config = source.config.get("warm_start") or {}
+    low, high = float(config.get("success_low", 0.10)), float(config.get("success_high", 0.40))
+    warm = warm_start_success(source)
+    text = f"5. Warm-start success (pass@1 on the test panel) lies in [{low:.2f}, {high:.2f}]"
+    rows.append((text, warm, "interval over questions", _verdict(warm, low <= warm.value <= high)))
+    return pd.DataFrame(
+        [(p, e.value, e.low, e.high, c, h) for p, e, c, h in rows],
+        columns=["premise", "measured", "low", "high", "context", "holds"],
+    )
+
+
+def _means(a: np.ndarray, b: np.ndarray, names: tuple[str, str], unit: str) -> str:
+    values = [np.nanmean(x) if np.isfinite(x).any() else np.nan for x in (a, b)]
+    return ", ".join(
+        f"{n} {v:.3f}{unit}" if np.isfinite(v) else f"{n} {MISSING}" for n, v in zip(names, values, strict=True)
+    )
+
+
+def _tool_result(source, method):
+    after, middle = per_seed(source, method, "entropy_after_result"), per_seed(source, method, "entropy_mid_segment")
+    e = estimate(after - middle)
+    yield (
+        "1. Entropy rises right after a tool result: after minus mid-segment, nats, > 0",
+        e, _means(after, middle, ("after", "mid-segment"), " nats"), _verdict(e, e.low > 0),
+    )  # fmt: skip
+
+
+def _in_a_row(source, method):
+    follow, base = per_seed(source, method, "high_entropy_follow"), per_seed(source, method, "high_entropy_base")
+    e = estimate(follow - base)
+    yield (
+        "2. High-entropy tool steps come in a row: share that follows another minus the same after shuffling, > 0",
+        e, _means(follow, base, ("in order", "shuffled"), ""), _verdict(e, e.low > 0),
+    )  # fmt: skip
+
+
+def _clipped(source, method):
+    share, top = per_seed(source, method, "outside_clip_fraction"), per_seed(source, method, "outside_top20_share")
+    outside, inside = per_seed(source, method, "entropy_outside"), per_seed(source, method, "entropy_inside")
+    e = estimate(share)
+    yield (
+        f"3a. Ratios leave the clip range: share of tokens, > {MIN_OUTSIDE}",
+        e,
+        "threshold: ours",
+        _verdict(e, e.low > MIN_OUTSIDE),
+    )
+    e = estimate(outside - inside)
+    yield (
+        "3b. Those tokens have more entropy: outside minus inside, nats, > 0",
+        e, _means(outside, inside, ("outside", "inside"), " nats"), _verdict(e, e.low > 0),
+    )  # fmt: skip
+    e = estimate(top)
+    yield (
+        f"3c. Those tokens are among the 20 % of highest entropy: share, > {TOP_SHARE}",
+        e,
+        f"by chance {TOP_SHARE}",
+        _verdict(e, e.low > TOP_SHARE),
+    )
+
+
+def _collapse(source, method):
+    start, end = edges(source, method)
+    e = estimate(_ratio(end, start))
+    yield (
+        f"4. {style.name(method)}'s entropy collapses: end / start, < {COLLAPSE}",
+        e, _means(start, end, ("start", "end"), " nats"), _verdict(e, e.high < COLLAPSE),
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−") if np.isfinite(value) else MISSING
+
+
+def premises_table(source: Source, method: str = style.BASELINE) -> TextTable:
+    """`premises` as text cells: premise, measured, interval, context, holds?"""
+    rows = [
+        [
+            r.premise,
+            _number(r.measured),
+            f"[{_number(r.low)}, {_number(r.high)}]" if np.isfinite(r.low) else MISSING,
+            r.context,
+            r.holds,
+        ]
+        for r in premises(source, method).itertuples()
+    ]
+    seeds = source.steps.loc[source.steps["method"] == method, "seed"].nunique()
+    note = (
+        f"Measured on {style.name(method)}, {seeds} seeds, mean over RL steps; 95 % bootstrap interval over seeds. "
+        f"Start and end: first and last {100 * EDGE:.0f} % of the steps. A premise holds if its whole interval lies on "
+        "the stated side (5: the value)."
+    )
+    return TextTable(
+        "The papers' premises in this world",
+        ["Premise", "Measured", "Interval", "Behind it", "Holds?"],
+        rows,
+        notes=[note],
+        words=frozenset({0, 3, 4}),
+    )
+
+
+def start_end_table(source: Source) -> TextTable:
+    """Entropy at start and end and their ratio, for every method."""
+    rows = []
+    for method in trained(source):
+        start, end = edges(source, method)
+        row = [style.name(method)]
+        for e in (estimate(start), estimate(end), estimate(_ratio(end, start))):
+            row.append(f"{_number(e.value)} [{_number(e.low)}, {_number(e.high)}]" if np.isfinite(e.value) else MISSING)
+        rows.append(row)
+    return TextTable("Entropy at start and end of training, nats", ["Method", "Start", "End", "End / start"], rows)
+
+
+def band(source: Source, method: str, column: str) -> pd.DataFrame:
+    """Mean over seeds of `column` at every RL step, with its interval over seeds. Index step; value, low, high."""
+    rows = source.steps[source.steps["method"] == method]
+    wide = rows.pivot(index="step", columns="seed", values=column).sort_index()
+    rng = stream(0, "bootstrap")
+    estimates = {step: statistics.over_seeds(values.to_numpy(), rng, 2000) for step, values in wide.iterrows()}
+    return pd.DataFrame({s: (e.value, e.low, e.high) for s, e in estimates.items()}, index=["value", "low", "high"]).T
+
+
+TRAINING_PANELS = (
+    ("entropy", "Policy entropy (nats per token)"),
+    ("success_mean", "Success of training rollouts (share)"),
+)
+
+
+def figure_training(source: Source):
+    """Entropy and success over training, mean over seeds with 95 % bands."""
+    style.apply()
+    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    methods = trained(source)
+    for axes, (column, label) in zip(panels, TRAINING_PANELS, strict=True):
+        for method in methods:
+            b = band(source, method, column)
+            colour = style.colour(method, methods)
+            axes.plot(b.index, b["value"], color=colour, label=style.name(method), lw=1.4,
+                      marker=style.marker(method, methods), markevery=max(1, len(b) // 8), ms=4)  # fmt: skip
+            axes.fill_between(b.index, b["low"], b["high"], color=colour, alpha=0.15, lw=0)
+        axes.set(xlabel="RL step", ylabel=label)
+        _from_zero(axes)
+    _legend(panels[0], methods)
+    return figure
+
+
+def _legend(axes, methods):
+    if methods:
+        axes.legend()
+    else:
+        axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center")
+
+
+def figure_tool_results(source: Source):
+    """Entropy by position after a tool result (left) and right after a result against mid-segment (right)."""
+    style.apply()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    methods = trained(source)
+    for i, method in enumerate(methods):
+        shift = 0.12 * (i - (len(methods) - 1) / 2)
+        look = style.look(method, methods) | {"ms": 4, "capsize": 2, "lw": 1}
+        estimates = [estimate(per_seed(source, method, f"entropy_pos_{p}")) for p in range(POSITIONS)]
+        errorbar(left, np.arange(POSITIONS) + shift, estimates, look | {"ls": "-"}, style.name(method))
+        pair = [estimate(per_seed(source, method, c)) for c in ("entropy_after_result", "entropy_mid_segment")]
+        errorbar(right, np.arange(2) + shift, pair, look)
+    left.set(xlabel="Token position after a tool result (0 = first)", xticks=range(POSITIONS))
+    right.set(xticks=[0, 1], xticklabels=["right after a result", "mid-segment"], xlim=(-0.5, 1.5))
+    for axes in (left, right):
+        axes.set_ylabel("Entropy (nats per token)")
+        _from_zero(axes)
+    _legend(left, methods)
+    return figure
+
+
+def figure_in_a_row(source: Source):
+    """Share of high-entropy tool steps whose predecessor is one too: in order (filled) against shuffled (open)."""
+    style.apply()
+    figure, axes = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+    methods = trained(source)
+    for i, method in enumerate(methods):
+        look = style.look(method, methods)
+        errorbar(axes, [i - 0.12], [estimate(per_seed(source, method, "high_entropy_follow"))], look)
+        errorbar(axes, [i + 0.12], [estimate(per_seed(source, method, "high_entropy_base"))], look | {"mfc": "white"})
+    method_axis(axes, methods)
+    axes.set_ylabel("Share of high-entropy tool steps\nthat follow another (filled);\nshuffled in trajectory (open)")
+    return figure
+
+
+def figure_clip(source: Source):
+    """Tokens outside the clip range: their share (left) and their entropy (filled) against the rest (open) (right)."""
+    style.apply()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    methods = trained(source)
+    for i, method in enumerate(methods):
+        look = style.look(method, methods)
+        errorbar(left, [i], [estimate(100 * per_seed(source, method, "outside_clip_fraction"))], look)
+        errorbar(right, [i - 0.12], [estimate(per_seed(source, method, "entropy_outside"))], look)
+        errorbar(right, [i + 0.12], [estimate(per_seed(source, method, "entropy_inside"))], look | {"mfc": "white"})
+    for axes in (left, right):
+        method_axis(axes, methods)
+        _from_zero(axes)
+    left.set_ylabel("Tokens outside the clip range (%)")
+    right.set_ylabel("Entropy (nats per token)\noutside (filled), inside (open)")
+    return figure
+
+
+def _from_zero(axes):
+    axes.set_ylim(0, 1.08 * max(axes.dataLim.y1, 1e-6))
+
+
+def method_axis(axes, methods) -> None:
+    """An x axis with one place per method."""
+    names = [style.name(m) for m in methods]
+    axes.set(xticks=range(len(methods)), xticklabels=names, xlim=(-0.6, max(len(methods), 1) - 0.4))
+
+
+def errorbar(axes, x, estimates: list[Estimate], look: dict, label: str = "") -> None:
+    """Points with their intervals."""
+    values = np.array([e.value for e in estimates])
+    errors = np.abs(np.array([[e.value - e.low, e.high - e.value] for e in estimates])).T
+    axes.errorbar(x, values, yerr=errors, label=label, **look)

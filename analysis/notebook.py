@@ -1,0 +1,62 @@
+"""What the notebooks share: where to read from and where to write to, set by environment variables.
+
+REPRODUCE_PROFILE    profile, default mini
+REPRODUCE_SOURCE     "results" (published, default) or the folder that holds your runs, such as runs
+REPRODUCE_FIGURES    where figures and tables go, default figures/
+REPRODUCE_DATA       the data folder, default data/
+"""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from analysis import data, render
+from analysis.reported import load_reported
+
+FIGURES = data.ROOT / "figures"
+
+
+def source() -> data.Source:
+    """The results that the environment names (table 2)."""
+    return data.load(os.environ.get("REPRODUCE_PROFILE", "mini"), "table2", _source_setting(), data_folder())
+
+
+def _source_setting() -> str:
+    setting = os.environ.get("REPRODUCE_SOURCE", data.RESULTS)
+    return setting if setting == data.RESULTS else str(data.ROOT / setting)
+
+
+def data_folder() -> Path:
+    """The data folder, absolute."""
+    return data.ROOT / os.environ.get("REPRODUCE_DATA", "data")
+
+
+def figures() -> Path:
+    """Where this notebook writes, absolute."""
+    return data.ROOT / os.environ.get("REPRODUCE_FIGURES", "figures")
+
+
+def papers() -> pd.DataFrame:
+    """The papers' reported numbers, `data/papers/`."""
+    return load_reported(data_folder() / "papers")
+
+
+def show(*tables: render.TextTable) -> None:
+    """Display tables as Markdown."""
+    for table in tables:
+        display(Markdown(render.markdown(table)))
+
+
+def show_frame(frame: pd.DataFrame, title: str, notes: list[str] | None = None, digits: int = 1) -> None:
+    """Display a data frame as a Markdown table; numbers with `digits` decimals, missing as –."""
+
+    def cell(value):
+        if value is None or (isinstance(value, float) and value != value):
+            return render.MISSING
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+    rows = [[cell(v) for v in row] for row in frame.itertuples(index=False)]
+    words = frozenset(j for j, c in enumerate(frame.columns) if not pd.api.types.is_numeric_dtype(frame[c]))
+    show(render.TextTable(title, [str(c) for c in frame.columns], rows, notes=notes or [], words=words))

@@ -1,0 +1,49 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Diversity: how many ways does each policy try?
+# Measured on the evaluation trajectories (fixed panel, last checkpoint).
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())))
+
+from analysis import diversity, notebook, style
+
+source = notebook.source()
+folder = notebook.figures()
+found = diversity.clusters(source)
+distance = diversity.distances(source)
+
+# %%
+notebook.show(diversity.diversity_table(source, found, distance))
+
+# %% [markdown]
+# ## Clusters of trajectories
+# One panel per method, its first seed, one trajectory per question; colours are clusters inside a panel, grey is noise.
+
+# %%
+_ = style.save(diversity.figure_clusters(source, found), folder, "diversity_clusters")
+# %% [markdown]
+# ## Three measures
+# Mean with 95 % interval; small dots are single runs.
+
+# %%
+_ = style.save(diversity.figure_measures(source, found, distance), folder, "diversity_measures")
+# %% [markdown]
+# ## pass@k
+
+# %%
+_ = style.save(diversity.figure_pass_at_k(source), folder, "diversity_pass_at_k")

@@ -1,0 +1,56 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Entropy: do the papers' premises hold here?
+# AEPO and ARPO rest on five observations about entropy in agentic training.
+# This notebook measures each of them on the logged runs.
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())))
+
+from analysis import entropy, notebook, style
+
+source = notebook.source()
+folder = notebook.figures()
+
+# %%
+notebook.show(entropy.premises_table(source), entropy.start_end_table(source))
+
+# %% [markdown]
+# ## Over training
+# Mean over seeds with the 95 % bootstrap interval over seeds.
+
+# %%
+_ = style.save(entropy.figure_training(source), folder, "entropy_training")
+# %% [markdown]
+# ## Around tool results
+# Left: entropy by position after a tool result. Right: the tokens right after a result against the rest of the segment.
+
+# %%
+_ = style.save(entropy.figure_tool_results(source), folder, "entropy_tool_results")
+# %% [markdown]
+# ## High-entropy tool steps in a row
+# A tool step counts as high-entropy if it lies above the median. Shuffling inside trajectories gives what chance would.
+
+# %%
+_ = style.save(entropy.figure_in_a_row(source), folder, "entropy_in_a_row")
+# %% [markdown]
+# ## Tokens outside the clip range
+# How many tokens have a probability ratio outside [1 − ε_low, 1 + ε_high],
+# and how their entropy compares with the rest.
+
+# %%
+_ = style.save(entropy.figure_clip(source), folder, "entropy_clip")

@@ -1,0 +1,1 @@
+"""Reproduction of AEPO, EPO and their baselines on TRL-based trainers."""

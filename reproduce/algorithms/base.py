@@ -1,0 +1,231 @@
+"""An algorithm is a composition of parts; this file turns one into advantages, a loss and metrics."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reproduce.algorithms.parts import PARTS, TokenRatio, part_name
+from reproduce.algorithms.settings import checked, flat_settings, override
+from reproduce.errors import UserError
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """loss = Aggregate(token_weight * -surrogate(ratio, advantage)) + sum Aggregate(regulariser).
+
+    Every field but the first two is a slot (see `reproduce.algorithms.parts` for what fits in). Instances are frozen;
+    `with_overrides` returns a changed copy. Settings are checked whenever an instance is made.
+    """
+
+    name: str
+    citation: str
+    rollout: object
+    advantage: object
+    surrogate: object
+    aggregation: object
+    ratio: object = TokenRatio()
+    token_weight: object | None = None
+    regularisers: tuple = ()
+    group_filter: object | None = None
+    reward_shaping: object | None = None
+
+    def __post_init__(self):
+        for slot in ("rollout", "advantage", "ratio", "surrogate", "aggregation"):
+            if getattr(self, slot) is None:
+                raise UserError(f"{self.name}: {slot} cannot be empty; choose one of {', '.join(PARTS[slot])}")
+        for key, (_, _, value) in flat_settings(self.parts()).items():
+            checked(self.name, key, value, value)
+
+    def parts(self) -> dict[str, tuple]:
+        """slot -> the parts in it, as a tuple."""
+        values = {slot: getattr(self, slot) for slot in PARTS}
+        return {
+            slot: tuple(value) if slot == "regularisers" else () if value is None else (value,)
+            for slot, value in values.items()
+        }
+
+    def with_overrides(self, **overrides) -> "Algorithm":
+        """A copy with other parts (by slot) or settings (by name); UserError as `load` raises it."""
+        return override(self, overrides)
+
+    @property
+    def settings(self) -> dict:
+        """Everything that defines the method, flat and JSON-able: part names by slot and every part's settings.
+
+        `load(algorithm.name, **algorithm.settings)` is the same algorithm when all parts are named ones.
+        """
+        parts = self.parts()
+        names = {slot: part_name(slot, members[0] if members else None) for slot, members in parts.items()}
+        names["regularisers"] = [part_name("regularisers", part) for part in self.regularisers]
+        return names | {key: value for key, (_, _, value) in flat_settings(parts).items()}
+
+    @property
+    def clip_range(self) -> tuple[float, float]:
+        """(1 - clip_low, 1 + clip_high) of the surrogate."""
+        return self.surrogate.clip_range
+
+    @property
+    def advantage_needs(self) -> tuple[str, ...]:
+        """Names of the tensors that `advantages` cannot do without, beyond rewards, groups and mask."""
+        return tuple(getattr(self.advantage, "needs", ()))
+
+    @property
+    def loss_needs(self) -> tuple[str, ...]:
+        """Names of the tensors that `loss` cannot do without, beyond the mask."""
+        return tuple(dict.fromkeys(name for _, part in self._loss_parts() for name in getattr(part, "needs", ())))
+
+    @property
+    def dynamic_sampling(self) -> bool:
+        """Whether groups with equal rewards are replaced by freshly sampled ones."""
+        return self.group_filter is not None and self.group_filter.dynamic_sampling
+
+    @property
+    def max_generation_batches(self) -> int:
+        """Generation batches that may be sampled to fill one training batch; 1 without dynamic sampling."""
+        return self.group_filter.max_generation_batches if self.dynamic_sampling else 1
+
+    def filter_groups(self, rewards_B: Tensor, groups_B: Tensor) -> Tensor:
+        """keep_B (bool): rows of groups that dynamic sampling keeps; all True without it.
+
+        Pass the task's reward, before any overlong penalty: DAPO filters on accuracy.
+        """
+        if not self.dynamic_sampling:
+            return torch.ones_like(rewards_B, dtype=torch.bool)
+        return self.group_filter(rewards_B, groups_B)
+
+    def overlong_penalty(self, lengths_B: Tensor, max_length: int) -> Tensor | None:
+        """penalty_B <= 0 to add to the rewards, or None if the method has none. Lengths and max_length in tokens."""
+        if self.reward_shaping is None or not self.reward_shaping.overlong_penalty:
+            return None
+        return self.reward_shaping(lengths_B, max_length)
+
+    def advantages(self, rewards_B, groups_B, mask_BT, *, entropies_BT=None, **extra) -> Tensor:
+        """advantages_BT (no gradient, 0 outside the mask) of a whole rollout batch.
+
+        rewards_B: float; groups_B: int64 group ids; mask_BT: 1/True at loss-mask tokens; entropies_BT: entropies in
+        nats at rollout. Statistics over tokens span all rows given, so call it once per rollout batch, not per
+        micro-batch. Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
+        """
+        return self.advantages_and_metrics(rewards_B, groups_B, mask_BT, entropies_BT=entropies_BT, **extra)[0]
+
+    def advantages_and_metrics(
+        self, rewards_B, groups_B, mask_BT, *, entropies_BT=None, **extra
+    ) -> tuple[Tensor, dict[str, float]]:
+        """As `advantages`, with what the advantage part has to report (empty for a plain group z-score)."""
+        mask_BT = mask_BT.bool()
+        tensors = _clean(self.name, mask_BT, {"entropies_BT": entropies_BT} | extra)
+        self._require([("advantage", self.advantage)], tensors)
+        if len(rewards_B) != len(mask_BT):
+            raise ValueError(f"{self.name}: rewards_B has {len(rewards_B)} rows, mask_BT {len(mask_BT)}")
+        advantages_BT, metrics = self.advantage(rewards_B, groups_B, tensors, mask_BT)
+        return torch.where(mask_BT, advantages_BT, 0.0).detach(), metrics
+
+    def loss(
+        self,
+        logps_BT: Tensor,
+        old_logps_BT: Tensor,
+        advantages_BT: Tensor,
+        mask_BT: Tensor,
+        *,
+        entropies_BT: Tensor | None = None,
+        normalizer: float | Tensor | None = None,
+        rows: int | None = None,
+        **extra,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Scalar loss (to minimise) and metrics. Only `logps_BT` (and a part's own inputs) carry gradient.
+
+        normalizer: loss-mask tokens of the update batch; rows: its rows. An update batch is all that enters one
+        optimiser step: pass both when it is split into micro-batches and *add* the micro-batch losses (do not divide
+        by their number); None counts the tensors given. Each aggregation reads the one it needs. advantages_BT may
+        also be (B,). Whatever stands outside the mask, NaN and inf included, changes neither loss nor gradient.
+
+        Metrics, over the loss-mask tokens given (weight by `tokens` to average micro-batches): tokens; ratio_mean,
+        ratio_max; approx_kl (k3 estimate of KL(pi_old || pi), nats); outside_clip_fraction (ratio outside
+        `clip_range`, whatever the advantage's sign); clip_fraction_low / _high (gradient removed or bounded because
+        the ratio is too low / too high); kept_gradient_fraction (bounded but not removed);
+        token_level_advantage_fraction (tokens of rows whose advantage differs between tokens: 0 if an entropy-aware
+        advantage never reached the loss); regulariser_loss.
+
+        Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
+        """
+        mask_BT = mask_BT.bool()
+        if advantages_BT is not None and advantages_BT.dim() == 1:
+            advantages_BT = advantages_BT[:, None].expand(mask_BT.shape)
+        given = {"logps_BT": logps_BT, "old_logps_BT": old_logps_BT, "advantages_BT": advantages_BT}
+        tensors = _clean(self.name, mask_BT, given | {"entropies_BT": entropies_BT} | extra)
+        self._require(self._loss_parts(), tensors)
+        advantages_BT = tensors["advantages_BT"].detach()
+
+        ratio = self.ratio(tensors, mask_BT)
+        surrogate = self.surrogate(ratio, advantages_BT)
+        values_BT = -surrogate.objective_BT
+        if self.token_weight is not None:
+            values_BT = values_BT * self.token_weight(tensors, mask_BT)
+        loss = self.aggregation(values_BT, mask_BT, normalizer, rows)
+        regularisation = loss.new_zeros(())
+        for part in self._active_regularisers():
+            regularisation = regularisation + self.aggregation(part(tensors, mask_BT), mask_BT, normalizer, rows)
+        metrics = _metrics(ratio, surrogate, advantages_BT, mask_BT, self.clip_range, regularisation)
+        return loss + regularisation, metrics
+
+    def _active_regularisers(self) -> list:
+        return [part for part in self.regularisers if getattr(part, "active", True)]
+
+    def _loss_parts(self) -> list[tuple[str, object]]:
+        """(slot, part) of every part that the loss will call."""
+        slots = ("ratio", "surrogate", "token_weight", "aggregation")
+        parts = [(slot, getattr(self, slot)) for slot in slots if getattr(self, slot) is not None]
+        return parts + [("regularisers", part) for part in self._active_regularisers()]
+
+    def _require(self, parts: list[tuple[str, object]], tensors: dict):
+        """ValueError for the first tensor that one of `parts` reads and `tensors` lacks."""
+        for slot, part in parts:
+            for name in getattr(part, "needs", ()):
+                if tensors.get(name) is None:
+                    raise ValueError(
+                        f"{self.name}: {slot} part {part_name(slot, part)!r} needs {name}, which was not given"
+                    )
+
+
+def _clean(method: str, mask_BT: Tensor, tensors: dict) -> dict:
+    """The tensors, with masked-out entries of every floating one set to 0; names ending in _BT must be (B, T)."""
+    cleaned = {}
+    for name, value in tensors.items():
+        if name.endswith("_BT") and value is not None and value.shape != mask_BT.shape:
+            raise ValueError(f"{method}: {name} has shape {tuple(value.shape)}, but mask_BT {tuple(mask_BT.shape)}")
+        if isinstance(value, Tensor) and value.shape == mask_BT.shape and value.is_floating_point():
+            value = torch.where(mask_BT, value, 0.0)
+        cleaned[name] = value
+    return cleaned
+
+
+@torch.no_grad()
+def _metrics(ratio, surrogate, advantages_BT, mask_BT, clip_range, regularisation) -> dict[str, float]:
+    """The metrics documented at `Algorithm.loss`, moved to the host in one copy."""
+    tokens = mask_BT.sum().clamp(min=1)
+    value_BT = torch.where(mask_BT, ratio.value_BT.expand(mask_BT.shape), 0.0)
+    low, high = clip_range
+    varied_B = (mask_BT & (advantages_BT != _first(advantages_BT, mask_BT))).any(-1)
+    fractions = {
+        "ratio_mean": value_BT,
+        "approx_kl": torch.where(mask_BT, value_BT - 1.0 - value_BT.clamp(min=1e-30).log(), 0.0),
+        "outside_clip_fraction": (value_BT < low) | (value_BT > high),
+        "clip_fraction_low": surrogate.low_BT,
+        "clip_fraction_high": surrogate.high_BT,
+        "kept_gradient_fraction": surrogate.kept_BT,
+        "token_level_advantage_fraction": varied_B[:, None].expand(mask_BT.shape),
+    }
+    dtype = value_BT.dtype
+    values = {name: (tensor.to(dtype) * mask_BT).sum() / tokens for name, tensor in fractions.items()}
+    values["ratio_max"] = value_BT.amax() if value_BT.numel() else value_BT.new_zeros(())
+    values["tokens"] = mask_BT.sum().to(dtype)
+    values["regulariser_loss"] = regularisation.to(dtype)
+    return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+
+
+def _first(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """(B, 1): each row's value at its first loss-mask token."""
+    if values_BT.shape[1] == 0:
+        return values_BT.new_zeros((values_BT.shape[0], 1))
+    return values_BT.gather(1, mask_BT.to(torch.int64).argmax(-1, keepdim=True))

@@ -1,0 +1,223 @@
+"""The command line, `python -m reproduce …`. Every Make target is one line that calls it.
+
+Exit codes: 0 done, 1 at least one run failed, 2 bad input (one line says what to do), 130 interrupted.
+"""
+
+import argparse
+import errno
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.experiments.processes import ONE_THREAD, die_with_parent
+
+DEFAULT_PROFILE = "mini"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; prints a UserError as one line."""
+    die_with_parent()
+    try:
+        options = parser().parse_args(arguments)
+        return options.run(options) or 0
+    except UserError as error:
+        return _refuse(str(error))
+    except ModuleNotFoundError as error:
+        name = (error.name or "").split(".")[0]
+        if name in ("reproduce", "analysis"):
+            raise
+        return _refuse(f"the package '{name}' is not installed: run `make .venv`, or pip install -r requirements.txt")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        return _refuse(
+            f"the disk is full{where}: free space and run the same command again; finished runs are untouched"
+        )
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to continue", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="python -m reproduce", description=__doc__.splitlines()[0])
+    commands = top.add_subparsers(title="commands", required=True, metavar="command")
+
+    def command(name: str, run, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("table", table, "train, evaluate and build one table; does only what is missing")
+    sub.add_argument("table", help="number of the table, e.g. 2")
+    sub.add_argument("--profile", default=DEFAULT_PROFILE)
+    sub.add_argument("--seeds", type=_seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")
+    sub.add_argument("--methods", type=_names, help="e.g. grpo,aepo (default: the table's)")
+    sub.add_argument("--jobs", type=_count, help="runs at a time (default: one per core)")
+    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
+    sub.add_argument("--no-build", action="store_true", help="train only, build neither table nor figures")
+
+    sub = command("job", job, "train, evaluate and finish the run of one directory")
+    sub.add_argument("directory", type=Path)
+
+    sub = command("warm-start", warm_start, "make and evaluate the warm start that a config asks for")
+    sub.add_argument("config", type=Path)
+    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
+
+    sub = command("publish", publish, "consolidate finished runs into data/results")
+    sub.add_argument("--profile", default=DEFAULT_PROFILE)
+    sub.add_argument("--experiment", default="table2")
+    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
+    sub.add_argument("--results-root", type=Path, default=None, help="default: data/results")
+    sub.add_argument("--allow-partial", action="store_true", help="leave unfinished runs out instead of refusing")
+
+    for name in ("tables", "figures"):
+        sub = command(name, build, f"rebuild the {name} from the committed results, without training")
+        sub.add_argument("--profile", default=DEFAULT_PROFILE)
+        sub.set_defaults(what=name)
+
+    sub = command("status", status, "list the runs, where they are and their last metrics")
+    sub.add_argument("--profile", default=None, help="default: all")
+    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
+
+    sub = command("bench", bench, "compare our rollout and training speed with TRL's own, as ratios in one run")
+    sub.add_argument("rest", nargs=argparse.REMAINDER)
+    return top
+
+
+def table(options) -> int:
+    from reproduce.experiments import grid
+
+    return grid.reproduce(
+        options.table,
+        options.profile,
+        methods=options.methods,
+        seeds=options.seeds,
+        max_jobs=options.jobs,
+        runs_root=options.runs_root,
+        build=not options.no_build,
+    )
+
+
+def job(options) -> int:
+    """One run in this process. Its output goes to the terminal; the grid sends it to log.txt."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()})
+    from reproduce.experiments.config import JobConfig
+    from reproduce.runs.directory import RunDirectory
+    from reproduce.runs.files import locked
+
+    path = options.directory.resolve()
+    config = JobConfig.from_yaml(path / "config.yaml")
+    root = path.parents[3]
+    with locked(path / ".lock", f"{options.directory} is being written by another process; wait for it or stop it"):
+        run = RunDirectory.open(path, config)
+        if run.status == "finished":
+            print(f"{options.directory} is finished already")
+            return 0
+        try:
+            from reproduce.training.job import prepare_warm_start, run_job
+
+            run_job(config, run, prepare_warm_start(config, root))
+        except Exception as error:
+            _mark_failed(run, error)
+            if isinstance(error, (UserError, ModuleNotFoundError)) or getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            traceback.print_exc()
+            return 1
+    return 0
+
+
+def _mark_failed(run, error: Exception) -> None:
+    try:
+        run.fail(f"{type(error).__name__}: {error}")
+    except OSError as second:  # a full disk: the manifest still says "running", which resumes just as well
+        print(f"cannot mark the run failed: {second}", file=sys.stderr)
+
+
+def warm_start(options) -> int:
+    os.environ.update({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()})
+    from reproduce.experiments.config import JobConfig
+    from reproduce.training.job import prepare_warm_start
+
+    path = prepare_warm_start(JobConfig.from_yaml(options.config), options.runs_root.resolve())
+    print(f"warm start: {path}")
+    return 0
+
+
+def publish(options) -> int:
+    from reproduce.runs.publish import publish
+
+    for path in publish(
+        options.profile,
+        options.experiment,
+        runs_root=options.runs_root,
+        results_root=options.results_root,
+        allow_partial=options.allow_partial,
+    ):
+        print(path)
+    return 0
+
+
+def build(options) -> int:
+    from analysis.build import build
+
+    paths, text = build(table=2, profile=options.profile, source="results", only=options.what)
+    if options.what == "tables":
+        print(text)
+    for path in paths:
+        print(path)
+    return 0
+
+
+def status(options) -> int:
+    from reproduce.experiments.progress import print_status
+
+    return print_status(options.runs_root, options.profile)
+
+
+def bench(options) -> int:
+    from reproduce.bench import main as run
+
+    return run(options.rest)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors and the project's exit code."""
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("name at least one")
+    return names
+
+
+def _seeds(text: str) -> list[int]:
+    seeds: list[int] = []
+    for part in _names(text):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"'{part}' is not a seed; write 0,1,2 or 0-7")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"'{text}' names no seed; write 0,1,2 or 0-7")
+    return seeds
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; write 1 or more")
+    return int(text)

@@ -1,0 +1,24 @@
+"""The fixed test panel: n samples a question from the last checkpoint."""
+
+from reproduce.training.collector import Collector, row_record
+
+BATCH = 512
+
+
+def evaluate(collector: Collector, split: str, questions: int, samples: int, checkpoint: str, report) -> list[dict]:
+    """Rows of eval.parquet: `samples` trajectories for each of the first `questions` of the panel `split`.
+
+    Sampling draws from the stream ("evaluation", split), so two checkpoints of equal weights give equal rows.
+    report(stage, done, total): progress, in questions.
+    """
+    panel = collector.task.panel(split, questions)
+    per_batch = max(1, BATCH // samples)
+    rows = []
+    for start in range(0, len(panel), per_batch):
+        groups, _ = collector.sample(panel[start : start + per_batch], samples, ("evaluation", split, start))
+        for group in groups:
+            for sample, trajectory in enumerate(group.trajectories):
+                record = row_record(group.question, trajectory, group.texts[sample], group.rewards[sample])
+                rows.append(record | {"checkpoint": checkpoint, "split": split, "sample": sample, "gold": group.question.gold})
+        report("evaluate", min(start + per_batch, len(panel)), len(panel))
+    return rows

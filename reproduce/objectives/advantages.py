@@ -1,0 +1,57 @@
+"""Advantages from rewards, and their modulation by token entropy."""
+
+import torch
+from torch import Tensor
+
+
+def group_zscore(rewards_B: Tensor, groups_B: Tensor, std_epsilon: float = 1e-6) -> Tensor:
+    """Advantage_B = (R - mean_G) / (std_G + std_epsilon) in each group (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2).
+
+    `groups_B`: one integer id per row; ids may be any integers in any order. The standard deviation is the unbiased
+    one (divisor n - 1) and std_epsilon 1e-6, as in verl (TRL adds 1e-4). A group whose rewards are all equal gives
+    exactly 0, and so does a group of one row (verl gives such a row its reward).
+
+    Raises ValueError if a reward is not finite or the shapes differ.
+    """
+    if rewards_B.shape != groups_B.shape or rewards_B.dim() != 1:
+        raise ValueError(f"rewards_B {tuple(rewards_B.shape)} and groups_B {tuple(groups_B.shape)} must be one axis")
+    if not rewards_B.is_floating_point():
+        rewards_B = rewards_B.to(torch.get_default_dtype())
+    if not torch.isfinite(rewards_B).all():
+        raise ValueError("rewards_B holds NaN or inf; every row of a group needs a finite reward")
+    group_ids, index_B = torch.unique(groups_B, return_inverse=True)
+    zeros_G = rewards_B.new_zeros(group_ids.numel())
+    count_G = zeros_G.index_add(0, index_B, torch.ones_like(rewards_B))
+    lowest_G = zeros_G.scatter_reduce(0, index_B, rewards_B, "amin", include_self=False)
+    shifted_B = rewards_B - lowest_G[index_B]  # exact zeros in a constant group, whatever the rounding of the mean
+    mean_G = zeros_G.index_add(0, index_B, shifted_B) / count_G
+    centred_B = shifted_B - mean_G[index_B]
+    variance_G = zeros_G.index_add(0, index_B, centred_B**2) / (count_G - 1).clamp(min=1)
+    return centred_B / (variance_G.sqrt()[index_B] + std_epsilon)
+
+
+def entropy_zscore(entropies_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """z_BT = (H - mean H) / std H over all masked-in tokens given, 0 elsewhere; no gradient flows through it.
+
+    The standard deviation is the unbiased one, as in the code released for AEPO. With a single token or equal
+    entropies z is 0 (the released code yields NaN for a single token). The statistics span the tensor that is passed:
+    pass the whole rollout batch, so that the result does not depend on how it is later split.
+    """
+    entropies = entropies_BT.detach()[mask_BT]
+    z_BT = torch.zeros_like(entropies_BT, requires_grad=False)
+    if entropies.numel() < 2:
+        return z_BT
+    shifted = entropies - entropies.min()
+    std = shifted.std()
+    if std > 0:
+        z_BT[mask_BT] = (shifted - shifted.mean()) / std
+    return z_BT
+
+
+def entropy_factor(entropies_BT: Tensor, mask_BT: Tensor, coefficient: float) -> Tensor:
+    """Factor_BT = 1 + coefficient * z(H) of AEPO's entropy-aware advantage (arXiv 2510.14545), 1 where masked out.
+
+    As published, it is not bounded below: a token with z < -1 / coefficient (-5 at 0.2) gets a negative factor, which
+    turns the sign of its advantage.
+    """
+    return 1.0 + coefficient * entropy_zscore(entropies_BT, mask_BT)

@@ -1,0 +1,1 @@
+"""Trees of trajectories: policies (who branches when), the agent loop, and engines that sample tokens."""

@@ -1,0 +1,1 @@
+"""Engines: they sample tokens for paths and know nothing of tasks, tools or rewards."""

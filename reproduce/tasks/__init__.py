@@ -1,0 +1,1 @@
+"""Tasks: worlds, tools, prompts, rewards and benchmark loaders."""

@@ -1,0 +1,115 @@
+"""A seccomp filter, assembled by hand: which system calls a program may make.
+
+Refused with EPERM unless noted: new processes and programs, sockets, namespaces and mounts, looking into or signalling
+other processes, kernel services with a history of holes, memory that no limit counts, and every change of a file's
+metadata (Landlock does not stop those). Threads go to a supervisor, which counts them.
+Instruction set: linux/filter.h; data layout: `struct seccomp_data` in linux/seccomp.h.
+"""
+
+import errno
+import os
+import struct
+from functools import cache
+
+ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the table, AUDIT_ARCH_*
+CALLS = {  # name: (x86_64, aarch64); None where the architecture has no such call
+    "openat": (257, 56), "open": (2, None), "fcntl": (72, 25), "ioctl": (16, 29), "prctl": (157, 167),
+    "prlimit64": (302, 261), "kill": (62, 129), "tgkill": (234, 131), "clone": (56, 220),
+    "clone3": (435, 435), "openat2": (437, 437),
+}  # fmt: skip
+REFUSED = {
+    # processes and programs
+    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
+    # sockets
+    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
+    "accept": (43, 202), "accept4": (288, 242),
+    # namespaces, mounts, other roots
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "quotactl": (179, 60), "quotactl_fd": (443, 443),
+    # other processes
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
+    "process_madvise": (440, 440), "process_mrelease": (448, 448), "migrate_pages": (256, 238),
+    "move_pages": (279, 239), "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118), "sched_setattr": (314, 274), "setpriority": (141, 140), "ioprio_set": (251, 30),
+    # kernel services
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "fanotify_init": (300, 262), "seccomp": (317, 277),
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "init_module": (175, 105),
+    "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104), "kexec_file_load": (320, 294),
+    "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "settimeofday": (164, 170),
+    "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266), "syslog": (103, 116),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "personality": (135, 92), "capset": (126, 91),
+    "iopl": (172, None), "ioperm": (173, None), "modify_ldt": (154, None), "vhangup": (153, 58),
+    # memory and state that outlives the call or that RLIMIT_AS does not count
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "msgget": (68, 186),
+    "mq_open": (240, 180), "memfd_create": (319, 279), "memfd_secret": (447, 447),
+    # metadata of files
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None),
+    "futimesat": (261, None), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
+    "truncate": (76, 45), "mknod": (133, None), "mknodat": (259, 33),
+}  # fmt: skip
+NEWEST = 453  # calls from here on came after this table (x32 calls too): ENOSYS
+
+LOAD, EQUAL, AT_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+ALLOW, KILL, ERRNO, NOTIFY = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
+EPERM, ENOSYS, EAGAIN = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS, ERRNO | errno.EAGAIN
+PTHREAD_FLAGS = (0x3D0F00, 0x7D0F00)  # what pthread_create passes to clone: glibc, musl
+ACCESS_AND_TRUNCATE, TRUNCATE_READ_ONLY = 0o1003, 0o1000  # open flags; Landlock before ABI 3 lets the second pass
+SET_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals by way of file descriptors
+IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
+OWN_PROCESS = 0x7EEDBEEF  # stands for the process id, of which there are at most 2**22
+THREAD_NAME = (15, 16)  # PR_SET_NAME, PR_GET_NAME
+
+
+def _argument(number: int, keep: int | None = None) -> list:
+    mask = [] if keep is None else [(AND, 0, 0, keep)]
+    return [(LOAD, 0, 0, 16 + 8 * number), *mask]
+
+
+def _switch(values, then: int, otherwise: int) -> list:
+    chosen = [step for value in values for step in ((EQUAL, 0, 1, value), (RETURN, 0, 0, then))]
+    return [*chosen, (RETURN, 0, 0, otherwise)]
+
+
+def program(process: int, count_threads: bool) -> bytes:
+    """The filter for the calling process `process`, as an array of `struct sock_filter`.
+
+    count_threads: ask the supervisor about each thread; False refuses threads with EAGAIN.
+    Raises KeyError on an architecture that the table does not have.
+    """
+    return _assemble(count_threads).replace(struct.pack("=I", OWN_PROCESS), struct.pack("=I", process))
+
+
+@cache
+def _assemble(count_threads: bool) -> bytes:
+    """The filter with OWN_PROCESS for the process id; the server makes it once, before it forks."""
+    column, audit = ARCHITECTURES[os.uname().machine]
+    own = _switch([OWN_PROCESS], ALLOW, EPERM)
+    rules = {name: [(RETURN, 0, 0, EPERM)] for name in REFUSED}
+    rules |= {
+        "openat": [*_argument(2, ACCESS_AND_TRUNCATE), *_switch([TRUNCATE_READ_ONLY], EPERM, ALLOW)],
+        "open": [*_argument(1, ACCESS_AND_TRUNCATE), *_switch([TRUNCATE_READ_ONLY], EPERM, ALLOW)],
+        "fcntl": [*_argument(1), *_switch(SET_OWNER, EPERM, ALLOW)],
+        "ioctl": [*_argument(1), *_switch(IOCTLS, ALLOW, EPERM)],
+        "prctl": [*_argument(0), *_switch(THREAD_NAME, ALLOW, EPERM)],
+        "prlimit64": [*_argument(0), *_switch([0], ALLOW, EPERM)],
+        "kill": [*_argument(0), *own],
+        "tgkill": [*_argument(0), *own],
+        "clone": [*_argument(0), *_switch(PTHREAD_FLAGS, NOTIFY if count_threads else EAGAIN, EPERM)],
+        "clone3": [(RETURN, 0, 0, ENOSYS)],  # its flags lie in memory, out of a filter's sight; libc falls back
+        "openat2": [(RETURN, 0, 0, ENOSYS)],
+    }
+    steps = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, audit), (RETURN, 0, 0, KILL), (LOAD, 0, 0, 0)]
+    steps += [(AT_LEAST, 0, 1, NEWEST), (RETURN, 0, 0, ENOSYS)]
+    for name, rule in rules.items():
+        number = (CALLS | REFUSED)[name][column]
+        if number is not None:
+            steps += [(EQUAL, 0, len(rule), number), *rule]
+    steps.append((RETURN, 0, 0, ALLOW))
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)

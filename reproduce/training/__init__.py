@@ -1,0 +1,1 @@
+"""Training on TRL: the trainer subclass, the warm start, and the job that runs them."""

@@ -1,0 +1,194 @@
+"""One RL step's rollouts: sample groups, score them, let the method filter them, and measure what came out."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from reproduce.algorithms import Algorithm
+from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
+from reproduce.rollouts.engines.transformers import TransformersEngine
+from reproduce.rollouts.policies import Independent
+from reproduce.runs.schema import POSITIONS, TURNS
+from reproduce.seeding import stream, torch_stream
+from reproduce.tasks.rewards import Reward
+from reproduce.tasks.suite import MiniTask
+
+
+@dataclass
+class ScoredGroup:
+    """k trajectories of one question with their texts and rewards."""
+
+    question: object
+    trajectories: list[Trajectory]
+    texts: list[str]
+    rewards: list[Reward]
+
+    @property
+    def reward_values(self) -> list[float]:
+        """Task rewards, before any shaping."""
+        return [r.reward for r in self.rewards]
+
+
+@dataclass
+class Batch:
+    """The groups that one RL step trains on, and what sampling them cost."""
+
+    groups: list[ScoredGroup]
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def rows(self) -> list[tuple[int, ScoredGroup, int]]:
+        """(group index, group, row) of every trajectory, groups in order: the order of the trainer's tensors."""
+        return [(g, group, i) for g, group in enumerate(self.groups) for i in range(len(group.trajectories))]
+
+
+class Collector:
+    """Samples groups for one task with one model. Every draw is a function of (seed, purpose, step) and the weights."""
+
+    def __init__(self, task: MiniTask, model, grammar: Grammar, limits: Limits, temperature: float, seed: int):
+        self.task, self.model, self.grammar, self.limits = task, model, grammar, limits
+        self.temperature, self.seed = temperature, seed
+
+    def prompt_ids(self, question) -> list[int]:
+        """Prompt token ids, beginning-of-sequence token first."""
+        return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(self.task.prompt(question))]
+
+    def sample(self, questions: list, k: int, purpose: tuple, policy=Independent()) -> tuple[list[ScoredGroup], Rollout]:
+        """k scored trajectories for each question; `purpose` names the random streams."""
+        device = str(next(self.model.parameters()).device)
+        engine = TransformersEngine(
+            self.model, list(self.grammar.close), self.grammar.eos_id, self.temperature,
+            torch_stream(self.seed, "sampling", *purpose, device=device),
+        )  # fmt: skip
+        loop = AgentLoop(engine, self.task.environment, self.task.call_type, self.grammar, self.limits)
+        prompts = [self.prompt_ids(question) for question in questions]
+        rollout = loop.rollout(questions, prompts, k, policy, stream(self.seed, "branching", *purpose))
+        groups = []
+        for question, trajectories in zip(questions, rollout.groups, strict=True):
+            texts = [self.grammar.decode(t.path.completion) for t in trajectories]
+            rewards = [self.task.score(question, text) for text in texts]
+            groups.append(ScoredGroup(question, trajectories, texts, rewards))
+        return groups, rollout
+
+    def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
+        """The groups of RL step `step`: one per question, degenerate ones replaced if the method samples dynamically.
+
+        Dynamic sampling (DAPO, arXiv 2503.14476) draws fresh questions for the groups it drops, at most
+        `max_generation_batches` times; what is still missing then is filled with dropped groups, whose advantage is 0.
+        """
+        kept: list[ScoredGroup] = []
+        dropped: list[ScoredGroup] = []
+        cost = dict.fromkeys(("sampled_tokens", "tool_calls", "groups_sampled", "groups_degenerate"), 0.0)
+        initial, branches = [], []
+        wanted = len(questions)
+        for attempt in range(algorithm.max_generation_batches):
+            if attempt:
+                fresh = self.task.train_questions(wanted * (attempt + 1), child(self.seed, step))
+                questions = fresh[wanted * attempt :][: wanted - len(kept)]
+            groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout)
+            cost["sampled_tokens"] += rollout.sampled_tokens
+            cost["tool_calls"] += rollout.tool_calls
+            cost["groups_sampled"] += len(groups)
+            initial += rollout.initial
+            branches += rollout.branches
+            for group in groups:
+                values = torch.tensor(group.reward_values)
+                degenerate = bool((values == values[0]).all())
+                cost["groups_degenerate"] += degenerate
+                keep = bool(algorithm.filter_groups(values, torch.zeros(k, dtype=torch.int64)).all())
+                (kept if keep else dropped).append(group)
+            if len(kept) >= wanted:
+                break
+        cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))
+        return Batch((kept + dropped)[:wanted], cost)
+
+
+def child(seed: int, step: int) -> int:
+    """Seed of the questions that dynamic sampling draws at `step`."""
+    return int(stream(seed, "dynamic-sampling", step).integers(2**31))
+
+
+def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> dict:
+    """What rollouts.parquet and eval.parquet both say of a trajectory."""
+    return {
+        "question_id": question.id, "family": question.family, "level": question.level,
+        "reward": reward.reward, "correct": bool(reward.correct), "format_ok": bool(reward.format_ok),
+        "answer": reward.answer, "tool_calls": trajectory.calls, "completion_tokens": trajectory.path.length,
+        "sampled_tokens": trajectory.new_tokens, "actions": " > ".join(trajectory.actions), "text": text,
+        "turn_entropies": [float(np.mean(turn)) for turn in trajectory.segment_entropies() if turn],
+    }  # fmt: skip
+
+
+def rollout_records(batch: Batch) -> list[dict]:
+    """Rows of rollouts.parquet for one RL step."""
+    return [
+        {
+            **row_record(group.question, t, group.texts[i], group.rewards[i]),
+            "group": g, "row": i, "parent": t.parent, "branch_token": t.branch_token, "branch_turn": t.branch_turn,
+            "trained_tokens": sum(t.path.sampled),
+        }
+        for g, group, i in batch.rows()
+        for t in [group.trajectories[i]]
+    ]  # fmt: skip
+
+
+def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
+    """Metrics of one RL step that the rollouts alone decide (names and units: analysis/README.md).
+
+    Entropies in nats at rollout. "After a result" is the first `entropy_tokens` tokens of a turn that follows a tool
+    result, "mid segment" all other sampled tokens.
+    """
+    rows = [group.trajectories[i] for _, group, i in batch.rows()]
+    rewards = [group.rewards[i] for _, group, i in batch.rows()]
+    segments = [t.segment_entropies() for t in rows]
+    after = [e for turns in segments for turn in turns[1:] for e in turn[:entropy_tokens]]
+    middle = [e for turns in segments for e in turns[0]]
+    middle += [e for turns in segments for turn in turns[1:] for e in turn[entropy_tokens:]]
+    metrics = {
+        "reward_mean": _mean([r.reward for r in rewards]), "success_mean": _mean([float(r.correct) for r in rewards]),
+        "format_ok_mean": _mean([float(r.format_ok) for r in rewards]),
+        "tool_calls_mean": _mean([t.calls for t in rows]),
+        "completion_tokens_mean": _mean([t.path.length for t in rows]),
+        "trained_tokens": float(sum(sum(t.path.sampled) for t in rows)), "trajectories": float(len(rows)),
+        "entropy": _mean(after + middle), "entropy_after_result": _mean(after), "entropy_mid_segment": _mean(middle),
+        **batch.cost,
+    }  # fmt: skip
+    for i in range(TURNS):
+        metrics[f"entropy_turn_{i}"] = _mean([e for turns in segments if len(turns) > i for e in turns[i]])
+    for i in range(POSITIONS):
+        metrics[f"entropy_pos_{i}"] = _mean([turn[i] for turns in segments for turn in turns[1:] if len(turn) > i])
+    metrics["high_entropy_follow"], metrics["high_entropy_base"] = consecutive_high(
+        [[float(np.mean(turn[:entropy_tokens])) for turn in turns[1:] if turn] for turns in segments]
+    )
+    return metrics
+
+
+def consecutive_high(heights: list[list[float]]) -> tuple[float, float]:
+    """How often a high-entropy tool step follows another one, and how often it would if their order were random.
+
+    heights: per trajectory, the entropy of each tool step in order. High: above the median of all steps. First value:
+    share of high steps (with a predecessor) whose predecessor is high too. Second: its expectation when the steps
+    are shuffled inside their trajectories, in closed form: h (h - 1) / n pairs and h (n - 1) / n candidates for a
+    trajectory with h high ones among n. NaN where no high step has a predecessor.
+    """
+    pooled = [h for steps in heights for h in steps]
+    if not pooled:
+        return float("nan"), float("nan")
+    middle = float(np.median(pooled))
+    pairs = candidates = expected_pairs = expected_candidates = 0.0
+    for steps in heights:
+        high = [h > middle for h in steps]
+        n, count = len(high), sum(high)
+        pairs += sum(a and b for a, b in zip(high, high[1:], strict=False))
+        candidates += sum(high[1:])
+        if n > 1:
+            expected_pairs += count * (count - 1) / n
+            expected_candidates += count * (n - 1) / n
+    return (
+        pairs / candidates if candidates else float("nan"),
+        expected_pairs / expected_candidates if expected_candidates else float("nan"),
+    )
+
+
+def _mean(values: list) -> float:
+    return float(np.mean(values)) if values else float("nan")

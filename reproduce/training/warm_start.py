@@ -1,0 +1,135 @@
+"""The warm start: supervised fine-tuning on noisy demonstrations, by TRL's `SFTTrainer`, until RL has room both ways.
+
+Demonstrations come from fresh worlds (other seeds, same words), so the model learns to search and read, not facts of
+the committed world. Training stops at the first check at which the success on the validation panel reaches the middle
+of the wanted range, and fails with a clear error if it never enters that range.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from reproduce.errors import UserError
+from reproduce.rollouts.agent import Grammar
+from reproduce.seeding import child_seed, stream
+from reproduce.tasks.demonstrations import Demonstration, demonstrate
+from reproduce.tasks.questions import make_questions
+from reproduce.tasks.suite import MiniTask, fresh_world
+from reproduce.training.collector import Collector
+
+QUESTIONS_PER_WORLD = 400
+CHECK_QUESTIONS, CHECK_SAMPLES = 60, 4
+CHECK_EVERY = 200
+
+
+def demonstrations(task: MiniTask, count: int, noise: float, max_calls: int, seed: int):
+    """`count` demonstrations of the task's family, each world of `QUESTIONS_PER_WORLD` questions a fresh one."""
+    made = 0
+    while made < count:
+        number = made // QUESTIONS_PER_WORLD
+        environment = fresh_world(child_seed(seed, "demonstration-world", number), task.environment)
+        wanted = min(QUESTIONS_PER_WORLD, count - made)
+        questions = make_questions(environment.world, task.family, "train", wanted, child_seed(seed, number))
+        yield from demonstrate(environment, questions, noise, max_calls, stream(seed, "demonstrations", number))
+        made += wanted
+
+
+def tokenised(collector: Collector, demonstration: Demonstration, max_tokens: int) -> dict | None:
+    """`input_ids` and `labels` (-100 on prompt and tool results); None if the completion exceeds `max_tokens`."""
+    grammar = collector.grammar
+    ids = collector.prompt_ids(demonstration.question)
+    prompt = len(ids)
+    labels = [-100] * prompt
+    for text, sampled in demonstration.pieces:
+        piece = grammar.encode(text)
+        ids += piece
+        labels += piece if sampled else [-100] * len(piece)
+    ids.append(grammar.eos_id)
+    labels.append(grammar.eos_id)
+    return {"input_ids": ids, "labels": labels} if len(ids) - prompt <= max_tokens else None
+
+
+class _StopInRange(TrainerCallback):
+    """Measures validation success every `every` steps and stops training once it reaches `target`."""
+
+    def __init__(self, collector: Collector, every: int, target: float, report):
+        self.collector, self.every, self.target, self.report = collector, every, target, report
+        self.success = 0.0
+        self.history: list[dict[str, float]] = []
+
+    def measure(self, step: int) -> None:
+        questions = self.collector.task.panel("validation", CHECK_QUESTIONS)
+        groups, _ = self.collector.sample(questions, CHECK_SAMPLES, ("warm-start-check", step))
+        rewards = [reward for group in groups for reward in group.rewards]
+        self.success = float(np.mean([reward.correct for reward in rewards]))
+        format_ok = float(np.mean([reward.format_ok for reward in rewards]))
+        self.history.append({"step": step, "success": self.success, "format_ok": format_ok})
+        print(f"warm start: step {step}, validation success {self.success:.3f}, format {format_ok:.3f}", flush=True)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self.measure(state.global_step)
+            self.report("warm start", state.global_step, state.max_steps)
+            control.should_training_stop = control.should_training_stop or self.success >= self.target
+        return control
+
+
+def train_warm_start(model, collector: Collector, config, max_calls: int, folder: Path, report) -> list[dict]:
+    """Fine-tunes `model` and saves it with its tokenizer to `folder` (replaced in one step).
+
+    config: `WarmStartConfig`. report(stage, step, total): progress. Returns the checks: step, success, format_ok.
+    Raises UserError if the success ends outside [success_low, success_high].
+    """
+    data = demonstrations(collector.task, config.demonstrations, config.noise, max_calls, config.seed)
+    rows = [tokenised(collector, demonstration, collector.limits.completion_tokens) for demonstration in data]
+    rows = [row for row in rows if row is not None]
+    scratch = folder.with_name(folder.name + ".sft")
+    args = SFTConfig(
+        output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
+        num_train_epochs=config.max_epochs, per_device_train_batch_size=config.batch_size, dataloader_drop_last=True,
+        learning_rate=config.learning_rate, lr_scheduler_type="constant_with_warmup", warmup_steps=20,
+        weight_decay=0.01, max_grad_norm=1.0, save_strategy="no", logging_steps=50, use_cpu=not _on_gpu(model),
+        bf16=False, fp16=False, gradient_checkpointing=False, max_length=None, packing=False,
+        train_sampling_strategy="group_by_length", dataloader_pin_memory=False,
+    )  # fmt: skip
+    stop = _StopInRange(collector, CHECK_EVERY, (config.success_low + config.success_high) / 2, report)
+    dataset = Dataset.from_list(rows)
+    trainer = SFTTrainer(
+        model=model, args=args, train_dataset=dataset, processing_class=collector.grammar.tokenizer, callbacks=[stop]
+    )
+    trainer.train()
+    shutil.rmtree(scratch, ignore_errors=True)
+    if not config.success_low <= stop.success <= config.success_high:
+        raise UserError(
+            f"warm start: validation success is {stop.success:.2f}, outside [{config.success_low}, "
+            f"{config.success_high}]; change warm_start.demonstrations, max_epochs or noise"
+        )
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    collector.grammar.tokenizer.save_pretrained(temporary)
+    (temporary / "checks.json").write_text(json.dumps(stop.history, indent=1) + "\n")
+    temporary.replace(folder)
+    return stop.history
+
+
+def _on_gpu(model) -> bool:
+    return next(model.parameters()).device.type == "cuda"
+
+
+def load_warm_start(folder: Path, device: str, dtype: str):
+    """(model, Grammar) of a saved warm start. UserError if it is missing or half-written."""
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        model = Qwen3ForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot load the warm start ({error}); delete the folder and run again") from None
+    return model.to(device), Grammar(tokenizer)

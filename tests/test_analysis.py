@@ -1,0 +1,621 @@
+"""analysis/: read, tabulate, compare, draw and build, on small synthetic results written to a temporary folder."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from analysis import build as build_module
+from analysis import comparison, data, diversity, entropy, render, reported, style, table2
+from analysis.build import build
+from reproduce.errors import UserError
+from reproduce.runs import files, schema
+from reproduce.seeding import stream
+
+METHODS = {"grpo": 0.35, "dapo": 0.40, "arpo": 0.42, "aepo": 0.60}
+QUESTIONS, SAMPLES, STEPS = 24, 5, 6
+WORDS = ("search", "open", "note", "python", "answer")
+
+
+def eval_rows(method, seed, success, questions=QUESTIONS, samples=SAMPLES):
+    """Synthetic eval.parquet rows in which success falls with the level."""
+    rng = stream(seed, "synthetic", method)
+    rows = []
+    for q in range(questions):
+        level = 1 + q % 3
+        for s in range(samples):
+            actions = " > ".join(rng.choice(WORDS, size=int(rng.integers(2, 6))))
+            correct = bool(rng.random() < success + 0.15 * (2 - level))
+            rows.append(
+                {
+                    "checkpoint": "warm_start" if method == "warm_start" else "last",
+                    "question_id": f"q{q:03d}",
+                    "family": "mini-deepsearch",
+                    "level": level,
+                    "split": "test",
+                    "sample": s,
+                    "reward": float(correct),
+                    "correct": correct,
+                    "format_ok": True,
+                    "answer": "a",
+                    "gold": "a",
+                    "tool_calls": 3,
+                    "completion_tokens": 40,
+                    "sampled_tokens": 30,
+                    "actions": actions,
+                    "turn_entropies": [0.1, 0.2],
+                    "text": f"<think> {actions} </think> <answer> {q % 5} </answer>",
+                }
+            )
+    return pd.DataFrame(rows)[schema.EVAL_SCHEMA.names]
+
+
+def step_rows(method, seed):
+    """Synthetic steps.parquet rows that meet every premise."""
+    rng = stream(seed, "synthetic-steps", method)
+    frame = pd.DataFrame({c: 0.1 + 0.01 * rng.random(STEPS) for c in schema.STEP_METRICS})
+    frame.insert(0, "step", np.arange(1, STEPS + 1))
+    frame["entropy"] = np.linspace(0.4, 0.1 if method == "grpo" else 0.35, STEPS)
+    for column, value in (
+        ("entropy_after_result", 0.5),
+        ("entropy_mid_segment", 0.1),
+        ("high_entropy_follow", 0.55),
+        ("high_entropy_base", 0.40),
+        ("outside_clip_fraction", 0.02),
+        ("entropy_outside", 0.9),
+        ("entropy_inside", 0.1),
+        ("outside_top20_share", 0.9),
+        ("sampled_tokens", 1000.0),
+        ("trained_tokens", 2000.0),
+        ("tool_calls", 300.0),
+        ("trajectories", 64.0),
+    ):
+        frame[column] = value + (0.001 * rng.random(STEPS) if value < 1 else 0)
+    return frame
+
+
+def manifest(method, seed, **more):
+    return {
+        "schema_version": 1,
+        "status": "finished",
+        "profile": "mini",
+        "experiment": "table2",
+        "method": method,
+        "seed": seed,
+        "config_hash": f"{method}{seed}",
+        "code_commit": "0123456789abcdef",
+        "code_dirty": False,
+        "versions": {},
+        "machine": {"cpu": "Test CPU", "cores": 2, "memory_gb": 8.1, "gpu": None},
+        "started_at": "2025-01-01T00:00:00+00:00",
+        "finished_at": "2025-01-01T00:02:00+00:00",
+        "error": None,
+        "cost": {
+            "seconds_total": 120.0,
+            "seconds_rollout": 60.0,
+            "seconds_train": 40.0,
+            "seconds_eval": 20.0,
+            "peak_memory_mb": 512.0,
+        },
+    } | more
+
+
+CONFIG = {"warm_start": {"success_low": 0.1, "success_high": 0.4}, "training": {"steps": STEPS}}
+
+
+def save(frame, path, kind, labelled=True):
+    """Write a frame as training or publishing would: exactly the schema."""
+    expected = data.SCHEMAS[kind]
+    files.write_table(path, files.rows_table(frame, schema.labelled(expected) if labelled else expected))
+
+
+def write_runs(root, methods=METHODS, seeds=(0, 1, 2), profile="mini"):
+    """Run directories as a training leaves them, the warm start included; returns `root`."""
+    for method, seed, success in [("warm_start", 0, 0.25), *((m, s, p) for m, p in methods.items() for s in seeds)]:
+        folder = _made(root / profile / "table2" / (method if method == "warm_start" else f"{method}/{seed}"))
+        save(eval_rows(method, seed, success), folder / "eval.parquet", "eval", labelled=False)
+        if method != "warm_start":
+            steps = step_rows(method, seed)
+            save(steps, folder / "steps.parquet", "steps", labelled=False)
+            timings = steps[["step"]].assign(seconds_rollout=1.0, seconds_train=1.0)
+            save(timings, folder / "timings.parquet", "timings", labelled=False)
+        (folder / "manifest.json").write_text(json.dumps(manifest(method, seed)))
+        (folder / "config.yaml").write_text(yaml.safe_dump({"method": method, "seed": seed} | CONFIG))
+    return root
+
+
+def write_results(data_root, methods=METHODS, seeds=(0, 1, 2), profile="mini"):
+    """Published results, one file per kind, and a small data/papers; returns `data_root`."""
+    folder = _made(data_root / "results" / profile / "table2")
+    runs = [("warm_start", 0, 0.25), *((m, s, p) for m, p in methods.items() for s in seeds)]
+    evals = pd.concat([eval_rows(m, s, p).assign(method=m, seed=s) for m, s, p in runs])
+    steps = pd.concat([step_rows(m, s).assign(method=m, seed=s) for m, s, _ in runs[1:]])
+    save(evals, folder / "eval.parquet", "eval")
+    save(steps, folder / "steps.parquet", "steps")
+    (folder / "manifests.json").write_text(json.dumps([manifest(m, s) for m, s, _ in runs]))
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    papers().to_csv(_made(data_root / "papers") / "toy.csv", index=False)
+    return data_root
+
+
+def _made(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def papers():
+    """Reported cells in the columns of data/papers."""
+    arpo = {"table": "Table 2", "model": "Qwen3-14B", "method": "GRPO", "source": "ARPO, arXiv 2507.19849"}
+    cells = [
+        {
+            "table": "abstract",
+            "model": "Qwen3-14B",
+            "method": "AEPO",
+            "dataset": "GAIA",
+            "value": "47.6",
+            "source": "AEPO",
+        },
+        arpo | {"dataset": "GAIA Avg.", "value": "36.9"},
+        arpo | {"dataset": "GAIA Lv.1", "value": "51.2"},
+        arpo | {"table": "Table 1", "dataset": "AIME24", "value": "10.0"},
+        arpo | {"table": "Table 1", "dataset": "WebWalkerQA", "value": "30.0"},
+        arpo | {"method": "AEPO", "dataset": "WebWalkerQA Overall", "value": "20.0", "reported_by": "third party"},
+    ]
+    same = {
+        "paper": "toy",
+        "split": "-",
+        "metric": "accuracy, pass@1",
+        "reported_by": "the paper",
+        "confidence": "high",
+    }
+    frame = pd.DataFrame([same | {"source_url": "https://arxiv.org/abs/2510.14545"} | cell for cell in cells])
+    return frame[list(reported.COLUMNS)]
+
+
+def reported_frame():
+    return papers().assign(number=lambda f: f["value"].astype(float))
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def published(data_root):
+    return data.load(data_root=data_root)
+
+
+@pytest.fixture(scope="module")
+def table(published):
+    return table2.build(published)
+
+
+# reading
+
+
+def test_runs_and_results_give_the_same_frames(tmp_path, published):
+    own = data.load(source=write_runs(tmp_path / "runs"))
+    pd.testing.assert_frame_equal(own.evals, published.evals)
+    pd.testing.assert_frame_equal(own.steps, published.steps)
+    assert own.methods == published.methods == ["warm_start", "grpo", "dapo", "arpo", "aepo"]
+    assert set(own.timings["seconds_train"]) == {1.0}
+    pd.testing.assert_frame_equal(table2.build(own).frame, table2.build(published).frame)
+
+
+def test_unfinished_runs_are_not_read(tmp_path):
+    root = write_runs(tmp_path, {"grpo": 0.4}, seeds=(0, 1))
+    path = root / "mini" / "table2" / "grpo" / "1" / "manifest.json"
+    path.write_text(json.dumps(manifest("grpo", 1, status="running")))
+    assert data.load(source=root).scores["grpo"].seeds == (0,)
+
+
+def test_runs_of_two_configs_make_no_table(tmp_path):
+    root = write_runs(tmp_path)
+    path = root / "mini" / "table2" / "dapo" / "2" / "config.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | {"method": "dapo", "seed": 2, "algorithm": {"clip_high": 0.3}}))
+    data.load(source=root)
+    path.write_text(yaml.safe_dump(CONFIG | {"training": {"steps": STEPS + 1}}))
+    with pytest.raises(UserError, match=r"dapo/2.*'training'"):
+        data.load(source=root)
+
+
+def test_score_array_holds_each_answer_at_its_seed_question_and_sample(published):
+    scores = published.scores["dapo"]
+    raw = eval_rows("dapo", 1, METHODS["dapo"]).set_index(["question_id", "sample"])["correct"]
+    assert scores.correct_SQN.shape == (3, QUESTIONS, SAMPLES)
+    for q, question in enumerate(scores.questions):
+        assert scores.correct_SQN[1, q].tolist() == [raw[question, s] for s in range(SAMPLES)]
+        assert scores.levels_Q[q] == 1 + int(question[1:]) % 3
+
+
+@pytest.mark.parametrize("name", ["eval.parquet", "manifests.json", "steps.parquet", "config.yaml"])
+def test_missing_or_broken_files_are_named(tmp_path, name):
+    root = write_results(tmp_path)
+    path = root / "results" / "mini" / "table2" / name
+    for content in (b"\x00{: half a file", None):
+        path.write_bytes(content) if content else path.unlink()
+        if name == "config.yaml" and content is None:
+            continue
+        with pytest.raises(UserError, match=re.escape(name)) as caught:
+            source = data.load(data_root=root)
+            _ = source.scores, source.steps
+        assert "\n" not in str(caught.value)
+
+
+def test_absent_input_is_one_line(tmp_path):
+    for call in (
+        lambda: data.load(data_root=tmp_path),
+        lambda: data.load(source=tmp_path),
+        lambda: build(data_root=tmp_path),
+    ):
+        with pytest.raises(UserError, match="does not exist"):
+            call()
+    (tmp_path / "mini" / "table2").mkdir(parents=True)
+    with pytest.raises(UserError, match="no finished run"):
+        data.load(source=tmp_path)
+
+
+def test_partial_evaluation_and_other_panels_are_refused(tmp_path):
+    root = write_results(tmp_path)
+    path = root / "results" / "mini" / "table2" / "eval.parquet"
+    full = pd.read_parquet(path)
+    save(full.iloc[:-1], path, "eval")
+    with pytest.raises(UserError, match=r"eval\.parquet: method aepo has 359 rows.*360.*seed 2 has 119"):
+        _ = data.load(data_root=root).scores
+    save(full[(full["method"] != "aepo") | (full["question_id"] != "q000")], path, "eval")
+    with pytest.raises(UserError, match="different panels"):
+        _ = data.load(data_root=root).scores
+    full.drop(columns="correct").to_parquet(path)
+    with pytest.raises(UserError, match="'correct'"):
+        _ = data.load(data_root=root).scores
+
+
+# table 2
+
+
+def test_cells_are_the_means_of_the_rows(table, published):
+    rows = published.evals[published.evals["method"] == "arpo"]
+    row = table.frame.loc["arpo"]
+    assert row["pass_1"] == pytest.approx(100 * rows["correct"].mean())
+    assert row["pass_5"] == pytest.approx(100 * rows.groupby(["seed", "question_id"])["correct"].any().mean())
+    assert row["level_2"] == pytest.approx(100 * rows.loc[rows["level"] == 2, "correct"].mean())
+    assert row["difference_1"] == pytest.approx(row["pass_1"] - table.frame.loc["grpo", "pass_1"])
+    assert row["sampled_tokens"] == 1000 * STEPS and row["trajectories"] == 64 * STEPS
+    for column in ("pass_1", "pass_5", "level_2", "difference_1"):
+        assert row[f"{column}_low"] < row[column] < row[f"{column}_high"]
+    assert table.frame.loc["warm_start", "n_seeds"] == 1 and row["n_seeds"] == 3
+
+
+def test_bold_needs_every_paired_interval_to_exclude_zero(table, published, tmp_path):
+    assert [m for m in table.frame.index if table.frame.loc[m, "pass_1_bold"] == 1] == ["aepo"]
+    pairs = table2.pairs(published).set_index(["method", "against"])
+    assert all(pairs.loc[("aepo", m), "difference_low"] > 0 for m in ("warm_start", "grpo", "dapo", "arpo"))
+    close = data.load(data_root=write_results(tmp_path, {"grpo": 0.40, "aepo": 0.41}))
+    assert not table2.text_table(table2.build(close)).bold
+
+
+def test_missing_methods_and_costs_are_dashes(tmp_path):
+    few = table2.build(data.load(data_root=write_results(tmp_path, {"dapo": 0.4}, seeds=(0,))))
+    shown = table2.text_table(few)
+    cells = {row[0]: row[1:] for row in shown.rows}
+    assert set(cells["GRPO"]) == set(cells["AEPO"]) == {render.MISSING}
+    assert cells["DAPO"][5] == render.MISSING and cells["DAPO"][-1] == "1"
+    assert cells["Warm start"][-2] == render.MISSING
+    assert any(note == "No runs of: GRPO, ARPO, AEPO." for note in shown.notes)
+
+
+def test_pass_at_5_needs_five_samples(tmp_path):
+    root = write_results(tmp_path)
+    path = root / "results" / "mini" / "table2" / "eval.parquet"
+    rows = pd.read_parquet(path)
+    save(rows[rows["sample"] < 2], path, "eval")
+    source = data.load(data_root=root)
+    assert all(r[5] == render.MISSING for r in table2.text_table(table2.build(source)).rows)
+    assert list(diversity.pass_at_k_curve(source, "grpo").index) == [1, 2]
+
+
+def test_provenance_stands_under_the_table_and_nothing_that_changes(table):
+    notes = "\n".join(table2.text_table(table).notes)
+    for part in (
+        "Commit: 0123456789ab.",
+        "GRPO grpo0",
+        "Seeds: GRPO, DAPO, ARPO, AEPO: 0,1,2.",
+        "Test CPU, 2 cores, 8 GB, no GPU",
+        "24 questions (level 1: 8, level 2: 8, level 3: 8) × 5 samples",
+    ):
+        assert part in notes
+    assert "2025" not in notes and "minute" not in notes.lower()
+
+
+def test_time_changes_only_the_time_files(tmp_path, published):
+    slow = data.load(data_root=write_results(tmp_path / "data"))
+    slow.manifests[:] = [
+        m | {"cost": m["cost"] | {"seconds_total": 999.0}, "finished_at": "2026-02-02"} for m in slow.manifests
+    ]
+    names = {}
+    for label, source in (("a", published), ("b", slow)):
+        for path in table2.write(table2.build(source), reported_frame(), tmp_path / label):
+            names.setdefault(path.name, []).append(path.read_bytes())
+    changed = {name for name, (a, b) in names.items() if a != b}
+    assert changed == {"table2_time.md", "table2_time.csv"}
+    assert {"table2.md", "table2.tex", "table2.csv", "table2.pdf"} < set(names)
+
+
+def test_files_show_the_same_numbers(table, tmp_path):
+    table2.write(table, reported_frame(), tmp_path)
+    value = f"{table.frame.loc['aepo', 'pass_1']:.1f}"
+    assert f"**{value} [" in (tmp_path / "table2.md").read_text()
+    assert rf"\textbf{{{value} [" in (tmp_path / "table2.tex").read_text()
+    assert pd.read_csv(tmp_path / "table2.csv", index_col="method").loc["aepo", "pass_1"] == pytest.approx(
+        table.frame.loc["aepo", "pass_1"], abs=1e-4
+    )
+    assert (tmp_path / "table2.pdf").read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in (tmp_path / "table2.pdf").read_bytes()
+
+
+def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table, tmp_path):
+    cells = table2.reported_cells(reported_frame())
+    assert cells["reported_by"].tolist() == ["the paper", "the paper", "third party"]
+    assert cells.loc[cells["method"] == "GRPO", "GAIA"].tolist() == [36.9]
+    assert cells["WebWalkerQA"].dropna().tolist() == [20.0]
+    table2.write(table, reported_frame(), tmp_path)
+    text = (tmp_path / "table2.md").read_text()
+    measured, reported = text.split("## Reported numbers (not measured here)")
+    assert "47.6" in reported and "47.6" not in measured and "not comparable" in reported
+    assert "51.2" not in reported and "– |" in reported
+
+
+def test_latex_escapes_what_latex_would_read():
+    assert render.escape("a_b & 5 % – #{x}") == r"a\_b \& 5 \% -- \#\{x\}"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(950, "950"), (1234, "1.23 k"), (999_400, "999 k"), (1_234_567, "1.23 M"), (np.nan, "–")]
+)
+def test_human_numbers(number, shown):
+    assert table2.human(number) == shown
+
+
+# comparison
+
+
+def test_comparison_of_equal_results_agrees_everywhere(tmp_path, published):
+    own = data.load(source=write_runs(tmp_path))
+    result = comparison.compare(published, own)
+    assert result.frame["agree"].all() and len(result.frame) > 30
+    assert "GRPO: seeds 0,1,2, same config, all outcomes equal." in result.text
+    assert comparison.DEFINITION in " ".join(result.text.split()) and comparison.DEFINITION in result.markdown
+
+
+def test_comparison_finds_the_cells_that_differ(tmp_path, published):
+    own = data.load(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
+    result = comparison.compare(published, own)
+    cells = result.frame.set_index(["method", "cell"])
+    assert not cells.loc[("grpo", "pass_1"), "agree"]
+    assert cells.loc[("aepo", "pass_1"), "agree"]
+    a = cells.loc[("grpo", "pass_1")]
+    assert a["yours_low"] > a["published_high"]
+    assert re.search(r"GRPO: seeds 0,1, same config, \d+\.\d % of outcomes equal", result.text)
+    assert "DIFFER" in result.text
+
+
+def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
+    own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}))
+    cells = comparison.compare(published, own).frame.set_index(["method", "cell"])
+    assert cells.loc[("aepo", "pass_1"), "agree"] is None and np.isnan(cells.loc[("aepo", "pass_1"), "yours"])
+
+
+# entropy and diversity
+
+
+def test_premises_hold_where_the_data_say_so(published):
+    rows = entropy.premises(published)
+    assert rows["holds"].tolist() == ["yes"] * len(rows) and len(rows) == 7
+    assert rows["measured"].iloc[0] == pytest.approx(0.4, abs=0.01)
+    assert rows["measured"].iloc[5] == pytest.approx(0.25, abs=1e-6)
+    assert entropy.premises(published, "aepo")["holds"].iloc[5] == "no"
+
+
+def test_premises_without_the_baseline_or_the_warm_start_are_dashes(tmp_path):
+    root = write_results(tmp_path, {"dapo": 0.4})
+    path = root / "results" / "mini" / "table2" / "eval.parquet"
+    rows = pd.read_parquet(path)
+    save(rows[rows["method"] == "dapo"], path, "eval")
+    source = data.load(data_root=root)
+    assert entropy.premises(source)["holds"].tolist() == ["–", "–"]
+    assert table2.text_table(table2.build(source)).rows[0][1:] == ["–"] * 11
+
+
+def test_undefined_steps_are_left_out(published):
+    source = data.Source(
+        **{k: getattr(published, k) for k in ("profile", "experiment", "origin", "folder", "manifests", "config")}
+    )
+    source.steps.loc[source.steps["step"] == 1, "entropy_outside"] = np.nan
+    assert np.isfinite(entropy.per_seed(source, "grpo", "entropy_outside")).all()
+    source.steps["entropy_outside"] = np.nan
+    rows = entropy.premises(source).set_index("premise")
+    assert rows.loc[rows.index.str.startswith("3b"), "holds"].tolist() == ["–"]
+
+
+def test_cluster_count_finds_separate_groups(tmp_path):
+    """Every run answers in its method's number of fixed ways; that number is what is counted."""
+    root = write_results(tmp_path, {"grpo": 0.4, "aepo": 0.4})
+    path = root / "results" / "mini" / "table2" / "eval.parquet"
+    rows = pd.read_parquet(path)
+    ways = {"warm_start": 2, "grpo": 3, "aepo": 4}
+    assert QUESTIONS >= diversity.MIN_SAMPLES * max(ways.values())
+    way = [int(q[1:]) % ways[m] for q, m in zip(rows["question_id"], rows["method"], strict=True)]
+    rows["text"] = [" ".join(f"w{i}_{j}" for j in range(12)) for i in way]
+    rows["actions"] = [f"a{i}" for i in way]
+    save(rows, path, "eval")
+    source = data.load(data_root=root)
+    found = diversity.clusters(source)
+    assert {m: diversity.cluster_count(found, m).value for m in ways} == ways
+    assert diversity.distinct_actions(source, "aepo").value == 1.0
+    per_run = found.points.groupby(["method", "seed"]).size()
+    assert per_run.nunique() == 1
+
+
+def test_distance_grows_with_what_the_samples_of_a_question_differ_in(tmp_path):
+    root = write_results(tmp_path, {"grpo": 0.4, "arpo": 0.4, "aepo": 0.4})
+    path = root / "results" / "mini" / "table2" / "eval.parquet"
+    rows = pd.read_parquet(path)
+    kinds = {"warm_start": 1, "grpo": 1, "arpo": 2, "aepo": 5}
+    kind = [s % kinds[m] for s, m in zip(rows["sample"], rows["method"], strict=True)]
+    rows["text"] = [f"{q}_{k} b{q}_{k}" for q, k in zip(rows["question_id"], kind, strict=True)]
+    save(rows, path, "eval")
+    found = diversity.distances(data.load(data_root=root))
+    values = {method: e.value for method, e in found.items()}
+    assert values == pytest.approx({"warm_start": 0.0, "grpo": 0.0, "arpo": 6 / 10, "aepo": 1.0}, abs=1e-9)
+
+
+def test_questions_without_text_are_left_out_of_the_distance(tmp_path, published):
+    root = write_results(tmp_path)
+    path = root / "results" / "mini" / "table2" / "eval.parquet"
+    rows = pd.read_parquet(path)
+    rows.loc[rows["question_id"] >= "q012", "text"] = None
+    save(rows, path, "eval")
+    some, all_texts = diversity.distances(data.load(data_root=root)), diversity.distances(published)
+    assert all(0 < some[m].value < 1 and some[m].value != all_texts[m].value for m in METHODS)
+    assert diversity.clusters(data.load(data_root=root)).points.groupby(["method", "seed"]).size().eq(12).all()
+
+
+def test_distinct_actions_counts_inside_a_question(published):
+    rows = published.evals[published.evals["method"] == "grpo"]
+    expected = rows.groupby(["seed", "question_id"])["actions"].apply(lambda a: len(set(a))).mean()
+    assert diversity.distinct_actions(published, "grpo").value == pytest.approx(expected)
+
+
+def test_pass_at_k_curve_rises_from_pass_at_1(published, table):
+    curve = diversity.pass_at_k_curve(published, "aepo")
+    assert curve["value"].is_monotonic_increasing
+    assert curve.loc[1, "value"] == pytest.approx(table.frame.loc["aepo", "pass_1"])
+    assert curve.loc[5, "value"] == pytest.approx(table.frame.loc["aepo", "pass_5"])
+
+
+def test_results_without_texts_still_count_actions(tmp_path):
+    root = write_results(tmp_path, {"grpo": 0.4})
+    path = root / "results" / "mini" / "table2" / "eval.parquet"
+    save(pd.read_parquet(path).assign(text=None), path, "eval")
+    source = data.load(data_root=root)
+    found = diversity.clusters(source)
+    cells = diversity.diversity_table(source, found, diversity.distances(source)).rows[1]
+    assert cells[1] == cells[3] == "–" and cells[2] != "–"
+    diversity.figure_clusters(source, found)
+
+
+def test_figures_have_the_same_bytes_and_no_date(published, tmp_path):
+    first = style.save(entropy.figure_training(published), tmp_path / "a", "entropy_training")
+    second = style.save(entropy.figure_training(published), tmp_path / "b", "entropy_training")
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+        assert b"CreationDate" not in a.read_bytes() and b"<dc:date>" not in a.read_bytes()
+    for draw in (entropy.figure_tool_results, entropy.figure_in_a_row, entropy.figure_clip, diversity.figure_pass_at_k):
+        figure = draw(published)
+        assert all(axes.get_ylabel() for axes in figure.axes)
+
+
+def test_a_method_keeps_its_colour(published):
+    colours = [style.colour(m) for m in style.TABLE2_METHODS]
+    assert len(set(colours)) == len(colours)
+    assert style.colour("gppo", ["grpo", "gppo"]) == style.colour("gppo", ["gppo"]) not in colours
+    assert style.order(["aepo", "zeta", "grpo", "warm_start"]) == ["warm_start", "grpo", "aepo", "zeta"]
+    assert style.name("aepo-released") == "AEPO (released)"
+
+
+def test_every_logged_column_is_in_the_glossary():
+    text = (data.ROOT / "analysis" / "README.md").read_text()
+    defined = set(re.findall(r"`([a-z0-9_]+)`", text))
+    for start, end in (("entropy_turn_", schema.TURNS), ("entropy_pos_", schema.POSITIONS)):
+        if f"{start}0" in defined and f"{start}{end - 1}" in defined:
+            defined |= {f"{start}{i}" for i in range(end)}
+    logged = {
+        *schema.STEPS_SCHEMA.names,
+        *schema.TIMINGS_SCHEMA.names,
+        *schema.ROLLOUTS_SCHEMA.names,
+        *schema.EVAL_SCHEMA.names,
+    }
+    assert sorted(logged - defined) == []
+
+
+def test_every_table_column_is_in_the_glossary(table):
+    text = (data.ROOT / "analysis" / "README.md").read_text()
+    columns = {re.sub(r"_(low|high|bold)$", "", c) for c in table.frame.columns}
+    missing = [c for c in columns if f"`{re.sub('level_.', 'level_1', c)}`" not in text]
+    assert missing == []
+
+
+# build
+
+
+@pytest.mark.parametrize("bad", [{"table": 7}, {"source": "wandb"}, {"only": "slides"}])
+def test_unknown_arguments_are_refused(bad):
+    with pytest.raises(UserError, match=next(iter(map(str, bad.values())))):
+        build(**bad)
+
+
+@pytest.mark.slow
+def test_build_is_complete_and_repeatable(data_root, tmp_path):
+    """All notebooks run headless on published results; a second time the same bytes."""
+    results = [build(data_root=data_root, figures=tmp_path / name) for name in ("a", "b")]
+    names = [{p.relative_to(tmp_path / n): p.read_bytes() for p in r.files} for n, r in zip("ab", results, strict=True)]
+    assert names[0] == names[1]
+    stems = {p.name for p in names[0]}
+    assert {
+        "table2.ipynb",
+        "figure_entropy.ipynb",
+        "figure_diversity.ipynb",
+        "table2.md",
+        "table2.tex",
+        "table2.pdf",
+        "table2.csv",
+        "entropy_training.svg",
+        "entropy_clip.pdf",
+        "diversity_clusters.svg",
+        "diversity_pass_at_k.pdf",
+    } <= stems
+    assert "Average pass@1" in results[0].text
+    for path, content in names[0].items():
+        if path.suffix == ".ipynb":
+            assert str(tmp_path).encode() not in content and str(data.ROOT).encode() not in content
+            notebook = json.loads(content)
+            assert all(c["execution_count"] for c in notebook["cells"] if c["cell_type"] == "code")
+            assert not any(
+                o["output_type"] == "error" or o.get("name") == "stderr"
+                for c in notebook["cells"]
+                for o in c.get("outputs", [])
+            )
+
+
+@pytest.mark.slow
+def test_build_from_own_runs_compares_and_leaves_the_committed_notebooks_alone(data_root, tmp_path):
+    committed = {p: p.read_bytes() for p in (data.ROOT / "analysis").glob("*.ipynb")}
+    write_runs(tmp_path / "runs")
+    result = build(
+        source="runs", runs_root=tmp_path / "runs", only="tables", figures=tmp_path / "figures", data_root=data_root
+    )
+    assert tmp_path / "runs" / "mini" / "table2" / "notebooks" / "table2.ipynb" in result.files
+    assert tmp_path / "figures" / "table2_comparison.md" in result.files
+    assert "published against yours" in result.text and "all outcomes equal" in result.text
+    assert committed == {p: p.read_bytes() for p in (data.ROOT / "analysis").glob("*.ipynb")}
+    assert data.load(source=tmp_path / "runs").methods[0] == "warm_start"
+
+
+@pytest.mark.slow
+def test_bad_input_inside_a_notebook_is_one_line(data_root, tmp_path):
+    with pytest.raises(UserError, match="no published results for profile absent"):
+        build_module.execute(
+            ("table2",),
+            {
+                "REPRODUCE_PROFILE": "absent",
+                "REPRODUCE_SOURCE": "results",
+                "REPRODUCE_DATA": str(data_root),
+                "REPRODUCE_FIGURES": str(tmp_path),
+            },
+            tmp_path / "notebooks",
+        )
+    assert not (tmp_path / "notebooks").exists()

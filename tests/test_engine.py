@@ -1,0 +1,136 @@
+"""The Transformers engine: its numbers equal a full forward pass, also after forced tokens, forks and late joiners."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import encode, engine, full_forward, model, tokenizer
+
+from reproduce.rollouts.path import Path
+
+PROMPTS = [encode("question : year"), encode("question : max of year and count of page"), encode("question : sum")]
+
+
+def check_path(lm, path, temperature=1.0):
+    """Sampled tokens of a path carry the log-prob and entropy of a full forward pass."""
+    logps, entropies = full_forward(lm, path.prompt, path.completion, temperature)
+    sampled = torch.tensor(path.sampled)
+    assert sampled.any()
+    torch.testing.assert_close(torch.tensor(path.logps)[sampled], logps[sampled], atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.tensor(path.entropies)[sampled], entropies[sampled], atol=1e-4, rtol=0)
+
+
+class Script:
+    """An `advance` that forces tokens, forks, and adds late roots, in a fixed order; it keeps every path it saw."""
+
+    def __init__(self, budget=12):
+        self.paths, self.budget, self.forks, self.late = [], budget, 0, 0
+
+    def root(self, prompt):
+        path = Path.root(prompt)
+        path.budget = self.budget
+        self.paths.append(path)
+        return path
+
+    def __call__(self, done):
+        go_on = []
+        for path in done:
+            if path.turn >= 3 or path.length > 60:
+                continue
+            if path.turn == 1 and self.forks < 5 and path.length > 4:
+                child = path.fork(path.length - 3, path.turn)
+                child.budget = self.budget
+                self.forks += 1
+                self.paths.append(child)
+                go_on.append(child)
+            path.add_forced(encode("<result> 1 page 2 page </result>")[1:])
+            path.budget = self.budget
+            go_on.append(path)
+            if self.late < 3 and path.turn == 2:
+                self.late += 1
+                go_on.append(self.root(PROMPTS[self.late % 3] if self.late < 3 else encode("question : " + "of " * 40)))
+        return go_on
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_logprobs_and_entropies_equal_a_full_forward_pass(temperature):
+    lm, script = model(scale=3.0), Script()
+    roots = [script.root(prompt) for prompt in PROMPTS * 4]
+    engine(lm, stop=[], temperature=temperature).run(roots, script)
+    assert script.forks == 5 and script.late == 3
+    assert {len(p.prompt) for p in script.paths} >= {len(p) for p in PROMPTS}
+    for path in script.paths:
+        check_path(lm, path, temperature)
+
+
+def test_a_fork_shares_the_prefix_exactly_and_then_goes_its_own_way():
+    lm, script = model(), Script()
+    engine(lm, stop=[]).run([script.root(PROMPTS[0]) for _ in range(6)], script)
+    children = [p for p in script.paths if p.parent is not None]
+    assert children
+    for child in children:
+        n = child.inherited
+        assert child.completion[:n] == child.parent.completion[:n]
+        assert child.logps[:n] == child.parent.logps[:n]
+        assert len(child.completion) > n
+    assert any(c.completion[c.inherited :] != c.parent.completion[c.inherited :][: len(c.completion)] for c in children)
+
+
+def test_same_stream_same_bytes_and_another_stream_other_tokens():
+    def run(seed):
+        script = Script()
+        engine(model(), seed=seed, stop=[]).run([script.root(p) for p in PROMPTS], script)
+        return [(p.completion, p.logps) for p in script.paths]
+
+    assert run(0) == run(0)
+    assert run(0) != run(1)
+
+
+def test_stops_at_stop_tokens_the_end_of_sequence_and_the_budget():
+    lm = model()
+    stop = tokenizer().encode("page", add_special_tokens=False)[0]
+    with torch.no_grad():  # make both likely
+        lm.lm_head.weight[stop] = lm.lm_head.weight[tokenizer().eos_token_id] = 0.0
+    seen = []
+
+    def advance(done):
+        seen.extend((p.finish, p.tokens[-1], p.budget) for p in done)
+        return []
+
+    paths = [Path.root(PROMPTS[0]) for _ in range(400)]
+    for path in paths:
+        path.budget = 200
+    engine(lm, stop=[stop]).run(paths, advance)
+    assert {finish for finish, _, _ in seen} == {"stop", "eos", "length"} or len(seen) == 400
+    for finish, token, budget in seen:
+        assert (finish == "stop") == (token == stop)
+        assert (finish == "eos") == (token == tokenizer().eos_token_id)
+        if finish == "length":
+            assert budget == 0
+
+
+def test_sampling_follows_the_distribution():
+    lm, counts = model(scale=4.0), np.zeros(len(tokenizer()))
+    paths = [Path.root(PROMPTS[0]) for _ in range(6000)]
+    for path in paths:
+        path.budget = 1
+    engine(lm, stop=[]).run(paths, lambda done: [])
+    for path in paths:
+        counts[path.tokens[-1]] += 1
+    logits = lm(input_ids=torch.tensor([PROMPTS[0]])).logits[0, -1]
+    expected = torch.softmax(logits, -1).detach().numpy()
+    top = np.argsort(-expected)[:10]
+    error = np.abs(counts[top] / 6000 - expected[top]) / np.sqrt(expected[top] * (1 - expected[top]) / 6000)
+    assert error.max() < 4.5
+
+
+def test_greedy_takes_the_most_likely_token():
+    lm, path = model(scale=3.0), Path.root(PROMPTS[1])
+    path.budget = 8
+    engine(lm, stop=[], greedy=True).run([path], lambda done: [])
+    logits = lm(input_ids=torch.tensor([path.tokens])).logits[0, len(path.prompt) - 1 : -1]
+    assert path.completion == logits.argmax(-1).tolist()
+
+
+def test_temperature_must_be_positive():
+    with pytest.raises(ValueError, match="temperature"):
+        engine(model(), temperature=0.0)

@@ -1,0 +1,365 @@
+"""Run directories: atomic, resumable to the same bytes, never read half-written; and what is published from them."""
+
+import errno
+import json
+import os
+import platform
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from run_rows import evaluations, job, metrics, rollouts
+
+from reproduce.errors import UserError
+from reproduce.runs import files, manifest, publish, schema
+from reproduce.runs.directory import RunDirectory
+from reproduce.runs.reader import find_runs, read_run
+
+SECONDS = {"rollout": 1.0, "train": 2.0}
+
+
+def start(root: Path, steps: int = 0, **changes) -> RunDirectory:
+    """A run directory with `steps` complete steps."""
+    config = job(**changes)
+    run = RunDirectory.open(config.directory(root), config)
+    for step in range(run.last_complete_step() + 1, steps + 1):
+        run.write_step(step, metrics(step), rollouts(step), SECONDS)
+    return run
+
+
+def finished(root: Path, eval_rows=None, **changes) -> RunDirectory:
+    run = start(root, 0 if changes.get("method") == "warm_start" else 3, **changes)
+    run.write_eval(eval_rows or evaluations("warm_start" if changes.get("method") == "warm_start" else "last"))
+    run.finish({"seconds_eval": 0.5})
+    return run
+
+
+def tree(path: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below `path` with its modification time and content."""
+    return {
+        str(p.relative_to(path)): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(path.rglob("*")) if p.is_file()
+    }
+
+
+def test_a_finished_run_reads_back_as_written(tmp_path):
+    run = finished(tmp_path)
+    assert run.status == "finished" and not run.parts.exists() and run.last_complete_step() == 3
+    read = read_run(run.path)
+    steps = read.frame("steps")
+    assert list(steps.columns) == ["step", *schema.STEP_METRICS]
+    assert steps["reward_mean"].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert steps["grad_norm"].isna().all()  # not given: undefined
+    rows = read.frame("rollouts")
+    assert rows[["step", "group", "row"]].values.tolist() == [
+        [s, g, r] for s in (1, 2, 3) for g in (0, 1) for r in (0, 1)
+    ]
+    assert rows["answer"].isna().tolist() == [True, False] * 6
+    assert rows["turn_entropies"][0].tolist() == pytest.approx([0.5, 0.1])
+    assert read.frame("eval")["question_id"].tolist() == ["q000", "q000", "q001", "q001"]
+    assert read.frame("timings")["seconds_train"].tolist() == [2.0] * 3
+    cost = read.manifest["cost"]
+    assert (cost["seconds_rollout"], cost["seconds_train"], cost["seconds_eval"]) == (3.0, 6.0, 0.5)
+    assert cost["sampled_tokens"] == 60 and cost["trained_tokens"] is None and cost["peak_memory_mb"] > 10
+
+
+def test_data_frames_and_lists_of_rows_are_the_same(tmp_path):
+    one, two = start(tmp_path / "a"), start(tmp_path / "b")
+    one.write_step(1, metrics(1), rollouts(1), SECONDS)
+    two.write_step(1, metrics(1), pd.DataFrame(rollouts(1)), {"seconds_rollout": 1, "seconds_train": 2})
+    part = "parts/000001.rollouts.parquet"
+    assert (one.path / part).read_bytes() == (two.path / part).read_bytes()
+
+
+def test_killed_and_resumed_has_the_same_bytes_as_uninterrupted(tmp_path):
+    whole = finished(tmp_path / "whole")
+    run = start(tmp_path / "cut", 2)
+    (run.parts / "000003.rollouts.parquet").write_bytes(b"half a step: its steps.json was never written")
+    (run.parts / "000003.steps.json.99.tmp").write_bytes(b"{")
+    resumed = start(tmp_path / "cut")
+    assert resumed.last_complete_step() == 2
+    resumed.drop_steps_after(1)  # the checkpoint is older than the last step
+    assert resumed.last_complete_step() == 1
+    resumed = finished(tmp_path / "cut")
+    for name in ("steps.parquet", "rollouts.parquet", "eval.parquet"):
+        assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes(), name
+
+
+def test_no_clock_reading_enters_the_files_that_must_be_identical(tmp_path):
+    runs = []
+    for folder, seconds in (("a", 1.0), ("b", 2.0)):
+        run = start(tmp_path / folder)
+        for step in (1, 2, 3):
+            run.write_step(step, metrics(step), rollouts(step), {"rollout": seconds, "train": seconds})
+        run.write_eval(evaluations())
+        run.finish()
+        runs.append(run.path)
+    for name in ("steps.parquet", "rollouts.parquet", "eval.parquet"):
+        assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes(), name
+        assert not any("seconds" in column for column in pq.read_schema(runs[0] / name).names)
+    assert (runs[0] / "timings.parquet").read_bytes() != (runs[1] / "timings.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["steps", "timings", "rollouts", "manifest"])
+def test_a_kill_at_any_moment_of_finishing_loses_nothing(tmp_path, monkeypatch, moment):
+    whole = finished(tmp_path / "whole")
+    run = start(tmp_path / "cut", 3)
+    run.write_eval(evaluations())
+    write = files.write_bytes
+
+    def killed(path, data, durable=True):
+        if path.name.startswith(moment):
+            raise KeyboardInterrupt
+        write(path, data, durable)
+
+    monkeypatch.setattr(files, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.finish()
+    monkeypatch.setattr(files, "write_bytes", write)
+    with pytest.raises(UserError, match="not finished"):
+        read_run(run.path)
+    again = start(tmp_path / "cut")
+    assert again.last_complete_step() == 3
+    again.finish()
+    assert read_run(again.path).steps.equals(read_run(whole.path).steps)
+    assert (again.path / "rollouts.parquet").read_bytes() == (whole.path / "rollouts.parquet").read_bytes()
+
+
+def test_parts_left_behind_by_a_kill_after_finishing_are_removed(tmp_path):
+    run = finished(tmp_path)
+    run.parts.mkdir()
+    (run.parts / "000001.steps.json").write_text("{}")
+    assert read_run(run.path).steps.num_rows == 3
+    assert start(tmp_path).status == "finished" and not run.parts.exists()
+
+
+def test_a_full_disk_leaves_the_last_complete_step(tmp_path, monkeypatch):
+    run = start(tmp_path, 1)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            run.write_step(2, metrics(2), rollouts(2), SECONDS)
+    assert run.last_complete_step() == 1 and not list(run.path.rglob("*.tmp"))
+    run.write_step(2, metrics(2), rollouts(2), SECONDS)
+
+
+def test_another_config_is_refused_and_nothing_touched(tmp_path):
+    for run in (start(tmp_path / "running", 2), finished(tmp_path / "finished")):
+        before = tree(run.path)
+        with pytest.raises(UserError, match=f"{run.path}.*another config.*--runs-root"):
+            RunDirectory.open(run.path, job(training={"learning_rate": 2e-3}))
+        assert tree(run.path) == before
+
+
+def test_what_is_not_a_run_is_refused(tmp_path):
+    path = job().directory(tmp_path)
+    path.mkdir(parents=True)
+    (path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="thesis.tex"):
+        start(tmp_path)
+    assert [p.name for p in path.iterdir()] == ["thesis.tex"]
+    (path / "thesis.tex").rename(path / "log.txt")  # a creation that was cut short
+    assert start(tmp_path).status == "running"
+    (path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="manifest.json"):
+        start(tmp_path)
+
+
+def test_mistakes_of_the_trainer_are_refused(tmp_path):
+    run = start(tmp_path, 1)
+    with pytest.raises(ValueError, match="does not follow"):
+        run.write_step(3, metrics(3), rollouts(3), SECONDS)
+    with pytest.raises(ValueError, match="entropie"):
+        run.write_step(2, {"entropie": 1.0}, rollouts(2), SECONDS)
+    with pytest.raises(ValueError, match="missing columns \\['reward'\\]"):
+        run.write_step(2, {}, [{k: v for k, v in row.items() if k != "reward"} for row in rollouts(2)], SECONDS)
+    with pytest.raises(ValueError, match="'correct' is None"):
+        run.write_step(2, {}, [{**row, "correct": None} for row in rollouts(2)], SECONDS)
+    with pytest.raises(ValueError, match="rollout and train"):
+        run.write_step(2, {}, rollouts(2), {"rollout": 1.0})
+    run.write_eval(evaluations())
+    with pytest.raises(ValueError, match="1 of 3 steps"):
+        run.finish()
+    assert run.last_complete_step() == 1 and run.status == "running"
+
+
+def test_failure_is_noted_without_directories_and_resumed(tmp_path):
+    run = start(tmp_path, 1)
+    run.fail(f"ValueError: no model in {manifest.ROOT}/models and {Path.home()}/cache\nsecond line")
+    data = json.loads((run.path / "manifest.json").read_text())
+    assert data["status"] == "failed" and data["error"] == "ValueError: no model in models and ~/cache second line"
+    again = start(tmp_path)
+    assert again.status == "running" and again.last_complete_step() == 1
+
+
+def test_a_truncated_or_foreign_file_is_named(tmp_path):
+    for name in ("steps", "timings", "rollouts", "eval"):
+        run = finished(tmp_path / name)
+        file = run.path / f"{name}.parquet"
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-20])
+        with pytest.raises(UserError, match=rf"{name}.parquet is truncated"):
+            read_run(run.path)
+        table = pq.read_table(pd.io.common.BytesIO(whole))
+        for changed, problem in (
+            (table.drop_columns(table.column_names[1]), "lacks the column"),
+            (table.append_column("extra", table.column(0)), "unknown column 'extra'"),
+            (table.set_column(0, table.column_names[0], [[1.5] * table.num_rows]), "expected"),
+        ):
+            files.write_table(file, changed)
+            with pytest.raises(UserError, match=rf"{name}.parquet.*{problem}"):
+                read_run(run.path)
+        if name != "rollouts":
+            files.write_table(file, table.slice(0, 0))
+            with pytest.raises(UserError, match=f"{name}.parquet"):
+                read_run(run.path)
+        file.unlink()
+        with pytest.raises(UserError, match=f"{name}.parquet is missing"):
+            read_run(run.path)
+
+
+def test_half_written_and_reconfigured_runs_are_not_read(tmp_path):
+    run = start(tmp_path / "a", 3)
+    run.write_eval(evaluations())
+    with pytest.raises(UserError, match="not finished"):
+        read_run(run.path)
+    run = finished(tmp_path / "b")
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(text.replace("temperature: 1.0", "temperature: 0.9"))
+    with pytest.raises(UserError, match="config.yaml is not what the run was made with"):
+        read_run(run.path)
+
+
+def leaves(data: dict, prefix: tuple = ()):
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key), value
+
+
+def test_the_config_hash_covers_every_setting_that_can_change_a_result():
+    config = job(algorithm={"clip_high": 0.28}).to_dict()
+    ignored = {("profile",), ("experiment",), ("training", "checkpoint_every")}
+    for path, value in leaves(config):
+        changed = json.loads(json.dumps(config))
+        section = changed
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = f"{value}x" if isinstance(value, str) or value is None else value + 1
+        assert (manifest.config_hash(changed) == manifest.config_hash(config)) == (path in ignored), path
+
+
+def test_jobs_of_a_table_agree_on_the_warm_start_and_only_its_settings_change_it():
+    one, two = job(method="grpo"), job(method="aepo", seed=4, algorithm={"clip_high": 0.3})
+    assert manifest.config_hash(one.warm_start_job()) == manifest.config_hash(two.warm_start_job())
+    assert manifest.shared_hash(one) == manifest.shared_hash(two)
+    longer = job(training={"steps": 9})
+    assert manifest.warm_start_hash(longer) == manifest.warm_start_hash(one)
+    assert manifest.config_hash(longer.warm_start_job()) == manifest.config_hash(one.warm_start_job())
+    assert manifest.shared_hash(longer) != manifest.shared_hash(one)
+    noisier = job(warm_start={"noise": 0.3})
+    assert manifest.warm_start_hash(noisier) != manifest.warm_start_hash(one)
+    assert manifest.config_hash(noisier.warm_start_job()) != manifest.config_hash(one.warm_start_job())
+
+
+def test_the_config_hash_covers_the_files_of_the_world_and_its_panels(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "WORLDS", tmp_path)
+    config = job()  # mini-deepsearch in miniweb
+    hashes = [manifest.config_hash(config)]
+    (tmp_path / "panels").mkdir()
+    for name in ("miniweb.jsonl", "panels/mini-deepsearch-test.jsonl"):
+        (tmp_path / name).write_text("one")
+        hashes.append(manifest.config_hash(config))
+        (tmp_path / name).write_text("two!")
+        hashes.append(manifest.config_hash(config))
+    assert len(set(hashes)) == 5
+    for other in ("minihouse.jsonl", "panels/mini-math-test.jsonl", "README.md"):
+        (tmp_path / other).write_text("other")
+    assert manifest.config_hash(config) == hashes[-1]
+
+
+def test_the_committed_world_and_panel_are_found():
+    found = manifest.world_hashes({"world": "miniweb", "family": "mini-deepsearch"})
+    assert "miniweb.jsonl" in found and any(name.startswith("panels/mini-deepsearch-test") for name in found)
+
+
+def test_the_manifest_tells_code_versions_and_machine_but_no_names(tmp_path):
+    run = finished(tmp_path)
+    text = (run.path / "manifest.json").read_text()
+    data = json.loads(text)
+    assert data["versions"]["torch"] and data["machine"]["cores"] >= 1 and data["machine"]["gpu"] is None
+    assert data["config_hash"] == manifest.config_hash(job())
+    for secret in (platform.node(), str(Path.home()), str(manifest.ROOT), str(tmp_path)):
+        assert len(secret) < 3 or secret not in text
+
+
+def grid(root: Path, **changes) -> None:
+    """Two methods and a warm start, finished."""
+    finished(root, method="warm_start", **changes)
+    for method in ("grpo", "aepo"):
+        for seed in (10, 2):
+            finished(root, method=method, seed=seed, **changes)
+
+
+def test_publishing_is_complete_sorted_and_the_same_each_time(tmp_path):
+    grid(tmp_path / "runs")
+    one = publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "one")
+    two = publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "two")
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+    folder = tmp_path / "one" / "smoke" / "table2"
+    steps = pd.read_parquet(folder / "steps.parquet")
+    assert list(zip(steps["method"], steps["seed"], strict=True))[::3] == [
+        ("aepo", 2),
+        ("aepo", 10),
+        ("grpo", 2),
+        ("grpo", 10),
+    ]
+    assert steps["step"].tolist() == [1, 2, 3] * 4
+    evals = pd.read_parquet(folder / "eval.parquet")
+    assert evals.groupby("method").size().to_dict() == {"aepo": 8, "grpo": 8, "warm_start": 4}
+    assert evals.loc[evals["method"] == "warm_start", "checkpoint"].unique() == ["warm_start"]
+    assert evals["text"].notna().all()
+    rows = pd.read_parquet(folder / "rollouts.parquet")
+    assert sorted(rows["step"].unique()) == [1, 3] and rows["text"].isna().all() and len(rows) == 4 * 2 * 4
+    manifests = json.loads((folder / "manifests.json").read_text())
+    assert [(m["method"], m["seed"]) for m in manifests][-1] == ("warm_start", 0) and len(manifests) == 5
+    assert "seeds:\n  aepo:\n  - 2\n  - 10\n" in (folder / "config.yaml").read_text()
+
+
+def test_a_large_eval_keeps_the_texts_of_the_first_questions(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "TEXT_LIMIT", 1000)
+    finished(tmp_path / "runs", method="warm_start")
+    finished(tmp_path / "runs", evaluations(questions=60, text="text"))
+    paths = publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+    evals = pd.read_parquet(next(p for p in paths if p.name == "eval.parquet"))
+    kept = evals.loc[evals["text"].notna() & (evals["method"] == "grpo"), "question_id"]
+    assert sorted(set(kept)) == [f"q{i:03d}" for i in range(40)] and len(evals) == 124
+
+
+def test_unfinished_runs_are_published_only_when_told(tmp_path):
+    with pytest.raises(UserError, match="no runs in"):
+        publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+    grid(tmp_path / "runs")
+    start(tmp_path / "runs", 1, method="dapo")
+    with pytest.raises(UserError, match="dapo/0 not finished"):
+        publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    paths = publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out", allow_partial=True)
+    assert set(pd.read_parquet(paths[0])["method"]) == {"aepo", "grpo"}
+
+
+def test_runs_of_different_configs_are_not_published_together(tmp_path):
+    grid(tmp_path / "runs")
+    finished(tmp_path / "runs", method="dapo", training={"steps": 3, "learning_rate": 5e-3})
+    with pytest.raises(UserError, match="different configs"):
+        publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+    grid(tmp_path / "more")
+    finished(tmp_path / "more", method="grpo", seed=3, algorithm={"clip_high": 0.3})
+    with pytest.raises(UserError, match="grpo/3.*other algorithm settings"):
+        publish.publish("smoke", "table2", tmp_path / "more", tmp_path / "out")
+    assert len(find_runs(tmp_path / "more", "smoke", "table2")) == 6

@@ -1,0 +1,85 @@
+"""What several tests share: a tiny random model over the committed world's words, and a loop around it."""
+
+import re
+from functools import cache
+
+import torch
+
+from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
+from reproduce.rollouts.engines.transformers import TransformersEngine
+from reproduce.seeding import torch_stream
+from reproduce.tasks.environment import Call, Environment
+from reproduce.tasks.miniweb import load_world
+from reproduce.tasks.suite import WORLDS
+from reproduce.training.tiny_model import build_model, build_tokenizer
+
+
+class LocalPrinter:
+    """A CodeRunner for tests of everything but the sandbox: prints sums and maxima of two integers."""
+
+    class Result:
+        def __init__(self, ok, output, error=None):
+            self.ok, self.output, self.error = ok, output, error
+
+    def run_many(self, codes):
+        results = []
+        for code in codes:
+            numbers = re.fullmatch(r"print \( (?:(\d+) \+ (\d+)|max \( (\d+) , (\d+) \)) \)", code)
+            if numbers and numbers[1]:
+                results.append(self.Result(True, str(int(numbers[1]) + int(numbers[2]))))
+            elif numbers:
+                results.append(self.Result(True, str(max(int(numbers[3]), int(numbers[4])))))
+            else:
+                results.append(self.Result(False, "", "SyntaxError: invalid syntax"))
+        return results
+
+
+@cache
+def world():
+    return load_world(WORLDS / "miniweb.jsonl")
+
+
+def environment():
+    return Environment(world(), LocalPrinter())
+
+
+@cache
+def tokenizer():
+    return build_tokenizer(world())
+
+
+def model(seed=0, scale=1.0):
+    """A 2-layer Qwen3; `scale` above 1 sharpens its distribution."""
+    t = tokenizer()
+    made = build_model(
+        len(t), seed, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=64,
+        pad_id=t.pad_token_id, bos_id=t.bos_token_id, eos_id=t.eos_token_id,
+    )  # fmt: skip
+    with torch.no_grad():
+        made.lm_head.weight.mul_(scale)
+    return made
+
+
+def engine(lm, seed=0, stop=None, temperature=1.0, **kwargs):
+    grammar = Grammar(tokenizer())
+    stop = list(grammar.close) if stop is None else stop
+    return TransformersEngine(lm, stop, grammar.eos_id, temperature, torch_stream(seed, "test"), **kwargs)
+
+
+def loop(lm, seed=0, limits=Limits(6, 96), **kwargs):
+    return AgentLoop(engine(lm, seed, **kwargs), environment(), Call, Grammar(tokenizer()), limits)
+
+
+def encode(text):
+    t = tokenizer()
+    return [t.bos_token_id, *t.encode(text, add_special_tokens=False)]
+
+
+@torch.no_grad()
+def full_forward(lm, prompt, completion, temperature=1.0):
+    """Log-probs and entropies of a completion from one forward pass over the whole sequence."""
+    ids = torch.tensor([list(prompt) + list(completion)])
+    logits = lm.eval()(input_ids=ids).logits[0, len(prompt) - 1 : -1].float() / temperature
+    logps = torch.log_softmax(logits, -1)
+    picked = logps.gather(1, torch.tensor(completion)[:, None])[:, 0]
+    return picked, -(logps.exp() * logps).sum(-1)
