@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +111,7 @@ def execute(names: tuple[str, ...], environment: dict[str, str], target: Path) -
             "IPYTHONDIR": scratch, "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }  # fmt: skip
-        notebooks = asyncio.run(_run_all(names, environment, Path(scratch)))
+        notebooks = _in_thread(_run_all(names, environment, Path(scratch)))
     target.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, notebook in zip(names, notebooks, strict=True):
@@ -120,6 +121,34 @@ def execute(names: tuple[str, ...], environment: dict[str, str], target: Path) -
         temporary.replace(path)
         paths.append(path)
     return paths
+
+
+def _in_thread(work):
+    """Run a coroutine to its end in a thread of its own; Ctrl-C stops its kernels and is raised here.
+
+    nbclient would catch Ctrl-C in the main thread, and `asyncio.run` there would refuse to run inside Jupyter.
+    """
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(loop.run_until_complete, task)
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            loop.set_exception_handler(lambda *_: None)  # what the stopped kernels leave behind says nothing new
+            loop.call_soon_threadsafe(task.cancel)
+            raise
+        finally:
+            wait([done])
+            loop.run_until_complete(_cancel_rest())
+            loop.close()
+
+
+async def _cancel_rest():
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 async def _run_all(names, environment, scratch):
@@ -141,12 +170,12 @@ async def _run(name: str, environment: dict[str, str], scratch: Path):
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     notebook = jupytext.read(data.ROOT / "analysis" / "notebooks" / f"{name}.py", fmt="py:percent")
     # No kernel directories: the kernel is this interpreter, whatever "python3" means in the user's Jupyter. Messages go
     # through sockets in the scratch folder, which other users cannot read, unless its name is too long for a socket.
-    sockets = str(scratch / name[0])
+    sockets = str(scratch / name)
     private = os.name == "posix" and len(sockets) < 90
     manager = AsyncKernelManager(
         kernel_name="python3",
@@ -158,12 +187,17 @@ async def _run(name: str, environment: dict[str, str], scratch: Path):
     client = NotebookClient(
         notebook, km=manager, timeout=TIMEOUT, record_timing=False, resources={"metadata": {"path": str(data.ROOT)}}
     )
+    log = scratch / f"{name}.log"
     try:
-        await client.async_execute(env=environment)
+        with log.open("wb") as stderr:
+            await client.async_execute(env=environment, stderr=stderr, cleanup_kc=True)
     except CellExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None
         raise
+    except (DeadKernelError, RuntimeError) as error:
+        reason = " ".join([str(error), *log.read_text(errors="replace").split("\n")[-2:]]).strip()
+        raise UserError(f"notebook {name} was stopped before its end ({reason}); build again") from error
     return notebook
 
 

@@ -11,7 +11,7 @@ from analysis.data import Source
 from analysis.render import MISSING, TextTable
 
 DEFINITION = (
-    "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds). This is a loose test: it says "
+    "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a loose test: it says "
     "that the two tables do not contradict each other, not that they are equal."
 )
 IDENTITY = "Same seeds: the share of (question, sample) outcomes that are equal on the seeds which both tables hold."
@@ -43,12 +43,23 @@ def _values(frame: pd.DataFrame, method: str, column: str) -> tuple[float, float
     return tuple(float(frame.loc[method, n]) for n in names)
 
 
+def _ends(values: tuple[float, float, float]) -> tuple[float, float]:
+    """The interval's ends; a value without an interval (costs of one seed) is a point."""
+    value, low, high = values
+    return (value, value) if np.isnan(low) else (low, high)
+
+
+def _overlap(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
+    (low_a, high_a), (low_b, high_b) = _ends(a), _ends(b)
+    return bool(low_a <= high_b and low_b <= high_a)
+
+
 def _shown(values: tuple[float, float, float], column: str) -> str:
     if not np.isfinite(values[0]):
         return MISSING
     if column in table2.COSTS:
         value, low, high = map(table2.human, values)
-        return f"{value} [{low}, {high}]"
+        return f"{value} [{low}, {high}]" if np.isfinite(values[1]) else value
     row = pd.Series({column: values[0], f"{column}_low": values[1], f"{column}_high": values[2]})
     return table2.cell(row, column, signed=column.startswith("difference"))
 
@@ -92,7 +103,7 @@ def compare(published: Source, yours: Source) -> Comparison:
             if not np.isfinite(a[0]) and not np.isfinite(b[0]):
                 continue
             known = comparable and np.isfinite(a[0]) and np.isfinite(b[0])
-            agree = bool(a[1] <= b[2] and b[1] <= a[2]) if known else None
+            agree = _overlap(a, b) if known else None
             names = ("published", "published_low", "published_high", "yours", "yours_low", "yours_high")
             rows.append({"method": method, "cell": column} | dict(zip(names, (*a, *b), strict=True)) | {"agree": agree})
             verdict = MISSING if agree is None else "agree" if agree else "DIFFER"

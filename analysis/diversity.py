@@ -135,7 +135,9 @@ def pass_at_k_curve(source: Source, method: str) -> pd.DataFrame:
 
 
 def _shown(e: Estimate, digits: int = 1) -> str:
-    return f"{e.value:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]" if np.isfinite(e.value) else MISSING
+    if not np.isfinite(e.value):
+        return MISSING
+    return f"{e.value:.{digits}f}" + (f" [{e.low:.{digits}f}, {e.high:.{digits}f}]" if np.isfinite(e.low) else "")
 
 
 def diversity_table(source: Source, found: Clusters, distance: dict[str, Estimate]) -> TextTable:

@@ -64,7 +64,7 @@ def warm_start_success(source: Source) -> Estimate:
 
 
 def _verdict(e: Estimate, holds: bool) -> str:
-    return MISSING if not np.isfinite(e.value) else "yes" if holds else "no"
+    return MISSING if not np.isfinite(e.low) else "yes" if holds else "no"
 
 
 def premises(source: Source, method: str = style.BASELINE) -> pd.DataFrame:
@@ -169,7 +169,8 @@ def premises_table(source: Source, method: str = style.BASELINE) -> TextTable:
     ]
     seeds = source.steps.loc[source.steps["method"] == method, "seed"].nunique()
     note = (
-        f"Measured on {style.name(method)}, {seeds} seeds, mean over RL steps; 95 % bootstrap interval over seeds. "
+        f"Measured on {style.name(method)}, number of seeds: {seeds}; mean over RL steps; 95 % bootstrap interval over "
+        "seeds, none with one seed. "
         f"Start and end: first and last {100 * EDGE:.0f} % of the steps. A premise holds if its whole interval lies on "
         "the stated side (5: the value)."
     )
@@ -189,7 +190,8 @@ def start_end_table(source: Source) -> TextTable:
         start, end = edges(source, method)
         row = [style.name(method)]
         for e in (estimate(start), estimate(end), estimate(_ratio(end, start))):
-            row.append(f"{_number(e.value)} [{_number(e.low)}, {_number(e.high)}]" if np.isfinite(e.value) else MISSING)
+            bounds = f" [{_number(e.low)}, {_number(e.high)}]" if np.isfinite(e.low) else ""
+            row.append(f"{_number(e.value)}{bounds}")
         rows.append(row)
     return TextTable("Entropy at start and end of training, nats", ["Method", "Start", "End", "End / start"], rows)
 
@@ -298,7 +300,7 @@ def method_axis(axes, methods) -> None:
 
 
 def errorbar(axes, x, estimates: list[Estimate], look: dict, label: str = "") -> None:
-    """Points with their intervals."""
+    """Points with their intervals; no bar where the interval is undefined."""
     values = np.array([e.value for e in estimates])
-    errors = np.abs(np.array([[e.value - e.low, e.high - e.value] for e in estimates])).T
+    errors = np.nan_to_num(np.abs(np.array([[e.value - e.low, e.high - e.value] for e in estimates]))).T
     axes.errorbar(x, values, yerr=errors, label=label, **look)

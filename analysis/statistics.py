@@ -145,11 +145,16 @@ def probability_of_improvement(scores_SQ: np.ndarray, baseline_SQ: np.ndarray, d
 
 
 def over_seeds(values_S: np.ndarray, rng: np.random.Generator, n_draws: int = N_DRAWS) -> Estimate:
-    """Mean of one number per seed with its bootstrap interval over seeds; NaN seeds are left out."""
+    """Mean of one number per seed with its bootstrap interval over seeds; NaN seeds are left out.
+
+    One seed says nothing about others: its interval is undefined (NaN), not a point.
+    """
     values_S = np.asarray(values_S, dtype=float)
     values_S = values_S[np.isfinite(values_S)]
     if values_S.size == 0:
         return UNDEFINED
+    if values_S.size == 1:
+        return Estimate(float(values_S[0]), float("nan"), float("nan"))
     return interval(
         values_S[rng.integers(0, values_S.size, size=(n_draws, values_S.size))].mean(axis=1), values_S.mean()
     )

@@ -229,8 +229,9 @@ def cell(row: pd.Series, column: str, signed: bool = False, bounds: bool = True)
     if column not in row or not np.isfinite(row[column]):
         return MISSING
     show = _signed if signed else "{:.1f}".format
-    shown = show(row[column])
-    return f"{shown} [{show(row[f'{column}_low'])}, {show(row[f'{column}_high'])}]" if bounds else shown
+    if not bounds or not np.isfinite(row[f"{column}_low"]):
+        return show(row[column])
+    return f"{show(row[column])} [{show(row[f'{column}_low'])}, {show(row[f'{column}_high'])}]"
 
 
 def text_table(table: Table, title: str | None = None) -> TextTable:

@@ -142,10 +142,13 @@ def _mark_failed(run, error: Exception) -> None:
 def warm_start(options) -> int:
     os.environ.update({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()})
     from reproduce.experiments.config import JobConfig
+    from reproduce.runs.files import locked
     from reproduce.training.job import prepare_warm_start
 
-    path = prepare_warm_start(JobConfig.from_yaml(options.config), options.runs_root.resolve())
-    print(f"warm start: {path}")
+    config, root = JobConfig.from_yaml(options.config), options.runs_root.resolve()
+    folder = config.warm_start_job().directory(root)
+    with locked(folder / ".lock", f"{folder} is being written by another process; wait for it or stop it"):
+        print(f"warm start: {prepare_warm_start(config, root)}")
     return 0
 
 

@@ -269,7 +269,8 @@ def test_partial_evaluation_and_other_panels_are_refused(tmp_path):
     save(full[(full["method"] != "aepo") | (full["question_id"] != "q000")], path, "eval")
     with pytest.raises(UserError, match="different panels"):
         _ = data.load(data_root=root).scores
-    full.drop(columns="correct").to_parquet(path)
+    save(full, path, "eval")
+    files.write_table(path, files.read_table(path, schema.labelled(schema.EVAL_SCHEMA)).drop_columns("correct"))
     with pytest.raises(UserError, match="'correct'"):
         _ = data.load(data_root=root).scores
 
@@ -428,6 +429,16 @@ def test_premises_without_the_baseline_or_the_warm_start_are_dashes(tmp_path):
     source = data.load(data_root=root)
     assert entropy.premises(source)["holds"].tolist() == ["–", "–"]
     assert table2.text_table(table2.build(source)).rows[0][1:] == ["–"] * 11
+
+
+def test_one_seed_has_no_interval_over_seeds_and_proves_no_premise(tmp_path):
+    source = data.load(source=write_runs(tmp_path, seeds=(0,)))
+    rows = entropy.premises(source)
+    assert rows["measured"].notna().all() and rows["holds"].tolist() == ["–"] * 6 + ["yes"]
+    assert entropy.premises_table(source).rows[0][2] == "–"
+    assert np.isnan(diversity.cluster_count(diversity.clusters(source), "grpo").low)
+    assert comparison.compare(source, source).frame["agree"].all()
+    entropy.figure_clip(source)
 
 
 def test_undefined_steps_are_left_out(published):

@@ -74,6 +74,8 @@ def seconds_left(rows: list[Row], workers: int) -> float | None:
     A method without a step yet is taken to be as fast as the mean of the others. The work is spread over `workers`,
     but never ends before its longest run.
     """
+    if all(row.state in (FINISHED, FAILED) for row in rows):
+        return 0.0
     rates: dict[str, list[float]] = {}
     for row in rows:
         rate = row.seconds_per_step()
@@ -163,10 +165,13 @@ def print_status(runs_root: Path, profile: str | None = None) -> int:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("profile", "experiment", "run", "state", "step", "reward", "success", "entropy"):
         table.add_column(column, justify="right" if column in ("step", "reward", "success", "entropy") else "left")
-    experiments = sorted({p.parents[1] for p in root.glob(f"{profile or '*'}/*/*/*/config.yaml")})
+    found = root.glob(f"{profile or '*'}/*/*/**/config.yaml")
+    experiments = sorted({root.joinpath(*p.relative_to(root).parts[:2]) for p in found})
     for base in experiments:
         for path in find_runs(root, base.parent.name, base.name):
             state = status_of(path)
+            if state == "running" and not files.is_locked(path / ".lock"):
+                state = "interrupted"
             step, metrics = _last_step(path)
             total = ""
             if path.name != WARM_START and (path / "config.yaml").is_file():

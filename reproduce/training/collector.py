@@ -10,7 +10,7 @@ from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajec
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.policies import Independent
 from reproduce.runs.schema import POSITIONS, TURNS
-from reproduce.seeding import stream, torch_stream
+from reproduce.seeding import child_seed, stream, torch_stream
 from reproduce.tasks.rewards import Reward
 from reproduce.tasks.suite import MiniTask
 
@@ -74,7 +74,8 @@ class Collector:
         """The groups of RL step `step`: one per question, degenerate ones replaced if the method samples dynamically.
 
         Dynamic sampling (DAPO, arXiv 2503.14476) draws fresh questions for the groups it drops, at most
-        `max_generation_batches` times; what is still missing then is filled with dropped groups, whose advantage is 0.
+        `max_generation_batches` - 1 times, twice as many as are missing so that few rounds suffice; what is still
+        missing then is filled with dropped groups, whose advantage is 0.
         """
         kept: list[ScoredGroup] = []
         dropped: list[ScoredGroup] = []
@@ -83,8 +84,8 @@ class Collector:
         wanted = len(questions)
         for attempt in range(algorithm.max_generation_batches):
             if attempt:
-                fresh = self.task.train_questions(wanted * (attempt + 1), child(self.seed, step))
-                questions = fresh[wanted * attempt :][: wanted - len(kept)]
+                drawn = self.task.train_questions(2 * wanted, child_seed(self.seed, "dynamic-sampling", step, attempt))
+                questions = drawn[: 2 * (wanted - len(kept))]
             groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout)
             cost["sampled_tokens"] += rollout.sampled_tokens
             cost["tool_calls"] += rollout.tool_calls
@@ -101,11 +102,6 @@ class Collector:
                 break
         cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))
         return Batch((kept + dropped)[:wanted], cost)
-
-
-def child(seed: int, step: int) -> int:
-    """Seed of the questions that dynamic sampling draws at `step`."""
-    return int(stream(seed, "dynamic-sampling", step).integers(2**31))
 
 
 def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> dict:

@@ -1,7 +1,5 @@
 """What one process does: prepare a table's warm start, or train and evaluate one method with one seed."""
 
-import hashlib
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ from reproduce.evaluation.evaluate import evaluate
 from reproduce.experiments.config import JobConfig
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.runs.directory import RunDirectory
+from reproduce.runs.manifest import warm_start_hash
 from reproduce.seeding import child_seed
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.suite import MiniTask, open_task
@@ -27,9 +26,9 @@ from reproduce.training.warm_start import load_warm_start, train_warm_start
 def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     """Folder of the warm start that `config` asks for, trained if no run has needed it before, and evaluated.
 
-    Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task and warm-start settings.
+    Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and warm-start settings.
     """
-    folder = Path(root) / config.profile / "warm_starts" / _warm_start_hash(config)
+    folder = Path(root) / config.profile / "warm_starts" / warm_start_hash(config)
     job = config.warm_start_job()
     run = RunDirectory.open(job.directory(Path(root)), job)
     if folder.is_dir() and run.status == "finished":
@@ -104,9 +103,3 @@ def _open_task(config: JobConfig, sandbox: PythonSandbox) -> MiniTask:
 def _collector(config: JobConfig, task, model, grammar: Grammar, seed: int, temperature: float | None = None) -> Collector:
     limits = Limits(config.task.max_tool_calls, config.task.max_completion_tokens)
     return Collector(task, model, grammar, limits, temperature or config.training.temperature, seed)
-
-
-def _warm_start_hash(config: JobConfig) -> str:
-    parts = {"task": asdict(config.task), "model": asdict(config.model), "warm_start": asdict(config.warm_start)}
-    parts["temperature"] = config.training.temperature
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -27,6 +27,7 @@ from reproduce.training.collector import Batch, Collector, batch_metrics, rollou
 
 COMPLETE = "complete"
 KL_ROWS = 32
+FORWARD_ROWS = 16
 
 
 def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: int) -> GRPOConfig:
@@ -146,17 +147,33 @@ class AgenticTrainer(GRPOTrainer):
     def _loss_mask(inputs) -> torch.Tensor:
         return (inputs["completion_mask"] * inputs["tool_mask"]).bool()
 
-    def _logps(self, model, inputs, **kwargs):
-        input_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        attention_mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-        width = inputs["completion_ids"].size(1)
-        return self._get_per_token_logps_and_entropies(model, input_ids, attention_mask, width, **kwargs)
+    def _logps(self, model, inputs, compute_entropy: bool = False):
+        """(logps_BT, entropies_BT or None) at the sampling temperature.
+
+        On a CPU rows go through the model a few at a time, sorted by length, so that little of the work is padding.
+        """
+        lengths_B = inputs["completion_mask"].sum(1)
+        order = lengths_B.argsort(stable=True)
+        parts = order.split(FORWARD_ROWS) if order.device.type == "cpu" else [order]
+        outputs = [self._forward_rows(model, inputs, rows, int(lengths_B[rows].max()), compute_entropy) for rows in parts]
+        width, back = inputs["completion_ids"].shape[1], order.argsort()
+        logps, entropies = (
+            torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in column])[back]
+            if column[0] is not None else None
+            for column in zip(*outputs, strict=True)
+        )  # fmt: skip
+        return logps, entropies
+
+    def _forward_rows(self, model, inputs, rows, width: int, compute_entropy: bool):
+        skip = inputs["prompt_ids"].shape[1] - int(inputs["prompt_mask"][rows].sum(1).max())
+        ids = torch.cat([inputs["prompt_ids"][rows, skip:], inputs["completion_ids"][rows, :width]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"][rows, skip:], inputs["completion_mask"][rows, :width]], dim=1)
+        return self._get_per_token_logps_and_entropies(model, ids, mask, width, compute_entropy=compute_entropy)[:2]
 
     def _compute_loss(self, model, inputs):
-        inputs = _trimmed(inputs)
         mask_BT = self._loss_mask(inputs)
         wants_entropy = "entropies_BT" in self.algorithm.loss_needs
-        logps_BT, entropies_BT, _ = self._logps(model, inputs, compute_entropy=wants_entropy)
+        logps_BT, entropies_BT = self._logps(model, inputs, compute_entropy=wants_entropy)
         tokens = self.accelerator.gather(mask_BT.sum()).sum() / self.accelerator.num_processes
         loss, metrics = self.algorithm.loss(
             logps_BT, inputs["old_per_token_logps"], inputs["advantages"], mask_BT,
@@ -184,7 +201,7 @@ class AgenticTrainer(GRPOTrainer):
     def _kl_warm_start(self, logps_BT, inputs, mask_BT) -> float:
         """Mean k3 estimate of KL(policy || warm start) per sampled token, on the first rows of the first mini-batch."""
         part = {name: value[:KL_ROWS] for name, value in inputs.items() if torch.is_tensor(value) and value.dim() == 2}
-        reference_BT, _, _ = self._logps(self.warm_start, part)
+        reference_BT, _ = self._logps(self.warm_start, part)
         gap = (reference_BT - logps_BT[:KL_ROWS])[mask_BT[:KL_ROWS]]
         return float((gap.exp() - gap - 1).mean())
 
@@ -235,15 +252,3 @@ def _update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
 
 def _padded(rows: list[list[float]], device) -> torch.Tensor:
     return pad([torch.tensor(row) for row in rows], padding_value=0.0, padding_side="right").to(device)
-
-
-def _trimmed(inputs: dict) -> dict:
-    """Without the columns that are padding in every row of this mini-batch; the loss does not see them."""
-    width = int(inputs["completion_mask"].sum(1).max())
-    skip = inputs["prompt_ids"].shape[1] - int(inputs["prompt_mask"].sum(1).max())
-    trimmed = dict(inputs)
-    for name in ("completion_ids", "completion_mask", "tool_mask", "old_per_token_logps", "advantages", "rollout_entropies"):
-        trimmed[name] = inputs[name][:, :width]
-    for name in ("prompt_ids", "prompt_mask"):
-        trimmed[name] = inputs[name][:, skip:]
-    return trimmed

@@ -1,0 +1,251 @@
+"""A run directory `runs/<profile>/<experiment>/<method>/<seed>/`: created, resumed and finished here, and only here.
+
+    manifest.json    status ("running", "failed", "finished"), config hash, code, versions, machine, cost, error
+    config.yaml      the resolved config
+    parts/           while running: <step:06d>.rollouts.parquet, then <step:06d>.steps.json, which completes the step
+    checkpoints/     the trainer's own
+    progress.json    {stage, step, total_steps, seconds}, for the display
+    steps.parquet, timings.parquet, rollouts.parquet, eval.parquet     merged by `finish`
+    log.txt          stdout and stderr
+
+Every file is replaced in one step, the manifest says "finished" only once the merged files are on disk, and no clock
+reading enters steps, rollouts or eval: killed and resumed, they have the same bytes as uninterrupted.
+"""
+
+import json
+import math
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import yaml
+
+from reproduce.errors import UserError
+from reproduce.runs import files, manifest, schema
+
+FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
+"""What may stand in a directory whose creation was cut short before its manifest."""
+
+
+class RunDirectory:
+    """One run. Use `RunDirectory.open`; steps are numbered from 1."""
+
+    def __init__(self, path: Path, data: dict, seconds_before: float):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.parts = path / "parts"
+        self._manifest = data
+        self._seconds_before = seconds_before
+        self._opened_at = time.monotonic()
+
+    @classmethod
+    def open(cls, path: Path | str, config) -> "RunDirectory":
+        """Creates the run of `config` (a JobConfig), or resumes it, or opens it finished.
+
+        Raises UserError when `path` holds a run of another config, or something that is not a run; nothing is
+        touched then.
+        """
+        path = Path(path)
+        data = check(path, config)
+        if data is not None and data["status"] == "finished":
+            run = cls(path, data, 0.0)
+            run._remove_leftovers()
+            return run
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "parts").mkdir(exist_ok=True)
+        (path / "checkpoints").mkdir(exist_ok=True)
+        for leftover in [*path.glob("*.tmp"), *(path / "parts").glob("*.tmp")]:
+            leftover.unlink(missing_ok=True)
+        fresh = manifest.new_manifest(config)
+        if data is None:
+            data = fresh
+        else:  # the code, versions and machine of the last session count; the first start time stays
+            data = {**fresh, "started_at": data["started_at"]}
+        text = yaml.safe_dump(manifest.as_dict(config), sort_keys=False)
+        files.write_bytes(path / "config.yaml", text.encode())
+        files.write_json(path / "manifest.json", data)
+        return cls(path, data, _seconds_so_far(path))
+
+    @property
+    def status(self) -> str:
+        """ "running", "failed" or "finished", as on disk."""
+        return files.read_json(self.path / "manifest.json").get("status", "unknown")
+
+    def last_complete_step(self) -> int:
+        """The last step n such that steps 1..n are all on disk; 0 when none is."""
+        if self._manifest["status"] == "finished":
+            path = self.path / "steps.parquet"
+            return files.read_table(path, schema.STEPS_SCHEMA).num_rows if path.exists() else 0
+        step = 0
+        while self._step_file(step + 1).exists() and self._rollouts_file(step + 1).exists():
+            step += 1
+        return step
+
+    def drop_steps_after(self, step: int) -> None:
+        """Forgets the steps after `step`, which the checkpoint to resume from does not know."""
+        for path in sorted(self.parts.glob("*.steps.json"), reverse=True):
+            if int(path.name.split(".")[0]) > step:
+                path.unlink()
+        for path in self.parts.glob("*.rollouts.parquet"):
+            if int(path.name.split(".")[0]) > step:
+                path.unlink()
+
+    def write_step(self, step: int, metrics: Mapping[str, float], rollouts, seconds: Mapping[str, float]) -> None:
+        """Writes one complete RL step; after this call it survives a kill.
+
+        step: 1 + `last_complete_step()`. metrics: names of `schema.STEP_METRICS`, absent ones become NaN.
+        rollouts: a DataFrame or list of dicts with the columns of `schema.ROLLOUTS_SCHEMA` (`step` may be left out).
+        seconds: `rollout` and `train`, wall seconds.
+        Raises ValueError on an unknown metric, a missing column or a step out of order.
+        """
+        if step != self.last_complete_step() + 1:
+            raise ValueError(f"step {step} does not follow step {self.last_complete_step()}")
+        unknown = set(metrics) - set(schema.STEP_METRICS)
+        if unknown:
+            raise ValueError(f"unknown step metrics {sorted(unknown)}; known: {', '.join(schema.STEP_METRICS)}")
+        if hasattr(rollouts, "to_dict"):
+            rollouts = rollouts.to_dict("records")
+        table = files.rows_table(
+            [{**row, "step": step} for row in rollouts], schema.ROLLOUTS_SCHEMA, schema.ROLLOUTS_ORDER, "rollouts"
+        )
+        line = {name: float(metrics.get(name, math.nan)) for name in schema.STEP_METRICS}
+        times = {f"seconds_{name.removeprefix('seconds_')}": float(value) for name, value in seconds.items()}
+        if set(times) != set(schema.TIMINGS):
+            raise ValueError(f"seconds must hold rollout and train, not {sorted(seconds)}")
+        files.write_table(self._rollouts_file(step), table)
+        files.write_json(self._step_file(step), {"step": step, "metrics": line, "seconds": times})
+
+    def progress(self, stage: str, step: int, total: int) -> None:
+        """Tells the display where the run is: stage such as "train" or "evaluate", `step` of `total` done."""
+        value = {"stage": stage, "step": step, "total_steps": total, "seconds": self._seconds()}
+        files.write_json(self.path / "progress.json", value, durable=False)
+
+    def write_eval(self, rows) -> None:
+        """Writes eval.parquet from rows with the columns of `schema.EVAL_SCHEMA`, sorted by question and sample."""
+        table = files.rows_table(rows, schema.EVAL_SCHEMA, schema.EVAL_ORDER, "eval")
+        if table.num_rows == 0:
+            raise ValueError("eval: no rows")
+        files.write_table(self.path / "eval.parquet", table)
+
+    def finish(self, cost: Mapping[str, float] | None = None) -> None:
+        """Merges the steps, then marks the run finished.
+
+        cost: any of seconds_total, seconds_rollout, seconds_train, seconds_eval, sampled_tokens, trained_tokens,
+        tool_calls, trajectories, peak_memory_mb. What is left out is summed from the steps of all sessions, taken
+        from the clock of all sessions (seconds_total) or from the process (peak_memory_mb).
+        Raises ValueError when steps or eval.parquet are missing.
+        """
+        if not (self.path / "eval.parquet").is_file():
+            raise ValueError("finish: write_eval was not called")
+        steps, timings, rollouts = self._merge()
+        warm_start = self._manifest["method"] == manifest.WARM_START
+        wanted = 0 if warm_start else self._wanted_steps()
+        if len(steps) != wanted:
+            raise ValueError(f"finish: {len(steps)} of {wanted} steps are complete")
+        if not warm_start:
+            files.write_table(self.path / "steps.parquet", files.rows_table(steps, schema.STEPS_SCHEMA))
+            files.write_table(self.path / "timings.parquet", files.rows_table(timings, schema.TIMINGS_SCHEMA))
+            files.write_table(self.path / "rollouts.parquet", rollouts)
+        total = {
+            "seconds_total": self._seconds(),
+            **{name: sum(row[name] for row in timings) for name in schema.TIMINGS},
+            "seconds_eval": None,
+            **{name: _total(steps, name) for name in schema.TOTALS},
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        unknown = set(cost or {}) - set(total)
+        if unknown:
+            raise ValueError(f"unknown cost {sorted(unknown)}; known: {', '.join(total)}")
+        total.update(cost or {})
+        self._update(status="finished", finished_at=manifest.now(), cost=total, error=None)
+        self._remove_leftovers()
+
+    def fail(self, message: str) -> None:
+        """Marks the run failed; the next start resumes it. Directories of this machine are cut from the message."""
+        self._update(status="failed", error=manifest.without_paths(message))
+
+    def _update(self, **fields) -> None:
+        self._manifest = {**self._manifest, **fields}
+        files.write_json(self.path / "manifest.json", self._manifest)
+
+    def _merge(self) -> tuple[list[dict], list[dict], pa.Table]:
+        steps, timings, tables = [], [], [schema.ROLLOUTS_SCHEMA.empty_table()]
+        for step in range(1, self.last_complete_step() + 1):
+            part = files.read_json(self._step_file(step))
+            steps.append({"step": step, **part["metrics"]})
+            timings.append({"step": step, **part["seconds"]})
+            tables.append(files.read_table(self._rollouts_file(step), schema.ROLLOUTS_SCHEMA))
+        return steps, timings, pa.concat_tables(tables)
+
+    def _wanted_steps(self) -> int:
+        return yaml.safe_load((self.path / "config.yaml").read_text())["training"]["steps"]
+
+    def _remove_leftovers(self) -> None:
+        if self.parts.is_dir():
+            shutil.rmtree(self.parts)
+
+    def _seconds(self) -> float:
+        return round(self._seconds_before + time.monotonic() - self._opened_at, 3)
+
+    def _step_file(self, step: int) -> Path:
+        return self.parts / f"{step:06d}.steps.json"
+
+    def _rollouts_file(self, step: int) -> Path:
+        return self.parts / f"{step:06d}.rollouts.parquet"
+
+
+def check(path: Path, config) -> dict | None:
+    """The manifest at `path` if it belongs to `config`, None if the directory is free. Touches nothing.
+
+    Raises UserError when the directory belongs to another config, another schema version, or is not a run.
+    """
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        raise UserError(f"{path} is a file, not a run directory; move it or use another --runs-root")
+    if not (path / "manifest.json").exists():
+        strange = [p.name for p in sorted(path.iterdir()) if p.name not in FRESH and not p.name.endswith(".tmp")]
+        if strange:
+            raise UserError(
+                f"{path} holds '{strange[0]}' but no manifest.json: not a run; move it or use another --runs-root"
+            )
+        return None
+    data = files.read_json(path / "manifest.json")
+    if data.get("schema_version") != schema.SCHEMA_VERSION:
+        raise UserError(
+            f"{path}/manifest.json has schema version {data.get('schema_version')}, this code writes "
+            f"{schema.SCHEMA_VERSION}; move the directory or use another --runs-root"
+        )
+    if data.get("status") not in ("running", "failed", "finished"):
+        raise UserError(f"{path}/manifest.json has status '{data.get('status')}'; move the directory and run again")
+    found, expected = data.get("config_hash"), manifest.config_hash(config)
+    if found != expected:
+        state = "a finished" if data["status"] == "finished" else "an unfinished"
+        raise UserError(
+            f"{path} holds {state} run of another config (hash {found}, this one is {expected}); "
+            "move it or use another --runs-root"
+        )
+    return data
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process, in MB (10^6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+def _seconds_so_far(path: Path) -> float:
+    """Seconds spent by earlier sessions, from progress.json; 0 when it is absent or half-written."""
+    try:
+        return float(json.loads((path / "progress.json").read_text())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def _total(steps: list[dict], name: str) -> float | None:
+    values = [row[name] for row in steps if not math.isnan(row[name])]
+    return sum(values) if values else None

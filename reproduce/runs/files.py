@@ -1,0 +1,160 @@
+"""Atomic files: written beside, flushed to disk, then renamed. A reader sees the old file, the new one, or none."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reproduce.errors import UserError
+from reproduce.runs.schema import NULLABLE
+
+
+def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
+    """Replaces `path` by `data` in one step; `durable=False` skips fsync (for files that nothing depends on)."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, value: object, durable: bool = True) -> None:
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), durable)
+
+
+def read_json(path: Path) -> dict:
+    """The JSON object in `path`; a missing, half-written or foreign file is a UserError that names it."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: the run is incomplete; run it again") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); move its directory away and run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} does not hold a JSON object; move its directory away and run again")
+    return value
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The table as a zstd parquet file. The bytes depend on nothing but the rows and the schema."""
+    sink = pa.BufferOutputStream()
+    table = table.replace_schema_metadata(None).combine_chunks()
+    pq.write_table(table, sink, compression="zstd", compression_level=9, row_group_size=1 << 20)
+    return sink.getvalue().to_pybytes()
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    write_bytes(path, table_bytes(table))
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """The parquet file, checked against `schema` (names, order, types, no nulls where none may be).
+
+    Raises UserError that names the file when it is missing, truncated, or of another schema.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run is incomplete; run it again")
+    try:
+        # read in this thread: pyarrow's dataset reader (and its sort) start threads that can abort the process's exit
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} is truncated or not parquet ({reason}); move its directory away and run again"
+        ) from None
+    for expected in schema:
+        if expected.name not in table.column_names:
+            raise UserError(f"{path} lacks the column '{expected.name}': it is of another version; run it again")
+        found = table.schema.field(expected.name).type
+        if found != expected.type:
+            raise UserError(f"{path}: column '{expected.name}' is {found}, expected {expected.type}; run it again")
+        if expected.name not in NULLABLE and table[expected.name].null_count:
+            raise UserError(f"{path}: column '{expected.name}' has empty cells; run it again")
+    extra = set(table.column_names) - set(schema.names)
+    if extra:
+        raise UserError(f"{path} has the unknown column '{min(extra)}': it is of another version; run it again")
+    return table.select(schema.names).replace_schema_metadata(None)
+
+
+def rows_table(rows: object, schema: pa.Schema, order: Sequence[str] = (), what: str = "rows") -> pa.Table:
+    """Rows (a list of dicts or a pandas DataFrame) as a table of exactly `schema`, sorted by `order`.
+
+    Raises ValueError on a missing or unknown column, a null, a wrong type: these are mistakes of the caller's code.
+    """
+    if hasattr(rows, "to_dict"):
+        rows = rows.to_dict("records")
+    columns = _columns(rows, schema, what)
+    if order:
+        places = sorted(range(len(columns[order[0]])), key=lambda i: tuple(columns[name][i] for name in order))
+        columns = {name: [values[i] for i in places] for name, values in columns.items()}
+    try:
+        table = pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"{what}: {error}") from error
+    return table
+
+
+def _columns(rows: Iterable[Mapping], schema: pa.Schema, what: str) -> dict[str, list]:
+    names = set(schema.names)
+    columns: dict[str, list] = {name: [] for name in schema.names}
+    for row in rows:
+        if row.keys() != names:
+            missing, unknown = sorted(names - row.keys()), sorted(row.keys() - names)
+            raise ValueError(f"{what}: missing columns {missing}, unknown columns {unknown}")
+        for field in schema:
+            value = row[field.name]
+            if pa.types.is_list(field.type):
+                value = [float(x) for x in value]
+            elif hasattr(value, "item"):  # a NumPy or torch scalar
+                value = value.item()
+            if pa.types.is_string(field.type) and isinstance(value, float) and math.isnan(value):
+                value = None  # what pandas makes of a missing string
+            if value is None and field.name not in NULLABLE:
+                raise ValueError(f"{what}: column '{field.name}' is None")
+            columns[field.name].append(value)
+    return columns
+
+
+@contextmanager
+def locked(path: Path, message: str) -> Iterator[None]:
+    """Holds an exclusive lock on the file `path`; another holder makes it a UserError with `message`.
+
+    The kernel releases the lock when the process ends, however it ends; the file itself stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(message) from None
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock of `locked(path)`."""
+    try:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False

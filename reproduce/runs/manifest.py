@@ -1,0 +1,192 @@
+"""What identifies a run: the hash of its config, the code, the versions and the machine (no host name, no path)."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORLDS = ROOT / "data" / "worlds"
+WARM_START = "warm_start"
+"""The method name of the run that holds the warm start's evaluation."""
+
+WARM_START_TRAINING = ("temperature", "device", "dtype")
+"""The settings of `training` that the warm start depends on."""
+
+PACKAGES = (
+    "torch",
+    "trl",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "bm25s",
+    "numpy",
+    "pandas",
+    "pyarrow",
+)
+RESULT_SECTIONS = (
+    "task", "model", "warm_start", "training", "evaluation", "algorithm", "method", "seed", "entropy_tokens"
+)  # fmt: skip
+NOT_IN_HASH = {"training": ("checkpoint_every",)}  # resuming does not change a result, so neither does how often
+CODE = ("reproduce", "data/worlds", "requirements.txt", "requirements-gpu.txt")
+
+
+def config_hash(config) -> str:
+    """12 hex digits over everything that can change a result of this job.
+
+    `config` is a JobConfig or its `to_dict()`. Covered: task, model, warm start, training, evaluation, algorithm
+    overrides, method, seed, entropy_tokens and the SHA-256 of the files of the task's world and panels. Not covered:
+    the names of profile and experiment, paths, `checkpoint_every`. For the method "warm_start" training and algorithm
+    settings other than temperature, device and dtype are left out, so that all jobs of a table agree on it.
+    """
+    data = as_dict(config)
+    parts = {name: data[name] for name in RESULT_SECTIONS}
+    for section, keys in NOT_IN_HASH.items():
+        parts[section] = {key: value for key, value in parts[section].items() if key not in keys}
+    if data["method"] == WARM_START:
+        parts["training"] = {key: parts["training"][key] for key in WARM_START_TRAINING}
+        parts["algorithm"] = {}
+    return _digest(parts, data["task"])
+
+
+def warm_start_hash(config) -> str:
+    """12 hex digits over what decides the warm start's weights: task, model, warm start, temperature,
+    device, dtype, world files."""
+    data = as_dict(config)
+    parts = {name: data[name] for name in ("task", "model", "warm_start")}
+    parts["training"] = {key: data["training"][key] for key in WARM_START_TRAINING}
+    return _digest(parts, data["task"])
+
+
+def shared_hash(config) -> str:
+    """12 hex digits over what every job of one table shares: all but method, seed and algorithm overrides."""
+    data = as_dict(config)
+    parts = {name: data[name] for name in RESULT_SECTIONS if name not in ("method", "seed", "algorithm")}
+    for section, keys in NOT_IN_HASH.items():
+        parts[section] = {key: value for key, value in parts[section].items() if key not in keys}
+    return _digest(parts, data["task"])
+
+
+def as_dict(config) -> dict:
+    """`config` itself when it is a mapping, else its `to_dict()`."""
+    return dict(config) if isinstance(config, Mapping) else config.to_dict()
+
+
+def _digest(parts: dict, task: Mapping) -> str:
+    text = json.dumps({**parts, "worlds": world_hashes(task)}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
+    """SHA-256 of each file under data/worlds that the task reads: the world itself and the family's question panels.
+
+    A file belongs to the task when its name, or a folder that it lies in, is the name of the world or family, alone or
+    followed by ".", "_" or "-". Markdown files are descriptions and do not count. No such file gives {}.
+    """
+    folder = WORLDS if folder is None else folder
+    names = tuple(re.escape(task[key]) for key in ("world", "family"))
+    of_task = re.compile(f"({'|'.join(names)})([._-].*)?")
+    hashes = {}
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        name = path.relative_to(folder)
+        if path.is_file() and path.suffix not in (".md", ".tmp") and any(map(of_task.fullmatch, name.parts)):
+            hashes[name.as_posix()] = _file_hash(path, path.stat().st_mtime_ns, path.stat().st_size)
+    return hashes
+
+
+@cache
+def _file_hash(path: Path, _mtime: int, _size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def new_manifest(config) -> dict:
+    """The manifest of a run that starts now (see the field list in `RunDirectory`)."""
+    from reproduce.runs.schema import SCHEMA_VERSION
+
+    data = as_dict(config)
+    commit, dirty = code_version()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": "running",
+        "profile": data["profile"],
+        "experiment": data["experiment"],
+        "method": data["method"],
+        "seed": data["seed"],
+        "config_hash": config_hash(data),
+        "code_commit": commit,
+        "code_dirty": dirty,
+        "versions": versions(),
+        "machine": machine(data["training"]["device"]),
+        "started_at": now(),
+        "finished_at": None,
+        "cost": None,
+        "error": None,
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def code_version() -> tuple[str | None, bool | None]:
+    """The commit of this checkout, and whether files that decide results differ from it; (None, None) outside git."""
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return commit, bool(_git("status", "--porcelain", "--", *CODE).strip())
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "--no-optional-locks", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def machine(device: str = "cpu") -> dict:
+    """CPU model, usable cores, memory in GB, GPU name (looked up only when `device` is a CUDA device)."""
+    gpu = None
+    if device.startswith("cuda"):
+        import torch
+
+        gpu = torch.cuda.get_device_name(torch.device(device)) if torch.cuda.is_available() else None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return {"cpu": _cpu_name(), "cores": usable_cores(), "memory_gb": round(memory, 1), "gpu": gpu}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def without_paths(text: str) -> str:
+    """`text` as one line, without this checkout's and the user's directories: manifests are published."""
+    text = " ".join(text.split())
+    return text.replace(f"{ROOT}/", "").replace(str(ROOT), ".").replace(str(Path.home()), "~")

@@ -1,0 +1,104 @@
+"""Reads finished runs, strictly: half-written, truncated, foreign or re-configured ones are errors naming the file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import yaml
+
+from reproduce.errors import UserError
+from reproduce.runs import files, manifest, schema
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; tables as in `schema`. The warm start has no steps, timings and rollouts (empty tables)."""
+
+    path: Path
+    manifest: dict
+    config: dict
+    steps: pa.Table
+    timings: pa.Table
+    rollouts: pa.Table
+    eval: pa.Table
+
+    @property
+    def method(self) -> str:
+        return self.manifest["method"]
+
+    @property
+    def seed(self) -> int:
+        return self.manifest["seed"]
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """The table `name` ("steps", "timings", "rollouts" or "eval") as a data frame."""
+        return getattr(self, name).to_pandas()
+
+
+def read_run(path: Path | str) -> Run:
+    """The finished run in `path`.
+
+    Raises UserError when it is not finished, when a file is missing, truncated or of another schema, when config.yaml
+    (or the world that it names) is not what the run was made with, or when steps are missing.
+    """
+    path = Path(path)
+    data = files.read_json(path / "manifest.json")
+    if data.get("schema_version") != schema.SCHEMA_VERSION:
+        version = data.get("schema_version")
+        raise UserError(f"{path}/manifest.json has schema version {version}, this code reads {schema.SCHEMA_VERSION}")
+    if data.get("status") != "finished":
+        raise UserError(
+            f"{path} is not finished (status '{data.get('status')}'): run the same command again to finish it"
+        )
+    config = _read_config(path)
+    if manifest.config_hash(config) != data["config_hash"]:
+        raise UserError(
+            f"{path}/config.yaml is not what the run was made with (or the world's files under data/worlds changed "
+            "since): restore them, or move the directory away and run again"
+        )
+    if data["method"] == manifest.WARM_START:
+        steps, timings, rollouts = (s.empty_table() for s in _TRAINED.values())
+    else:
+        steps, timings, rollouts = (files.read_table(path / f"{name}.parquet", s) for name, s in _TRAINED.items())
+        expected = list(range(1, config["training"]["steps"] + 1))
+        for name, table in (("steps", steps), ("timings", timings)):
+            if table["step"].to_pylist() != expected:
+                raise UserError(f"{path}/{name}.parquet does not hold steps 1 to {len(expected)}; run it again")
+    evaluation = files.read_table(path / "eval.parquet", schema.EVAL_SCHEMA)
+    keys = list(zip(*(evaluation[name].to_pylist() for name in schema.EVAL_ORDER), strict=True))
+    if not keys or len(set(keys)) != len(keys):
+        problem = "holds a sample twice" if keys else "is empty"
+        raise UserError(f"{path}/eval.parquet {problem}; move the directory away and run again")
+    return Run(path, data, config, steps, timings, rollouts, evaluation)
+
+
+_TRAINED = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
+
+
+def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path]:
+    """The run directories of one experiment, finished or not: the warm start's, then by method and seed."""
+    base = Path(runs_root) / profile / experiment
+    seeds = [p for p in base.glob("*/*") if p.is_dir() and p.name.isdigit() and p.parent.name != manifest.WARM_START]
+    found = sorted(seeds, key=lambda p: (p.parent.name, int(p.name)))
+    warm_start = base / manifest.WARM_START
+    return [warm_start, *found] if (warm_start / "manifest.json").is_file() else found
+
+
+def status_of(path: Path) -> str:
+    """ "finished", "running" (or interrupted), "failed", or "not started" when there is no readable manifest."""
+    try:
+        return files.read_json(path / "manifest.json").get("status", "not started")
+    except UserError:
+        return "not started"
+
+
+def _read_config(path: Path) -> dict:
+    file = path / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_text())
+        return {name: config[name] for name in ("profile", "experiment", *manifest.RESULT_SECTIONS)}
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: the run is incomplete; run it again") from None
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise UserError(f"{file} is not the config of a run ({' '.join(str(error).split())}); run it again") from None

@@ -1,0 +1,88 @@
+"""Columns and types of every parquet file that a run writes. A change here raises `SCHEMA_VERSION`."""
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+TURNS = 10  # entropy_turn_0 .. entropy_turn_9
+POSITIONS = 10  # entropy_pos_0 .. entropy_pos_9, by position after a tool result
+
+STEP_METRICS = (
+    "reward_mean", "success_mean", "format_ok_mean", "tool_calls_mean", "completion_tokens_mean",
+    "sampled_tokens", "trained_tokens", "tool_calls", "trajectories", "groups_sampled", "groups_degenerate",
+    "tree_initial_mean", "tree_branches_mean",
+    "entropy", "entropy_after_result", "entropy_mid_segment",
+    *(f"entropy_turn_{i}" for i in range(TURNS)),
+    *(f"entropy_pos_{i}" for i in range(POSITIONS)),
+    "outside_clip_fraction", "clip_fraction_low", "clip_fraction_high",
+    "entropy_outside", "entropy_inside", "outside_top20_share",
+    "high_entropy_follow", "high_entropy_base",
+    "kl_warm_start", "grad_norm", "loss", "advantage_abs_mean",
+)  # fmt: skip
+"""float64 columns of steps.parquet beside `step`; NaN where undefined. Entropies in nats."""
+
+TIMINGS = ("seconds_rollout", "seconds_train")
+"""Wall seconds of a step. They live in timings.parquet: no clock enters a file that must be byte-identical."""
+
+TOTALS = ("sampled_tokens", "trained_tokens", "tool_calls", "trajectories")
+"""Step metrics that add up over a run and fill the manifest's cost."""
+
+STEPS_SCHEMA = pa.schema([("step", pa.int64()), *((name, pa.float64()) for name in STEP_METRICS)])
+TIMINGS_SCHEMA = pa.schema([("step", pa.int64()), *((name, pa.float64()) for name in TIMINGS)])
+
+ROLLOUTS_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("group", pa.int64()),
+        ("row", pa.int64()),
+        ("question_id", pa.string()),
+        ("family", pa.string()),
+        ("level", pa.int64()),
+        ("parent", pa.int64()),  # row inside the group, -1 for a root
+        ("branch_token", pa.int64()),  # index in the completion where the fork happened, or -1
+        ("branch_turn", pa.int64()),
+        ("reward", pa.float64()),
+        ("correct", pa.bool_()),
+        ("format_ok", pa.bool_()),
+        ("tool_calls", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("sampled_tokens", pa.int64()),  # new tokens of this row, the shared prefix excluded
+        ("trained_tokens", pa.int64()),
+        ("actions", pa.string()),  # one word per action, joined by ' > '
+        ("turn_entropies", pa.list_(pa.float32())),  # nats, mean of each turn
+        ("answer", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
+EVAL_SCHEMA = pa.schema(
+    [
+        ("checkpoint", pa.string()),  # "warm_start" or "last"
+        ("question_id", pa.string()),
+        ("family", pa.string()),
+        ("level", pa.int64()),
+        ("split", pa.string()),
+        ("sample", pa.int64()),
+        ("reward", pa.float64()),
+        ("correct", pa.bool_()),
+        ("format_ok", pa.bool_()),
+        ("answer", pa.string()),
+        ("gold", pa.string()),
+        ("tool_calls", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("sampled_tokens", pa.int64()),
+        ("actions", pa.string()),
+        ("turn_entropies", pa.list_(pa.float32())),
+        ("text", pa.string()),
+    ]
+)
+
+NULLABLE = frozenset({"answer", "gold", "text"})
+"""The only columns that may hold nulls: a trajectory without an answer, and text left out when publishing."""
+
+ROLLOUTS_ORDER = ("step", "group", "row")
+EVAL_ORDER = ("checkpoint", "question_id", "sample")
+
+
+def labelled(schema: pa.Schema) -> pa.Schema:
+    """The schema of a published file: the run's `method` and `seed` in front."""
+    return pa.schema([("method", pa.string()), ("seed", pa.int64()), *schema])

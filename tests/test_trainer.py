@@ -1,0 +1,219 @@
+"""The TRL subclass: the private names it relies on, tokens in = tokens out, honest losses, and exact resumption."""
+
+import inspect
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+from tiny import LocalPrinter, model, tokenizer
+from trl import GRPOTrainer
+
+from reproduce.algorithms import load
+from reproduce.errors import UserError
+from reproduce.experiments.config import TableConfig
+from reproduce.rollouts.agent import Grammar, Limits
+from reproduce.runs.directory import RunDirectory
+from reproduce.tasks.rewards import Reward
+from reproduce.tasks.suite import open_task
+from reproduce.training.collector import Collector, consecutive_high
+from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
+
+
+def config(method="grpo", **training):
+    job = TableConfig.load(2).jobs("smoke", [method], [0])[0]
+    changes = dict(steps=2, prompts_per_step=2, group_size=4, epochs=2, minibatches=2, learning_rate=3e-3)
+    return replace(job, training=replace(job.training, **{**changes, **training}))
+
+
+def trainer(tmp_path, job, lm=None, varied=True, **overrides):
+    lm = model(scale=2.0) if lm is None else lm
+    task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
+    if varied:  # a random model fails everywhere; a reward that varies gives it something to learn
+        task.score = lambda question, text: Reward(len(text) % 5 / 4, 0.0, True, None, len(text) % 5 == 4)
+    collector = Collector(task, lm, Grammar(tokenizer()), Limits(4, 64), 1.0, job.seed)
+    t = job.training
+    questions = task.train_questions(t.steps * t.prompts_per_step, 1)
+    rows = [{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]
+    algorithm = load(job.method, **overrides)
+    algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(3))
+    run = RunDirectory.open(tmp_path / "run", job)
+    return AgenticTrainer(
+        algorithm=algorithm, collector=collector, questions=questions, run=run, entropy_tokens=3, model=lm,
+        processing_class=tokenizer(), train_dataset=Dataset.from_list(rows),
+        args=grpo_config(run.checkpoints, t, 64, job.seed),
+    )  # fmt: skip
+
+
+def test_the_private_names_of_trl_are_still_there():
+    def parameters(name):
+        return list(inspect.signature(getattr(GRPOTrainer, name)).parameters)
+
+    assert parameters("_generate_and_score_completions") == ["self", "inputs"]
+    assert parameters("_compute_loss") == ["self", "model", "inputs"]
+    assert parameters("log") == ["self", "logs", "start_time"]
+    assert parameters("_save_checkpoint") == ["self", "model", "trial"]
+    assert parameters("_get_per_token_logps_and_entropies")[:5] == [
+        "self", "model", "input_ids", "attention_mask", "logits_to_keep"
+    ]  # fmt: skip
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    assert "old_per_token_logps, _, _ = self._get_per_token_logps_and_entropies(" in source
+    source = inspect.getsource(GRPOTrainer._generate)
+    assert 'extra_fields.pop("env_mask"' in source
+
+
+@pytest.mark.parametrize("method", ["grpo", "dapo", "arpo", "aepo"])
+def test_training_ids_equal_sampled_ids_and_ratios_start_at_one(tmp_path, method):
+    made = trainer(tmp_path, config(method))
+    seen = []
+    inner = made._compute_loss
+
+    def spy(lm, inputs):
+        seen.append({k: v.clone() for k, v in inputs.items() if torch.is_tensor(v)})
+        return inner(lm, inputs)
+
+    made._compute_loss = spy
+    first = []
+    collect = made.collector.collect
+
+    def record(*args):
+        first.append(collect(*args))
+        return first[-1]
+
+    made.collector.collect = record
+    made.train()
+    sampled = {}
+    for _, group, i in first[0].rows():
+        path = group.trajectories[i].path
+        sampled[tuple(path.tokens)] = path
+    updates = seen[: made.updates_per_step]
+    assert len(updates) == 4 and len(first) == 2
+    trained = []
+    for inputs in updates[:2]:  # the first pass over the rollout batch
+        for row in range(len(inputs["prompt_ids"])):
+            n = int(inputs["completion_mask"][row].sum())
+            prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row].bool()].tolist()
+            completion = inputs["completion_ids"][row][:n].tolist()
+            path = sampled[tuple(prompt + completion)]
+            assert inputs["tool_mask"][row][:n].bool().tolist() == path.sampled
+            np.testing.assert_allclose(inputs["old_per_token_logps"][row][:n], path.logps, atol=1e-6)
+            np.testing.assert_allclose(inputs["rollout_entropies"][row][:n], path.entropies, atol=1e-6)
+            off = ~inputs["tool_mask"][row].bool() | ~inputs["completion_mask"][row].bool()
+            assert (inputs["advantages"][row][off] == 0).all()
+            trained.append(tuple(prompt + completion))
+    assert sorted(trained) == sorted(tuple(g.trajectories[i].path.tokens) for _, g, i in first[0].rows())
+
+
+def test_old_log_probs_of_the_sampler_are_those_of_the_trainer(tmp_path):
+    """At the first update every ratio is 1: what the engine recorded is what the trainer's forward pass gives."""
+    made = trainer(tmp_path, config(learning_rate=1e-9))
+    metrics = []
+    loss = made.algorithm.loss
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(algorithm, name)
+
+        def loss(self, *args, **kwargs):
+            value, m = loss(*args, **kwargs)
+            metrics.append(m)
+            return value, m
+
+    algorithm, made.algorithm = made.algorithm, Spy()
+    made.train()
+    assert all(abs(m["ratio_max"] - 1) < 1e-4 and m["outside_clip_fraction"] == 0 for m in metrics)
+
+
+def test_every_step_is_recorded_once_with_every_metric(tmp_path):
+    made = trainer(tmp_path, config("aepo", steps=3, learning_rate=1e-2))
+    made.train()
+    run = made.run
+    assert run.last_complete_step() == 3
+    import json
+
+    steps = [json.loads(p.read_text())["metrics"] for p in sorted(run.parts.glob("*.steps.json"))]
+    for metrics in steps:
+        for name in ("reward_mean", "entropy", "grad_norm", "loss", "sampled_tokens", "tool_calls", "kl_warm_start"):
+            assert np.isfinite(metrics[name]), name
+        assert metrics["trajectories"] == 8
+    assert steps[0]["kl_warm_start"] == pytest.approx(0, abs=1e-5) and steps[2]["kl_warm_start"] > 0
+    rollouts = pd.concat(pd.read_parquet(p) for p in sorted(run.parts.glob("*.rollouts.parquet")))
+    assert (rollouts.groupby(["step", "group"]).size() == 4).all()
+    per_step = rollouts.groupby("step")
+    assert per_step["trained_tokens"].sum().tolist() == [m["trained_tokens"] for m in steps]
+    assert all(per_step["sampled_tokens"].sum().to_numpy() < [m["sampled_tokens"] for m in steps]), "pilots count"
+    assert per_step["reward"].mean().tolist() == pytest.approx([m["reward_mean"] for m in steps])
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+    """Stop after step 2 of 4, start again from the checkpoint: the same weights and records, bit for bit."""
+
+    def run(folder, stops):
+        for stop in stops:
+            torch.manual_seed(len(stops) * 100 + stop)  # whatever the global generator holds must not matter
+            lm = model(scale=2.0)
+            made = trainer(tmp_path / folder, config("aepo", steps=4), lm)
+            checkpoint = last_checkpoint(made.run.checkpoints)
+            if stop < 4:
+                write, made.run.write_step = made.run.write_step, None
+
+                def write_step(step, *args, write=write, stop=stop):
+                    if step > stop:
+                        raise KeyboardInterrupt
+                    write(step, *args)
+
+                made.run.write_step = write_step
+            try:
+                made.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            except KeyboardInterrupt:
+                pass
+        parts = sorted(made.run.parts.glob("*.rollouts.parquet"))
+        metrics = [p.read_text().split('"seconds"')[0] for p in sorted(made.run.parts.glob("*.steps.json"))]
+        return lm.state_dict(), [p.read_bytes() for p in parts], metrics
+
+    weights, rollouts, metrics = run("whole", [4])
+    assert any(not torch.equal(value, model(scale=2.0).state_dict()[name]) for name, value in weights.items())
+    weights2, rollouts2, metrics2 = run("halves", [2, 4])
+    assert len(metrics) == 4 and metrics == metrics2 and rollouts == rollouts2
+    for name, value in weights.items():
+        assert torch.equal(value, weights2[name]), name
+
+
+def test_a_checkpoint_cut_short_does_not_count(tmp_path):
+    for step, complete in ((4, True), (8, True), (12, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if complete:
+            (folder / "complete").touch()
+    assert last_checkpoint(tmp_path).name == "checkpoint-8"
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_dapo_replaces_groups_without_a_signal_and_stops_at_its_limit(tmp_path):
+    made = trainer(tmp_path, config("dapo"), varied=False, max_generation_batches=3)
+    batch = made.collector.collect(made.questions[:2], 4, made.algorithm, 1)
+    assert len(batch.groups) == 2
+    assert batch.cost["groups_sampled"] > 2, "random models fail everywhere, so groups are drawn again"
+    assert batch.cost["groups_sampled"] <= 2 + 4 + 4
+    seen = []
+    score = made.collector.task.score
+    made.collector.task.score = lambda q, text: seen.append(q.id) or score(q, text)
+    made.collector.collect(made.questions[:2], 4, made.algorithm, 1)
+    assert len(set(seen)) == len(seen) // 4, "a replacement is a fresh question"
+
+
+def test_one_update_per_rollout_is_refused(tmp_path):
+    with pytest.raises((UserError, ValueError), match="at least 2"):
+        trainer(tmp_path, config(epochs=1, minibatches=1))
+
+
+def test_consecutive_high_steps():
+    follow, base = consecutive_high([[0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]])
+    assert follow == pytest.approx(0.5) and base == pytest.approx(2 * (2 * 1 / 4) / (2 * (2 * 3 / 4)))
+    assert np.isnan(consecutive_high([[1.0], [1.0]])[0]) and np.isnan(consecutive_high([])[0])
+    rng = np.random.default_rng(0)
+    steps = [list(rng.random(6)) for _ in range(4000)]
+    follow, base = consecutive_high(steps)
+    assert follow == pytest.approx(base, abs=0.02), "independent steps do not cluster"
