@@ -84,7 +84,7 @@ def test_an_entropy_rise_forks_and_an_entropy_fall_does_not():
 
 
 def test_entropy_is_measured_after_the_result_not_before_it():
-    """A peak in turn 2 forks at the end of the result that opens turn 2, one tool call later than a stale test would."""
+    """A peak in turn 2 forks at the end of the result that opens turn 2, one call later than a stale test would."""
     peak = scripted(search, lambda turn: 3.0 if turn == 2 else 0.5).rollout(
         QUESTIONS[:1], PROMPTS[:1], 8, ARPORollout(entropy_tokens=3), np.random.default_rng(0)
     )
@@ -164,11 +164,15 @@ def test_a_fork_copies_the_session_and_leaves_the_parent_alone():
 
 
 def test_limits_end_a_trajectory_without_training_on_what_was_not_sampled():
-    rollout = scripted(lambda turn: search(0), lambda turn: 0.5, limits=Limits(2, 400)).rollout(QUESTIONS[:1], PROMPTS[:1], 2)
+    rollout = scripted(lambda turn: search(0), lambda turn: 0.5, limits=Limits(2, 400)).rollout(
+        QUESTIONS[:1], PROMPTS[:1], 2
+    )
     for t in rollout.groups[0]:
         assert t.ended == "calls" and t.calls == 2
         assert t.path.sampled[-1] and t.path.tokens[-1] != tokenizer().eos_token_id
-    short = scripted(lambda turn: search(0), lambda turn: 0.5, limits=Limits(9, 30)).rollout(QUESTIONS[:1], PROMPTS[:1], 2)
+    short = scripted(lambda turn: search(0), lambda turn: 0.5, limits=Limits(9, 30)).rollout(
+        QUESTIONS[:1], PROMPTS[:1], 2
+    )
     assert all(t.ended == "length" and t.path.length <= 30 for t in short.groups[0])
     empty = scripted(lambda turn: "<search> </search>", lambda turn: 0.5).rollout(QUESTIONS[:1], PROMPTS[:1], 2)
     assert all(t.ended == "malformed" and t.calls == 0 for t in empty.groups[0])

@@ -1,4 +1,4 @@
-"""MiniWeb: the committed files are what the generator writes, splits are by entity, and the world is hard on purpose."""
+"""MiniWeb: committed files are what the generator writes, splits are by entity, the world is hard on purpose."""
 
 import json
 from dataclasses import replace
@@ -58,7 +58,7 @@ def test_panels_have_every_level_and_gold_answers_that_follow_from_the_world():
         for q in questions:
             assert q.family == family and q.split == split
             if family == "mini-math":
-                assert q.gold == str(eval(q.expression.replace(" ", "")))  # noqa: S307: our own arithmetic
+                assert q.gold == str(eval(q.expression.replace(" ", "")))
             else:
                 values = [world().entities[q.path[-1]].attributes[a] for a in q.attributes]
                 assert q.gold == str({"read": values[0], "sum": sum(values), "max": max(values)}[q.operation])
@@ -92,7 +92,9 @@ def test_demonstrations_are_well_formed_and_cover_their_own_text():
 def test_ambiguity_stale_pages_and_failing_searches_are_there():
     stale = [p for p in world().pages if p.stale]
     assert 0.1 < len(stale) / len(world().pages) < 0.4 and all(STALE in p.body for p in stale)
-    differ = [p for p in stale if any(p.facts != o.facts for o in world().pages if o.entity == p.entity and not o.stale)]
+    differ = [
+        p for p in stale if any(p.facts != o.facts for o in world().pages if o.entity == p.entity and not o.stale)
+    ]
     assert len(differ) > 0.8 * len(stale)
     env = environment()
     ambiguous = timeouts = total = 0

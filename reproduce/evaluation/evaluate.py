@@ -19,6 +19,8 @@ def evaluate(collector: Collector, split: str, questions: int, samples: int, che
         for group in groups:
             for sample, trajectory in enumerate(group.trajectories):
                 record = row_record(group.question, trajectory, group.texts[sample], group.rewards[sample])
-                rows.append(record | {"checkpoint": checkpoint, "split": split, "sample": sample, "gold": group.question.gold})
+                rows.append(
+                    record | {"checkpoint": checkpoint, "split": split, "sample": sample, "gold": group.question.gold}
+                )
         report("evaluate", min(start + per_batch, len(panel)), len(panel))
     return rows

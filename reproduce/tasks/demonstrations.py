@@ -66,7 +66,9 @@ def demonstrate(
 
     Each attempt draws from its own child of `rng`, so the batch they run in does not matter.
     """
-    attempts = [_attempt(environment, q, noise, max_calls, r) for q, r in zip(questions, rng.spawn(len(questions)))]
+    attempts = [
+        _attempt(environment, q, noise, max_calls, r) for q, r in zip(questions, rng.spawn(len(questions)), strict=True)
+    ]
     finished: dict[int, Demonstration] = {}
     texts: dict[int, str | None] = dict.fromkeys(range(len(questions)))
     while texts:
@@ -141,9 +143,7 @@ def _same_thing(words: list[str], name: str, kind: str) -> bool:
     return words[:1] == [name] and len(words) > 1 and words[1] in (kind, KINDS[kind][1])
 
 
-def _find(
-    episode: _Episode, label: str, relation: str | None, thought: str, noise: float, rng
-) -> Steps:
+def _find(episode: _Episode, label: str, relation: str | None, thought: str, noise: float, rng) -> Steps:
     """Search and open pages until one looks right. Returns its facts, or None when the calls ran out."""
     name, kind = label.split()
     deep = episode.question.family == "mini-deepsearch"

@@ -1,11 +1,11 @@
 """Tools of a MiniWeb episode: search, page reader and Python, behind one small interface.
 
-An `Environment` is shared by all episodes of a task; a `Session` is the state of one trajectory (what it searched, which
-hits it was shown last) and is copied when the trajectory forks. The text of a tool result is a function of the
+An `Environment` is shared by all episodes of a task; a `Session` is the state of one trajectory (what it searched,
+which hits it was shown last) and is copied when the trajectory forks. The text of a tool result is a function of the
 question, the session and the call alone, so a replay gives the same bytes.
 
 Calls, in the papers' tags:
-    <search> arlo painter </search>     titles of the best hits, numbered   (mini-knowledge: the two best pages themselves)
+    <search> arlo painter </search>     titles of the best hits, numbered (mini-knowledge: the two best pages)
     <search> page 2 </search>           the body of hit 2 of the last list (mini-deepsearch)
     <python> print ( 3 + 4 ) </python>  what the program prints, from the sandbox
 """

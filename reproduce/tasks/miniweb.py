@@ -144,7 +144,7 @@ def generate_world(seed: int = 0, settings: WorldSettings = WorldSettings()) -> 
     for entity in entities:
         has_twin = rng.random() < settings.stale_share
         twin_first = rng.random() < 0.5
-        for stale in ([twin_first, not twin_first] if has_twin else [False]):
+        for stale in [twin_first, not twin_first] if has_twin else [False]:
             pages.append(_write_page(len(pages), entity, stale, entities, pool, settings, rng))
     return World(seed, settings, tuple(entities), tuple(pages))
 

@@ -57,7 +57,7 @@ def make_questions(world: World, family: str, split: str, count: int, seed: int,
     draw = _math_question if family == "mini-math" else _web_question
     starts = [entity.id for entity in world.entities if entity.split == split]
     seen: dict[str, MiniQuestion] = {}
-    for attempt in range(200 * count):
+    for _ in range(200 * count):
         if len(seen) == count:
             break
         question = draw(world, family, split, levels[len(seen) % len(levels)], starts, rng)
@@ -81,7 +81,9 @@ def _web_question(world: World, family: str, split: str, level: int, starts, rng
         text = f"{text} {relation}"
     if len(set(path)) < len(path):
         return None
-    operation = str(rng.choice(["sum", "max"])) if deep and (level == 2 or (level == 3 and rng.random() < 0.5)) else "read"
+    operation = (
+        str(rng.choice(["sum", "max"])) if deep and (level == 2 or (level == 3 and rng.random() < 0.5)) else "read"
+    )
     if operation == "read":
         attributes = (str(rng.choice(ATTRIBUTES)),)
         gold = entity.attributes[attributes[0]]
@@ -141,7 +143,9 @@ def load_panel(path: Path) -> list[MiniQuestion]:
             tuples = {key: tuple(row[key]) for key in ("path", "relations", "attributes")}
             questions.append(MiniQuestion(**{**row, **tuples}))
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}:{number}: malformed question row ({error}); fix the line or run `make worlds`") from None
+            raise UserError(
+                f"{path}:{number}: malformed question row ({error}); fix the line or run `make worlds`"
+            ) from None
         if questions[-1].family not in FAMILIES or questions[-1].level not in LEVELS or not questions[-1].gold:
             raise UserError(f"{path}:{number}: family, level or gold is not valid; fix the line or run `make worlds`")
     return questions

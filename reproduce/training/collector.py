@@ -53,7 +53,9 @@ class Collector:
         """Prompt token ids, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(self.task.prompt(question))]
 
-    def sample(self, questions: list, k: int, purpose: tuple, policy=Independent()) -> tuple[list[ScoredGroup], Rollout]:
+    def sample(
+        self, questions: list, k: int, purpose: tuple, policy=Independent()
+    ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored trajectories for each question; `purpose` names the random streams."""
         device = str(next(self.model.parameters()).device)
         engine = TransformersEngine(

@@ -26,7 +26,7 @@ from reproduce.training.warm_start import load_warm_start, train_warm_start
 def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     """Folder of the warm start that `config` asks for, trained if no run has needed it before, and evaluated.
 
-    Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and warm-start settings.
+    Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and SFT.
     """
     folder = Path(root) / config.profile / "warm_starts" / warm_start_hash(config)
     job = config.warm_start_job()
@@ -100,6 +100,8 @@ def _open_task(config: JobConfig, sandbox: PythonSandbox) -> MiniTask:
     return open_task(t.family, t.world, sandbox, t.format_penalty, t.tool_bonus)
 
 
-def _collector(config: JobConfig, task, model, grammar: Grammar, seed: int, temperature: float | None = None) -> Collector:
+def _collector(
+    config: JobConfig, task, model, grammar: Grammar, seed: int, temperature: float | None = None
+) -> Collector:
     limits = Limits(config.task.max_tool_calls, config.task.max_completion_tokens)
     return Collector(task, model, grammar, limits, temperature or config.training.temperature, seed)

@@ -17,8 +17,8 @@ WORDS = (
 )  # fmt: skip
 LARGEST_NUMBER = 200
 
-# Standard deviation of initial weights times sqrt(width). The usual 0.02 is meant for widths in the thousands; at width 64
-# it makes the warm start about three times slower.
+# Standard deviation of initial weights times sqrt(width). The usual 0.02 is meant for widths in the thousands; at
+# width 64 it makes the warm start about three times slower.
 INITIAL_SCALE = 0.64
 
 
@@ -43,11 +43,21 @@ def build_model(
 ) -> Qwen3ForCausalLM:  # fmt: skip
     """A Qwen3 with random weights from the stream of `seed`, untied embeddings, float32."""
     config = Qwen3Config(
-        vocab_size=vocabulary_size, hidden_size=hidden_size, intermediate_size=intermediate_size,
-        num_hidden_layers=num_layers, num_attention_heads=num_heads, num_key_value_heads=num_kv_heads,
-        head_dim=hidden_size // num_heads, max_position_embeddings=2048, tie_word_embeddings=False,
-        initializer_range=INITIAL_SCALE / math.sqrt(hidden_size), attn_implementation="sdpa", pad_token_id=pad_id, bos_token_id=bos_id, eos_token_id=eos_id,
-    )  # fmt: skip
+        vocab_size=vocabulary_size,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_kv_heads,
+        head_dim=hidden_size // num_heads,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        initializer_range=INITIAL_SCALE / math.sqrt(hidden_size),
+        attn_implementation="sdpa",
+        pad_token_id=pad_id,
+        bos_token_id=bos_id,
+        eos_token_id=eos_id,
+    )
     with torch.random.fork_rng(devices=[]):  # Transformers initialises from the global generator; keep ours apart
         torch.manual_seed(child_seed(seed, "model"))
         return Qwen3ForCausalLM(config)

@@ -71,12 +71,16 @@ class AgenticTrainer(GRPOTrainer):
                  entropy_tokens: int, **kwargs):  # fmt: skip
         super().__init__(reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
-            raise UserError("gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead")
+            raise UserError(
+                "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
+            )
         self.algorithm, self.collector, self.questions, self.run = algorithm, collector, questions, run
         self.entropy_tokens = entropy_tokens
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
         if self.updates_per_step < 2:
-            raise UserError("training: epochs x minibatches must be at least 2, else every ratio is 1 and clipping is inert")
+            raise UserError(
+                "training: epochs x minibatches must be at least 2, else every ratio is 1 and clipping is inert"
+            )
         self.warm_start = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.batch: Batch | None = None
         self._sampler_logps: torch.Tensor | None = None
@@ -155,7 +159,9 @@ class AgenticTrainer(GRPOTrainer):
         lengths_B = inputs["completion_mask"].sum(1)
         order = lengths_B.argsort(stable=True)
         parts = order.split(FORWARD_ROWS) if order.device.type == "cpu" else [order]
-        outputs = [self._forward_rows(model, inputs, rows, int(lengths_B[rows].max()), compute_entropy) for rows in parts]
+        outputs = [
+            self._forward_rows(model, inputs, rows, int(lengths_B[rows].max()), compute_entropy) for rows in parts
+        ]
         width, back = inputs["completion_ids"].shape[1], order.argsort()
         logps, entropies = (
             torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in column])[back]
