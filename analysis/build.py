@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis import data
+from analysis import data, readme
 from reproduce.errors import UserError
 
 NOTEBOOKS = {"tables": ("table2",), "figures": ("figure_entropy", "figure_diversity")}
@@ -69,6 +69,8 @@ def build(
     text = []
     if only != "figures":
         files, text = _finish_tables(loaded, profile, own, data_folder, folder, files)
+        if in_place and readme.insert(data.ROOT / "README.md", (folder / "table2.md").read_text(encoding="utf-8")):
+            files.append(data.ROOT / "README.md")
     files += sorted(path for path, stamp in _stamps(folder).items() if before.get(path) != stamp and path not in files)
     return BuildResult(files, "\n".join(text))
 

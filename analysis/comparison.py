@@ -11,8 +11,8 @@ from analysis.data import Source
 from analysis.render import MISSING, TextTable
 
 DEFINITION = (
-    "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a loose test: it says "
-    "that the two tables do not contradict each other, not that they are equal."
+    "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a "
+    "loose test: it says that the two tables do not contradict each other, not that they are equal."
 )
 IDENTITY = "Same seeds: the share of (question, sample) outcomes that are equal on the seeds which both tables hold."
 

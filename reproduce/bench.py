@@ -12,7 +12,8 @@ Three comparisons, each repetition of which times one side right after the other
               a fixed program of ours; the Python tool itself never runs anything outside its sandbox).
 
 A ratio is the left side over the right side, the median over repetitions; its smallest and largest value stand beside
-it. The table goes to the terminal, and with the machine's facts (no host name, no path) to `figures/bench.csv`.
+it. Rows in CPU seconds count this process alone, so other work on the machine disturbs them less. The table goes to the
+terminal, and with the machine's facts (no host name, no path) to `figures/bench.csv`.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from reproduce.runs.manifest import ROOT, machine, versions
 COMPARISONS = ("rollout", "step", "sandbox")
 PROGRAM = "print ( max ( 17 , 25 ) + 3 )"
 AIMS = {"rollout": (">=", 5.0), "step": ("<=", 1.2)}
-"""What issue-level aims ask of the headline ratio of a comparison."""
+"""What the headline ratio of a comparison aims at."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Sizes:
 
     prompts: int = 16
     group: int = 16
-    repetitions: int = 3
+    repetitions: int = 5
     steps: int = 6
     calls: int = 100
     subprocesses: int = 20
@@ -143,7 +144,7 @@ def cached_warm_start(runs_root: Path, world) -> Path | None:
 def setting(config, task, runs_root: Path, sizes: Sizes, scratch: Path, report: Callable) -> Setting:
     """Loads the cached warm start, or trains one briefly on `sizes.demonstrations` demonstrations."""
     from reproduce.rollouts.agent import Grammar, Limits
-    from reproduce.training.collector import Collector
+    from reproduce.rollouts.collector import Collector
     from reproduce.training.tiny_model import build_model, build_tokenizer
     from reproduce.training.warm_start import load_warm_start, train_warm_start
 
@@ -164,8 +165,11 @@ def setting(config, task, runs_root: Path, sizes: Sizes, scratch: Path, report: 
         config.warm_start, demonstrations=sizes.demonstrations, max_epochs=1, success_low=0.0, success_high=1.0
     )
     checks = train_warm_start(model, collector, brief, config.task.max_tool_calls, scratch / "warm_start", report)
-    origin = f"trained for this benchmark on {sizes.demonstrations} demonstrations (no cached warm start of profile mini)"
-    return Setting(config, task, model, Grammar(tokenizer), f"{origin}, format right in {checks[-1]['format_ok']:.0%}")
+    origin = (
+        f"no cached warm start of profile mini; trained for this benchmark on {sizes.demonstrations} demonstrations, "
+        f"format right in {checks[-1]['format_ok']:.0%}"
+    )
+    return Setting(config, task, model, Grammar(tokenizer), origin)
 
 
 # -- rollouts: our engine against TRL's multi-turn path ----------------------------------------------------------------
@@ -186,12 +190,14 @@ CHAT_TEMPLATE = """
 {%- endfor -%}
 """
 
+_NOT_A_TAG = "(?!</?(?:search|python)>)"
+
 RESPONSE_TEMPLATE = {
     "defaults": {"role": "assistant"},
     "start_anchor_pattern": r"<bos>[^<]*|</result>",
     "fields": {
         "tool_calls": {
-            "open_pattern": r"<(?P<name>search|python)>\s*(?P<call>[^<\s][^<]*?)\s*</(?P=name)>",
+            "open_pattern": rf"<(?P<name>search|python)>\s*(?P<call>{_NOT_A_TAG}\S(?:{_NOT_A_TAG}.)*?)\s*</(?P=name)>",
             "repeats": True,
             "content": "text",
             "transform": {
@@ -206,9 +212,14 @@ RESPONSE_TEMPLATE = {
 
 @dataclass
 class Sample:
-    """What one repetition of one side did. tokens and forced: of all trajectories; completions: token ids of each."""
+    """What one repetition of one side did.
+
+    seconds and cpu: of generation with tool calls, wall and CPU; seconds_scored: until log-probs are there, too.
+    tokens, forced, calls: of all trajectories together; completions: token ids of each, forced ones included.
+    """
 
     seconds: float
+    cpu: float
     seconds_scored: float
     tokens: int
     forced: int
@@ -276,9 +287,10 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
         """TRL's trainer with a clock around `_generate`, which prompts enter and finished trajectories leave."""
 
         def _generate(self, prompts):
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             output = super()._generate(prompts)
-            self.seconds, self.tool_mask, self.completion_ids = time.perf_counter() - started, output[2], output[1]
+            self.seconds, self.cpu = time.perf_counter() - started, time.process_time() - cpu
+            self.completion_ids, self.tool_mask = output[1], output[2]
             return output
 
     count = [0]
@@ -292,8 +304,8 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
         {"prompt": [{"role": "user", "content": setting.task.prompt(q)}], "index": i} for i, q in enumerate(questions)
     ]
     trainer = Timed(
-        model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=trl_tokenizer(setting.grammar),
-        reward_funcs=lambda completions, **columns: [0.0] * len(completions),
+        model=model, args=arguments, train_dataset=Dataset.from_list(rows),
+        processing_class=trl_tokenizer(setting.grammar), reward_funcs=lambda completions, **columns: [0.0] * len(completions),
         environment_factory=trl_tools(setting.task, questions, count),
     )  # fmt: skip
     trainer.model.train()
@@ -305,7 +317,7 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
         whole = time.perf_counter() - started
         tokens = sum(sum(mask) for mask in trainer.tool_mask)
         forced = sum(len(mask) for mask in trainer.tool_mask) - tokens
-        return Sample(trainer.seconds, whole, tokens, forced, count[0], trainer.completion_ids)
+        return Sample(trainer.seconds, trainer.cpu, whole, tokens, forced, count[0], trainer.completion_ids)
 
     return run
 
@@ -325,13 +337,13 @@ def our_side(setting: Setting, questions: list, k: int, greedy: bool = False) ->
             torch_stream(0, "bench", repetition), greedy=greedy,
         )  # fmt: skip
         loop = AgentLoop(engine, task.environment, task.call_type, grammar, setting.limits)
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         rollout = loop.rollout(questions, [[bos, *grammar.encode(task.prompt(q))] for q in questions], k)
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         paths = [t.path for group in rollout.groups for t in group]
         forced = sum(p.length for p in paths) - rollout.sampled_tokens
         completions = [p.completion for p in paths]
-        return Sample(seconds, seconds, rollout.sampled_tokens, forced, rollout.tool_calls, completions)
+        return Sample(seconds, cpu, seconds, rollout.sampled_tokens, forced, rollout.tool_calls, completions)
 
     return run
 
@@ -357,17 +369,18 @@ def rollout_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable)
         report("rollout: ours against TRL", repetition + 1, sizes.repetitions + 1)
     for name, taken in samples.items():
         if not any(s.calls for s in taken):
-            raise UserError(f"bench: no tool call happened on the side of {name}; train the warm start longer (make reproduce-table2)")
+            raise UserError(f"bench: no tool call happened on the side of {name}; run `make reproduce-table2` first")
 
     def row(measure: str, value: Callable[[Sample], float], headline: bool = False, note: str = "") -> Row:
-        left, right = (("" + name, [value(s) for s in taken]) for name, taken in samples.items())
+        left, right = ((name, [value(s) for s in taken]) for name, taken in samples.items())
         return paired("rollout", measure, left, right, headline, note)
 
     return [
         row("sampled tokens per second", lambda s: s.tokens / s.seconds, True, "TRL: generation and tool loop only"),
+        row("the same per CPU second", lambda s: s.tokens / s.cpu),
         row(
-            "the same, log-probs included", lambda s: s.tokens / s.seconds_scored,
-            note="TRL: plus its forward pass for old log-probs; ours come with sampling, entropies too",
+            "per second, log-probs included", lambda s: s.tokens / s.seconds_scored,
+            note="TRL: and its forward pass for log-probs; ours come with sampling, entropies too",
         ),
         row("sampled tokens per trajectory", lambda s: s.tokens / s.trajectories, note="equal work: about 1"),
         row("forced tokens per trajectory", lambda s: s.forced / s.trajectories, note="equal work: about 1"),
@@ -443,7 +456,7 @@ def make_trainer(setting: Setting, method: str, sizes: Sizes, run: Turns):
     from transformers import PrinterCallback
 
     from reproduce.algorithms import load
-    from reproduce.training.collector import Collector
+    from reproduce.rollouts.collector import Collector
     from reproduce.training.trainer import AgenticTrainer, grpo_config
 
     config, task, model = setting.config, setting.task, setting.copy_of_model()
@@ -477,9 +490,10 @@ def step_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) ->
             stack.callback(turns[method].close)
         for step in range(sizes.steps + 1):
             for method in methods if step % 2 else reversed(methods):
+                cpu = time.process_time()
                 took, measured = turns[method].step()
                 if step:
-                    seconds[method].append(took)
+                    seconds[method].append({**took, "cpu": time.process_time() - cpu})
                     metrics[method].append(measured)
             report("step: aepo against grpo", step + 1, sizes.steps + 1)
 
@@ -489,7 +503,8 @@ def step_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) ->
 
     return [
         row("seconds, rollout and training", lambda s, m: s["rollout"] + s["train"], True),
-        row("seconds, rollout", lambda s, m: s["rollout"], note="aepo: one pilot per question first, then the trees"),
+        row("CPU seconds of the same", lambda s, m: s["cpu"]),
+        row("seconds, rollout", lambda s, m: s["rollout"], note="aepo: a pilot per question first, then the trees"),
         row("seconds, training", lambda s, m: s["train"]),
         row("sampled tokens", lambda s, m: m["sampled_tokens"], note="aepo: pilots included, shared prefixes once"),
         row("trained tokens", lambda s, m: m["trained_tokens"]),
@@ -513,6 +528,7 @@ def sandbox_rows(sizes: Sizes, report: Callable) -> list[Row]:
         return subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
 
     rows = []
+    measure, other = "milliseconds per call, p50", "bare subprocess"
     rounds = min(5, sizes.subprocesses)
     for number, backend in enumerate(BACKENDS, start=1):
         reason = reason_against(backend)
@@ -524,13 +540,11 @@ def sandbox_rows(sizes: Sizes, report: Callable) -> list[Row]:
                 for _ in range(rounds):
                     warm.append(_p50(lambda s=sandbox: s.run(PROGRAM), sizes.calls // rounds))
                     cold.append(_p50(bare, sizes.subprocesses // rounds))
-            rows.append(paired("sandbox", "milliseconds per call, p50", (backend.name, warm), ("bare subprocess", cold)))
+            rows.append(paired("sandbox", measure, (backend.name, warm), (other, cold)))
         else:
             nan = float("nan")
             note = f"not available here: {' '.join(reason.split())}"
-            rows.append(
-                Row("sandbox", "milliseconds per call, p50", backend.name, nan, "bare subprocess", nan, nan, nan, nan, 0, note=note)
-            )
+            rows.append(Row("sandbox", measure, backend.name, nan, other, nan, nan, nan, nan, 0, note=note))
         report("sandbox against a bare subprocess", number, len(BACKENDS))
     return rows
 
@@ -626,26 +640,25 @@ def write_csv(path: Path, rows: list[Row], origin: str, quick: bool) -> None:
 
 def show(console, rows: list[Row], origin: str) -> None:
     """Prints the table, the weights' origin and the machine."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title="Speed as ratios: left over right, median [smallest, largest] of paired repetitions")
+    title = "Speed as ratios: left over right, median \\[smallest, largest] of paired repetitions"
+    table = Table(title=title, title_justify="left")
     table.add_column("measure")
     for name in ("left", "right", "ratio", "aim"):
         table.add_column(name, justify="right", no_wrap=True)
-    last = rows[0].comparison if rows else ""
+    section = None
     for row in rows:
-        if row.comparison != last:
+        if section != (section := (row.comparison, row.left_name, row.right_name)):
             table.add_section()
-        last = row.comparison
+            table.add_row(f"[bold]{row.comparison}: {row.left_name} / {row.right_name}[/bold]", "", "", "", "")
         values = ["-", "-", "-"] if row.repetitions == 0 else [
-            f"{row.left:,.4g}" if row.left < 1000 else f"{row.left:,.0f}",
-            f"{row.right:,.4g}" if row.right < 1000 else f"{row.right:,.0f}",
-            f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]",
+            _number(row.left), _number(row.right),
+            f"{row.ratio:.2f} \\[{row.ratio_low:.2f}, {row.ratio_high:.2f}]",
         ]  # fmt: skip
-        aim = f"{row.aim}: {row.met}" if row.aim else ""
-        note = f"\n[dim]{row.note}[/dim]" if row.note else ""
-        label = f"{row.comparison}: {row.measure}{note}"
-        table.add_row(label, f"{row.left_name}  {values[0]}", f"{row.right_name}  {values[1]}", values[2], aim)
+        note = f"\n[dim]{escape(row.note)}[/dim]" if row.note else ""
+        table.add_row(row.measure + note, *values, f"{row.aim}: {row.met}" if row.aim else "")
     console.print(table)
     if origin:
         console.print(f"weights: {origin}", highlight=False)
@@ -653,20 +666,31 @@ def show(console, rows: list[Row], origin: str) -> None:
     console.print(f"machine: {facts['cpu']}, {facts['cores']} cores, one thread", highlight=False)
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     made = argparse.ArgumentParser(
         prog="python -m reproduce bench",
-        description="Compare speed with a named alternative in one run: our rollouts with TRL's own multi-turn path, an "
-        "RL step of aepo with one of grpo, a sandboxed Python call with a bare subprocess. About two minutes, one thread.",
+        description="Compare speed with a named alternative in one run: our rollouts with TRL's own multi-turn path, "
+        "an RL step of aepo with one of grpo, a sandboxed Python call with a bare subprocess. One thread, under three "
+        "minutes.",
     )
-    made.add_argument("--only", default=",".join(COMPARISONS), metavar="NAMES",
-                      help="comparisons to run, of %(default)s (default: all)")  # fmt: skip
-    made.add_argument("--runs-root", type=Path, default=Path("runs"),
-                      help="where profile mini may have cached a warm start; without one, a brief one is trained (default: %(default)s)")  # fmt: skip
-    made.add_argument("--out", type=Path, default=ROOT / "figures" / "bench.csv", help="CSV file to write (default: figures/bench.csv)")
-    made.add_argument("--quick", action="store_true",
-                      help="small sizes, to see that everything runs; the ratios mean little then")  # fmt: skip
+    made.add_argument(
+        "--only", default=",".join(COMPARISONS), metavar="NAMES", help="comparisons to run, of %(default)s (default: all)"
+    )
+    made.add_argument(
+        "--runs-root", type=Path, default=Path("runs"),
+        help="where profile mini may have cached a warm start; without one, a brief one is trained (default: %(default)s)",
+    )  # fmt: skip
+    made.add_argument(
+        "--out", type=Path, default=ROOT / "figures" / "bench.csv", help="CSV file to write (default: figures/bench.csv)"
+    )
+    made.add_argument(
+        "--quick", action="store_true", help="small sizes, to see that everything runs; the ratios mean little then"
+    )
     return made
 
 
@@ -685,7 +709,8 @@ def main(argv: list[str]) -> int:
     unknown = [name for name in asked if name not in COMPARISONS]
     if unknown or not asked:
         raise UserError(f"bench --only: {options.only!r} names no comparison; choose of {', '.join(COMPARISONS)}")
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn()
+    counter = TextColumn("{task.completed}/{task.total}")
+    columns = TextColumn("{task.description}"), BarColumn(), counter, TimeElapsedColumn()
     display = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, redirect_stderr=False)
     bars: dict[str, int] = {}
 

@@ -85,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--profile", default=None, help="default: all")
     sub.add_argument("--runs-root", type=Path, default=Path("runs"))
 
+    sub = command("real-input", real_input, "grade gold and empty answers on real question files; run the agent on 20")
+    sub.add_argument("rest", nargs=argparse.REMAINDER, help="see --help of python -m reproduce.evaluation.real_input")
+
     sub = command("bench", bench, "compare our rollout and training speed with TRL's own, as ratios in one run")
     sub.add_argument("rest", nargs=argparse.REMAINDER)
     return top
@@ -181,6 +184,12 @@ def status(options) -> int:
     from reproduce.experiments.progress import print_status
 
     return print_status(options.runs_root, options.profile)
+
+
+def real_input(options) -> int:
+    from reproduce.evaluation.real_input import main as run
+
+    return run(options.rest)
 
 
 def bench(options) -> int:

@@ -25,12 +25,12 @@ from reproduce.evaluation.real_input import (
     try_tools,
 )
 from reproduce.rollouts.agent import Grammar, Limits
+from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.policies import AEPORollout, ARPORollout, Independent
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, real_search_questions
 from reproduce.tasks.environment import Call
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.search import PassageIndex, load_search_cache
-from reproduce.training.collector import Collector
 
 needs_real_data = pytest.mark.skipif(
     not ((REAL_DATA / "eval").is_dir() and (REAL_DATA / "search_cache.json").is_file()),

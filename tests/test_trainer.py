@@ -15,10 +15,10 @@ from reproduce.algorithms import load
 from reproduce.errors import UserError
 from reproduce.experiments.config import TableConfig
 from reproduce.rollouts.agent import Grammar, Limits
+from reproduce.rollouts.collector import Collector, consecutive_high
 from reproduce.runs.directory import RunDirectory
 from reproduce.tasks.rewards import Reward
 from reproduce.tasks.suite import open_task
-from reproduce.training.collector import Collector, consecutive_high
 from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
 
 

@@ -1,6 +1,6 @@
 """The fixed test panel: n samples a question from the last checkpoint."""
 
-from reproduce.training.collector import Collector, row_record
+from reproduce.rollouts.collector import Collector, row_record
 
 BATCH = 512
 

@@ -20,13 +20,13 @@ from typing import Any
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
 from reproduce.rollouts.agent import Grammar, Limits
+from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.policies import Independent
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load, real_search_questions
 from reproduce.tasks.environment import Call, CodeRunner, ToolResult
 from reproduce.tasks.rewards import FORMAT_PENALTY, TOOL_BONUS, Reward, reward
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.search import PassageIndex, load_search_cache
-from reproduce.training.collector import Collector
 
 CACHE_FILES = ("search_cache.json", "search_cache/search_cache.json")  # ours, and as in the official repository
 UNKNOWN = {"questions": "unknown_prompt", "tool results": "unknown_results", "sampled": "unknown_sampled"}
@@ -85,7 +85,7 @@ class RealEnvironment:
 
 @dataclass(frozen=True)
 class RealTask:
-    """Real questions as `reproduce.training.collector.Collector` sees a task: prompt, tools and the papers' reward."""
+    """Real questions as `reproduce.rollouts.collector.Collector` sees a task: prompt, tools and the papers' reward."""
 
     environment: RealEnvironment
     format_penalty: float = FORMAT_PENALTY

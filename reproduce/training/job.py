@@ -12,12 +12,12 @@ from reproduce.errors import UserError
 from reproduce.evaluation.evaluate import evaluate
 from reproduce.experiments.config import JobConfig
 from reproduce.rollouts.agent import Grammar, Limits
+from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
 from reproduce.seeding import child_seed
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.suite import MiniTask, open_task
-from reproduce.training.collector import Collector
 from reproduce.training.tiny_model import build_model, build_tokenizer
 from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
 from reproduce.training.warm_start import load_warm_start, train_warm_start

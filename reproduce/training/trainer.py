@@ -22,8 +22,8 @@ from trl.trainer.utils import pad
 
 from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
+from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.runs.directory import RunDirectory
-from reproduce.training.collector import Batch, Collector, batch_metrics, rollout_records
 
 COMPLETE = "complete"
 KL_ROWS = 32

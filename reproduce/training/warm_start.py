@@ -17,11 +17,11 @@ from trl import SFTConfig, SFTTrainer
 
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar
+from reproduce.rollouts.collector import Collector
 from reproduce.seeding import child_seed, stream
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
 from reproduce.tasks.questions import make_questions
 from reproduce.tasks.suite import MiniTask, fresh_world
-from reproduce.training.collector import Collector
 
 QUESTIONS_PER_WORLD = 400
 CHECK_QUESTIONS, CHECK_SAMPLES = 60, 4
