@@ -305,7 +305,8 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
     ]
     trainer = Timed(
         model=model, args=arguments, train_dataset=Dataset.from_list(rows),
-        processing_class=trl_tokenizer(setting.grammar), reward_funcs=lambda completions, **columns: [0.0] * len(completions),
+        processing_class=trl_tokenizer(setting.grammar),
+        reward_funcs=lambda completions, **columns: [0.0] * len(completions),
         environment_factory=trl_tools(setting.task, questions, count),
     )  # fmt: skip
     trainer.model.train()
@@ -679,15 +680,17 @@ def parser() -> argparse.ArgumentParser:
         "minutes.",
     )
     made.add_argument(
-        "--only", default=",".join(COMPARISONS), metavar="NAMES", help="comparisons to run, of %(default)s (default: all)"
-    )
-    made.add_argument(
-        "--runs-root", type=Path, default=Path("runs"),
-        help="where profile mini may have cached a warm start; without one, a brief one is trained (default: %(default)s)",
+        "--only", default=",".join(COMPARISONS), metavar="NAMES",
+        help="comparisons to run, of %(default)s (default: all)",
     )  # fmt: skip
     made.add_argument(
-        "--out", type=Path, default=ROOT / "figures" / "bench.csv", help="CSV file to write (default: figures/bench.csv)"
-    )
+        "--runs-root", type=Path, default=Path("runs"),
+        help="where profile mini may have a warm start; without one, a brief one is trained (default: %(default)s)",
+    )  # fmt: skip
+    made.add_argument(
+        "--out", type=Path, default=ROOT / "figures" / "bench.csv",
+        help="CSV file to write (default: figures/bench.csv)",
+    )  # fmt: skip
     made.add_argument(
         "--quick", action="store_true", help="small sizes, to see that everything runs; the ratios mean little then"
     )

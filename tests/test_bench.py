@@ -25,7 +25,7 @@ def task():
 def caller(task):
     """A tiny model that has seen just enough demonstrations to call tools."""
     t, lm = tokenizer(), model(seed=1)
-    questions = task.train_questions(48, seed=5)
+    questions = task.train_questions(24, seed=5)
     shown = demonstrate(task.environment, questions, 0.1, 6, np.random.default_rng(0))
     rows = [t.encode(f"<bos> {task.prompt(d.question)} {d.text} <eos>", add_special_tokens=False)[:120] for d in shown]
     ids = torch.full((len(rows), max(map(len, rows))), t.pad_token_id)
@@ -33,7 +33,7 @@ def caller(task):
         ids[i, : len(row)] = torch.tensor(row)
     labels = ids.masked_fill(ids == t.pad_token_id, -100)
     optimiser = torch.optim.Adam(lm.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(40):
         optimiser.zero_grad()
         lm(input_ids=ids, attention_mask=(ids != t.pad_token_id).long(), labels=labels).loss.backward()
         optimiser.step()
