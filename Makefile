@@ -15,7 +15,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table2 tables figures publish status worlds test test-all lint bench clean-runs $(VENV)
+.PHONY: help reproduce-table2 tables figures publish status worlds test test-all lint bench real-input clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|paper] [SEEDS=0,1,2] [METHODS=grpo,aepo] [JOBS=2] [RUNS=runs]"
@@ -50,6 +50,9 @@ lint: $(STAMP) ## check the code's style
 
 bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run
 	@$(RUN) -m reproduce bench
+
+real-input: $(STAMP) ## check graders, search and agent loop on real question files (DATA=folder that holds them)
+	@$(RUN) -m reproduce real-input $(if $(DATA),--data $(DATA)) --runs-root $(RUNS)
 
 clean-runs: ## delete all local runs (CONFIRM=1)
 	@if [ "$(CONFIRM)" != 1 ]; then echo "this deletes $(RUNS)/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi

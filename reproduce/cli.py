@@ -19,8 +19,11 @@ DEFAULT_PROFILE = "mini"
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; prints a UserError as one line."""
     die_with_parent()
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        options = parser().parse_args(arguments)
+        if words and words[0] in PROGRAMS:
+            return PROGRAMS[words[0]](words[1:]) or 0
+        options = parser().parse_args(words)
         return options.run(options) or 0
     except UserError as error:
         return _refuse(str(error))
@@ -85,11 +88,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--profile", default=None, help="default: all")
     sub.add_argument("--runs-root", type=Path, default=Path("runs"))
 
-    sub = command("real-input", real_input, "grade gold and empty answers on real question files; run the agent on 20")
-    sub.add_argument("rest", nargs=argparse.REMAINDER, help="see --help of python -m reproduce.evaluation.real_input")
-
-    sub = command("bench", bench, "compare our rollout and training speed with TRL's own, as ratios in one run")
-    sub.add_argument("rest", nargs=argparse.REMAINDER)
+    # only listed here: `main` gives their words to parsers of their own (argparse.REMAINDER takes no option first)
+    what = "grade gold and empty answers on real question files; run the agent on 20"
+    command("real-input", lambda options: real_input([]), what)
+    what = "compare our rollout and training speed with TRL's own, as ratios in one run"
+    command("bench", lambda options: bench([]), what)
     return top
 
 
@@ -186,16 +189,20 @@ def status(options) -> int:
     return print_status(options.runs_root, options.profile)
 
 
-def real_input(options) -> int:
+def real_input(words: list[str]) -> int:
     from reproduce.evaluation.real_input import main as run
 
-    return run(options.rest)
+    return run(words)
 
 
-def bench(options) -> int:
+def bench(words: list[str]) -> int:
     from reproduce.bench import main as run
 
-    return run(options.rest)
+    return run(words)
+
+
+PROGRAMS = {"real-input": real_input, "bench": bench}
+"""Commands with options of their own: all words after the command's name are theirs."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,7 +8,10 @@ import pytest
 import torch
 from tiny import LocalPrinter, model, tokenizer
 
-from reproduce import bench
+from reproduce.bench import main, rollouts
+from reproduce.bench.rows import COMPARISONS, Sizes, paired
+from reproduce.bench.setting import Setting, cached_warm_start
+from reproduce.bench.steps import Turns
 from reproduce.errors import UserError
 from reproduce.experiments.config import TableConfig
 from reproduce.rollouts.agent import Grammar
@@ -42,25 +45,25 @@ def caller(task):
 
 def setting(task, lm):
     config = TableConfig.load(2).jobs("mini", ["grpo"], [0])[0]
-    return bench.Setting(config, task, lm, Grammar(tokenizer()), "a test's model")
+    return Setting(config, task, lm, Grammar(tokenizer()), "a test's model")
 
 
 def test_a_row_pairs_repetitions_and_judges_the_aim():
-    row = bench.paired("rollout", "speed", ("ours", [10.0, 60.0, 8.0]), ("TRL", [1.0, 10.0, 4.0]), headline=True)
+    row = paired("rollout", "speed", ("ours", [10.0, 60.0, 8.0]), ("TRL", [1.0, 10.0, 4.0]), headline=True)
     assert (row.ratio, row.ratio_low, row.ratio_high) == (6.0, 2.0, 10.0)  # not 10 / 4, the ratio of medians
     assert (row.aim, row.met) == (">= 5", "yes")
-    row = bench.paired("step", "seconds", ("aepo", [1.3]), ("grpo", [1.0]), headline=True)
+    row = paired("step", "seconds", ("aepo", [1.3]), ("grpo", [1.0]), headline=True)
     assert (row.aim, row.met) == ("<= 1.2", "no")
-    assert bench.paired("step", "seconds", ("aepo", [1.3]), ("grpo", [1.0])).aim == ""
+    assert paired("step", "seconds", ("aepo", [1.3]), ("grpo", [1.0])).aim == ""
     with pytest.raises(ValueError):
-        bench.paired("step", "seconds", ("aepo", [1.0, 2.0]), ("grpo", [1.0]))
+        paired("step", "seconds", ("aepo", [1.0, 2.0]), ("grpo", [1.0]))
 
 
 def test_both_sides_decode_the_same_tokens_greedily(task, caller, tmp_path):
     made = setting(task, caller)
     questions = task.panel("validation", 8)
-    ours = bench.our_side(made, questions, 2, greedy=True)(0)
-    theirs = bench.trl_side(made, questions, 2, tmp_path, greedy=True)(0)
+    ours = rollouts.our_side(made, questions, 2, greedy=True)(0)
+    theirs = rollouts.trl_side(made, questions, 2, tmp_path, greedy=True)(0)
     assert ours.calls > 8
     assert theirs.completions == ours.completions
     assert (theirs.tokens, theirs.forced, theirs.calls) == (ours.tokens, ours.forced, ours.calls)
@@ -80,7 +83,7 @@ def test_both_sides_decode_the_same_tokens_greedily(task, caller, tmp_path):
 def test_trl_reads_a_call_where_our_loop_does(text, call):
     from trl.chat_template_utils import parse_response
 
-    t = bench.trl_tokenizer(Grammar(tokenizer()))
+    t = rollouts.trl_tokenizer(Grammar(tokenizer()))
     prefix = t.encode("<bos> question : arlo painter year <search> arlo </search> <result> 1 arlo </result>")
     parsed = parse_response(t, t.encode(text), prefix=prefix)
     calls = [(c["function"]["name"], c["function"]["arguments"]["content"]) for c in parsed.get("tool_calls", [])]
@@ -92,9 +95,9 @@ def test_a_model_that_never_calls_is_refused(task, tmp_path):
     with torch.no_grad():
         lm.lm_head.weight.zero_()
         lm.lm_head.weight[tokenizer().eos_token_id] = 1.0
-    sizes = bench.Sizes(prompts=2, group=2, repetitions=1)
+    sizes = Sizes(prompts=2, group=2, repetitions=1)
     with pytest.raises(UserError, match="no tool call"):
-        bench.rollout_rows(setting(task, lm), sizes, tmp_path, lambda *what: None)
+        rollouts.rollout_rows(setting(task, lm), sizes, tmp_path, lambda *what: None)
 
 
 class Stub:
@@ -112,7 +115,7 @@ class Stub:
 
 def test_trainers_take_turns_and_their_errors_come_out(tmp_path):
     log = []
-    a, b = (bench.Turns(lambda run, n=name: Stub(run, n, log, 2), tmp_path) for name in "ab")
+    a, b = (Turns(lambda run, n=name: Stub(run, n, log, 2), tmp_path) for name in "ab")
     assert log == []
     for side in (a, b, b, a):
         seconds, _ = side.step()
@@ -126,21 +129,21 @@ def test_trainers_take_turns_and_their_errors_come_out(tmp_path):
 
 def test_the_newest_warm_start_with_this_vocabulary_is_found(task, tmp_path):
     folders = tmp_path / "mini" / "warm_starts"
-    assert bench.cached_warm_start(tmp_path, task.environment.world) is None
+    assert cached_warm_start(tmp_path, task.environment.world) is None
     for name in ("old", "half.tmp"):
         model().save_pretrained(folders / name)
         tokenizer().save_pretrained(folders / name)
     foreign = folders / "foreign"
     model().save_pretrained(foreign)
-    other = bench.trl_tokenizer(Grammar(tokenizer()))
+    other = rollouts.trl_tokenizer(Grammar(tokenizer()))
     other.add_tokens(["a-word-of-another-world"])
     other.save_pretrained(foreign)
-    assert bench.cached_warm_start(tmp_path, task.environment.world) == folders / "old"
+    assert cached_warm_start(tmp_path, task.environment.world) == folders / "old"
 
 
 def test_an_unknown_comparison_is_refused():
     with pytest.raises(UserError, match="rollout, step, sandbox"):
-        bench.main(["--only", "rollout,speed"])
+        main(["--only", "rollout,speed"])
 
 
 @pytest.mark.slow
@@ -150,10 +153,10 @@ def test_the_whole_command_writes_table_and_csv(caller, tmp_path, capsys):
     tokenizer().save_pretrained(folder)
     out = tmp_path / "bench.csv"
     threads = torch.get_num_threads()
-    assert bench.main(["--quick", "--runs-root", str(tmp_path / "runs"), "--out", str(out)]) == 0
+    assert main(["--quick", "--runs-root", str(tmp_path / "runs"), "--out", str(out)]) == 0
     assert torch.get_num_threads() == threads
     rows = list(csv.DictReader(out.read_text().splitlines()))
-    assert {row["comparison"] for row in rows} == set(bench.COMPARISONS)
+    assert {row["comparison"] for row in rows} == set(COMPARISONS)
     heads = [row for row in rows if row["aim"]]
     assert [(row["left_name"], row["right_name"]) for row in heads] == [("ours", "TRL"), ("aepo", "grpo")]
     assert all(float(row["left"]) > 0 and float(row["right"]) > 0 and row["met"] in ("yes", "no") for row in heads)

@@ -306,7 +306,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the report. Exit codes: 0 as it should be, 1 a grader or the Python tool is wrong, 2 bad input."""
-    parser = _Parser(prog="python -m reproduce.evaluation.real_input", description=__doc__.splitlines()[0])
+    parser = _Parser(prog="python -m reproduce real-input", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with eval/*.jsonl and search_cache.json")
     parser.add_argument(
         "--model", type=Path, help="folder of a warm start (default: the newest finished one, else random weights)"

@@ -1,0 +1,145 @@
+"""The command: its options, the comparisons in order, and what is shown and written.
+
+Torch, Transformers and TRL are imported where they are needed: after the thread settings, and not for `--help`.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from reproduce.bench.report import show, write_csv
+from reproduce.bench.rows import COMPARISONS, QUICK, Row, Sizes
+from reproduce.errors import UserError
+from reproduce.experiments.processes import ONE_THREAD
+from reproduce.runs.manifest import ROOT
+
+
+def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Callable) -> tuple[list[Row], str]:
+    """The rows of the comparisons, in order, and where the weights came from ("" if none were needed).
+
+    report(stage, done, total) is called as the work goes on.
+    """
+    import torch
+
+    from reproduce.bench.calls import sandbox_rows
+    from reproduce.experiments.config import TableConfig
+    from reproduce.tasks.sandbox import PythonSandbox
+    from reproduce.tasks.suite import open_task
+
+    rows: list[Row] = []
+    origin = ""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if set(comparisons) - {"sandbox"}:
+            config = TableConfig.load(2).jobs("mini", ["grpo"], [0])[0]
+            with tempfile.TemporaryDirectory() as name, PythonSandbox(preload=False) as sandbox, _quiet():
+                from reproduce.bench.rollouts import rollout_rows  # here, so that TRL's warnings stay quiet
+                from reproduce.bench.setting import make_setting
+                from reproduce.bench.steps import step_rows
+
+                t = config.task
+                task = open_task(t.family, t.world, sandbox, t.format_penalty, t.tool_bonus)
+                made = make_setting(config, task, runs_root, sizes, Path(name), report)
+                origin = made.origin
+                if "rollout" in comparisons:
+                    rows += rollout_rows(made, sizes, Path(name), report)
+                if "step" in comparisons:
+                    rows += step_rows(made, sizes, Path(name), report)
+        if "sandbox" in comparisons:
+            rows += sandbox_rows(sizes, report)
+    finally:
+        torch.set_num_threads(threads)
+    return rows, origin
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the trainers' own lines and warnings off the terminal; errors still come out as exceptions."""
+    import warnings
+
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises UserError on words it does not know, for one line instead of a page."""
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = _Parser(
+        prog="python -m reproduce bench",
+        description="Compare speed with a named alternative in one run: our rollouts with TRL's own multi-turn path, "
+        "an RL step of aepo with one of grpo, a sandboxed Python call with a bare subprocess. One thread, under three "
+        "minutes.",
+    )
+    made.add_argument(
+        "--only", default=",".join(COMPARISONS), metavar="NAMES",
+        help="comparisons to run, of %(default)s (default: all)",
+    )  # fmt: skip
+    made.add_argument(
+        "--runs-root", type=Path, default=Path("runs"),
+        help="where profile mini may have a warm start; without one, a brief one is trained (default: %(default)s)",
+    )  # fmt: skip
+    made.add_argument(
+        "--out", type=Path, default=ROOT / "figures" / "bench.csv",
+        help="CSV file to write (default: figures/bench.csv)",
+    )  # fmt: skip
+    made.add_argument(
+        "--quick", action="store_true", help="small sizes, to see that everything runs; the ratios mean little then"
+    )
+    return made
+
+
+def main(argv: list[str]) -> int:
+    """Runs the benchmark with the command line's words; 0 when everything was measured, whatever the ratios are.
+
+    Raises UserError on unknown words, on an unknown comparison and where the Python tool has no sandbox.
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()})
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    options = parser().parse_args(argv)
+    asked = [name.strip() for name in options.only.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in COMPARISONS]
+    if unknown or not asked:
+        raise UserError(f"bench --only: {options.only!r} names no comparison; choose of {', '.join(COMPARISONS)}")
+    counter = TextColumn("{task.completed}/{task.total}")
+    columns = TextColumn("{task.description}"), BarColumn(), counter, TimeElapsedColumn()
+    display = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, redirect_stderr=False)
+    bars: dict[str, int] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            bars[stage] = display.add_task(stage, total=total)
+        display.update(bars[stage], completed=done, total=total)
+
+    with display:
+        rows, origin = measure(asked, QUICK if options.quick else Sizes(), options.runs_root, report)
+    console = Console()
+    show(console, rows, origin)
+    write_csv(options.out, rows, origin, options.quick)
+    console.print(f"written: {os.path.relpath(options.out)}", highlight=False)
+    return 0
