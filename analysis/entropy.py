@@ -110,24 +110,32 @@ def _tool_result(source, method):
 
 
 def _in_a_row(source, method):
-    follow, base = per_seed(source, method, "high_entropy_follow"), per_seed(source, method, "high_entropy_base")
-    e = estimate(follow - base)
-    yield (
-        "2. High-entropy tool steps come in a row: share that follows another minus the same after shuffling, > 0",
-        e, _means(follow, base, ("in order", "shuffled"), ""), _verdict(e, e.low > 0),
-    )  # fmt: skip
+    columns = "high_entropy_follow", "high_entropy_base"
+    starts = [edges(source, method, column)[0] for column in columns]
+    for label, (follow, base) in (
+        ("2a. High-entropy tool steps come in a row at the start of training", starts),
+        ("2b. The same over all of training", [per_seed(source, method, column) for column in columns]),
+    ):
+        e = estimate(follow - base)
+        yield (
+            f"{label}: share that follows another minus the same after shuffling, > 0",
+            e, _means(follow, base, ("in order", "shuffled"), ""), _verdict(e, e.low > 0),
+        )  # fmt: skip
 
 
 def _clipped(source, method):
     share, top = per_seed(source, method, "outside_clip_fraction"), per_seed(source, method, "outside_top20_share")
     outside, inside = per_seed(source, method, "entropy_outside"), per_seed(source, method, "entropy_inside")
-    e = estimate(share)
-    yield (
-        f"3a. Ratios leave the clip range: share of tokens, > {MIN_OUTSIDE}",
-        e,
-        "threshold: ours",
-        _verdict(e, e.low > MIN_OUTSIDE),
-    )
+    for label, e in (
+        ("3a. Ratios leave the clip range", estimate(share)),
+        ("3a'. The same at the start of training", estimate(edges(source, method, "outside_clip_fraction")[0])),
+    ):
+        yield (
+            f"{label}: share of tokens, > {MIN_OUTSIDE}",
+            e,
+            "threshold: ours",
+            _verdict(e, e.low > MIN_OUTSIDE),
+        )
     e = estimate(outside - inside)
     yield (
         "3b. Those tokens have more entropy: outside minus inside, nats, > 0",

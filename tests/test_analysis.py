@@ -415,10 +415,10 @@ def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
 
 def test_premises_hold_where_the_data_say_so(published):
     rows = entropy.premises(published)
-    assert rows["holds"].tolist() == ["yes"] * len(rows) and len(rows) == 7
+    assert rows["holds"].tolist() == ["yes"] * len(rows) and len(rows) == 9
     assert rows["measured"].iloc[0] == pytest.approx(0.4, abs=0.01)
-    assert rows["measured"].iloc[5] == pytest.approx(0.25, abs=1e-6)
-    assert entropy.premises(published, "aepo")["holds"].iloc[5] == "no"
+    assert rows["measured"].iloc[7] == pytest.approx(0.25, abs=1e-6)
+    assert entropy.premises(published, "aepo")["holds"].iloc[7] == "no"
 
 
 def test_premises_without_the_baseline_or_the_warm_start_are_dashes(tmp_path):
@@ -434,7 +434,7 @@ def test_premises_without_the_baseline_or_the_warm_start_are_dashes(tmp_path):
 def test_one_seed_has_no_interval_over_seeds_and_proves_no_premise(tmp_path):
     source = data.load(source=write_runs(tmp_path, seeds=(0,)))
     rows = entropy.premises(source)
-    assert rows["measured"].notna().all() and rows["holds"].tolist() == ["–"] * 6 + ["yes"]
+    assert rows["measured"].notna().all() and rows["holds"].tolist() == ["–"] * 8 + ["yes"]
     assert entropy.premises_table(source).rows[0][2] == "–"
     assert np.isnan(diversity.cluster_count(diversity.clusters(source), "grpo").low)
     assert comparison.compare(source, source).frame["agree"].all()
