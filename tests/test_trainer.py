@@ -181,6 +181,17 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
         assert torch.equal(value, weights2[name]), name
 
 
+def test_a_run_killed_before_its_evaluation_gets_its_last_weights_back(tmp_path):
+    made = trainer(tmp_path, config())
+    made.train()
+    lm = model(scale=2.0)
+    again = trainer(tmp_path, config(), lm)
+    again._load_from_checkpoint(str(last_checkpoint(again.run.checkpoints)))
+    for name, value in made.model.state_dict().items():
+        assert torch.equal(value, lm.state_dict()[name]), name
+    assert not torch.equal(lm.lm_head.weight, model(scale=2.0).lm_head.weight)
+
+
 def test_a_checkpoint_cut_short_does_not_count(tmp_path):
     for step, complete in ((4, True), (8, True), (12, False)):
         folder = tmp_path / f"checkpoint-{step}"

@@ -22,6 +22,7 @@ from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, D
 from reproduce.runs import directory, files
 from reproduce.runs.manifest import usable_cores
 from reproduce.runs.reader import read_run, status_of
+from reproduce.tasks.sandbox import probe
 
 POLL_SECONDS = 0.2
 
@@ -87,6 +88,8 @@ def reproduce(
 ) -> int:
     """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed."""
     jobs = resolve(table, profile, methods, seeds)
+    sandbox = probe()  # refuses a machine where model-written code could not be confined, before anything runs
+    print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
     failures = run(jobs, runs_root, max_jobs)
     if failures:
         for failure in failures:
