@@ -15,11 +15,14 @@ PARENT = "REPRODUCE_PARENT_PID"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Two one-thread processes do not disturb each other; one two-thread process suffers when anything else runs."""
 
+QUIET = {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+"""`rollout_func` is pinned with TRL and tested; its warning in every log would hide others."""
+
 
 def start(command: list[str], log: Path) -> subprocess.Popen:
     """Starts `command` in the repository root and in its own process group, output appended to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **ONE_THREAD, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
+    environment = {**os.environ, **ONE_THREAD, **QUIET, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
     with open(log, "ab") as output:
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
