@@ -159,6 +159,7 @@ def warm_start(options) -> int:
 
 
 def publish(options) -> int:
+    from reproduce.experiments.grid import shown
     from reproduce.runs.publish import publish
 
     for path in publish(
@@ -168,18 +169,19 @@ def publish(options) -> int:
         results_root=options.results_root,
         allow_partial=options.allow_partial,
     ):
-        print(path)
+        print(shown(path))
     return 0
 
 
 def build(options) -> int:
+    from reproduce.experiments.grid import shown
     from analysis.build import build
 
     paths, text = build(table=2, profile=options.profile, source="results", only=options.what)
     if options.what == "tables":
         print(text)
     for path in paths:
-        print(path)
+        print(shown(path))
     return 0
 
 
