@@ -174,8 +174,8 @@ def publish(options) -> int:
 
 
 def build(options) -> int:
-    from reproduce.experiments.grid import shown
     from analysis.build import build
+    from reproduce.experiments.grid import shown
 
     paths, text = build(table=2, profile=options.profile, source="results", only=options.what)
     if options.what == "tables":
