@@ -100,7 +100,7 @@ def test_a_model_that_never_calls_is_refused(task, tmp_path):
         rollouts.rollout_rows(setting(task, lm), sizes, tmp_path, lambda *what: None)
 
 
-class Stub:
+class RecordedRun:
     """A trainer that makes `steps` steps and then fails."""
 
     def __init__(self, run, name, log, steps):
@@ -115,7 +115,7 @@ class Stub:
 
 def test_trainers_take_turns_and_their_errors_come_out(tmp_path):
     log = []
-    a, b = (Turns(lambda run, n=name: Stub(run, n, log, 2), tmp_path) for name in "ab")
+    a, b = (Turns(lambda run, n=name: RecordedRun(run, n, log, 2), tmp_path) for name in "ab")
     assert log == []
     for side in (a, b, b, a):
         seconds, _ = side.step()
