@@ -138,7 +138,11 @@ def interrupted(root: Path, number: int) -> tuple[int, int]:
     """Starts a grid in a process, sends it `number` while its first run hangs; gives its exit code, the run's pid."""
     root.mkdir()
     (root / "orders.json").write_text(json.dumps({"grpo/0": {"hang": 2}}))
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER.format(tests=str(TESTS)), str(root)], cwd=manifest.ROOT)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER.format(tests=str(TESTS)), str(root)],
+        cwd=manifest.ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell job inherits it ignored
+    )
     deadline = time.monotonic() + 30
     while not (root / "hanging").exists() or not (root / "hanging").read_text():
         assert driver.poll() is None and time.monotonic() < deadline

@@ -436,8 +436,9 @@ with PythonSandbox(Limits(seconds=60), workers=1, backend=sys.argv[1]) as sandbo
 def test_nothing_outlives_the_owner(backend, end, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, backend], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    )
+        [sys.executable, "-c", OWNER, backend], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell job inherits it ignored
+    )  # fmt: skip
     word, process = owner.stdout.readline().split()
     time.sleep(0.3)
     processes = _tree(int(process))

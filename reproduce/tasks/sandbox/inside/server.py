@@ -165,12 +165,18 @@ def run_call(code: str, settings: dict, control: socket.socket, idle_bytes: int)
     return outcome(data, status, settings)
 
 
+def _end(*_) -> None:
+    """The owner is gone. The kernel may say so once per thread of the owner: only the first time counts."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
+
+
 def main() -> None:
     """Serve until the input ends."""
     control, proc = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     settings = receive(control)
     try:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, _end)
         confine.die_with_parent(signal.SIGTERM, PARENT)
         settings["rules"] = None
         if settings["read"] is not None:
@@ -194,6 +200,7 @@ def main() -> None:
         while True:
             send(control, run_call(receive(control), settings, control, idle_bytes))
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # clean up undisturbed
         if settings.get("folder"):
             folders.remove(settings["folder"])
 
