@@ -65,8 +65,6 @@ class AgenticTrainer(GRPOTrainer):
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
     """
 
-    _tag_names = ()
-
     def __init__(self, *, algorithm: Algorithm, collector: Collector, questions: list, run: RunDirectory,
                  entropy_tokens: int, **kwargs):  # fmt: skip
         super().__init__(reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)

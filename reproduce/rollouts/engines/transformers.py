@@ -107,7 +107,6 @@ class TransformersEngine:
         self.model, self.temperature, self.generator, self.greedy = model, temperature, generator, greedy
         self.stop_ids, self.eos_id = frozenset(stop_ids), eos_id
         self.device = next(model.parameters()).device
-        self.steps = 0
 
     @torch.inference_mode()
     def run(self, paths: list[Path], advance: Callable[[list[Path]], list[Path]]) -> None:
@@ -159,7 +158,6 @@ class _Run:
         tokens = torch.tensor([p.tokens[f] for p, f in zip(self.live, self.fed, strict=True)], device=engine.device)
         logits = self.forward(tokens[:, None], self.start)
         store.column += 1
-        engine.steps += 1
         self.fed = [f + 1 for f in self.fed]
         rows = [i for i, (p, f) in enumerate(zip(self.live, self.fed, strict=True)) if f == len(p.tokens)]
         if not rows:
