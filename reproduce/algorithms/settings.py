@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from reproduce.algorithms.parts import PARTS, part_name
 from reproduce.errors import UserError
 
-# setting: (lowest, highest, whether the lowest itself is allowed); numbers only
+# setting: (lowest, highest, whether the lowest itself is allowed); a number not listed may be any finite one
 RANGES = {
     "initial_fraction": (0.0, 1.0, False),
     "alpha": (0.0, 1.0, True),
@@ -68,6 +68,10 @@ def checked(method: str, key: str, value, current):
             raise UserError(f"{method}: {key} must be true or false, not {value!r}")
         if isinstance(current, str) and not isinstance(value, str):
             raise UserError(f"{method}: {key} must be a string, not {value!r}")
+        if isinstance(current, (int, float)) and not isinstance(current, bool):
+            finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if not finite:
+                raise UserError(f"{method}: {key} must be a number, not {value!r}")
         return value
     if value is None and key in OPTIONAL:
         return value
