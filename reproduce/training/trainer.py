@@ -24,10 +24,10 @@ from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.scoring import scored_head, token_logps
 
 COMPLETE = "complete"
 KL_ROWS = 32
-FORWARD_ROWS = 16
 
 
 def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: int) -> GRPOConfig:
@@ -66,8 +66,9 @@ class AgenticTrainer(GRPOTrainer):
     """
 
     def __init__(self, *, algorithm: Algorithm, collector: Collector, questions: list, run: RunDirectory,
-                 entropy_tokens: int, **kwargs):  # fmt: skip
-        super().__init__(reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)
+                 entropy_tokens: int, model, **kwargs):  # fmt: skip
+        warm_start = copy.deepcopy(model)  # before TRL binds a forward of its own to the model
+        super().__init__(model=model, reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
             raise UserError(
                 "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
@@ -79,7 +80,7 @@ class AgenticTrainer(GRPOTrainer):
             raise UserError(
                 "training: epochs x minibatches must be at least 2, else every ratio is 1 and clipping is inert"
             )
-        self.warm_start = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.warm_start = warm_start.to(self.model.device).eval().requires_grad_(False)
         self.batch: Batch | None = None
         self._sampler_logps: torch.Tensor | None = None
         self._updates: list[dict[str, float]] = []
@@ -135,13 +136,9 @@ class AgenticTrainer(GRPOTrainer):
         return rewards, torch.tensor([g for g, _, _ in rows], device=device)
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        if self._sampler_logps is not None:
-            if self._sampler_logps.shape != (input_ids.shape[0], logits_to_keep):
-                raise RuntimeError("the sampler's log-probs do not match TRL's completion tensor")
-            return self._sampler_logps, None, None
-        return super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-        )
+        if self._sampler_logps is None or self._sampler_logps.shape != (input_ids.shape[0], logits_to_keep):
+            raise RuntimeError("the sampler's log-probs do not match TRL's completion tensor")
+        return self._sampler_logps, None, None
 
     # -- updates --------------------------------------------------------------------------------------------------
 
@@ -149,35 +146,15 @@ class AgenticTrainer(GRPOTrainer):
     def _loss_mask(inputs) -> torch.Tensor:
         return (inputs["completion_mask"] * inputs["tool_mask"]).bool()
 
-    def _logps(self, model, inputs, compute_entropy: bool = False):
-        """(logps_BT, entropies_BT or None) at the sampling temperature.
-
-        On a CPU rows go through the model a few at a time, sorted by length, so that little of the work is padding.
-        """
-        lengths_B = inputs["completion_mask"].sum(1)
-        order = lengths_B.argsort(stable=True)
-        parts = order.split(FORWARD_ROWS) if order.device.type == "cpu" else [order]
-        outputs = [
-            self._forward_rows(model, inputs, rows, int(lengths_B[rows].max()), compute_entropy) for rows in parts
-        ]
-        width, back = inputs["completion_ids"].shape[1], order.argsort()
-        logps, entropies = (
-            torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in column])[back]
-            if column[0] is not None else None
-            for column in zip(*outputs, strict=True)
-        )  # fmt: skip
-        return logps, entropies
-
-    def _forward_rows(self, model, inputs, rows, width: int, compute_entropy: bool):
-        skip = inputs["prompt_ids"].shape[1] - int(inputs["prompt_mask"][rows].sum(1).max())
-        ids = torch.cat([inputs["prompt_ids"][rows, skip:], inputs["completion_ids"][rows, :width]], dim=1)
-        mask = torch.cat([inputs["prompt_mask"][rows, skip:], inputs["completion_mask"][rows, :width]], dim=1)
-        return self._get_per_token_logps_and_entropies(model, ids, mask, width, compute_entropy=compute_entropy)[:2]
+    def _logps(self, model, inputs, entropy: bool = False):
+        """(logps_BT, entropies_BT or None) at the sampling temperature, of loss-mask tokens."""
+        head = scored_head(self.accelerator.unwrap_model(model))
+        return token_logps(model, head, inputs, self._loss_mask(inputs), self.temperature, entropy)
 
     def _compute_loss(self, model, inputs):
         mask_BT = self._loss_mask(inputs)
         wants_entropy = "entropies_BT" in self.algorithm.loss_needs
-        logps_BT, entropies_BT = self._logps(model, inputs, compute_entropy=wants_entropy)
+        logps_BT, entropies_BT = self._logps(model, inputs, wants_entropy)
         tokens = self.accelerator.gather(mask_BT.sum()).sum() / self.accelerator.num_processes
         loss, metrics = self.algorithm.loss(
             logps_BT, inputs["old_per_token_logps"], inputs["advantages"], mask_BT,

@@ -89,6 +89,13 @@ class _Store:
                 block[target, :, : self.column] = block[source, :, : self.column]
 
 
+def sample(probs_RV: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Token_R by inverting the cumulative distribution: one uniform draw per row, where torch.multinomial takes V."""
+    cumulative_RV = probs_RV.double().cumsum(-1)
+    uniform_R = torch.rand(len(probs_RV), dtype=torch.float64, device=probs_RV.device, generator=generator)
+    return torch.searchsorted(cumulative_RV, uniform_R[:, None] * cumulative_RV[:, -1:], right=True)[:, 0]
+
+
 class TransformersEngine:
     """`reproduce.rollouts.path.Engine` on a Hugging Face causal LM.
 
@@ -166,7 +173,7 @@ class _Run:
         logps = torch.log_softmax(logits.float() / engine.temperature, dim=-1)
         probs = logps.exp()
         entropies = -(probs * logps.clamp(min=-1e4)).sum(-1)
-        chosen = logps.argmax(-1) if engine.greedy else torch.multinomial(probs, 1, generator=engine.generator)[:, 0]
+        chosen = logps.argmax(-1) if engine.greedy else sample(probs, engine.generator)
         picked = logps.gather(1, chosen[:, None])[:, 0]
         done = []
         for row, token, logp, entropy in zip(rows, chosen.tolist(), picked.tolist(), entropies.tolist(), strict=True):
