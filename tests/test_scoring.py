@@ -1,0 +1,86 @@
+"""Log-probs of loss-mask tokens: equal to a plain forward pass over each row alone, with gradients, however batched."""
+
+import pytest
+import torch
+from tiny import full_forward, model, tokenizer
+
+from reproduce.errors import UserError
+from reproduce.training import scoring
+
+
+def batch(rows=20, seed=0):
+    """Prompts and completions of many lengths, in TRL's padding, and a loss mask with holes."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def number(low, high):
+        return int(torch.randint(low, high, (1,), generator=draw))
+
+    prompts = [torch.randint(5, 400, (number(1, 9),), generator=draw) for _ in range(rows)]
+    completions = [torch.randint(5, 400, (number(1, 30),), generator=draw) for _ in range(rows)]
+    P, T = max(map(len, prompts)), max(map(len, completions))
+    inputs = {
+        "prompt_ids": torch.full((rows, P), tokenizer().pad_token_id),
+        "prompt_mask": torch.zeros(rows, P, dtype=torch.long),
+        "completion_ids": torch.full((rows, T), tokenizer().pad_token_id),
+        "completion_mask": torch.zeros(rows, T, dtype=torch.long),
+    }
+    mask_BT = torch.zeros(rows, T, dtype=torch.bool)
+    for i, (p, c) in enumerate(zip(prompts, completions, strict=True)):
+        inputs["prompt_ids"][i, P - len(p) :], inputs["prompt_mask"][i, P - len(p) :] = p, 1
+        inputs["completion_ids"][i, : len(c)], inputs["completion_mask"][i, : len(c)] = c, 1
+        mask_BT[i, : len(c)] = torch.rand(len(c), generator=draw) < 0.6
+    mask_BT[3] = False  # a row without any trained token
+    return inputs, mask_BT, prompts, completions
+
+
+def score(lm, inputs, mask_BT, temperature=1.0, entropy=True):
+    return scoring.token_logps(lm, scoring.scored_head(lm), inputs, mask_BT, temperature, entropy)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_scores_equal_a_forward_pass_over_each_row_alone(temperature):
+    lm = model(scale=3.0).eval()
+    inputs, mask_BT, prompts, completions = batch()
+    logps_BT, entropies_BT = score(lm, inputs, mask_BT, temperature)
+    for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        logps, entropies = full_forward(lm, prompt.tolist(), completion.tolist(), temperature)
+        kept = mask_BT[i, : len(completion)]
+        torch.testing.assert_close(logps_BT[i, : len(completion)][kept], logps[kept], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(entropies_BT[i, : len(completion)][kept], entropies[kept], atol=1e-5, rtol=1e-5)
+    assert (logps_BT[~mask_BT] == 0).all() and (entropies_BT[~mask_BT] == 0).all()
+
+
+def gradient(lm, inputs, mask_BT):
+    lm.zero_grad()
+    logps_BT, entropies_BT = score(lm, inputs, mask_BT)
+    (logps_BT.sum() + 0.3 * entropies_BT.square().sum()).backward()
+    return torch.cat([p.grad.flatten() for p in lm.parameters()])
+
+
+def test_the_gradient_does_not_depend_on_rows_per_pass_or_chunks(monkeypatch):
+    lm = model(scale=3.0)
+    inputs, mask_BT, _, _ = batch()
+    expected = gradient(lm, inputs, mask_BT)
+    assert expected.abs().max() > 0.1
+    for rows, logits in ((1, 2**27), (100, 2**27), (16, 413 * 7), (16, 1)):
+        monkeypatch.setattr(scoring, "CPU_ROWS", rows)
+        monkeypatch.setattr(scoring, "KEPT_LOGITS", logits)
+        torch.testing.assert_close(gradient(lm, inputs, mask_BT), expected, atol=2e-4, rtol=1e-4)
+
+
+def test_without_entropy_none_is_returned_and_the_head_is_itself_again():
+    lm = model()
+    inputs, mask_BT, prompts, _ = batch()
+    assert score(lm, inputs, mask_BT, entropy=False)[1] is None
+    assert lm(input_ids=prompts[0][None]).logits.shape == (1, len(prompts[0]), len(tokenizer()))
+    inputs["completion_ids"][0, 0] = 10**6
+    with pytest.raises(IndexError):
+        score(lm, inputs, mask_BT)
+    assert "forward" not in vars(lm.get_output_embeddings())
+
+
+def test_a_model_that_changes_its_logits_afterwards_is_refused():
+    lm = model()
+    lm.config.final_logit_softcapping = 30.0
+    with pytest.raises(UserError, match="changes logits after its head"):
+        scoring.scored_head(lm)
