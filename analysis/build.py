@@ -7,24 +7,30 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis import data, readme
+from analysis import data, output, readme
+from analysis.data import Source
 from reproduce.errors import UserError
 
-NOTEBOOKS = {"tables": ("table2",), "figures": ("figure_entropy", "figure_diversity")}
+NOTEBOOKS = {
+    "tables": {name: (f"table{name}",) for name in output.SPECS},
+    "figures": {"2": ("figure_entropy", "figure_diversity")},
+}
+"""What is built -> table -> its notebooks. A table's own notebook also draws its training curves."""
+
 DEFAULT_PROFILE = "mini"
 TIMEOUT = 600  # seconds for one cell
 KERNELS = 2  # notebooks executed at a time
 
 
 class BuildResult(NamedTuple):
-    """`files`: every file written; `text`: the table (and the comparison with the published one) for a terminal."""
+    """`files`: every file written; `text`: the tables (and the comparison with the published one) for a terminal."""
 
     files: list[Path]
     text: str
 
 
 def build(
-    table: int = 2,
+    table: int | str = 2,
     profile: str = DEFAULT_PROFILE,
     source: str = data.RESULTS,
     runs_root: str | Path = "runs",
@@ -37,63 +43,108 @@ def build(
     source: "results" reads data/results/<profile>; "runs" reads `runs_root`/<profile> and, if results of the same table
     are published, compares with them. only: "tables" or "figures"; None builds both.
     figures: where files go; default figures/ for the profile mini, else figures/<profile>/ (results) or
-    <runs_root>/<profile>/table2/figures/ (runs).
+    <runs_root>/<profile>/table<n>/figures/ (runs).
     Notebooks are saved in place, with output, for the published results of mini in the default folder; otherwise in a
     folder `notebooks` beside the runs or the figures, so that committed notebooks never hold other numbers.
     Raises UserError for an unknown argument and for missing or broken input.
     """
-    if table != 2:
-        raise UserError(f"table {table} is not part of this version; choose table 2")
+    name = output.spec(table).table
     if source not in (data.RESULTS, "runs"):
         raise UserError(f"source {source!r} is unknown; choose results or runs")
+    own, data_folder = source == "runs", _data_folder(data_root)
+    root = Path(runs_root).resolve() if own else data.RESULTS
+    loaded = data.load(profile, f"table{name}", root, data_folder)
+    return _build([loaded], profile, root, only, figures, data_folder)
+
+
+def build_all(
+    profile: str = DEFAULT_PROFILE,
+    only: str | None = None,
+    figures: str | Path | None = None,
+    data_root: str | Path | None = None,
+) -> BuildResult:
+    """As `build`, for every table with published results; a table without any is one line of `text`, not an error.
+
+    Raises UserError if no table has any.
+    """
+    data_folder = _data_folder(data_root)
+    base, lines, loaded = data_folder / "results" / profile, [], []
+    for name in output.SPECS:
+        if (base / f"table{name}").is_dir():
+            loaded.append(data.load(profile, f"table{name}", data.RESULTS, data_folder))
+        else:
+            lines.append(f"Table {name}: no published results for profile {profile}, skipped.")
+    if not loaded:
+        raise UserError(f"{base} does not exist or holds no table: run `make reproduce-table2`, then `make publish`")
+    result = _build(loaded, profile, data.RESULTS, only, figures, data_folder)
+    return BuildResult(result.files, "\n".join([result.text, *lines]) if lines else result.text)
+
+
+def _data_folder(data_root: str | Path | None) -> Path:
+    return Path(data_root).resolve() if data_root else data.ROOT / "data"
+
+
+def _build(
+    loaded: list[Source],
+    profile: str,
+    root: Path | str,
+    only: str | None,
+    figures: str | Path | None,
+    data_folder: Path,
+) -> BuildResult:
+    """The tables of `loaded`, all in the same folders. root: the runs' root, or data.RESULTS."""
     if only not in (None, *NOTEBOOKS):
         raise UserError(f"only={only!r} is unknown; choose tables or figures")
-    data_folder = Path(data_root).resolve() if data_root else data.ROOT / "data"
-    own = source == "runs"
-    base = Path(runs_root).resolve() / profile / "table2"
-    folder = _folder(own, profile, base, figures)
+    own = root != data.RESULTS
+    base = Path(root) / profile / loaded[0].experiment if own else None
+    folder = _folder(base, profile, figures)
     in_place = not own and profile == DEFAULT_PROFILE and figures is None
     target = data.ROOT / "analysis" if in_place else (base if own else folder) / "notebooks"
-
-    loaded = data.load(profile, "table2", Path(runs_root).resolve() if own else data.RESULTS, data_folder)
-    loaded.scores  # noqa: B018  broken input is reported here, in one line, before any notebook starts
-    names = NOTEBOOKS[only] if only else tuple(n for group in NOTEBOOKS.values() for n in group)
+    for source in loaded:
+        source.scores  # noqa: B018  broken input is reported here, in one line, before any notebook starts
+    kinds = [only] if only else list(NOTEBOOKS)
+    names = tuple(n for kind in kinds for source in loaded for n in NOTEBOOKS[kind].get(source.table, ()))
     environment = {
         "REPRODUCE_PROFILE": profile,
-        "REPRODUCE_SOURCE": str(Path(runs_root).resolve()) if own else data.RESULTS,
+        "REPRODUCE_SOURCE": str(root),
         "REPRODUCE_FIGURES": str(folder),
         "REPRODUCE_DATA": str(data_folder),
     }
     before = _stamps(folder)
     files = execute(names, environment, target)
     text = []
-    if only != "figures":
-        files, text = _finish_tables(loaded, profile, own, data_folder, folder, files)
-        if in_place and readme.insert(data.ROOT / "README.md", (folder / "table2.md").read_text(encoding="utf-8")):
+    for source in loaded if only != "figures" else ():
+        more, lines = _finish_table(source, own, data_folder, folder)
+        files, text = files + more, text + lines
+        stem = source.experiment
+        if in_place and readme.insert(data.ROOT / "README.md", stem, (folder / f"{stem}.md").read_text("utf-8")):
             files.append(data.ROOT / "README.md")
+    files = list(dict.fromkeys(files))
     files += sorted(path for path, stamp in _stamps(folder).items() if before.get(path) != stamp and path not in files)
     return BuildResult(files, "\n".join(text))
 
 
-def _folder(own: bool, profile: str, base: Path, figures: str | Path | None) -> Path:
+def _folder(base: Path | None, profile: str, figures: str | Path | None) -> Path:
     if figures is not None:
         return Path(figures).resolve()
     if profile == DEFAULT_PROFILE:
         return data.ROOT / "figures"
-    return base / "figures" if own else data.ROOT / "figures" / profile
+    return base / "figures" if base else data.ROOT / "figures" / profile
 
 
-def _finish_tables(loaded, profile, own, data_folder, folder, files):
-    from analysis import comparison, render, table2
+def _finish_table(source: Source, own: bool, data_folder: Path, folder: Path) -> tuple[list[Path], list[str]]:
+    """The table for the terminal; with own runs, compared with the published one. (files, texts)"""
+    from analysis import comparison, render
 
-    text = [render.text(t) for t in table2.terminal_tables(table2.build(loaded))]
+    files, text = [], [render.text(t) for t in output.terminal_tables(output.build(source))]
     if own:
-        if (data_folder / "results" / profile / "table2").is_dir():
-            compared = comparison.compare(data.load(profile, "table2", data.RESULTS, data_folder), loaded)
-            files = files + comparison.write(compared, folder)
+        if (data_folder / "results" / source.profile / source.experiment).is_dir():
+            published = data.load(source.profile, source.experiment, data.RESULTS, data_folder)
+            compared = comparison.compare(published, source)
+            files = comparison.write(compared, folder)
             text.append(compared.text)
         else:
-            text.append(f"No published results for profile {profile}, so there is nothing to compare with.\n")
+            text.append(f"No published results for profile {source.profile}, so there is nothing to compare with.\n")
     return files, text
 
 

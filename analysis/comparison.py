@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import render, style, table2
+from analysis import cells, output, render, style
 from analysis.data import Source
 from analysis.render import MISSING, TextTable
+from analysis.table import COSTS, K, Spec, Table
 
 DEFINITION = (
     "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a "
@@ -19,21 +20,24 @@ IDENTITY = "Same seeds: the share of (question, sample) outcomes that are equal 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`frame`: a row per method and cell; `text`: the same for a terminal, with the definition of agreement."""
+    """`stem`: of its files; `frame`: a row per method and cell; `text`: the same for a terminal, with the definition of
+    agreement; `markdown`: for a file."""
 
+    stem: str
     frame: pd.DataFrame
     text: str
     markdown: str
 
 
-def _cells(table: table2.Table) -> list[str]:
-    return [*table.levels, "pass_1", f"pass_{table2.K}", "difference_1", *table2.COSTS]
+def _cells(built: Table) -> list[str]:
+    every = [*built.parts, "pass_1", f"pass_{K}", "difference_1", *COSTS]
+    return every if built.spec.compared is None else list(built.spec.compared)
 
 
-def _label(column: str) -> str:
-    labels = {"pass_1": "average pass@1", f"pass_{table2.K}": f"average pass@{table2.K}",
-              "difference_1": f"against {style.name(style.BASELINE)}"} | table2.COSTS  # fmt: skip
-    return labels.get(column, f"level {column.removeprefix('level_')}")
+def _label(column: str, spec: Spec) -> str:
+    labels = {"pass_1": "average pass@1", f"pass_{K}": f"average pass@{K}",
+              "difference_1": f"against {spec.name(spec.baseline)}"} | COSTS  # fmt: skip
+    return labels.get(column) or cells.part_label(column).lower()
 
 
 def _values(frame: pd.DataFrame, method: str, column: str) -> tuple[float, float, float]:
@@ -57,11 +61,11 @@ def _overlap(a: tuple[float, float, float], b: tuple[float, float, float]) -> bo
 def _shown(values: tuple[float, float, float], column: str) -> str:
     if not np.isfinite(values[0]):
         return MISSING
-    if column in table2.COSTS:
-        value, low, high = map(table2.human, values)
+    if column in COSTS:
+        value, low, high = map(cells.human, values)
         return f"{value} [{low}, {high}]" if np.isfinite(values[1]) else value
     row = pd.Series({column: values[0], f"{column}_low": values[1], f"{column}_high": values[2]})
-    return table2.cell(row, column, signed=column.startswith("difference"))
+    return cells.cell(row, column, sign=column.startswith("difference"))
 
 
 def _same_panel(published: Source, yours: Source) -> bool:
@@ -69,8 +73,8 @@ def _same_panel(published: Source, yours: Source) -> bool:
     return a.questions == b.questions and a.correct_SQN.shape[2] == b.correct_SQN.shape[2]
 
 
-def same_seeds(published: Source, yours: Source) -> list[str]:
-    """One line per method that both hold: common seeds, equal outcomes, equal settings."""
+def same_seeds(published: Source, yours: Source, name=style.name) -> list[str]:
+    """One line per row that both hold: common seeds, equal outcomes, equal settings. name: how rows are called."""
     lines = []
     for method in yours.scores:
         if method not in published.scores:
@@ -78,7 +82,7 @@ def same_seeds(published: Source, yours: Source) -> list[str]:
         a, b = published.scores[method], yours.scores[method]
         common = [s for s in b.seeds if s in a.seeds]
         if not common:
-            lines.append(f"{style.name(method)}: no common seed.")
+            lines.append(f"{name(method)}: no common seed.")
             continue
         pairs = [(a.correct_SQN[a.seeds.index(s)], b.correct_SQN[b.seeds.index(s)]) for s in common]
         equal = float(np.mean([np.mean(x == y) for x, y in pairs]))
@@ -88,16 +92,19 @@ def same_seeds(published: Source, yours: Source) -> list[str]:
         ]
         same = "same config" if settings[0] == settings[1] else "ANOTHER CONFIG"
         outcome = "all outcomes equal" if equal == 1 else f"{100 * equal:.1f} % of outcomes equal"
-        lines.append(f"{style.name(method)}: seeds {','.join(map(str, common))}, {same}, {outcome}.")
+        lines.append(f"{name(method)}: seeds {','.join(map(str, common))}, {same}, {outcome}.")
     return lines
 
 
 def compare(published: Source, yours: Source) -> Comparison:
-    """Published value and interval, yours, agree or not, for every cell of table 2 that either holds."""
-    tables = table2.build(published), table2.build(yours)
-    comparable = _same_panel(published, yours)
+    """Published value and interval, yours, agree or not, for every cell of the table that either holds.
+
+    Rows that only the published table holds are in `frame`, and named in one line of `text`.
+    """
+    tables = output.build(published), output.build(yours)
+    spec, comparable = tables[0].spec, _same_panel(published, yours)
     rows, printed = [], []
-    for method in style.order([*tables[0].frame.index, *tables[1].frame.index]):
+    for method in spec.order([*tables[0].frame.index, *tables[1].frame.index]):
         for column in dict.fromkeys(_cells(tables[0]) + _cells(tables[1])):
             a, b = (_values(t.frame, method, column) for t in tables)
             if not np.isfinite(a[0]) and not np.isfinite(b[0]):
@@ -106,30 +113,34 @@ def compare(published: Source, yours: Source) -> Comparison:
             agree = _overlap(a, b) if known else None
             names = ("published", "published_low", "published_high", "yours", "yours_low", "yours_high")
             rows.append({"method": method, "cell": column} | dict(zip(names, (*a, *b), strict=True)) | {"agree": agree})
-            verdict = MISSING if agree is None else "agree" if agree else "DIFFER"
-            printed.append([style.name(method), _label(column), _shown(a, column), _shown(b, column), verdict])
+            if method in yours.scores:
+                verdict = MISSING if agree is None else "agree" if agree else "DIFFER"
+                shown = [_shown(values, column) for values in (a, b)]
+                printed.append([spec.name(method), _label(column, spec), *shown, verdict])
     frame = pd.DataFrame(rows)
     judged = frame["agree"].dropna().astype(bool)
     notes = [f"{int(judged.sum())} of {len(judged)} cells agree.", DEFINITION]
+    if missing := [spec.name(m) for m in published.scores if m not in yours.scores]:
+        notes.append(f"Published, but not run by you: {', '.join(missing)}.")
     if comparable:
-        notes += [IDENTITY, *same_seeds(published, yours)]
+        notes += [IDENTITY, *same_seeds(published, yours, spec.name)]
     else:
         notes.append("The two were evaluated on different panels, so no cell is judged; use the profile's own config.")
     table = TextTable(
-        "Table 2, published against yours",
+        f"Table {spec.table}, published against yours",
         ["Method", "Cell", "Published", "Yours", ""],
         printed,
         notes=notes,
         words=frozenset({0, 1, 4}),
     )
-    return Comparison(frame, render.text(table), render.markdown(table))
+    return Comparison(f"table{spec.table}", frame, render.text(table), render.markdown(table))
 
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write table2_comparison.{md,csv} into `folder`; return the paths."""
+    """Write table<n>_comparison.{md,csv} into `folder`; return the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "table2_comparison.md", folder / "table2_comparison.csv"]
+    paths = [folder / f"{comparison.stem}_comparison.{end}" for end in ("md", "csv")]
     paths[0].write_text(comparison.markdown, encoding="utf-8")
     paths[1].write_text(comparison.frame.to_csv(index=False, float_format="%.4f"), encoding="utf-8")
     return paths

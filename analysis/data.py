@@ -1,13 +1,15 @@
 """Read the logged results of one experiment, published or the user's own, into the same data frames.
 
 Published: `data/results/<profile>/<experiment>/` holds one file per kind for all runs. Own:
-`runs/<profile>/<experiment>/` holds a directory per method and seed, of which only finished ones are read. Either way
-every frame has the columns `method` and `seed`; the warm start's evaluation rows have the method `warm_start`.
+`runs/<profile>/<experiment>/` holds a directory per row and seed, of which only finished ones are read. Either way
+every frame has the columns `method` (in a table of variants: the variant's name) and `seed`; the warm start's
+evaluation rows have the method `warm_start`.
 Anything missing or unreadable raises `UserError` naming the file; a method that has no runs is simply absent.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from analysis import style
 from reproduce.errors import UserError
 from reproduce.runs import files, schema
 from reproduce.runs.reader import find_runs, status_of
+from reproduce.runs.shared import table_config
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "results"
@@ -32,17 +35,33 @@ SCHEMAS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """The evaluation of one method: `correct_SQN` (bool; seeds x questions x samples) and the labels of its axes."""
+    """The evaluation of one method: `correct_SQN` (bool; seeds x questions x samples) and the labels of its axes.
+
+    shared: it belongs to all seeds of the others (the warm start). draw_means: bootstrap means already computed.
+    """
 
     seeds: tuple[int, ...]
     questions: tuple[str, ...]
     levels_Q: np.ndarray
+    families_Q: np.ndarray
     correct_SQN: np.ndarray
+    shared: bool = False
+    draw_means: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def strata_Q(self) -> np.ndarray:
+        """The stratum of each question, a number per family and level: the bootstrap keeps the size of each."""
+        labels = [f"{f}/{level}" for f, level in zip(self.families_Q, self.levels_Q, strict=True)]
+        return np.unique(labels, return_inverse=True)[1]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One experiment's logged results. `origin` is "results" (published) or "runs" (the user's own)."""
+    """One experiment's logged results. `origin` is "results" (published) or "runs" (the user's own).
+
+    config: what the runs share, and `rows`: name -> method, algorithm, training (see `reproduce.runs.shared`).
+    reference: the config of the published table 2 of the same profile, {} if there is none.
+    """
 
     profile: str
     experiment: str
@@ -50,7 +69,14 @@ class Source:
     folder: Path
     manifests: list[dict]
     config: dict
+    reference: dict = field(default_factory=dict, repr=False)
     runs: tuple[tuple[str, int, Path], ...] = field(default=(), repr=False)
+    kept: frozenset[str] | None = None  # the rows that the frames hold; None: all
+
+    def only(self, methods: Iterable[str]) -> "Source":
+        """The same results without the other rows."""
+        kept = frozenset(methods)
+        return replace(self, kept=kept, manifests=[m for m in self.manifests if m.get("method") in kept])
 
     def _frame(self, kind: str, order: list[str]) -> pd.DataFrame:
         if self.origin == RESULTS:
@@ -62,6 +88,8 @@ class Source:
                 run = files.read_table(folder / f"{kind}.parquet", SCHEMAS[kind]).to_pandas()
                 frames.append(run.assign(method=method, seed=seed)[frames[0].columns])
             frame = pd.concat(frames[1:] or frames, ignore_index=True)
+        if self.kept is not None:
+            frame = frame[frame["method"].isin(self.kept)]
         return frame.sort_values(["method", "seed", *order], kind="stable", ignore_index=True)
 
     @cached_property
@@ -108,8 +136,13 @@ class Source:
             )
         return {m: found[m] for m in style.order(found)}
 
+    @property
+    def table(self) -> str:
+        """The table's name, such as "2"."""
+        return self.experiment.removeprefix("table")
+
     def manifest(self, method: str) -> list[dict]:
-        """The manifests of the method's runs, ordered by seed."""
+        """The manifests of the row's runs, ordered by seed."""
         return sorted((m for m in self.manifests if m.get("method") == method), key=lambda m: m.get("seed", 0))
 
 
@@ -127,8 +160,9 @@ def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
         )
     rows = rows.sort_values(["seed", "question_id", "sample"])
     correct = rows["correct"].to_numpy(dtype=bool).reshape(len(seeds), len(questions), len(samples))
-    levels = rows["level"].to_numpy()[: len(questions) * len(samples) : len(samples)]
-    return Scores(seeds, questions, levels, correct)
+    first = rows.iloc[: len(questions) * len(samples) : len(samples)]
+    levels, families = first["level"].to_numpy(), first["family"].to_numpy()
+    return Scores(seeds, questions, levels, families, correct, shared=method == style.WARM_START)
 
 
 def _read_yaml(path: Path) -> dict:
@@ -145,7 +179,7 @@ def _read_yaml(path: Path) -> dict:
 def _results(folder: Path, profile: str, experiment: str) -> Source:
     if not folder.is_dir():
         raise UserError(
-            f"{folder} does not exist: no published results for profile {profile}; run `make reproduce-table2`"
+            f"{folder} does not exist: no published results for profile {profile}; run `make reproduce-{experiment}`"
         )
     path = folder / "manifests.json"
     try:
@@ -156,12 +190,13 @@ def _results(folder: Path, profile: str, experiment: str) -> Source:
         raise UserError(f"{path} is not valid JSON ({error}); restore it from git or publish again") from None
     if not isinstance(manifests, list) or not all(isinstance(m, dict) and "method" in m for m in manifests):
         raise UserError(f"{path} is not a list of manifests; restore it from git or publish again")
+    manifests = [{**m, "method": m.get("variant") or m["method"]} for m in manifests]
     return Source(profile, experiment, RESULTS, folder, manifests, _read_yaml(folder / "config.yaml"))
 
 
 def _runs(folder: Path, profile: str, experiment: str) -> Source:
     if not folder.is_dir():
-        raise UserError(f"{folder} does not exist: no runs of profile {profile} yet; run `make reproduce-table2`")
+        raise UserError(f"{folder} does not exist: no runs of profile {profile} yet; run `make reproduce-{experiment}`")
     manifests, runs, configs = [], [], {}
     for path in find_runs(folder.parent.parent, profile, experiment):
         if status_of(path) != "finished":
@@ -175,25 +210,12 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
         runs.append((method, seed, path))
         if not warm:
             configs[path] = _read_yaml(path / "config.yaml")
-    _refuse_mixed(configs)
+            if not {"method", "seed", "training"} <= configs[path].keys():
+                raise UserError(f"{path}/config.yaml is missing or not the config of a run; move the directory away")
+    config = table_config(configs)
     if not runs:
-        raise UserError(f"{folder} holds no finished run; run `make reproduce-table2` to the end")
-    return Source(profile, experiment, "runs", folder, manifests, next(iter(configs.values()), {}), tuple(runs))
-
-
-def _refuse_mixed(configs: dict[Path, dict]) -> None:
-    """`UserError` if two runs of one table differ in more than method, seed and the method's own settings."""
-    shared = {
-        path: {name: value for name, value in config.items() if name not in ("method", "seed", "algorithm")}
-        for path, config in configs.items()
-    }
-    for path, config in shared.items():
-        first = next(iter(shared))
-        if differing := [k for k in {**config, **shared[first]} if config.get(k) != shared[first].get(k)]:
-            raise UserError(
-                f"{path} and {first} have different configs (section '{differing[0]}'): a table holds runs of one "
-                "config; move the old runs away and run again"
-            )
+        raise UserError(f"{folder} holds no finished run; run `make reproduce-{experiment}` to the end")
+    return Source(profile, experiment, "runs", folder, manifests, config, runs=tuple(runs))
 
 
 def load(
@@ -204,7 +226,9 @@ def load(
     `source` is "results" for the published ones below `data_root` (default: `data/`), else the folder that holds the
     user's runs (usually `runs`). Raises `UserError` if there is nothing to read or a file is broken.
     """
+    base = (Path(data_root) if data_root else ROOT / "data") / "results" / profile
     if str(source) == RESULTS:
-        base = Path(data_root) if data_root else ROOT / "data"
-        return _results(base / "results" / profile / experiment, profile, experiment)
-    return _runs(Path(source) / profile / experiment, profile, experiment)
+        found = _results(base / experiment, profile, experiment)
+    else:
+        found = _runs(Path(source) / profile / experiment, profile, experiment)
+    return replace(found, reference=_read_yaml(base / "table2" / "config.yaml"))

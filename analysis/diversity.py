@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from analysis import statistics, style, table2
+from analysis import pairing, statistics, style
 from analysis.data import Source
-from analysis.entropy import errorbar, estimate, method_axis
+from analysis.draw import PER_ROW, errorbar, method_axis, panels
 from analysis.render import MISSING, TextTable
 from analysis.statistics import UNDEFINED, Estimate
+from analysis.steps import estimate
 
 SVD_DIMENSIONS = 50
 EPS = 0.15  # DBSCAN radius, in pooled standard deviations of the two PCA axes
@@ -92,7 +93,7 @@ def distinct_actions(source: Source, method: str) -> Estimate:
     rows = source.evals[source.evals["method"] == method]
     distinct = rows.groupby(["seed", "question_id"])["actions"].nunique(dropna=False).unstack("question_id")
     counts_SQ = distinct.loc[list(scores.seeds), list(scores.questions)].to_numpy(dtype=float)
-    return statistics.mean(counts_SQ, table2.draws_for(len(scores.seeds), scores.levels_Q))
+    return statistics.mean(counts_SQ, pairing.draws_for(len(scores.seeds), scores.strata_Q))
 
 
 def distances(source: Source) -> dict[str, Estimate]:
@@ -119,14 +120,14 @@ def distances(source: Source) -> dict[str, Estimate]:
     for method, scores in source.scores.items():
         wide = heads[heads["method"] == method].pivot(index="seed", columns="question_id", values="distance")
         distance_SQ = np.clip(wide.loc[list(scores.seeds), list(questions)].to_numpy(), 0.0, 1.0)
-        found[method] = statistics.mean(distance_SQ, table2.draws_for(len(scores.seeds), scores.levels_Q[keep_Q]))
+        found[method] = statistics.mean(distance_SQ, pairing.draws_for(len(scores.seeds), scores.strata_Q[keep_Q]))
     return found
 
 
 def pass_at_k_curve(source: Source, method: str) -> pd.DataFrame:
     """pass@k in percent for k = 1..N with its stratified interval. Index k; columns value, low, high."""
     scores = source.scores[method]
-    draws = table2.draws_for(len(scores.seeds), scores.levels_Q)
+    draws = pairing.draws_for(len(scores.seeds), scores.strata_Q)
     rows = {}
     for k in range(1, scores.correct_SQN.shape[2] + 1):
         e = statistics.mean(statistics.pass_at_k_scores(scores.correct_SQN, k), draws)
@@ -171,14 +172,10 @@ def notes(per_run: int) -> list[str]:
 
 def figure_clusters(source: Source, found: Clusters | None = None):
     """The trajectories of each method's first seed in the shared plane; one colour per cluster, grey = noise."""
-    style.apply()
     found = found or clusters(source)
     methods = style.order(found.points["method"]) or [style.WARM_START]
-    size = (2.5 * len(methods), 2.9)
-    figure, panels = plt.subplots(
-        1, len(methods), figsize=size, layout="constrained", sharex=True, sharey=True, squeeze=False
-    )
-    for axes, method in zip(panels[0], methods, strict=True):
+    figure, places = panels(len(methods), width=2.4, height=2.7)
+    for i, (axes, method) in enumerate(zip(places, methods, strict=True)):
         points = found.points[found.points["method"] == method]
         points = points[points["seed"] == points["seed"].min()].head(SHOWN)
         noise, kept = points[points["cluster"] < 0], points[points["cluster"] >= 0]
@@ -186,7 +183,7 @@ def figure_clusters(source: Source, found: Clusters | None = None):
         axes.scatter(kept["x"], kept["y"], s=7, lw=0, c=kept["cluster"] % 20, cmap="tab20", vmin=0, vmax=19)
         axes.set_title(f"{style.name(method)}\n{_shown(cluster_count(found, method))} clusters", fontsize=9)
         axes.set_xlabel("PCA 1 (standard deviations)")
-    panels[0][0].set_ylabel("PCA 2 (standard deviations)")
+        axes.set_ylabel("PCA 2 (standard deviations)" if i % PER_ROW == 0 else "")
     return figure
 
 
@@ -194,18 +191,18 @@ def figure_measures(source: Source, found: Clusters, distance: dict[str, Estimat
     """Distance inside a question, distinct action sequences, cluster count: mean and 95 % interval; dots = runs."""
     style.apply()
     methods = list(source.scores)
-    figure, panels = plt.subplots(1, 3, figsize=(11.4, 3.2), layout="constrained")
+    figure, parts = plt.subplots(1, 3, figsize=(11.4, 3.2), layout="constrained")
     for i, method in enumerate(methods):
         estimates = (distance[method], distinct_actions(source, method), cluster_count(found, method))
-        for axes, e in zip(panels, estimates, strict=True):
+        for axes, e in zip(parts, estimates, strict=True):
             errorbar(axes, [i], [e], style.look(method, methods))
         runs = found.counts.loc[found.counts["method"] == method, "clusters"]
-        panels[2].scatter(np.full(len(runs), i + 0.2), runs, s=8, color=style.colour(method, methods), alpha=0.5, lw=0)
+        parts[2].scatter(np.full(len(runs), i + 0.2), runs, s=8, color=style.colour(method, methods), alpha=0.5, lw=0)
     samples = next(iter(source.scores.values())).correct_SQN.shape[2]
-    panels[0].set_ylabel("Distance between two samples\nof a question (cosine, 0 to 1)")
-    panels[1].set_ylabel(f"Distinct action sequences\nper question (of {samples} samples)")
-    panels[2].set_ylabel("Trajectory clusters per run (count)")
-    for axes in panels:
+    parts[0].set_ylabel("Distance between two samples\nof a question (cosine, 0 to 1)")
+    parts[1].set_ylabel(f"Distinct action sequences\nper question (of {samples} samples)")
+    parts[2].set_ylabel("Trajectory clusters per run (count)")
+    for axes in parts:
         method_axis(axes, methods)
     return figure
 

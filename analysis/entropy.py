@@ -9,44 +9,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis import statistics, style, table2
+from analysis import pairing, style
 from analysis.data import Source
+from analysis.draw import errorbar, from_zero, legend, method_axis
 from analysis.render import MISSING, TextTable
 from analysis.statistics import UNDEFINED, Estimate
-from reproduce.seeding import stream
+from analysis.steps import EDGE, band, edges, estimate, per_seed, trained
 
 POSITIONS = 10
-EDGE = 0.1  # the first and the last tenth of the RL steps are called start and end
 MIN_OUTSIDE = 0.01  # ours: below 1 % of the tokens the clip range hardly acts
 COLLAPSE = 0.5  # ours: "collapse" = the end is below half of the start
 TOP_SHARE = 0.2  # the top-20 % entropy tokens of outside_top20_share
-
-
-def per_seed(source: Source, method: str, column: str) -> np.ndarray:
-    """The mean over RL steps of `column`, one number per seed, seeds in order; NaN where it is never defined."""
-    rows = source.steps[source.steps["method"] == method]
-    return rows.groupby("seed")[column].mean().sort_index().to_numpy(dtype=float)
-
-
-def estimate(values_S: np.ndarray) -> Estimate:
-    """Mean over seeds with its interval, from the stream "bootstrap"."""
-    return statistics.over_seeds(values_S, stream(0, "bootstrap"))
-
-
-def trained(source: Source) -> list[str]:
-    """Methods with RL steps, in the order of the tables."""
-    return style.order(source.steps["method"])
-
-
-def edges(source: Source, method: str, column: str = "entropy") -> tuple[np.ndarray, np.ndarray]:
-    """Per seed, the mean of `column` over the first and over the last tenth of the RL steps (at least one step)."""
-    start, end = [], []
-    for _, run in source.steps[source.steps["method"] == method].groupby("seed"):
-        values = run.sort_values("step")[column].dropna().to_numpy(dtype=float)
-        n = max(1, round(EDGE * len(values)))
-        start.append(values[:n].mean() if len(values) else np.nan)
-        end.append(values[-n:].mean() if len(values) else np.nan)
-    return np.array(start), np.array(end)
 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
@@ -56,11 +29,7 @@ def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
 def warm_start_success(source: Source) -> Estimate:
     """The warm start's pass@1 on the panel with its interval over questions; undefined if it was not evaluated."""
     scores = source.scores.get(style.WARM_START)
-    if scores is None:
-        return UNDEFINED
-    return statistics.mean(
-        statistics.pass_at_k_scores(scores.correct_SQN, 1), table2.draws_for(len(scores.seeds), scores.levels_Q)
-    )
+    return UNDEFINED if scores is None else pairing.estimate(scores)
 
 
 def _verdict(e: Estimate, holds: bool) -> str:
@@ -204,15 +173,6 @@ def start_end_table(source: Source) -> TextTable:
     return TextTable("Entropy at start and end of training, nats", ["Method", "Start", "End", "End / start"], rows)
 
 
-def band(source: Source, method: str, column: str) -> pd.DataFrame:
-    """Mean over seeds of `column` at every RL step, with its interval over seeds. Index step; value, low, high."""
-    rows = source.steps[source.steps["method"] == method]
-    wide = rows.pivot(index="step", columns="seed", values=column).sort_index()
-    rng = stream(0, "bootstrap")
-    estimates = {step: statistics.over_seeds(values.to_numpy(), rng, 2000) for step, values in wide.iterrows()}
-    return pd.DataFrame({s: (e.value, e.low, e.high) for s, e in estimates.items()}, index=["value", "low", "high"]).T
-
-
 TRAINING_PANELS = (
     ("entropy", "Policy entropy (nats per token)"),
     ("success_mean", "Success of training rollouts (share)"),
@@ -223,7 +183,7 @@ def figure_training(source: Source):
     """Entropy and success over training, mean over seeds with 95 % bands."""
     style.apply()
     figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
-    methods = trained(source)
+    methods = style.shown(trained(source))
     for axes, (column, label) in zip(panels, TRAINING_PANELS, strict=True):
         for method in methods:
             b = band(source, method, column)
@@ -232,23 +192,16 @@ def figure_training(source: Source):
                       marker=style.marker(method, methods), markevery=max(1, len(b) // 8), ms=4)  # fmt: skip
             axes.fill_between(b.index, b["low"], b["high"], color=colour, alpha=0.15, lw=0)
         axes.set(xlabel="RL step", ylabel=label)
-        _from_zero(axes)
-    _legend(panels[0], methods)
+        from_zero(axes)
+    legend(panels[0], methods)
     return figure
-
-
-def _legend(axes, methods):
-    if methods:
-        axes.legend()
-    else:
-        axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center")
 
 
 def figure_tool_results(source: Source):
     """Entropy by position after a tool result (left) and right after a result against mid-segment (right)."""
     style.apply()
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
-    methods = trained(source)
+    methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         shift = 0.12 * (i - (len(methods) - 1) / 2)
         look = style.look(method, methods) | {"ms": 4, "capsize": 2, "lw": 1}
@@ -260,8 +213,8 @@ def figure_tool_results(source: Source):
     right.set(xticks=[0, 1], xticklabels=["right after a result", "mid-segment"], xlim=(-0.5, 1.5))
     for axes in (left, right):
         axes.set_ylabel("Entropy (nats per token)")
-        _from_zero(axes)
-    _legend(left, methods)
+        from_zero(axes)
+    legend(left, methods)
     return figure
 
 
@@ -269,7 +222,7 @@ def figure_in_a_row(source: Source):
     """Share of high-entropy tool steps whose predecessor is one too: in order (filled) against shuffled (open)."""
     style.apply()
     figure, axes = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
-    methods = trained(source)
+    methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         look = style.look(method, methods)
         errorbar(axes, [i - 0.12], [estimate(per_seed(source, method, "high_entropy_follow"))], look)
@@ -283,7 +236,7 @@ def figure_clip(source: Source):
     """Tokens outside the clip range: their share (left) and their entropy (filled) against the rest (open) (right)."""
     style.apply()
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
-    methods = trained(source)
+    methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         look = style.look(method, methods)
         errorbar(left, [i], [estimate(100 * per_seed(source, method, "outside_clip_fraction"))], look)
@@ -291,24 +244,7 @@ def figure_clip(source: Source):
         errorbar(right, [i + 0.12], [estimate(per_seed(source, method, "entropy_inside"))], look | {"mfc": "white"})
     for axes in (left, right):
         method_axis(axes, methods)
-        _from_zero(axes)
+        from_zero(axes)
     left.set_ylabel("Tokens outside the clip range (%)")
     right.set_ylabel("Entropy (nats per token)\noutside (filled), inside (open)")
     return figure
-
-
-def _from_zero(axes):
-    axes.set_ylim(0, 1.08 * max(axes.dataLim.y1, 1e-6))
-
-
-def method_axis(axes, methods) -> None:
-    """An x axis with one place per method."""
-    names = [style.name(m) for m in methods]
-    axes.set(xticks=range(len(methods)), xticklabels=names, xlim=(-0.6, max(len(methods), 1) - 0.4))
-
-
-def errorbar(axes, x, estimates: list[Estimate], look: dict, label: str = "") -> None:
-    """Points with their intervals; no bar where the interval is undefined."""
-    values = np.array([e.value for e in estimates])
-    errors = np.nan_to_num(np.abs(np.array([[e.value - e.low, e.high - e.value] for e in estimates]))).T
-    axes.errorbar(x, values, yerr=errors, label=label, **look)

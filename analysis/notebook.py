@@ -18,9 +18,9 @@ from analysis.reported import load_reported
 FIGURES = data.ROOT / "figures"
 
 
-def source() -> data.Source:
-    """The results that the environment names (table 2)."""
-    return data.load(os.environ.get("REPRODUCE_PROFILE", "mini"), "table2", _source_setting(), data_folder())
+def source(table: str = "2") -> data.Source:
+    """The results of a table from where the environment says."""
+    return data.load(os.environ.get("REPRODUCE_PROFILE", "mini"), f"table{table}", _source_setting(), data_folder())
 
 
 def _source_setting() -> str:

@@ -1,25 +1,29 @@
-"""Puts the generated table 2 into the README, between two markers: the README's numbers are never typed."""
+"""Puts the generated tables into the README, each between its two markers: the README's numbers are never typed."""
 
 from pathlib import Path
 
 from reproduce.errors import UserError
 
-START, END = "<!-- table2 -->", "<!-- /table2 -->"
+
+def markers(table: str) -> tuple[str, str]:
+    """What stands before and after the block of `table`, such as "table2"."""
+    return f"<!-- {table} -->", f"<!-- /{table} -->"
 
 
-def block(text: str) -> str:
-    """What stands between the markers of a README. UserError if a marker is missing."""
-    if START not in text or END not in text:
-        raise UserError(f"README.md: the markers {START} and {END} are missing; put them back where the table belongs")
-    return text.split(START, 1)[1].split(END, 1)[0].strip("\n")
+def block(text: str, table: str) -> str:
+    """What stands between the markers of a table in a README. UserError if a marker is missing."""
+    start, end = markers(table)
+    if start not in text or end not in text:
+        raise UserError(f"README.md: the markers {start} and {end} are missing; put them back where the table belongs")
+    return text.split(start, 1)[1].split(end, 1)[0].strip("\n")
 
 
-def insert(readme: Path, table: str) -> bool:
-    """Replaces the block by `table` (markdown). Returns whether the file changed."""
+def insert(readme: Path, table: str, markdown: str) -> bool:
+    """Replaces the block of `table`. Returns whether the file changed."""
     text = readme.read_text(encoding="utf-8")
-    old = block(text)
-    new = text.replace(f"{START}{text.split(START, 1)[1].split(END, 1)[0]}{END}", f"{START}\n{table.strip()}\n{END}")
-    if old == table.strip():
+    old, (start, end) = block(text, table), markers(table)
+    if old == markdown.strip():
         return False
-    readme.write_text(new, encoding="utf-8")
+    before, after = text.split(start, 1)[0], text.split(end, 1)[1]
+    readme.write_text(f"{before}{start}\n{markdown.strip()}\n{end}{after}", encoding="utf-8")
     return True

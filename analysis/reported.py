@@ -1,12 +1,12 @@
 """The numbers that papers and their authors report, from `data/papers/`. Nothing in them was measured here."""
 
-from __future__ import annotations
-
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from analysis.render import MISSING, TextTable
 from reproduce.errors import UserError
 
 COLUMNS = (
@@ -15,6 +15,17 @@ COLUMNS = (
 )  # fmt: skip
 REPORTED_BY = ("the paper", "the authors, outside the paper", "third party")
 CONFIDENCE = ("high", "low")
+METHODS = ("GRPO", "REINFORCE++", "DAPO", "GPPO", "CISPO", "GiGPO", "ARPO", "AEPO")
+SHARED = ("WebWalkerQA",)
+"""Datasets that tables of several kinds hold: alone they do not make a table one of ours."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Which reported numbers stand beside a table: `datasets` are the columns; `what` says what they are of."""
+
+    datasets: tuple[str, ...]
+    what: str
 
 
 def load_reported(directory: str | Path) -> pd.DataFrame:
@@ -59,3 +70,43 @@ def _checked(path: Path, line: int, row: list[str]) -> list[str]:
             found = row[COLUMNS.index(column)]
             raise UserError(f"{path}, line {line}: column '{column}' is {found!r}; use one of: {'; '.join(allowed)}")
     return row
+
+
+def reported_cells(papers: pd.DataFrame, wanted: Reported) -> pd.DataFrame:
+    """The rows of data/papers (`load_reported`) on the wanted datasets, a row per source, model, method and metric.
+
+    Columns: reported_by, confidence, source, table, model, method, metric, then the datasets (percent, as printed; NaN
+    where the source has none). Only whole-set averages of RL methods, from tables that hold a dataset of this kind and
+    not just a shared one; the rest stays in data/papers.
+    """
+    keys = ["reported_by", "confidence", "source", "table", "model", "method", "metric"]
+    frame = papers.assign(dataset=papers["dataset"].str.replace(r" (Avg\.|Overall)$", "", regex=True))
+    frame = frame[frame["dataset"].isin(wanted.datasets) & frame["method"].isin(METHODS)]
+    kind = frame.groupby(["source", "table"])["dataset"].transform(lambda sets: (~sets.isin(SHARED)).any())
+    frame = frame[kind.astype(bool)]
+    wide = frame.pivot_table(index=keys, columns="dataset", values="number", aggfunc="first", sort=False)
+    wide = wide.reindex(columns=list(wanted.datasets)).reset_index().rename_axis(columns=None)
+    ranks = {"_by": wide["reported_by"].map(REPORTED_BY.index), "_method": wide["method"].map(METHODS.index)}
+    wide = wide.assign(**ranks).sort_values(["_by", "source", "model", "metric", "_method", "table"], kind="stable")
+    return wide.drop(columns=list(ranks)).reset_index(drop=True)
+
+
+def reported_table(papers: pd.DataFrame, wanted: Reported) -> TextTable:
+    """The reported numbers as their own block, each row with who reported it."""
+    cells = reported_cells(papers, wanted)
+    header = ["Model", "Method", "Metric", *wanted.datasets, "Reported by", "Confidence", "Source"]
+    rows = []
+    for _, row in cells.iterrows():
+        numbers = [MISSING if pd.isna(row[d]) else f"{row[d]:.1f}" for d in wanted.datasets]
+        source = row["source"] if row["table"] in row["source"] else f"{row['source']}; {row['table']}"
+        rows.append(
+            [row["model"], row["method"], row["metric"], *numbers, row["reported_by"], row["confidence"], source]
+        )
+    lines = [
+        f"Reported numbers come from models of billions of parameters on {wanted.what}. They are not comparable with "
+        "the mini world: no cell of this block may be read against a cell of the measured table.",
+        "Percent, as printed. Addresses, level splits, ablations and other tables: data/papers/.",
+    ]
+    width = len(header)
+    words = frozenset({0, 1, 2, width - 3, width - 2, width - 1})
+    return TextTable("Reported numbers (not measured here)", header, rows, notes=lines, words=words)

@@ -7,20 +7,34 @@ import matplotlib.pyplot as plt
 
 WARM_START = "warm_start"
 BASELINE = "grpo"
-TABLE2_METHODS = (WARM_START, "grpo", "dapo", "arpo", "aepo")
-NAMES = {WARM_START: "Warm start", "reinforce++": "REINFORCE++", "gigpo": "GiGPO"}
+CORE = ("grpo", "dapo", "arpo", "aepo")
+MAIN = ("grpo", "reinforce++", "dapo", "gppo", "cispo", "gigpo", "arpo", "aepo")
+"""AEPO and its seven baselines, in the order of their kinds: plain, clipping, trees."""
+
+ORDER = (
+    WARM_START, "grpo", "dr-grpo", "rloo", "opo", "reinforce++", "reinforce++-baseline", "gspo", "dapo", "gppo",
+    "ce-gppo", "cispo", "gigpo", "ppo", "arpo", "arpo-hard", "aepo", "ppo+epo", "grpo+epo", "arpo-released",
+    "aepo-released", "epo-released",
+)  # fmt: skip
+"""Rows of a table; a method that is not named here comes last."""
+
+NAMES = {
+    WARM_START: "Warm start", "dr-grpo": "Dr. GRPO", "reinforce++": "REINFORCE++", "gigpo": "GiGPO",
+    "reinforce++-baseline": "REINFORCE++ (baseline)", "ce-gppo": "CE-GPPO", "ppo+epo": "EPO on PPO",
+    "grpo+epo": "EPO on GRPO",
+}  # fmt: skip
 
 # Okabe & Ito 2008, safe for the common kinds of colour blindness. A method keeps its colour and marker in every figure.
 COLOURS = {
-    WARM_START: "#7f7f7f",
-    "grpo": "#0072B2",
-    "dapo": "#E69F00",
-    "arpo": "#009E73",
-    "aepo": "#D55E00",
-}
-MARKERS = {WARM_START: "X", "grpo": "o", "dapo": "s", "arpo": "^", "aepo": "D"}
-_OTHER_COLOURS = ("#CC79A7", "#56B4E9", "#000000", "#B8A800")
-_OTHER_MARKERS = ("v", "P", "*", "<")
+    WARM_START: "#7f7f7f", "grpo": "#0072B2", "dapo": "#E69F00", "arpo": "#009E73", "aepo": "#D55E00",
+    "reinforce++": "#CC79A7", "gppo": "#56B4E9", "cispo": "#000000", "gigpo": "#B8A800",
+}  # fmt: skip
+MARKERS = {
+    WARM_START: "X", "grpo": "o", "dapo": "s", "arpo": "^", "aepo": "D", "reinforce++": "v", "gppo": "P", "cispo": "*",
+    "gigpo": "<",
+}  # fmt: skip
+_OTHER_COLOURS = ("#332288", "#117733", "#882255", "#44AA99", "#AA4499", "#999933")
+_OTHER_MARKERS = (">", "h", "d", "p", "8", "H")
 
 RC = {
     "figure.dpi": 100,
@@ -46,15 +60,25 @@ def apply() -> None:
 
 def name(method: str) -> str:
     """`aepo-released` -> `AEPO (released)`."""
+    if method in NAMES:
+        return NAMES[method]
     base, _, variant = method.partition("-")
     shown = NAMES.get(base, base.upper())
     return f"{shown} ({variant})" if variant else shown
 
 
 def order(methods) -> list[str]:
-    """Warm start, then the methods of table 2, then all others by name; without repeats."""
-    known = list(TABLE2_METHODS)
-    return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
+    """The methods in the order of the tables, unknown ones by name at the end; without repeats."""
+    return sorted(set(methods), key=lambda m: (ORDER.index(m) if m in ORDER else len(ORDER), m))
+
+
+def shown(methods) -> list[str]:
+    """What a figure with one line per method has room for: the warm start, AEPO and its baselines; all if none is one.
+
+    The tables and the training curves show every method.
+    """
+    ordered = order(methods)
+    return [m for m in ordered if m in (WARM_START, *MAIN)] or ordered
 
 
 def _others(method: str, methods) -> int:
@@ -62,7 +86,7 @@ def _others(method: str, methods) -> int:
 
 
 def colour(method: str, methods=()) -> str:
-    """The method's colour; methods outside table 2 take further colours in order of name among `methods`."""
+    """The method's colour; methods without one of their own take further colours in order among `methods`."""
     return COLOURS.get(method) or _OTHER_COLOURS[_others(method, [*methods, method]) % len(_OTHER_COLOURS)]
 
 

@@ -4,4 +4,5 @@ import sys
 
 from reproduce.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a forked run imports this module under another name
+    sys.exit(main())

@@ -57,10 +57,12 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("table", table, "train, evaluate and build one table; does only what is missing")
-    sub.add_argument("table", help="number of the table, e.g. 2")
+    sub.add_argument("table", help="number of the table: 1, 2, 4 or 5")
     sub.add_argument("--profile", default=DEFAULT_PROFILE)
     sub.add_argument("--seeds", type=_seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")
-    sub.add_argument("--methods", type=_names, help="e.g. grpo,aepo (default: the table's)")
+    sub.add_argument(
+        "--methods", type=_names, help="methods, variants or groups: all, core, grpo,aepo (default: the table's)"
+    )
     sub.add_argument("--jobs", type=_count, help="runs at a time (default: one per core)")
     sub.add_argument("--runs-root", type=Path, default=Path("runs"))
     sub.add_argument("--no-build", action="store_true", help="train only, build neither table nor figures")
@@ -74,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("publish", publish, "consolidate finished runs into data/results")
     sub.add_argument("--profile", default=DEFAULT_PROFILE)
-    sub.add_argument("--experiment", default="table2")
+    sub.add_argument("--experiment", default=None, help="e.g. table2 (default: every table that has runs)")
     sub.add_argument("--runs-root", type=Path, default=Path("runs"))
     sub.add_argument("--results-root", type=Path, default=None, help="default: data/results")
     sub.add_argument("--allow-partial", action="store_true", help="leave unfinished runs out instead of refusing")
@@ -160,25 +162,26 @@ def warm_start(options) -> int:
 
 def publish(options) -> int:
     from reproduce.experiments.grid import shown
-    from reproduce.runs.publish import publish
+    from reproduce.runs.publish import experiments, publish
 
-    for path in publish(
-        options.profile,
-        options.experiment,
-        runs_root=options.runs_root,
-        results_root=options.results_root,
-        allow_partial=options.allow_partial,
-    ):
-        print(shown(path))
+    for experiment in [options.experiment] if options.experiment else experiments(options.profile, options.runs_root):
+        for path in publish(
+            options.profile,
+            experiment,
+            runs_root=options.runs_root,
+            results_root=options.results_root,
+            allow_partial=options.allow_partial,
+        ):
+            print(shown(path))
     return 0
 
 
 def build(options) -> int:
-    from analysis.build import build
+    from analysis.build import build_all
     from reproduce.experiments.grid import shown
 
-    paths, text = build(table=2, profile=options.profile, source="results", only=options.what)
-    if options.what == "tables":
+    paths, text = build_all(profile=options.profile, only=options.what)
+    if text:
         print(text)
     for path in paths:
         print(shown(path))

@@ -161,6 +161,8 @@ def test_a_fork_copies_the_session_and_leaves_the_parent_alone():
     parent = rollout.groups[0][child.parent]
     assert child.session is not parent.session and child.session.asked is not parent.session.asked
     assert child.actions == parent.actions and child.calls == parent.calls
+    assert child.results == parent.results and child.results is not parent.results
+    assert len(child.results) == child.path.turn and child.results[0] in tokenizer().decode(child.path.completion)
 
 
 def test_limits_end_a_trajectory_without_training_on_what_was_not_sampled():
@@ -216,6 +218,15 @@ def test_a_tokenizer_without_the_tags_is_refused():
 def test_a_branching_policy_without_its_stream_is_an_error():
     with pytest.raises(ValueError, match="random stream"):
         loop(model()).rollout(QUESTIONS, PROMPTS, 2, ARPORollout())
+
+
+def test_trajectories_are_numbered_in_order_of_creation_without_gaps():
+    rollout = loop(model(scale=3.0)).rollout(
+        QUESTIONS, PROMPTS, 8, ARPORollout(entropy_tokens=3, alpha=0.9), np.random.default_rng(0)
+    )
+    numbers = [[t.index for t in group] for group in rollout.groups]
+    assert [group[:4] for group in numbers] == [[i * 4, i * 4 + 1, i * 4 + 2, i * 4 + 3] for i in range(4)]
+    assert all(group == sorted(group) for group in numbers) and sorted(sum(numbers, [])) == list(range(32))
 
 
 def test_unknown_decision_is_refused():

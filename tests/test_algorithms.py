@@ -1,4 +1,4 @@
-"""Algorithms through their public interface: published settings, overrides, gradients, invariances, refusals."""
+"""Algorithms through their public interface: published settings, overrides, metrics, parts of one's own, refusals."""
 
 import json
 import re
@@ -10,88 +10,77 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from method_batch import advantages_of, loss_and_gradient, random_batch, ready
 
 import reproduce.algorithms
-from reproduce.algorithms import load, names
-from reproduce.algorithms.parts import GroupZScore
+from reproduce.algorithms import _METHODS, for_run, inert_at_one_update, load, names
+from reproduce.algorithms.parts import PARTS, GroupZScore
 from reproduce.errors import UserError
 from reproduce.rollouts.policies import AEPORollout, ARPORollout, Independent
 
-METHODS = ("grpo", "dapo", "arpo", "aepo")
+METHODS = names()
 NAN, INF = float("nan"), float("inf")
 
 
-def batch(seed, rows=6, tokens=9, dtype=torch.float64):
-    """A random batch with ratios on both sides of the range, ragged masks with holes, and two groups."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=dtype)
-
-    old = -normal(rows, tokens).abs() - 0.05
-    mask = torch.rand(rows, tokens, generator=generator) < 0.7
-    mask[:, 0] = True
-    return {
-        "logps_BT": old + 0.4 * normal(rows, tokens),
-        "old_logps_BT": old,
-        "mask_BT": mask,
-        "entropies_BT": normal(rows, tokens).abs(),
-        "ref_logps_BT": old + 0.2 * normal(rows, tokens),
-        "rewards_B": normal(rows),
-        "groups_B": torch.arange(rows) % 2,
-    }
-
-
-def advantages_of(algorithm, data):
-    return algorithm.advantages(data["rewards_B"], data["groups_B"], data["mask_BT"], entropies_BT=data["entropies_BT"])
-
-
-def loss_and_gradient(algorithm, data, advantages, **sizes):
-    logps = data["logps_BT"].clone().requires_grad_()
-    loss, _ = algorithm.loss(
-        logps,
-        data["old_logps_BT"],
-        advantages,
-        data["mask_BT"],
-        entropies_BT=data["entropies_BT"],
-        ref_logps_BT=data["ref_logps_BT"],
-        **sizes,
-    )
-    loss.backward()
-    return loss.detach(), logps.grad
+def batch(seed):
+    """A random batch with entropies and reference log-probabilities."""
+    return random_batch(load("aepo"), seed)
 
 
 # ---------------------------------------------------------------- published settings
 
 
-def test_the_published_settings_are_chosen_by_name_alone():
-    assert names() == METHODS
-    expected = {
-        "grpo": (Independent(), "group_zscore", "ppo_min", "sequence_mean", (0.8, 1.2), False),
-        "dapo": (Independent(), "group_zscore", "ppo_min", "token_mean", (0.8, 1.28), True),
-        "arpo": (ARPORollout(), "group_zscore", "ppo_min", "sequence_mean", (0.8, 1.2), False),
-        "aepo": (None, "entropy_aware", "upper_gradient_keeping", "token_mean", (0.8, 1.2), False),
-    }
-    for name, (rollout, advantage, surrogate, aggregation, clip_range, dynamic) in expected.items():
-        algorithm = load(name)
-        chosen = algorithm.settings
-        assert rollout is None or algorithm.rollout == rollout
-        assert (chosen["advantage"], chosen["surrogate"], chosen["aggregation"]) == (advantage, surrogate, aggregation)
-        assert algorithm.clip_range == pytest.approx(clip_range)
-        assert algorithm.dynamic_sampling is dynamic
-        assert chosen["dual_clip"] is None and chosen.get("kl_coefficient", 0.0) == 0.0
-        assert chosen["std_epsilon"] == 1e-6
-    assert load("dapo").max_generation_batches == 10
-    aepo = load("aepo")
-    assert isinstance(aepo.rollout, AEPORollout) and aepo.rollout.needs_pilot
-    assert (aepo.rollout.beta, aepo.rollout.penalty_slope, aepo.settings["entropy_coefficient"]) == (0.5, 0.05, 0.2)
+# rollout, advantage, ratio, surrogate, aggregation, clip range, dynamic sampling
+PUBLISHED = {
+    "grpo": ("independent", "group_zscore", "token", "ppo_min", "sequence_mean", (0.8, 1.2), False),
+    "dr-grpo": ("independent", "group_centred", "token", "ppo_min", "token_sum_const", (0.8, 1.2), False),
+    "rloo": ("independent", "leave_one_out", "token", "policy_gradient", "token_sum_const", (0, INF), False),
+    "gspo": ("independent", "group_zscore", "sequence", "ppo_min", "sequence_mean", (0.9997, 1.0004), False),
+    "reinforce++": ("independent", "whitened", "token", "ppo_min", "token_mean", (0.8, 1.2), False),
+    "reinforce++-baseline": ("independent", "whitened", "token", "ppo_min", "token_mean", (0.8, 1.2), False),
+    "dapo": ("independent", "group_zscore", "token", "ppo_min", "token_mean", (0.8, 1.28), True),
+    "gppo": ("independent", "group_zscore", "token", "gradient_keeping", "token_mean", (0.8, 1.2), False),
+    "ce-gppo": ("independent", "group_zscore", "token", "gradient_keeping", "token_mean", (0.8, 1.2), False),
+    "cispo": ("independent", "group_zscore", "token", "clipped_weight", "token_mean", (0, 5), True),
+    "opo": ("independent", "LengthWeightedBaseline", "token", "policy_gradient", "token_mean", (0, INF), False),
+    "arpo": ("arpo", "group_zscore", "token", "ppo_min", "sequence_mean", (0.8, 1.2), False),
+    "aepo": ("aepo", "entropy_aware", "token", "upper_gradient_keeping", "token_mean", (0.8, 1.2), False),
+}
+PUBLISHED_SETTINGS = {
+    "dr-grpo": {"length_constant": None},
+    "rloo": {"length_constant": 1, "importance_weight": False},
+    "reinforce++": {"whitening_epsilon": 1e-8, "group_baseline": False},
+    "reinforce++-baseline": {"whitening_epsilon": 1e-8, "group_baseline": True},
+    "gppo": {"beta_1": 1.0, "beta_2": 1.0},
+    "ce-gppo": {"beta_1": 0.75, "beta_2": 1.0},
+    "opo": {"importance_weight": True},
+    "aepo": {"entropy_coefficient": 0.2, "beta": 0.5, "penalty_slope": 0.05},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_settings_are_chosen_by_name_alone(name):
+    algorithm = load(name)
+    chosen = algorithm.settings
+    *parts, clip_range, dynamic_sampling = PUBLISHED[name]
+    assert [chosen[slot] for slot in ("rollout", "advantage", "ratio", "surrogate", "aggregation")] == parts
+    assert algorithm.clip_range == pytest.approx(clip_range)
+    assert algorithm.dynamic_sampling is dynamic_sampling
+    assert algorithm.max_generation_batches == (10 if dynamic_sampling else 1)
+    assert chosen.get("dual_clip") is None and chosen.get("kl_coefficient", 0.0) == 0.0
+    assert chosen.get("std_epsilon", 1e-6) == 1e-6 and chosen["token_weight"] == "none"
+    expected = PUBLISHED_SETTINGS.get(name, {})
+    assert {key: chosen[key] for key in expected} == expected
+
+
+def test_rollouts_are_the_policies_of_the_papers():
+    assert load("grpo").rollout == Independent() and load("arpo").rollout == ARPORollout()
+    assert isinstance(load("aepo").rollout, AEPORollout) and load("aepo").rollout.needs_pilot
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_are_json_and_rebuild_the_algorithm(name):
-    algorithm = load(name, clip_high=0.3)
+    algorithm = load(name, log_ratio_bound=10.0)
     assert load(name, **json.loads(json.dumps(algorithm.settings))) == algorithm != load(name)
 
 
@@ -105,12 +94,28 @@ def test_algorithms_are_frozen_and_overrides_leave_the_registry_alone():
 @pytest.mark.parametrize("name", METHODS)
 def test_readme_documents_every_setting_and_its_published_value(name):
     text = (Path(reproduce.algorithms.__file__).parent / "README.md").read_text()
-    section = re.search(rf"^### {name}\n(.*?)(?=^### |\Z)", text, re.M | re.S).group(1)
+    section = re.search(rf"^### {re.escape(name)}\n(.*?)(?=^### |\Z)", text, re.M | re.S).group(1)
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", section, re.M))
     documented = {key: json.loads(value) for key, value in rows.items()}
-    slots = {"rollout", "advantage", "ratio", "surrogate", "token_weight", "regularisers", "aggregation"}
-    slots |= {"group_filter", "reward_shaping"}
-    assert documented == {key: value for key, value in load(name).settings.items() if key not in slots}
+    assert documented == {key: value for key, value in load(name).settings.items() if key not in PARTS}
+    assert f"| `{name}` |" in text.split("## Parts")[0], "the table of methods has no row for it"
+
+
+def test_the_method_that_the_readme_adds_is_the_one_that_is_there():
+    folder = Path(reproduce.algorithms.__file__).parent
+    diff = re.search(r"^```diff\n(.*?)^```", (folder / "README.md").read_text(), re.M | re.S).group(1)
+    registration, file = diff.split("+++ b/reproduce/algorithms/opo.py\n")
+    added = [line[1:] for line in file.splitlines() if line.startswith("+")]
+    assert added == (folder / "opo.py").read_text().splitlines()
+    assert f"@@ -0,0 +1,{len(added)} @@" in file
+    lines = [line[1:] for line in registration.splitlines() if re.match(r"\+(?!\+)", line)]
+    assert len(lines) == 1 and lines[0] in (folder / "__init__.py").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_one_page(name):
+    module = _METHODS[name].split(":")[0]
+    assert len((Path(reproduce.algorithms.__file__).parent / f"{module}.py").read_text().splitlines()) <= 60
 
 
 def test_objectives_and_algorithms_import_no_trainer():
@@ -121,35 +126,7 @@ def test_objectives_and_algorithms_import_no_trainer():
     assert run.stdout.strip() == "[]"
 
 
-# ---------------------------------------------------------------- gradients of the reference table
-
-RATIOS = (0.5, 0.9, 1.0, 1.1, 1.5, 4.0)
-PPO_MIN = {1: (0.5, 0.9, 1, 1.1, 0, 0), -1: (0, -0.9, -1, -1.1, -1.5, -4)}
-DUAL_CLIP = {1: PPO_MIN[1], -1: (0, -0.9, -1, -1.1, -1.5, 0)}
-AEPO = {1: (0.5, 0.9, 1, 1.1, 1.28, 1.28), -1: PPO_MIN[-1]}
-AEPO_DUAL = {1: AEPO[1], -1: DUAL_CLIP[-1]}
-ROWS = [
-    ("grpo", {}, PPO_MIN),
-    ("dapo", {}, PPO_MIN),
-    ("arpo", {}, PPO_MIN),
-    ("grpo", {"dual_clip": 3.0}, DUAL_CLIP),
-    ("aepo", {}, AEPO),
-    ("aepo", {"dual_clip": 3.0}, AEPO_DUAL),
-    ("aepo", {"gradient_keeping_clip": False}, PPO_MIN),
-    ("aepo", {"surrogate": "ppo_min"}, PPO_MIN),
-]
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize(("name", "overrides", "table"), ROWS)
-def test_gradient_factors_equal_the_reference_table(name, overrides, table, sign):
-    algorithm = load(name, **overrides, clip_low=0.2, clip_high=0.28)
-    old = torch.full((1, 6), -6.0, dtype=torch.float64)
-    logps = (old + torch.tensor([RATIOS], dtype=torch.float64).log()).requires_grad_()
-    advantages = torch.full((1, 6), float(sign), dtype=torch.float64)
-    loss, _ = algorithm.loss(logps, old, advantages, torch.ones(1, 6), normalizer=6, rows=1)
-    loss.backward()
-    np.testing.assert_allclose(-6 * logps.grad[0].numpy(), table[sign], atol=1e-12)
+# ---------------------------------------------------------------- metrics
 
 
 def test_metrics_count_tokens_on_each_side():
@@ -216,113 +193,68 @@ def test_modified_and_sign_flipped_tokens_are_reported():
     assert seen["token_level_advantage_fraction"] == pytest.approx(0.5)  # row 1 has equal entropies throughout
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_equal_rewards_give_no_advantage_loss_or_gradient(name):
-    data = batch(5) | {"rewards_B": torch.full((6,), 1.1, dtype=torch.float64)}
-    advantages = advantages_of(load(name), data)
+@pytest.mark.parametrize("name", [name for name in METHODS if set(load(name).advantage_needs) <= {"entropies_BT"}])
+def test_equal_rewards_give_no_advantage_and_no_gradient(name):
+    algorithm = ready(name)
+    data = random_batch(algorithm, 5) | {"rewards_B": torch.full((6,), 1.1, dtype=torch.float64)}
+    advantages = advantages_of(algorithm, data)
     assert torch.equal(advantages, torch.zeros(6, 9, dtype=torch.float64))
-    loss, gradient = loss_and_gradient(load(name), data, advantages)
-    assert loss == 0 and not gradient.any()
+    assert not loss_and_gradient(algorithm, data, advantages)[1].any()
 
 
-# ---------------------------------------------------------------- invariances
-
-COMPOSITIONS = [
-    *((name, {}) for name in METHODS),
-    ("arpo", {"kl_coefficient": 0.1, "dual_clip": 1.5}),
-    ("grpo", {"aggregation": "token_sum_const", "length_constant": 11}),
-]
-composition = st.sampled_from(COMPOSITIONS)
-seeds = st.integers(0, 2**31 - 1)
-quick = settings(max_examples=25, deadline=None, derandomize=True)
-
-
-def reordered(data, order):
-    return {key: value[order] for key, value in data.items()}
-
-
-@quick
-@given(composition, seeds, st.permutations(range(6)))
-def test_the_order_of_rows_does_not_matter(chosen, seed, order):
-    algorithm, data = load(chosen[0], **chosen[1]), batch(seed)
-    advantages = advantages_of(algorithm, data)
-    loss, gradient = loss_and_gradient(algorithm, data, advantages)
-    shuffled = reordered(data, list(order))
-    shuffled_advantages = advantages_of(algorithm, shuffled)
-    shuffled_loss, shuffled_gradient = loss_and_gradient(algorithm, shuffled, shuffled_advantages)
-    torch.testing.assert_close(shuffled_advantages, advantages[list(order)], atol=1e-9, rtol=0)
-    torch.testing.assert_close(shuffled_loss, loss, atol=1e-9, rtol=0)
-    torch.testing.assert_close(shuffled_gradient, gradient[list(order)], atol=1e-9, rtol=0)
-
-
-@quick
-@given(composition, seeds, st.integers(1, 5), st.sampled_from([0.0, NAN, INF, -INF]))
-def test_padding_and_whatever_it_holds_do_not_matter(chosen, seed, extra, filler):
-    algorithm, data = load(chosen[0], **chosen[1]), batch(seed)
-    advantages = advantages_of(algorithm, data)
-    loss, gradient = loss_and_gradient(algorithm, data, advantages)
-    padded = dict(data)
-    wide_mask = torch.nn.functional.pad(data["mask_BT"], (0, extra))
-    for key in ("logps_BT", "old_logps_BT", "entropies_BT", "ref_logps_BT"):
-        padded[key] = torch.nn.functional.pad(data[key], (0, extra)).masked_fill(~wide_mask, filler)
-    padded["mask_BT"] = wide_mask
-    padded_advantages = advantages_of(algorithm, padded)
-    torch.testing.assert_close(padded_advantages[:, :9], advantages, atol=1e-9, rtol=0)
-    poisoned = padded_advantages.masked_fill(~wide_mask, filler)
-    padded_loss, padded_gradient = loss_and_gradient(algorithm, padded, poisoned)
-    torch.testing.assert_close(padded_loss, loss, atol=1e-9, rtol=0)
-    torch.testing.assert_close(padded_gradient[:, :9], gradient, atol=1e-9, rtol=0)
-    assert not padded_gradient[:, 9:].any()
-
-
-@quick
-@given(composition, seeds, st.lists(st.integers(1, 5), max_size=3, unique=True))
-def test_micro_batches_sum_to_the_whole_update(chosen, seed, cuts):
-    algorithm, data = load(chosen[0], **chosen[1]), batch(seed)
-    advantages = advantages_of(algorithm, data)
-    loss, gradient = loss_and_gradient(algorithm, data, advantages)
-    tokens, edges = data["mask_BT"].sum(), [0, *sorted(cuts), 6]
-    parts = [
-        loss_and_gradient(algorithm, reordered(data, slice(low, high)), advantages[low:high], normalizer=tokens, rows=6)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
-    ]
-    torch.testing.assert_close(sum(part for part, _ in parts), loss, atol=1e-9, rtol=0)
-    torch.testing.assert_close(torch.cat([part for _, part in parts]), gradient, atol=1e-9, rtol=0)
-
-
-def test_a_local_token_mean_would_depend_on_the_split():
-    data = batch(8)
-    advantages = advantages_of(load("dapo"), data)
-    whole, _ = loss_and_gradient(load("dapo"), data, advantages)
-    halves = [
-        loss_and_gradient(load("dapo"), reordered(data, rows), advantages[rows])[0] / 2
-        for rows in (slice(0, 2), slice(2, 6))
-    ]
-    assert abs(sum(halves) - whole) > 1e-4  # what `normalizer` is for
+# ---------------------------------------------------------------- what a run decides
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_float32_follows_float64(name):
-    data = batch(9)
-    loss, gradient = loss_and_gradient(load(name), data, advantages_of(load(name), data))
-    single = {key: value.float() if value.is_floating_point() else value for key, value in data.items()}
-    single_loss, single_gradient = loss_and_gradient(load(name), single, advantages_of(load(name), single))
-    assert single_gradient.dtype == torch.float32
-    torch.testing.assert_close(single_loss.double(), loss, atol=1e-5, rtol=0)
-    torch.testing.assert_close(single_gradient.double(), gradient, atol=1e-5, rtol=0)
+def test_parts_called_inert_act_only_when_the_policy_has_moved(name):
+    algorithm = ready(name)
+    inert = {part.split()[0] for part in inert_at_one_update(algorithm)}
+    plain = algorithm.with_overrides(**{slot: {"ratio": "token", "surrogate": "ppo_min"}[slot] for slot in inert})
+    moved = random_batch(algorithm, 10)
+    moved["logps_BT"] = moved["old_logps_BT"] + 2 * (moved["logps_BT"] - moved["old_logps_BT"])
+    moved["rewards_B"] = moved["rewards_B"].abs() * torch.tensor([1, -1, -1, 1, 1, -1])  # both signs in each group
+    advantages = advantages_of(algorithm, moved)
+    still = moved | {"logps_BT": moved["old_logps_BT"]}
+    torch.testing.assert_close(
+        loss_and_gradient(algorithm, still, advantages)[1],
+        loss_and_gradient(plain, still, advantages)[1],
+        atol=1e-12,
+        rtol=0,
+    )
+    differs = loss_and_gradient(algorithm, moved, advantages)[1] - loss_and_gradient(plain, moved, advantages)[1]
+    assert (differs.abs().max() > 1e-3) == bool(inert)
 
 
-def test_first_update_after_a_rollout_is_the_same_for_both_clips():
-    data = batch(10)
-    on_policy = data | {"logps_BT": data["old_logps_BT"]}
-    advantages = advantages_of(load("aepo"), data)
-    kept, plain = load("aepo"), load("aepo", gradient_keeping_clip=False)
-    assert torch.equal(
-        loss_and_gradient(kept, on_policy, advantages)[1], loss_and_gradient(plain, on_policy, advantages)[1]
-    )
-    assert not torch.allclose(
-        loss_and_gradient(kept, data, advantages)[1], loss_and_gradient(plain, data, advantages)[1]
-    )
+def test_one_update_per_rollout_is_refused_where_a_part_would_be_inert():
+    expected = {
+        "gspo": "ratio sequence",
+        "gppo": "surrogate gradient_keeping",
+        "ce-gppo": "surrogate gradient_keeping",
+        "cispo": "surrogate clipped_weight",
+        "aepo": "surrogate upper_gradient_keeping",
+    }
+    for name, part in expected.items():
+        assert inert_at_one_update(load(name)) == (part,)
+        with pytest.raises(UserError, match=f"{name}: {part} would change nothing with one update per rollout"):
+            for_run(load(name), max_completion_tokens=9, updates_per_rollout=1)
+        assert for_run(load(name), max_completion_tokens=9, updates_per_rollout=2) == load(name)
+    for name in ("grpo", "dapo", "arpo", "rloo", "opo", "reinforce++"):
+        assert for_run(load(name), max_completion_tokens=9, updates_per_rollout=1) == load(name)
+    switched_off = load("aepo", gradient_keeping_clip=False)
+    assert for_run(switched_off, max_completion_tokens=9, updates_per_rollout=1) == switched_off
+
+
+def test_the_run_gives_dr_grpo_its_length_constant_unless_it_was_chosen():
+    sizes = {"max_completion_tokens": 40, "updates_per_rollout": 2}
+    assert for_run(load("dr-grpo"), **sizes) == load("dr-grpo", length_constant=40)
+    assert for_run(load("dr-grpo", length_constant=7), **sizes).settings["length_constant"] == 7
+    assert for_run(load("rloo"), **sizes) == load("rloo")
+    data = batch(6)
+    tensors = (data["logps_BT"], data["old_logps_BT"], data["rewards_B"], data["mask_BT"])
+    with pytest.raises(ValueError, match="dr-grpo: aggregation part 'token_sum_const' needs length_constant"):
+        load("dr-grpo").loss(*tensors)
+    with pytest.raises(ValueError, match="token_sum_const: length_constant is a setting"):
+        load("dr-grpo").loss(*tensors, length_constant=40)
 
 
 # ---------------------------------------------------------------- replaceable parts and refusals
@@ -403,8 +335,24 @@ BAD_OVERRIDES = [
     ("grpo", {"dual_clip": 1.0}, "dual_clip must be a number above 1"),
     ("grpo", {"std_epsilon": 0.0}, "std_epsilon must be a number above 0"),
     ("grpo", {"surrogate": None}, "unknown surrogate 'none'"),
-    ("grpo", {"surrogate": {"clip_low": 0.1}}, "surrogate must be a name (ppo_min, upper_gradient_keeping) or a part"),
-    ("grpo", {"aggregation": "token_sum_const"}, "length_constant must be an integer"),
+    (
+        "grpo",
+        {"surrogate": {"clip_low": 0.1}},
+        "surrogate must be a name (ppo_min, upper_gradient_keeping, gradient_keeping, ",
+    ),
+    ("dr-grpo", {"length_constant": 0}, "length_constant must be an integer from 1"),
+    ("ce-gppo", {"beta_1": -0.5}, "beta_1 must be a number from 0"),
+    ("ce-gppo", {"beta_3": 0.5}, "unknown setting 'beta_3'; did you mean 'beta_"),
+    ("cispo", {"clip_low": 1.2}, "clip_low must be a number from 0 to 1"),
+    ("reinforce++", {"whitening_epsilon": 0.0}, "whitening_epsilon must be a number above 0"),
+    ("reinforce++", {"group_baseline": "yes"}, "group_baseline must be true or false"),
+    ("grpo", {"advantage": "LengthWeightedBaseline"}, "unknown advantage 'LengthWeightedBaseline'"),
+    (
+        "dapo",
+        {"token_weight": "top_entropy", "top_entropy_fraction": 0.0},
+        "top_entropy_fraction must be a number abov",
+    ),
+    ("dapo", {"token_weight": "top_entropy", "top_entropy_denominator": "some"}, "must be 'kept' or 'all'"),
     ("dapo", {"max_generation_batches": 2.5}, "max_generation_batches must be an integer from 1"),
     ("dapo", {"dynamic_sampling": 1}, "dynamic_sampling must be true or false"),
     ("dapo", {"overlong_buffer": 0.0}, "overlong_buffer must be a number above 0 to 1"),

@@ -235,7 +235,7 @@ def refused(capsys, *arguments: str) -> str:
 def test_bad_arguments_are_one_line_and_exit_code_2(capsys, tmp_path):
     assert "no table '9'" in refused(capsys, "table", "9")
     assert "no profile 'tiny'" in refused(capsys, "table", "2", "--profile", "tiny")
-    assert "no method 'ppo'" in refused(capsys, "table", "2", "--methods", "ppo")
+    assert "no method 'gppo-'" in refused(capsys, "table", "2", "--methods", "gppo-")
     assert "'a' is not a seed" in refused(capsys, "table", "2", "--seeds", "0,a")
     assert "'0' is not a number of runs" in refused(capsys, "table", "2", "--jobs", "0")
     assert "not part of this version" in refused(capsys, "table", "2", "--profile", "paper")

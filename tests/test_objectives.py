@@ -6,39 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from reproduce.objectives.advantages import entropy_factor, entropy_zscore, group_zscore
+from reproduce.objectives.advantages import entropy_factor, entropy_zscore, group_centred, group_zscore
 from reproduce.objectives.aggregation import sequence_mean, token_mean, token_sum_const
-from reproduce.objectives.ratios import k3, token_ratio
+from reproduce.objectives.ratios import k3, sequence_ratio, token_ratio
 from reproduce.objectives.regularisers import reference_kl
 from reproduce.objectives.shaping import overlong_penalty, varied_groups
-from reproduce.objectives.surrogates import ppo_min
+from reproduce.objectives.surrogates import clipped_weight, ppo_min
 
 NAN, INF = float("nan"), float("inf")
-
-
-def numpy_zscore(rewards, groups, epsilon):
-    """Group z-scores by a plain loop with numpy's own statistics."""
-    out = np.zeros(len(rewards))
-    for group in set(groups.tolist()):
-        rows = np.flatnonzero(groups == group)
-        if len(rows) > 1:
-            out[rows] = (rewards[rows] - np.mean(rewards[rows])) / (np.std(rewards[rows], ddof=1) + epsilon)
-    return out
-
-
-def test_group_zscore_equals_numpy_for_unordered_groups_of_any_size():
-    rng = np.random.default_rng(0)
-    groups = rng.permutation(np.repeat([7, -3, 1000, 4], [5, 2, 9, 1]))
-    rewards = rng.normal(size=groups.size)
-    ours = group_zscore(torch.tensor(rewards), torch.tensor(groups), 1e-6)
-    np.testing.assert_allclose(ours.numpy(), numpy_zscore(rewards, groups, 1e-6), atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_constant_groups_and_single_rows_have_exactly_zero_advantage(dtype):
-    rewards = torch.tensor([1.1] * 12 + [0.1] * 7 + [0.7], dtype=dtype)  # values that no float represents exactly
-    groups = torch.tensor([0] * 12 + [1] * 7 + [2])
-    assert torch.equal(group_zscore(rewards, groups), torch.zeros(20, dtype=dtype))
 
 
 def test_group_zscore_accepts_integer_rewards_and_refuses_nan():
@@ -47,6 +22,12 @@ def test_group_zscore_accepts_integer_rewards_and_refuses_nan():
     )
     with pytest.raises(ValueError, match="finite"):
         group_zscore(torch.tensor([0.0, NAN]), torch.tensor([3, 3]))
+
+
+def test_a_weighted_group_mean_is_the_lowest_reward_where_nothing_weighs():
+    rewards, groups = torch.tensor([1.0, 4.0, 2.0, 5.0]), torch.tensor([3, 3, 8, 8])
+    weights = torch.tensor([2, 1, 0, 0])
+    assert group_centred(rewards, groups, weights).tolist() == [-1.0, 2.0, 0.0, 3.0]
 
 
 def test_entropy_zscore_spans_the_masked_tokens_of_all_rows():
@@ -96,7 +77,7 @@ def test_reference_kl_gradient_and_mask():
     assert logps.grad[0].tolist() == pytest.approx([1.0 - math.exp(-0.7), 0.0])
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [None, 1.0])
 @pytest.mark.parametrize("dual_clip", [None, 3.0])
 def test_ppo_min_has_the_forward_value_of_the_clipped_minimum(keep, dual_clip):
     grid = torch.linspace(-3.0, 3.0, 121, dtype=torch.float64)
@@ -107,7 +88,7 @@ def test_ppo_min_has_the_forward_value_of_the_clipped_minimum(keep, dual_clip):
     expected = np.stack([np.minimum(delta * a, np.clip(delta, 0.8, 1.28) * a) for a in (0.7, -1.3)])
     if dual_clip is not None:
         expected[1] = np.maximum(expected[1], dual_clip * -1.3)
-    ours = ppo_min(ratio, advantages, 0.2, 0.28, dual_clip, keep)
+    ours = ppo_min(ratio, advantages, 0.2, 0.28, dual_clip, keep, keep)
     np.testing.assert_allclose(ours.objective_BT.numpy(), expected, atol=1e-12)
 
 
@@ -115,20 +96,57 @@ def test_ppo_min_reports_which_side_acts():
     log = torch.tensor([[0.5, 1.5, 4.0, 1.0]], dtype=torch.float64).log()
     ratio = token_ratio(log, torch.zeros_like(log), torch.ones_like(log, dtype=torch.bool))
     up, down = torch.ones_like(log), -torch.ones_like(log)
-    kept = ppo_min(ratio, up, 0.2, 0.28, 3.0, True)
+    kept = ppo_min(ratio, up, 0.2, 0.28, 3.0, keep_high=1.0)
     assert kept.high_BT[0].tolist() == kept.kept_BT[0].tolist() == [False, True, True, False]
     assert not kept.low_BT.any()
-    dual = ppo_min(ratio, down, 0.2, 0.28, 3.0, True)
+    dual = ppo_min(ratio, down, 0.2, 0.28, 3.0, keep_high=1.0)
     assert dual.low_BT[0].tolist() == [True, False, False, False]
     assert dual.high_BT[0].tolist() == [False, False, True, False] and not dual.kept_BT.any()
+    both = ppo_min(ratio, down, 0.2, 0.28, 3.0, keep_low=0.75, keep_high=1.0)
+    assert both.kept_BT[0].tolist() == both.low_BT[0].tolist() == [True, False, False, False]
+    assert both.objective_BT[0, 0].item() == pytest.approx(-0.75 * 0.8)
 
 
-def test_upper_bound_keeps_its_gradient_where_the_ratio_over_or_underflows():
-    logps = torch.tensor([[-0.1, -900.0]], requires_grad=True)
-    old = torch.tensor([[-400.0, -0.1]])
-    ratio = token_ratio(logps, old, torch.ones(1, 2, dtype=torch.bool))
-    ppo_min(ratio, torch.ones(1, 2), 0.2, 0.2, None, True).objective_BT.sum().backward()
-    assert logps.grad[0].tolist() == pytest.approx([1.2, 0.0])
+def test_kept_bounds_have_a_gradient_where_the_ratio_over_or_underflows():
+    logps = torch.tensor([[-0.1, -900.0, -900.0, -0.1]], requires_grad=True)
+    old = torch.tensor([[-400.0, -0.1, -0.1, -400.0]])
+    ratio = token_ratio(logps, old, torch.ones(1, 4, dtype=torch.bool))
+    advantages = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+    ppo_min(ratio, advantages, 0.2, 0.2, 3.0, 0.75, 1.0).objective_BT.sum().backward()
+    assert logps.grad[0].tolist() == pytest.approx([1.2, 0.0, -0.6, 0.0])
+
+
+def test_kept_bounds_are_finite_at_a_ratio_of_exactly_zero_or_infinity():
+    logps = torch.tensor([[-INF, -0.1, -INF, -0.1]], requires_grad=True)
+    old = torch.tensor([[-0.1, -INF, -0.1, -INF]])
+    ratio = token_ratio(logps, old, torch.ones(1, 4, dtype=torch.bool))
+    kept = ppo_min(ratio, torch.tensor([[-1.0, 1.0, 1.0, -1.0]]), 0.2, 0.2, 3.0, 1.0, 1.0)
+    kept.objective_BT.sum().backward()
+    assert kept.objective_BT[0].tolist() == pytest.approx([-0.8, 1.2, 0.0, -3.0], abs=1e-6)
+    assert not logps.grad.any()
+
+
+def test_clipped_weight_reports_capped_weights_of_either_sign_and_none_without_advantage():
+    log = torch.tensor([[0.5, 1.0, 6.0, 6.0, 6.0]], dtype=torch.float64).log()
+    ratio = token_ratio(log, torch.zeros_like(log), torch.ones_like(log, dtype=torch.bool))
+    capped = clipped_weight(ratio, torch.tensor([[1.0, 1.0, 1.0, -1.0, 0.0]]), 1.0, 4.0)
+    assert not capped.low_BT.any()
+    assert capped.high_BT[0].tolist() == capped.kept_BT[0].tolist() == [False, False, True, True, False]
+    assert capped.objective_BT[0, 2].item() == pytest.approx(5 * math.log(6))
+    raised = clipped_weight(ratio, torch.ones_like(log), 0.2, 4.0)
+    assert raised.low_BT[0].tolist() == [True] + [False] * 4
+    assert raised.kept_BT[0].tolist() == [True, False, True, True, True]
+
+
+def test_sequence_ratio_is_the_geometric_mean_over_the_rows_own_tokens():
+    logps = torch.tensor([[-1.0, NAN, -0.2], [INF, NAN, -INF]], requires_grad=True)
+    old = torch.tensor([[-1.5, INF, -0.1], [NAN, NAN, NAN]])
+    ratio = sequence_ratio(logps, old, torch.tensor([[True, False, True], [False, False, False]]))
+    mean = math.exp((0.5 - 0.1) / 2)
+    assert ratio.value_BT.tolist() == [pytest.approx([mean, 1.0, mean]), [1.0, 1.0, 1.0]]
+    ratio.value_BT.sum().backward()
+    assert logps.grad[0].tolist() == pytest.approx([mean, 0.0, mean]) and not logps.grad[1].any()
+    assert ratio.logps_BT[0].tolist() == pytest.approx([-1.0, 0.0, -0.2])
 
 
 def test_aggregations_are_the_means_they_are_named_after():

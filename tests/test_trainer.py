@@ -1,6 +1,7 @@
 """The TRL subclass: the private names it relies on, tokens in = tokens out, honest losses, and exact resumption."""
 
 import inspect
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -131,8 +132,6 @@ def test_every_step_is_recorded_once_with_every_metric(tmp_path):
     made.train()
     run = made.run
     assert run.last_complete_step() == 3
-    import json
-
     steps = [json.loads(p.read_text())["metrics"] for p in sorted(run.parts.glob("*.steps.json"))]
     for metrics in steps:
         for name in ("reward_mean", "entropy", "grad_norm", "loss", "sampled_tokens", "tool_calls", "kl_warm_start"):
@@ -147,14 +146,15 @@ def test_every_step_is_recorded_once_with_every_metric(tmp_path):
     assert per_step["reward"].mean().tolist() == pytest.approx([m["reward_mean"] for m in steps])
 
 
-def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+@pytest.mark.parametrize("method", ["aepo", "ppo+epo"])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, method):
     """Stop after step 2 of 4, start again from the checkpoint: the same weights and records, bit for bit."""
 
     def run(folder, stops):
         for stop in stops:
             torch.manual_seed(len(stops) * 100 + stop)  # whatever the global generator holds must not matter
             lm = model(scale=2.0)
-            made = trainer(tmp_path / folder, config("aepo", steps=4), lm)
+            made = trainer(tmp_path / folder, config(method, steps=4), lm)
             checkpoint = last_checkpoint(made.run.checkpoints)
             if stop < 4:
                 write, made.run.write_step = made.run.write_step, None
@@ -171,11 +171,14 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
                 pass
         parts = sorted(made.run.parts.glob("*.rollouts.parquet"))
         metrics = [p.read_text().split('"seconds"')[0] for p in sorted(made.run.parts.glob("*.steps.json"))]
-        return lm.state_dict(), [p.read_bytes() for p in parts], metrics
+        critic = {} if made.critic is None else {f"critic.{k}": v for k, v in made.critic.network.state_dict().items()}
+        return lm.state_dict() | critic, [p.read_bytes() for p in parts], metrics
 
     weights, rollouts, metrics = run("whole", [4])
-    assert any(not torch.equal(value, model(scale=2.0).state_dict()[name]) for name, value in weights.items())
+    assert any(not torch.equal(value, weights[name]) for name, value in model(scale=2.0).state_dict().items())
     weights2, rollouts2, metrics2 = run("halves", [2, 4])
+    assert weights.keys() == weights2.keys()
+    assert any(name.startswith("critic.") for name in weights) == (method == "ppo+epo")
     assert len(metrics) == 4 and metrics == metrics2 and rollouts == rollouts2
     for name, value in weights.items():
         assert torch.equal(value, weights2[name]), name
@@ -190,6 +193,79 @@ def test_a_run_killed_before_its_evaluation_gets_its_last_weights_back(tmp_path)
     for name, value in made.model.state_dict().items():
         assert torch.equal(value, lm.state_dict()[name]), name
     assert not torch.equal(lm.lm_head.weight, model(scale=2.0).lm_head.weight)
+
+
+def test_a_checkpoint_without_what_the_run_carries_is_refused(tmp_path):
+    made = trainer(tmp_path, config("ppo", steps=1))
+    made.train()
+    checkpoint = last_checkpoint(made.run.checkpoints)
+    (checkpoint / "carried.pt").unlink()
+    with pytest.raises(UserError, match="carried.pt is missing"):
+        made._load_from_checkpoint(str(checkpoint))
+
+
+def records(made):
+    made.train()
+    return [json.loads(p.read_text())["metrics"] for p in sorted(made.run.parts.glob("*.steps.json"))]
+
+
+def test_epo_compares_each_step_with_the_mean_entropy_of_the_steps_before_it(tmp_path):
+    made = trainer(tmp_path, config("ppo+epo", steps=3), corridor_high=1.0, corridor_low=0.5)
+    seen = []
+    inner = made.algorithm.loss
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(algorithm, name)
+
+        def loss(self, *args, **kwargs):
+            seen.append({name: kwargs[name] for name in ("rl_step", "rl_steps", "entropy_reference")})
+            assert kwargs["entropies_BT"].requires_grad and kwargs["turns_BT"].shape == args[0].shape
+            return inner(*args, **kwargs)
+
+    algorithm, made.algorithm = made.algorithm, Spy()
+    steps = records(made)
+    entropies = [m["entropy"] for m in steps]
+    assert [s["rl_step"] for s in seen] == [0] * 4 + [1] * 4 + [2] * 4 and {s["rl_steps"] for s in seen} == {3}
+    expected = [float("nan")] * 4 + [entropies[0]] * 4 + [(entropies[0] + entropies[1]) / 2] * 4
+    assert [s["entropy_reference"] for s in seen] == pytest.approx(expected, nan_ok=True)
+    assert [m["epo_reference_entropy"] for m in steps] == pytest.approx(expected[::4], nan_ok=True)
+    assert np.isnan(steps[0]["epo_phase_weight"]) and steps[1]["epo_phase_weight"] == pytest.approx(1 + np.exp(-3))
+    shares = [m["epo_share_below"] + m["epo_share_above"] for m in steps[1:]]
+    assert all(0 < share <= 1 for share in shares)
+    assert made.history.means == pytest.approx(entropies)
+
+
+def test_a_critic_is_trained_on_the_mini_batches_and_recorded(tmp_path):
+    made = trainer(tmp_path, config("ppo", steps=3))
+    updates = []
+    inner = made.critic.update
+
+    def spy(inputs, mask_BT, old_BT, returns_BT):
+        assert torch.equal(inputs["values_BT"], old_BT) and (returns_BT[~mask_BT] == 0).all()
+        updates.append((old_BT, returns_BT, mask_BT))
+        return inner(inputs, mask_BT, old_BT, returns_BT)
+
+    made.critic.update = spy
+    steps = records(made)
+    assert len(updates) == 3 * made.updates_per_step
+    assert not updates[0][0].any() and updates[4][0].any(), "values are those at rollout: 0 before anything was learned"
+    rewards = torch.cat([returns_BT[mask_BT] for _, returns_BT, mask_BT in updates[:2]])
+    weights = pd.concat(pd.read_parquet(p) for p in sorted(made.run.parts.glob("000001.rollouts.parquet")))
+    expected = np.repeat(weights["reward"], weights["trained_tokens"])
+    assert sorted(rewards.tolist()) == pytest.approx(sorted(expected)), "undiscounted: every token's target is R"
+    assert steps[0]["value_explained_variance"] == 0 and steps[2]["value_explained_variance"] != 0
+    assert all(np.isfinite(m[name]) for m in steps for name in ("value_loss", "value_grad_norm", "value_clip_fraction"))
+    assert all(np.isnan(m["epo_phase_weight"]) for m in steps)
+
+
+def test_the_released_form_reads_the_warm_start_the_turns_and_the_current_step(tmp_path):
+    made = trainer(tmp_path, config("epo-released", steps=2), turn_gate=0, corridor_high=1.0)
+    steps = records(made)
+    assert steps[0]["epo_phase_weight"] == 1.0 and steps[0]["epo_smoothing_loss"] > 0, "smoothed from the first step on"
+    assert all(m["epo_factor_above"] == 1.0 and 0 < m["epo_share_above"] < 1 for m in steps)
+    kl = [m["regulariser_loss"] - 0.001 * (m["epo_smoothing_loss"] - m["entropy"]) for m in steps]
+    assert 0 < kl[0] < kl[1], "0.01 of the distance to the warm start, from which the policy moves away"
 
 
 def test_a_checkpoint_cut_short_does_not_count(tmp_path):
@@ -215,9 +291,10 @@ def test_dapo_replaces_groups_without_a_signal_and_stops_at_its_limit(tmp_path):
     assert len(set(seen)) == len(seen) // 4, "a replacement is a fresh question"
 
 
-def test_one_update_per_rollout_is_refused(tmp_path):
-    with pytest.raises((UserError, ValueError), match="at least 2"):
-        trainer(tmp_path, config(epochs=1, minibatches=1))
+def test_one_update_per_rollout_is_refused_where_it_would_make_the_method_another_one(tmp_path):
+    with pytest.raises(UserError, match="gspo: ratio sequence would change nothing with one update"):
+        trainer(tmp_path / "gspo", config("gspo", epochs=1, minibatches=1))
+    assert len(records(trainer(tmp_path / "rloo", config("rloo", epochs=1, minibatches=1)))) == 2
 
 
 def test_consecutive_high_steps():

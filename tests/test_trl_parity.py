@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 from datasets import Dataset
+from test_gradient_factors import SigmoidGate
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from reproduce.algorithms import load
+from reproduce.algorithms import for_run, load
 
 VOCABULARY, PROMPT, COMPLETION, ROWS = 64, 4, 11, 6
 
@@ -41,9 +42,9 @@ def tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", padding_side="left")
 
 
-def stock_trainer(model, tokenizer, directory, **settings):
-    """A real GRPOTrainer whose window is one micro-batch unless `settings` say otherwise."""
-    arguments = GRPOConfig(
+def stock_trainer(model, tokenizer, directory, kind=GRPOTrainer, config=GRPOConfig, **settings):
+    """A real GRPOTrainer (or RLOOTrainer) whose window is one micro-batch unless `settings` say otherwise."""
+    arguments = config(
         output_dir=str(directory),
         use_cpu=True,
         bf16=False,
@@ -57,7 +58,7 @@ def stock_trainer(model, tokenizer, directory, **settings):
         **settings,
     )
     prompts = Dataset.from_dict({"prompt": ["w2 w3"] * 2 * ROWS})
-    trainer = GRPOTrainer(
+    trainer = kind(
         model=model,
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         args=arguments,
@@ -104,10 +105,20 @@ class Batch:
 
 def log_probs(model, inputs):
     """Completion log-probabilities of one full forward pass at temperature 1."""
+    distribution = log_distribution(model, inputs)
+    return distribution.gather(-1, inputs["completion_ids"][..., None]).squeeze(-1)
+
+
+def entropies(model, inputs):
+    """Entropies in nats at the completion's tokens."""
+    distribution = log_distribution(model, inputs)
+    return -(distribution.exp() * distribution).sum(-1)
+
+
+def log_distribution(model, inputs):
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
     attention_mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-    logits = model(input_ids=ids, attention_mask=attention_mask).logits[:, PROMPT - 1 : -1]
-    return logits.log_softmax(-1).gather(-1, ids[:, PROMPT:, None]).squeeze(-1)
+    return model(input_ids=ids, attention_mask=attention_mask).logits[:, PROMPT - 1 : -1].log_softmax(-1)
 
 
 def gradients(model, loss):
@@ -118,6 +129,7 @@ def gradients(model, loss):
 
 def our_loss(algorithm, model, batch, **sizes):
     inputs = batch.inputs
+    algorithm = for_run(algorithm, max_completion_tokens=COMPLETION, updates_per_rollout=2)
     return algorithm.loss(
         log_probs(model, inputs), inputs["old_per_token_logps"], inputs["advantages"], batch.mask_BT, **sizes
     )
@@ -133,34 +145,76 @@ def assert_same(model, theirs, ours):
         )
 
 
+DAPO_CLIP = {"epsilon": 0.2, "epsilon_high": 0.28}
+# method, overrides, TRL's settings, which sides have to be out of range for the test to mean something
 CASES = [
-    ("grpo", {}, {"loss_type": "grpo", "epsilon": 0.2}),
-    ("arpo", {}, {"loss_type": "grpo", "epsilon": 0.2}),
-    ("dapo", {}, {"loss_type": "dapo", "epsilon": 0.2, "epsilon_high": 0.28}),
-    ("dapo", {}, {"loss_type": "bnpo", "epsilon": 0.2, "epsilon_high": 0.28}),
-    ("grpo", {"dual_clip": 1.5}, {"loss_type": "grpo", "epsilon": 0.2, "delta": 1.5}),
-    ("aepo", {"gradient_keeping_clip": False}, {"loss_type": "dapo", "epsilon": 0.2}),
+    ("grpo", {}, {"loss_type": "grpo", "epsilon": 0.2}, {"low", "high"}),
+    ("grpo", {"dual_clip": 1.5}, {"loss_type": "grpo", "epsilon": 0.2, "delta": 1.5}, {"low", "high"}),
+    ("dr-grpo", {}, {"loss_type": "dr_grpo", "epsilon": 0.2}, {"low", "high"}),
+    ("arpo", {}, {"loss_type": "grpo", "epsilon": 0.2}, {"low", "high"}),
+    ("dapo", {}, {"loss_type": "dapo", **DAPO_CLIP}, {"low", "high"}),
+    ("dapo", {}, {"loss_type": "bnpo", **DAPO_CLIP}, {"low", "high"}),
+    ("aepo", {"gradient_keeping_clip": False}, {"loss_type": "dapo", "epsilon": 0.2}, {"low", "high"}),
     (
-        "grpo",
-        {"aggregation": "token_sum_const", "length_constant": COMPLETION},
-        {"loss_type": "dr_grpo", "epsilon": 0.2},
+        "gspo",
+        {},
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
+        {"low", "high"},
     ),
+    ("cispo", {}, {"loss_type": "cispo", "epsilon_high": 5.0}, set()),
+    ("cispo", {"clip_high": 0.28}, {"loss_type": "cispo", "epsilon_high": 1.28}, {"high"}),  # TRL's is the cap itself
+    ("reinforce++", {}, {"loss_type": "dapo", "epsilon": 0.2}, {"low", "high"}),
+    ("grpo", {"surrogate": SigmoidGate()}, {"loss_type": "sapo"}, set()),  # TRL's temperatures are the paper's
 ]
 
 
-@pytest.mark.parametrize(("name", "overrides", "stock"), CASES)
-def test_loss_and_gradient_equal_trl(model, tokenizer, tmp_path, name, overrides, stock):
+@pytest.mark.parametrize(("name", "overrides", "stock", "sides"), CASES)
+def test_loss_and_gradient_equal_trl(model, tokenizer, tmp_path, name, overrides, stock, sides):
     trainer = stock_trainer(model, tokenizer, tmp_path, **stock)
-    batch = Batch.make(trainer.model, seed=1)
+    batch = Batch.make(trainer.model, seed=2)
     batch.inputs["num_items_in_batch"] = batch.mask_BT.sum()
     ours, metrics = our_loss(load(name, **overrides), trainer.model, batch)
-    assert metrics["clip_fraction_low"] > 0.05 and metrics["clip_fraction_high"] > 0.05
+    for side in sides:
+        assert metrics[f"clip_fraction_{side}"] > 0.05
     assert_same(trainer.model, trainer._compute_loss(trainer.model, batch.inputs), ours)
 
 
-@pytest.mark.parametrize(("name", "loss_type"), [("grpo", "grpo"), ("dapo", "dapo")])
-def test_accumulated_micro_batches_equal_trl(model, tokenizer, tmp_path, name, loss_type):
-    high = {"epsilon_high": 0.28} if name == "dapo" else {}
+def test_the_top_entropy_mask_with_all_tokens_as_denominator_equals_trl(model, tokenizer, tmp_path):
+    trainer = stock_trainer(model, tokenizer, tmp_path, loss_type="dapo", top_entropy_quantile=0.2, **DAPO_CLIP)
+    batch = Batch.make(trainer.model, seed=6)
+    batch.inputs["num_items_in_batch"] = batch.mask_BT.sum()
+    theirs = trainer._compute_loss(trainer.model, batch.inputs)
+    entropies_BT = entropies(trainer.model, batch.inputs)
+    algorithm = load("dapo", token_weight="top_entropy", top_entropy_denominator="all")
+    ours, _ = our_loss(algorithm, trainer.model, batch, entropies_BT=entropies_BT)
+    assert_same(trainer.model, theirs, ours)
+    kept, _ = our_loss(load("dapo", token_weight="top_entropy"), trainer.model, batch, entropies_BT=entropies_BT)
+    assert kept.item() / theirs.item() == pytest.approx(28 / 6, rel=1e-4)  # 6 of the 28 tokens
+
+
+def test_rloo_has_the_gradient_of_trl_on_policy(model, tokenizer, tmp_path):
+    trainer = stock_trainer(model, tokenizer, tmp_path, kind=RLOOTrainer, config=RLOOConfig)
+    batch = Batch.make(trainer.model, seed=7)
+    batch.mask_BT = batch.inputs["completion_mask"].bool()  # its trainer knows no tools
+    with torch.no_grad():
+        batch.inputs["old_per_token_logps"] = log_probs(trainer.model, batch.inputs)
+    batch.inputs["old_logps"] = (batch.inputs["old_per_token_logps"] * batch.mask_BT).sum(1)
+    theirs = gradients(trainer.model, trainer._compute_loss(trainer.model, batch.inputs))
+    ours = gradients(trainer.model, our_loss(load("rloo"), trainer.model, batch)[0])
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss_type", "high"),
+    [
+        ("grpo", "grpo", {}),
+        ("dr-grpo", "dr_grpo", {}),
+        ("dapo", "dapo", {"epsilon_high": 0.28}),
+        ("cispo", "cispo", {"epsilon_high": 5.0}),
+    ],
+)
+def test_accumulated_micro_batches_equal_trl(model, tokenizer, tmp_path, name, loss_type, high):
     trainer = stock_trainer(model, tokenizer, tmp_path, loss_type=loss_type, gradient_accumulation_steps=2, **high)
     batches = [Batch.make(trainer.model, seed) for seed in (2, 3)]
     batches[1].inputs["completion_mask"][:, 2:] = 0  # far fewer tokens in the second micro-batch
@@ -184,12 +238,13 @@ def test_kl_penalty_equals_trl(model, tokenizer, tmp_path):
     assert_same(trainer.model, trainer._compute_loss(trainer.model, batch.inputs), ours)
 
 
-def test_the_gradient_keeping_clip_differs_from_trl_where_it_should(model, tokenizer, tmp_path):
+@pytest.mark.parametrize("name", ["aepo", "gppo"])
+def test_the_gradient_keeping_clip_differs_from_trl_where_it_should(model, tokenizer, tmp_path, name):
     trainer = stock_trainer(model, tokenizer, tmp_path, loss_type="dapo")
     batch = Batch.make(trainer.model, seed=5)
     batch.inputs["num_items_in_batch"] = batch.mask_BT.sum()
     theirs = trainer._compute_loss(trainer.model, batch.inputs)
-    ours, metrics = our_loss(load("aepo"), trainer.model, batch)
+    ours, metrics = our_loss(load(name), trainer.model, batch)
     assert metrics["kept_gradient_fraction"] > 0.05
     assert abs(theirs.item() - ours.item()) < 1e-6  # the value is PPO's, the gradient is not
     their_gradients, our_gradients = gradients(trainer.model, theirs), gradients(trainer.model, ours)

@@ -12,7 +12,7 @@
 
 # %% [markdown]
 # # Diversity: how many ways does each policy try?
-# Measured on the evaluation trajectories (fixed panel, last checkpoint).
+# Measured on the evaluation trajectories (fixed panel, last checkpoint) of AEPO, its baselines and the warm start.
 
 # %%
 import sys
@@ -24,6 +24,7 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 from analysis import diversity, notebook, style
 
 source = notebook.source()
+source = source.only(style.shown(source.methods))
 folder = notebook.figures()
 found = diversity.clusters(source)
 distance = diversity.distances(source)

@@ -22,43 +22,51 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook, table2
+from analysis import cells, notebook, output, provenance, table
 
-source = notebook.source()
+source = notebook.source("2")
 papers = notebook.papers()
-table = table2.build(source)
-_ = table2.write(table, papers, notebook.figures())
+built = output.build(source)
+_ = output.write(built, papers, notebook.figures())
 # %%
-notebook.show(table2.text_table(table))
+notebook.show(*output.blocks(built, None))
+
+# %% [markdown]
+# ## Training curves
+# Mean reward of the trained trajectories, mean over seeds with the 95 % bootstrap interval over seeds; grey: GRPO.
+# DAPO replaces groups without a signal before it trains, so its curve is of the groups that it kept.
+
+# %%
+_ = output.draw_figures(built, notebook.figures())
 
 # %% [markdown]
 # ## Time
 # Wall time changes from run to run, so it stands apart from the table.
 
 # %%
-notebook.show(table2.time_table(source))
+notebook.show(provenance.time_table(source, built.spec.name))
 
 # %% [markdown]
-# ## Every pair of methods
+# ## Every pair of rows
 # Paired difference of average pass@1 in points (method minus the other).
 # Intervals are not corrected for the number of pairs.
 
 # %%
-notebook.show_frame(table2.pairs(source), "Paired differences")
+notebook.show_frame(table.pairs(source), "Paired differences")
 
 # %% [markdown]
 # ## Over runs
-# Interquartile mean over seeds, and the probability that a run of the method beats a run of GRPO on the panel.
+# Interquartile mean over seeds, and the probability that a run of the row beats a run of the baseline on the panel.
 
 # %%
-notebook.show(table2.robust_table(table))
+notebook.show(cells.robust_table(built))
 
 # %%
-notebook.show_frame(table2.runs(source)[["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")
+notebook.show_frame(table.runs(source)[["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")
 
 # %% [markdown]
 # ## Reported by the papers
 # Another task, other models: for context only.
 
 # %%
-notebook.show(table2.reported_table(papers))
+notebook.show(*output.blocks(built, papers)[1:])

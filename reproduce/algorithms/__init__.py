@@ -3,18 +3,41 @@
 from importlib import import_module
 
 from reproduce.algorithms.base import Algorithm
+from reproduce.algorithms.run import for_run, inert_at_one_update
 from reproduce.algorithms.settings import nearest
 from reproduce.errors import UserError
 
 # name -> module:constant below this package; one line registers a method
 _METHODS = {
     "grpo": "grpo:GRPO",
+    "dr-grpo": "dr_grpo:DR_GRPO",
+    "rloo": "rloo:RLOO",
+    "gspo": "gspo:GSPO",
+    "reinforce++": "reinforce_plus_plus:REINFORCE_PLUS_PLUS",
+    "reinforce++-baseline": "reinforce_plus_plus:REINFORCE_PLUS_PLUS_BASELINE",
     "dapo": "dapo:DAPO",
+    "gppo": "gppo:GPPO",
+    "ce-gppo": "ce_gppo:CE_GPPO",
+    "cispo": "cispo:CISPO",
+    "opo": "opo:OPO",
+    "ppo": "ppo:PPO",
+    "ppo+epo": "epo:PPO_EPO",
+    "grpo+epo": "epo:GRPO_EPO",
+    "epo-base": "epo:EPO_BASE",
+    "epo-decay": "epo:EPO_DECAY",
+    "epo-no-dw": "epo:EPO_NO_DW",
+    "epo-released": "epo_released:EPO_RELEASED",
+    "ppo+epo-released": "epo_released:PPO_EPO_RELEASED",
+    "grpo-released": "epo_released:GRPO_RELEASED",
+    "gigpo": "gigpo:GIGPO",
     "arpo": "arpo:ARPO",
+    "arpo-hard": "arpo_hard:ARPO_HARD",
+    "arpo-released": "arpo_released:ARPO_RELEASED",
     "aepo": "aepo:AEPO",
+    "aepo-released": "aepo_released:AEPO_RELEASED",
 }
 
-__all__ = ["Algorithm", "load", "names"]
+__all__ = ["Algorithm", "for_run", "inert_at_one_update", "load", "names"]
 
 
 def names() -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from reproduce.errors import UserError
 class Algorithm:
     """loss = Aggregate(token_weight * -surrogate(ratio, advantage)) + sum Aggregate(regulariser).
 
+    With a critic, its own loss is `value_loss`, which shares no parameter with `loss`.
+
     Every field but the first two is a slot (see `reproduce.algorithms.parts` for what fits in). Instances are frozen;
     `with_overrides` returns a changed copy. Settings are checked whenever an instance is made.
     """
@@ -29,11 +31,19 @@ class Algorithm:
     regularisers: tuple = ()
     group_filter: object | None = None
     reward_shaping: object | None = None
+    critic: object | None = None
 
     def __post_init__(self):
         for slot in ("rollout", "advantage", "ratio", "surrogate", "aggregation"):
             if getattr(self, slot) is None:
                 raise UserError(f"{self.name}: {slot} cannot be empty; choose one of {', '.join(PARTS[slot])}")
+        if (self.critic is not None) != ("values_BT" in self.advantage_needs):
+            part = part_name("advantage", self.advantage)
+            raise UserError(
+                f"{self.name}: advantage part {part!r} reads no values; set critic to none, or advantage to gae"
+                if self.critic is not None
+                else f"{self.name}: advantage part {part!r} needs values_BT, which a critic gives; set critic to token"
+            )
         for key, (_, _, value) in flat_settings(self.parts()).items():
             checked(self.name, key, value, value)
 
@@ -72,7 +82,7 @@ class Algorithm:
 
     @property
     def loss_needs(self) -> tuple[str, ...]:
-        """Names of the tensors that `loss` cannot do without, beyond the mask."""
+        """Names of the tensors and numbers that `loss` cannot do without, beyond the mask."""
         return tuple(dict.fromkeys(name for _, part in self._loss_parts() for name in getattr(part, "needs", ())))
 
     @property
@@ -121,6 +131,36 @@ class Algorithm:
         advantages_BT, metrics = self.advantage(rewards_B, groups_B, tensors, mask_BT)
         return torch.where(mask_BT, advantages_BT, 0.0).detach(), metrics
 
+    def returns(self, rewards_B, mask_BT, values_BT) -> Tensor:
+        """returns_BT that the critic is fitted to (no gradient, 0 outside the mask), for the whole rollout batch.
+
+        values_BT: the critic's values at rollout. ValueError if the method has no critic.
+        """
+        self._require_critic()
+        mask_BT = mask_BT.bool()
+        values_BT = _clean(self.name, mask_BT, {"values_BT": values_BT})["values_BT"]
+        return self.advantage.returns(rewards_B, values_BT, mask_BT).detach()
+
+    def value_loss(
+        self, values_BT: Tensor, old_values_BT: Tensor, returns_BT: Tensor, mask_BT: Tensor, *, normalizer=None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The critic's scalar loss and metrics: value_loss, value_clip_fraction (share of tokens without gradient).
+
+        Only values_BT (the critic's, now) carries gradient; old_values_BT are those at rollout. normalizer as in
+        `loss`. What stands outside the mask reaches neither loss nor gradient. ValueError as in `loss`.
+        """
+        self._require_critic()
+        mask_BT = mask_BT.bool()
+        given = {"values_BT": values_BT, "old_values_BT": old_values_BT, "returns_BT": returns_BT}
+        tensors = _clean(self.name, mask_BT, given)
+        self._require([("critic", self.critic)], tensors)
+        loss, clipped = self.critic(*(tensors[name] for name in given), mask_BT, normalizer)
+        return loss, {"value_loss": float(loss.detach()), "value_clip_fraction": float(clipped)}
+
+    def _require_critic(self) -> None:
+        if self.critic is None:
+            raise ValueError(f"{self.name} has no critic; load it with advantage='gae' and critic='token'")
+
     def loss(
         self,
         logps_BT: Tensor,
@@ -145,7 +185,9 @@ class Algorithm:
         `clip_range`, whatever the advantage's sign); clip_fraction_low / _high (gradient removed or bounded because
         the ratio is too low / too high); kept_gradient_fraction (bounded but not removed);
         token_level_advantage_fraction (tokens of rows whose advantage differs between tokens: 0 if an entropy-aware
-        advantage never reached the loss); regulariser_loss.
+        advantage never reached the loss); regulariser_loss; and what the regularisers report.
+
+        `extra` holds what else the parts need by name: tensors, and numbers such as `rl_step`.
 
         Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
         """
@@ -163,11 +205,16 @@ class Algorithm:
         if self.token_weight is not None:
             values_BT = values_BT * self.token_weight(tensors, mask_BT)
         loss = self.aggregation(values_BT, mask_BT, normalizer, rows)
-        regularisation = loss.new_zeros(())
+        regularisation, reported = loss.new_zeros(()), {}
         for part in self._active_regularisers():
-            regularisation = regularisation + self.aggregation(part(tensors, mask_BT), mask_BT, normalizer, rows)
+            if getattr(part, "own_aggregation", False):
+                value, found = part(tensors, mask_BT, normalizer, rows)
+                reported |= found
+            else:
+                value = self.aggregation(part(tensors, mask_BT), mask_BT, normalizer, rows)
+            regularisation = regularisation + value
         metrics = _metrics(ratio, surrogate, advantages_BT, mask_BT, self.clip_range, regularisation)
-        return loss + regularisation, metrics
+        return loss + regularisation, metrics | reported
 
     def _active_regularisers(self) -> list:
         return [part for part in self.regularisers if getattr(part, "active", True)]

@@ -15,30 +15,75 @@ RANGES = {
     "threshold": (0.0, 1.0, True),
     "entropy_tokens": (1, math.inf, True),
     "beta": (0.0, math.inf, True),
+    "step_weight": (0.0, math.inf, True),
+    "step_discount": (0.0, 1.0, True),
+    "micro_batch_sequences": (1.0, math.inf, True),
+    "statistics_sequences": (1.0, math.inf, True),
     "penalty_slope": (0.0, 1.0, True),
     "std_epsilon": (0.0, 1.0, False),
+    "whitening_epsilon": (0.0, 1.0, False),
     "entropy_coefficient": (0.0, math.inf, True),
     "log_ratio_bound": (0.0, 80.0, False),
     "clip_low": (0.0, 1.0, True),
     "clip_high": (0.0, math.inf, True),
     "dual_clip": (1.0, math.inf, False),
+    "beta_1": (0.0, math.inf, True),
+    "beta_2": (0.0, math.inf, True),
+    "top_entropy_fraction": (0.0, 1.0, False),
     "kl_coefficient": (0.0, math.inf, True),
     "length_constant": (1, math.inf, True),
     "max_generation_batches": (1, math.inf, True),
     "overlong_buffer": (0.0, 1.0, False),
     "overlong_factor": (0.0, math.inf, True),
+    "discount": (0.0, 1.0, False),
+    "gae_lambda": (0.0, 1.0, True),
+    "critic_learning_rate": (0.0, math.inf, False),
+    "value_clip": (0.0, math.inf, False),
+    "value_loss_weight": (0.0, math.inf, False),
+    "critic_max_grad_norm": (0.0, math.inf, False),
+    "kl_bound": (0.0, math.inf, False),
+    "entropy_bonus": (0.0, math.inf, True),
+    "decay_start": (0.0, math.inf, True),
+    "decay_end": (0.0, math.inf, True),
+    "decay_rate": (0.0, math.inf, True),
+    "smoothing_weight": (0.0, math.inf, True),
+    "corridor_low": (0.0, math.inf, True),
+    "corridor_high": (0.0, math.inf, True),
+    "phase_decay": (0.0, math.inf, True),
+    "phase_weight": (0.0, math.inf, True),
+    "turn_gate": (0, math.inf, True),
+    "schedule_epochs": (2, math.inf, True),
 }
-INTEGERS = {"entropy_tokens", "length_constant", "max_generation_batches"}
-OPTIONAL = {"dual_clip"}
+INTEGERS = {"entropy_tokens", "length_constant", "max_generation_batches", "turn_gate", "schedule_epochs"}
+OPTIONAL = {
+    "dual_clip", "length_constant", "critic_learning_rate", "value_clip", "turn_gate", "micro_batch_sequences",
+    "statistics_sequences",
+}  # fmt: skip
+_SMOOTHING = (
+    "smoothing_weight", "corridor_low", "corridor_high", "smoothing_reference", "phase_schedule", "phase_decay",
+    "phase_weight", "penalty_form", "include_current_step", "left_padded_history", "turn_gate", "schedule_epochs",
+)  # fmt: skip
 # (switch, value): settings that nothing reads then, so changing them would be a silent no-op
 UNREAD = {
-    ("entropy_advantage", False): ("entropy_coefficient",),
-    ("dynamic_budget", False): ("beta",),
+    ("entropy_advantage", False): ("entropy_coefficient", "factor_silently_off", "statistics_sequences"),
+    ("factor_silently_off", True): ("entropy_coefficient", "statistics_sequences"),
+    ("dynamic_budget", False): ("beta", "budget_floor_plus_one", "pilot_mean_all_segments"),
     ("dynamic_budget", True): ("initial_fraction",),
-    ("branch_penalty", False): ("penalty_slope",),
+    ("branch_penalty", False): ("penalty_slope", "penalised_draw", "penalty_per_prompt"),
+    ("normalisation", "mean"): ("std_epsilon",),
+    ("step_weight", 0.0): ("step_discount",),
     ("decision", "bernoulli"): ("threshold",),
     ("dynamic_sampling", False): ("max_generation_batches",),
     ("overlong_penalty", False): ("overlong_buffer", "overlong_factor"),
+    ("whiten", False): ("whitening_epsilon",),
+    ("entropy_bonus", 0.0): (
+        "entropy_aggregation", "smoothing", *_SMOOTHING, "decay_by", "decay_start", "decay_end", "decay_rate",
+    ),  # fmt: skip
+    ("smoothing", False): _SMOOTHING,
+    ("phase_schedule", "paper"): ("phase_weight", "schedule_epochs"),
+    ("phase_schedule", "constant"): ("phase_decay", "schedule_epochs"),
+    ("phase_schedule", "released"): ("phase_weight", "phase_decay"),
+    ("smoothing_reference", "step"): ("left_padded_history",),
 }
 
 
@@ -85,8 +130,11 @@ def checked(method: str, key: str, value, current):
     return value if key in INTEGERS else float(value)
 
 
-def chosen_part(method: str, slot: str, choice):
-    """A part from its name in `PARTS`, or the object itself; None and "none" empty a slot that may be empty."""
+def chosen_part(method: str, slot: str, choice, current: tuple = ()):
+    """A part from its name in `PARTS`, or the object itself; None and "none" empty a slot that may be empty.
+
+    `current`: the parts now in the slot. A part that is in no registry can be named only where it already stands.
+    """
     if choice is None:
         choice = "none"
     if not isinstance(choice, str):
@@ -94,6 +142,9 @@ def chosen_part(method: str, slot: str, choice):
             raise UserError(f"{method}: {slot} must be a name ({', '.join(PARTS[slot])}) or a part, not {choice!r}")
         return choice
     if choice not in PARTS[slot]:
+        own = next((part for part in current if part_name(slot, part) == choice), None)
+        if own is not None:
+            return own
         known = ", ".join(sorted(PARTS[slot]))
         raise UserError(
             f"{method}: unknown {slot} {choice!r}; did you mean {nearest(choice, PARTS[slot])!r}? known: {known}"
@@ -113,7 +164,7 @@ def override(algorithm, overrides: dict):
     for slot in PARTS.keys() & overrides.keys():
         choice = overrides[slot]
         several = slot == "regularisers" and isinstance(choice, (list, tuple))
-        chosen = [chosen_part(method, slot, each) for each in (choice if several else [choice])]
+        chosen = [chosen_part(method, slot, each, parts[slot]) for each in (choice if several else [choice])]
         parts[slot] = tuple(part for part in chosen if part is not None)
     known = flat_settings(parts)
     for key, value in overrides.items():

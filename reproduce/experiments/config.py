@@ -1,137 +1,26 @@
 """Typed, strict configs. An unknown key is an error that names the key, the file and the nearest valid key.
 
-A table's file holds `defaults` for every section and, per profile, what differs from them. `TableConfig.jobs` resolves
-it to one `JobConfig` per method and seed, the only thing that a job reads.
+A table's file says which methods or variants it compares, on which task, and names the file of shared settings that it
+builds on (`base`). `TableConfig.jobs` resolves it to one `JobConfig` per row and seed, the only thing that a job reads.
 """
 
 import dataclasses
-import difflib
-import math
 import re
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from reproduce.errors import UserError
-from reproduce.runs.manifest import WARM_START
+from reproduce.experiments.base import with_base
+from reproduce.experiments.rows import GridConfig, VariantConfig, expanded
+from reproduce.experiments.sections import EvaluationConfig, ModelConfig, TaskConfig, TrainingConfig, WarmStartConfig
+from reproduce.experiments.strict import build, nearest, positive, read_yaml
+from reproduce.runs.manifest import WARM_START, WARM_START_TRAINING
 
 TABLES = Path(__file__).resolve().parent
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """What the agent is asked and how it is rewarded (rewards: AEPO, arXiv 2510.14545)."""
-
-    max_tool_calls: int
-    max_completion_tokens: int
-    family: str = "mini-deepsearch"
-    world: str = "miniweb"
-    format_penalty: float = -1.0
-    tool_bonus: float = 0.1
-
-    def problems(self):
-        yield from _positive(self, "max_tool_calls", "max_completion_tokens")
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A Qwen3-architecture model made from scratch, or (`name_or_path`) one of the hub."""
-
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    intermediate_size: int
-    name_or_path: str | None = None
-
-    def problems(self):
-        yield from _positive(self, "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size")
-        if self.num_heads > 0 and self.hidden_size % self.num_heads:
-            yield "hidden_size", f"must be a multiple of num_heads ({self.num_heads})"
-        if self.num_kv_heads > 0 and self.num_heads % self.num_kv_heads:
-            yield "num_heads", f"must be a multiple of num_kv_heads ({self.num_kv_heads})"
-        if self.name_or_path is not None:
-            yield (
-                "name_or_path",
-                (
-                    f"asks for the hub model {self.name_or_path}, which runs on vLLM: that path is not part of this "
-                    "version; use the profile smoke, mini or gpu"
-                ),
-            )
-
-
-@dataclass(frozen=True)
-class WarmStartConfig:
-    """SFT on noisy demonstrations until the validation success lies in [success_low, success_high]."""
-
-    demonstrations: int
-    noise: float
-    max_epochs: int
-    learning_rate: float
-    batch_size: int
-    success_low: float = 0.10
-    success_high: float = 0.40
-    seed: int = 0
-
-    def problems(self):
-        yield from _positive(self, "demonstrations", "max_epochs", "learning_rate", "batch_size")
-        if not 0 <= self.noise <= 1:
-            yield "noise", "must lie between 0 and 1"
-        if not 0 <= self.success_low < self.success_high <= 1:
-            yield "success_low", f"must be below success_high ({self.success_high}), both between 0 and 1"
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """One RL step = a batch of prompts_per_step x group_size trajectories, then epochs x minibatches updates."""
-
-    steps: int
-    prompts_per_step: int
-    group_size: int
-    epochs: int  # passes over a rollout batch
-    minibatches: int  # per pass
-    learning_rate: float
-    temperature: float = 1.0
-    max_grad_norm: float = 1.0
-    weight_decay: float = 0.0
-    checkpoint_every: int = 1  # RL steps
-    device: str = "cpu"
-    dtype: str = "float32"
-
-    def problems(self):
-        yield from _positive(
-            self, "steps", "prompts_per_step", "epochs", "minibatches", "learning_rate", "temperature",
-            "max_grad_norm", "checkpoint_every",
-        )  # fmt: skip
-        if self.group_size < 2:
-            yield "group_size", "must be at least 2: advantages are relative to the group"
-        if self.weight_decay < 0:
-            yield "weight_decay", "must not be negative"
-        if self.minibatches > 0 and (self.prompts_per_step * self.group_size) % self.minibatches:
-            rows = self.prompts_per_step * self.group_size
-            yield "minibatches", f"must divide the {rows} trajectories of a step"
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
-            yield "device", "must be cpu, cuda or cuda:<index>"
-        if self.dtype not in ("float32", "float64", "bfloat16"):
-            yield "dtype", "must be float32, float64 or bfloat16"
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """The fixed panel: `questions` of `split`, `samples` each, from the last checkpoint."""
-
-    questions: int
-    samples: int
-    temperature: float = 1.0
-    split: str = "test"
-
-    def problems(self):
-        yield from _positive(self, "questions", "samples", "temperature")
-        if self.split not in ("train", "validation", "test"):
-            yield "split", "must be train, validation or test"
+NOT_OF_A_VARIANT = (*WARM_START_TRAINING, "checkpoint_every")
+"""The settings of `training` that every row of a table shares: its warm start depends on them, or no result does."""
 
 
 @dataclass(frozen=True)
@@ -149,14 +38,34 @@ class JobConfig:
     evaluation: EvaluationConfig
     algorithm: dict = field(default_factory=dict)  # overrides of the method's published settings
     entropy_tokens: int = 5  # tokens after a tool result that count as "right after"
+    variant: str | None = None  # the row's name in a table that compares variants of methods; None: a plain method
+    training_changes: dict = field(default_factory=dict)  # what the variant changes of `training`, already in it
+
+    @property
+    def name(self) -> str:
+        """What the run is called: its variant, or its method."""
+        return self.variant or self.method
 
     def problems(self):
-        yield from _positive(self, "entropy_tokens")
+        yield from positive(self, "entropy_tokens")
         if self.seed < 0:
             yield "seed", "must not be negative"
-        for name in ("profile", "experiment", "method"):
-            if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", getattr(self, name)):
-                yield name, "must be a plain name: it becomes a directory"
+        for key in ("profile", "experiment", "method", "variant"):
+            value = getattr(self, key)
+            if value is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value):
+                yield key, "must be a plain name: it becomes a directory"
+        if self.variant == WARM_START:
+            yield "variant", f"must not be {WARM_START}: that is the directory of the shared warm start"
+        if self.training_changes and self.variant is None:
+            yield "training_changes", "belong to a variant: name it"
+        settings = dataclasses.asdict(self.training)
+        for key, value in self.training_changes.items():
+            if key not in settings:
+                yield f"training_changes.{key}", f"is not a training setting{nearest(key, settings)}"
+            elif key in NOT_OF_A_VARIANT:
+                yield f"training_changes.{key}", "must be the same for all rows of a table: they share a warm start"
+            elif settings[key] != value:
+                yield f"training_changes.{key}", f"is {value}, but training.{key} is {settings[key]}"
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> "JobConfig":
@@ -177,11 +86,13 @@ class JobConfig:
 
     def warm_start_job(self) -> "JobConfig":
         """The config under which the shared warm start is evaluated: no method, no seed of a single run."""
-        return dataclasses.replace(self, method=WARM_START, seed=self.warm_start.seed, algorithm={})
+        return dataclasses.replace(
+            self, method=WARM_START, seed=self.warm_start.seed, algorithm={}, variant=None, training_changes={}
+        )
 
     def directory(self, runs_root: Path) -> Path:
-        """`<runs_root>/<profile>/<experiment>/<method>/<seed>`; the warm start has no seed directory."""
-        path = Path(runs_root) / self.profile / self.experiment / self.method
+        """`<runs_root>/<profile>/<experiment>/<name>/<seed>`; the warm start has no seed directory."""
+        path = Path(runs_root) / self.profile / self.experiment / self.name
         return path if self.method == WARM_START else path / str(self.seed)
 
 
@@ -205,134 +116,108 @@ class ProfileConfig:
 
 @dataclass(frozen=True)
 class TableConfig:
-    """One table: its methods and seeds, `defaults` for every section, and what each profile changes."""
+    """One table: its rows and seeds, `defaults` for every section, and what each profile changes."""
 
     experiment: str
-    methods: list
+    methods: list  # what runs by default: methods, variants or groups
     seeds: list
     defaults: dict
     profiles: dict
+    groups: dict = field(default_factory=dict)  # name -> methods, variants or other groups, for METHODS=<name>
+    variants: dict = field(default_factory=dict)  # name -> VariantConfig
+    grid: GridConfig | None = None
     algorithm: dict = field(default_factory=dict)  # method -> overrides, the user's visible changes
     source: str = ""
 
     @classmethod
     def load(cls, table: int | str, folder: Path | None = None) -> "TableConfig":
-        """The config of table `table`. Raises UserError that lists the tables there are."""
+        """The config of table `table`, merged with its base. Raises UserError that lists the tables there are."""
         folder = TABLES if folder is None else folder
         path = folder / f"table{table}.yaml"
         if not path.is_file():
-            known = sorted(p.stem.removeprefix("table") for p in folder.glob("table*.yaml"))
-            raise UserError(f"there is no table '{table}'; tables: {', '.join(known)}")
-        config = build(cls, {**read_yaml(path), "source": path.name}, path.name)
+            raise UserError(f"there is no table '{table}'; tables: {', '.join(tables(folder))}")
+        data = read_yaml(path)
+        data, source = with_base(data, path, folder) if "base" in data else (data, path.name)
+        config = build(cls, {**data, "source": source}, source)
         for name, profile in config.profiles.items():
-            build(ProfileConfig, profile or {}, path.name, f"profiles.{name}.")
-        return config
+            build(ProfileConfig, profile or {}, source, f"profiles.{name}.")
+        made = {name: build(VariantConfig, v, source, f"variants.{name}.") for name, v in config.variants.items()}
+        return dataclasses.replace(config, variants=made)
+
+    def rows(self, profile: str, wanted: list[str] | None = None) -> dict[str, VariantConfig | None]:
+        """name -> its variant, None for a plain method, in order; `wanted`: methods, variants or groups.
+
+        Raises UserError on a name given twice, and on a method outside the grid of a table that has one.
+        """
+        cells, groups = self._cells(profile), dict(self.groups)
+        for method, variants in cells.items():
+            groups[method] = list(variants)
+        variants = {**self.variants, **{name: v for made in cells.values() for name, v in made.items()}}
+        names = expanded(wanted or self._profile(profile).methods or self.methods, groups, self.source)
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"method {name} is named twice")
+            if self.grid and name not in variants:
+                raise UserError(f"'{name}' is not in the grid of {self.source}; METHODS: {', '.join(groups)}")
+        return {name: variants.get(name) for name in names}
 
     def jobs(self, profile: str, methods: list[str] | None = None, seeds: list[int] | None = None) -> list[JobConfig]:
-        """One JobConfig per method and seed, seeds outermost so that every method gets its first seed first.
+        """One JobConfig per row and seed, seeds outermost so that every row gets its first seed first.
 
-        Raises UserError on an unknown profile, a bad seed or setting, an override for a method that does not run.
+        methods: methods, variants or groups. Raises UserError on an unknown profile, a bad seed or setting.
         """
-        if profile not in self.profiles:
-            raise UserError(f"there is no profile '{profile}' in {self.source}; profiles: {', '.join(self.profiles)}")
-        changes = build(ProfileConfig, self.profiles[profile] or {}, self.source, f"profiles.{profile}.")
+        changes = self._profile(profile)
         overrides = {**self.algorithm, **changes.algorithm}
-        methods = methods or changes.methods or self.methods
+        rows = self.rows(profile, methods)
         seeds = seeds if seeds is not None else changes.seeds or self.seeds
-        for name, values in (("method", methods), ("seed", seeds)):
-            repeated = [value for value in values if values.count(value) > 1]
-            if repeated:
-                raise UserError(f"{name} {repeated[0]} is named twice")
+        for seed in seeds:
+            if seeds.count(seed) > 1:
+                raise UserError(f"seed {seed} is named twice")
         jobs = []
         for seed in seeds:
-            for method in methods:
+            for name, variant in rows.items():
+                method = variant.method if variant else name
                 data = {
                     "profile": profile, "experiment": self.experiment, "method": method, "seed": seed,
-                    "algorithm": overrides.get(method) or {},
+                    "algorithm": {**(overrides.get(method) or {}), **(variant.algorithm if variant else {})},
+                    **{section: self._section(section, changes) for section in SECTIONS},
                 }  # fmt: skip
-                for section in SECTIONS:
-                    default, change = self.defaults.get(section), getattr(changes, section)
-                    if section == "entropy_tokens":
-                        data[section] = change if change is not None else default
-                    else:
-                        data[section] = {**(default or {}), **change}
+                if variant:
+                    data |= {"variant": name, "training_changes": variant.training}
+                    data["training"] = {**data["training"], **variant.training}
                 jobs.append(build(JobConfig, data, f"{self.source}, profile {profile}"))
         return jobs
+
+    def _profile(self, profile: str) -> ProfileConfig:
+        if profile not in self.profiles:
+            raise UserError(f"there is no profile '{profile}' in {self.source}; profiles: {', '.join(self.profiles)}")
+        return build(ProfileConfig, self.profiles[profile] or {}, self.source, f"profiles.{profile}.")
+
+    def _section(self, section: str, changes: ProfileConfig):
+        default, change = self.defaults.get(section), getattr(changes, section)
+        if section == "entropy_tokens":
+            return change if change is not None else default
+        return {**(default or {}), **change}
+
+    def _cells(self, profile: str) -> dict[str, dict[str, VariantConfig]]:
+        """method -> its cells of the grid."""
+        if self.grid is None:
+            return {}
+        training = self._section("training", self._profile(profile))
+        return {method: self.grid.cells(method, training, self.source) for method in self.grid.methods}
 
     def problems(self):
         unknown = set(self.defaults) - set(SECTIONS)
         if unknown:
             name = min(unknown)
-            yield f"defaults.{name}", f"is not a section{_nearest(name, SECTIONS)}"
+            yield f"defaults.{name}", f"is not a section{nearest(name, SECTIONS)}"
+        for name, members in self.groups.items():
+            if not isinstance(members, list) or not members:
+                yield f"groups.{name}", "must be a list of methods, variants or groups"
+        if self.grid and self.variants:
+            yield "grid", "makes the rows of the table: it cannot stand beside variants"
 
 
-def read_yaml(path: Path) -> dict:
-    """The mapping in `path`. Raises UserError naming the file when it is missing or not a YAML mapping."""
-    try:
-        data = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a mapping of keys to values")
-    return data
-
-
-def build(cls, data: dict, source: str, prefix: str = ""):
-    """A dataclass from a mapping: unknown, missing and mistyped keys are UserErrors that name `source` and the key."""
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    if not isinstance(data, dict):
-        raise UserError(f"{source}: '{prefix.rstrip('.')}' must be a mapping, not {data!r}")
-    for key in data:
-        if key not in fields:
-            raise UserError(f"{source}: unknown key '{prefix}{key}'{_nearest(key, fields)}")
-    values = {}
-    for name, spec in fields.items():
-        if name in data:
-            values[name] = _convert(hints[name], data[name], source, prefix + name)
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise UserError(f"{source}: the key '{prefix}{name}' is missing")
-    made = cls(**values)
-    if hasattr(made, "problems"):
-        for name, problem in made.problems():
-            raise UserError(f"{source}: '{prefix}{name}' {problem}")
-    return made
-
-
-def _convert(kind, value, source: str, name: str):
-    if dataclasses.is_dataclass(kind):
-        return build(kind, value, source, f"{name}.")
-    if isinstance(kind, types.UnionType):
-        if value is None and type(None) in kind.__args__:
-            return None
-        kind = next(k for k in kind.__args__ if k is not type(None))
-    if kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)  # YAML 1.1 reads 1e-3 (without a point) as a string
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise UserError(f"{source}: '{name}' must be {_KINDS[kind]}, not {value!r}")
-    return value
-
-
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    dict: "a mapping",
-    list: "a list",
-}
-
-
-def _nearest(key, valid) -> str:
-    match = difflib.get_close_matches(str(key), list(valid), n=1, cutoff=0.0)
-    return f"; did you mean '{match[0]}'?" if match else ""
-
-
-def _positive(config, *names: str):
-    for name in names:
-        if getattr(config, name) <= 0:
-            yield name, f"must be positive, not {getattr(config, name)}"
+def tables(folder: Path = TABLES) -> list[str]:
+    """The names of the tables that have a file, such as "2"."""
+    return sorted(path.stem.removeprefix("table") for path in folder.glob("table*.yaml"))

@@ -7,7 +7,6 @@ runs, and no child outlives the grid, even after kill -9.
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproduce.errors import UserError
-from reproduce.experiments import processes
-from reproduce.experiments.config import JobConfig, TableConfig
+from reproduce.experiments import processes, workers
+from reproduce.experiments.config import JobConfig
 from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, Display, Row
+from reproduce.experiments.resolve import resolve
 from reproduce.runs import directory, files
 from reproduce.runs.manifest import usable_cores
 from reproduce.runs.reader import read_run, status_of
@@ -43,38 +42,15 @@ class Failure:
 
 
 def job_command(job: JobConfig, path: Path, root: Path) -> list[str]:
-    return [sys.executable, "-m", "reproduce", "job", str(path)]
+    return [*workers.OWN, "job", str(path)]
 
 
 def warm_start_command(job: JobConfig, path: Path, root: Path) -> list[str]:
-    return [sys.executable, "-m", "reproduce", "warm-start", str(_warm_start_config(path)), "--runs-root", str(root)]
+    return [*workers.OWN, "warm-start", str(_warm_start_config(path)), "--runs-root", str(root)]
 
 
 def _warm_start_config(path: Path) -> Path:
     return path.with_name(".warm_start.yaml")
-
-
-def resolve(
-    table: str, profile: str, methods: list[str] | None = None, seeds: list[int] | None = None
-) -> list[JobConfig]:
-    """The jobs of a table, checked before anything runs: names, settings, overrides, the device."""
-    jobs = TableConfig.load(table).jobs(profile, methods, seeds)
-    from reproduce import algorithms
-
-    for job in jobs:
-        if job.method not in algorithms.names():
-            raise UserError(f"there is no method '{job.method}'; methods: {', '.join(algorithms.names())}")
-    for job in {job.method: job for job in jobs}.values():
-        algorithms.load(job.method, **job.algorithm)
-    device = jobs[0].training.device
-    if device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UserError(
-                f"profile '{profile}' sets training.device: {device}, but no CUDA device is found; use mini"
-            )
-    return jobs
 
 
 def reproduce(
@@ -99,7 +75,7 @@ def reproduce(
     if build:
         from analysis.build import build as build_outputs
 
-        built = build_outputs(table=int(table), profile=profile, source="runs", runs_root=runs_root)
+        built = build_outputs(table=table, profile=profile, source="runs", runs_root=runs_root)
         print(built.text)
         for path in built.files:
             print(shown(path))

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+from reproduce.experiments import workers
 from reproduce.runs.manifest import ROOT
 
 PARENT = "REPRODUCE_PARENT_PID"
@@ -19,9 +20,14 @@ QUIET = {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "
 """`rollout_func` is pinned with TRL and tested; its warning in every log would hide others."""
 
 
-def start(command: list[str], log: Path) -> subprocess.Popen:
-    """Starts `command` in the repository root and in its own process group, output appended to `log`."""
+def start(command: list[str], log: Path) -> subprocess.Popen | workers.Child:
+    """Starts `command` in the repository root and in its own process group, output appended to `log`.
+
+    A command of this package is a fork of a process that has imported it (`workers`).
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    if command[: len(workers.OWN)] == workers.OWN:
+        return workers.start(command[len(workers.OWN) :], log, {**ONE_THREAD, **QUIET})
     environment = {**os.environ, **ONE_THREAD, **QUIET, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
     with open(log, "ab") as output:
         return subprocess.Popen(
@@ -33,8 +39,12 @@ def start(command: list[str], log: Path) -> subprocess.Popen:
 def die_with_parent() -> None:
     """Called first by a child: from now on it is killed when the process that started it ends, even by kill -9."""
     parent = int(os.environ.pop(PARENT, "0"))
-    if not parent:
-        return
+    if parent:
+        die_with(parent)
+
+
+def die_with(parent: int) -> None:
+    """From now on this process is killed when its parent, of process id `parent`, ends, even by kill -9."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     else:
@@ -49,7 +59,7 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def stop(children: list[subprocess.Popen], patience: float = 10.0) -> None:
+def stop(children: list[subprocess.Popen | workers.Child], patience: float = 10.0) -> None:
     """Ends the children and what they started: SIGTERM to each process group, SIGKILL after `patience` seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for child in children:

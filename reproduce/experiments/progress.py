@@ -32,7 +32,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return "warm start" if self.job.method == WARM_START else f"{self.job.method} seed {self.job.seed}"
+        return "warm start" if self.job.method == WARM_START else f"{self.job.name} seed {self.job.seed}"
 
     @property
     def total(self) -> int:
@@ -71,7 +71,7 @@ class Row:
 def seconds_left(rows: list[Row], workers: int) -> float | None:
     """Seconds until the whole grid is done, from the time of the steps done so far; None before there are any.
 
-    A method without a step yet is taken to be as fast as the mean of the others. The work is spread over `workers`,
+    A row without a step yet is taken to be as fast as the mean of the others. The work is spread over `workers`,
     but never ends before its longest run.
     """
     if all(row.state in (FINISHED, FAILED) for row in rows):
@@ -80,13 +80,13 @@ def seconds_left(rows: list[Row], workers: int) -> float | None:
     for row in rows:
         rate = row.seconds_per_step()
         if rate is not None:
-            rates.setdefault(row.job.method, []).append(rate)
+            rates.setdefault(row.job.name, []).append(rate)
     if not rates:
         return None
-    means = {method: sum(values) / len(values) for method, values in rates.items()}
+    means = {name: sum(values) / len(values) for name, values in rates.items()}
     overall = sum(means.values()) / len(means)
     left = [
-        (row.total - row.steps_done()) * means.get(row.job.method, overall)
+        (row.total - row.steps_done()) * means.get(row.job.name, overall)
         for row in rows
         if row.state in (WAITING, RUNNING)
     ]
@@ -159,7 +159,7 @@ class Display:
 
 def print_status(runs_root: Path, profile: str | None = None) -> int:
     """Lists every run below `runs_root` with its state, steps and last metrics, from the run directories alone."""
-    from reproduce.experiments.config import read_yaml
+    from reproduce.experiments.strict import read_yaml
 
     root = Path(runs_root)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

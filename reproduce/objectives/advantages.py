@@ -13,21 +13,71 @@ def group_zscore(rewards_B: Tensor, groups_B: Tensor, std_epsilon: float = 1e-6)
 
     Raises ValueError if a reward is not finite or the shapes differ.
     """
+    centred_B, index_B, count_G = _centred(rewards_B, groups_B)
+    variance_G = torch.zeros_like(count_G).index_add(0, index_B, centred_B**2) / (count_G - 1).clamp(min=1)
+    return centred_B / (variance_G.sqrt()[index_B] + std_epsilon)
+
+
+def group_centred(rewards_B: Tensor, groups_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
+    """Advantage_B = R - mean_G, without a standard deviation (Dr. GRPO, arXiv 2503.20783).
+
+    weights_B >= 0: the mean is sum_G w R / sum_G w; it is the smallest reward of a group whose weights are all 0. A
+    group whose rewards are all equal, or of one row, gives exactly 0. Raises ValueError as `group_zscore`.
+    """
+    return _centred(rewards_B, groups_B, weights_B)[0]
+
+
+def leave_one_out(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
+    """Advantage_B = R_i - mean of the other rewards of its group = n / (n - 1) (R_i - mean_G) (RLOO, arXiv 2402.14740).
+
+    Equal rewards give exactly 0, and so does a group of one row, which has no others. Raises ValueError as
+    `group_zscore`.
+    """
+    centred_B, index_B, count_G = _centred(rewards_B, groups_B)
+    return centred_B * (count_G / (count_G - 1).clamp(min=1))[index_B]
+
+
+def whitened(values_BT: Tensor, mask_BT: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """(v - mean) / sqrt(var + epsilon) over all masked-in tokens given (REINFORCE++, arXiv 2501.03262), 0 elsewhere.
+
+    The variance is the unbiased one and epsilon 1e-8 stands under the root, as in verl. Every token counts once, so a
+    long row weighs more than a short one. Equal values, or a single token, give exactly 0.
+    """
+    out_BT = torch.zeros_like(values_BT)
+    values = values_BT[mask_BT]
+    if values.numel():
+        shifted = values - values.min()
+        centred = shifted - shifted.mean()
+        out_BT[mask_BT] = centred / ((centred**2).sum() / max(values.numel() - 1, 1) + epsilon).sqrt()
+    return out_BT
+
+
+def finite_rewards(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
+    """`rewards_B` as floats. Raises ValueError if one is not finite or its shape is not that of `groups_B`, (B,)."""
     if rewards_B.shape != groups_B.shape or rewards_B.dim() != 1:
         raise ValueError(f"rewards_B {tuple(rewards_B.shape)} and groups_B {tuple(groups_B.shape)} must be one axis")
     if not rewards_B.is_floating_point():
         rewards_B = rewards_B.to(torch.get_default_dtype())
     if not torch.isfinite(rewards_B).all():
         raise ValueError("rewards_B holds NaN or inf; every row of a group needs a finite reward")
+    return rewards_B
+
+
+def _centred(rewards_B: Tensor, groups_B: Tensor, weights_B: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """(R - weighted mean of its group) per row, the group's index per row, and the rows per group."""
+    rewards_B = finite_rewards(rewards_B, groups_B)
     group_ids, index_B = torch.unique(groups_B, return_inverse=True)
     zeros_G = rewards_B.new_zeros(group_ids.numel())
     count_G = zeros_G.index_add(0, index_B, torch.ones_like(rewards_B))
     lowest_G = zeros_G.scatter_reduce(0, index_B, rewards_B, "amin", include_self=False)
     shifted_B = rewards_B - lowest_G[index_B]  # exact zeros in a constant group, whatever the rounding of the mean
-    mean_G = zeros_G.index_add(0, index_B, shifted_B) / count_G
-    centred_B = shifted_B - mean_G[index_B]
-    variance_G = zeros_G.index_add(0, index_B, centred_B**2) / (count_G - 1).clamp(min=1)
-    return centred_B / (variance_G.sqrt()[index_B] + std_epsilon)
+    if weights_B is None:
+        mean_G = zeros_G.index_add(0, index_B, shifted_B) / count_G
+    else:
+        weights_B = weights_B.to(rewards_B.dtype)
+        weight_G = zeros_G.index_add(0, index_B, weights_B)
+        mean_G = zeros_G.index_add(0, index_B, weights_B * shifted_B) / torch.where(weight_G > 0, weight_G, 1.0)
+    return shifted_B - mean_G[index_B], index_B, count_G
 
 
 def entropy_zscore(entropies_BT: Tensor, mask_BT: Tensor) -> Tensor:

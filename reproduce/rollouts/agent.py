@@ -4,115 +4,22 @@ The engine samples; this module decides what a finished segment means. A segment
 call: its result is appended as forced tokens and a new turn begins. Under a branching policy the first `entropy_tokens`
 tokens of a turn are a look-ahead: they are sampled, measured, and kept as the beginning of the continuation; when the
 policy says so, a new path forks off at the end of the tool result.
+
+A policy with `late_test` measures the segment before the call instead. Its look-ahead is one token long, only so that
+the engine has been fed all of the prefix that a fork shares. A policy with `lockstep` decides on forks and fill-ups in
+rounds (`reproduce.rollouts.rounds`) and not as each path gets there.
 """
 
-import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from reproduce.errors import UserError
+from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.path import Engine, Path
 from reproduce.rollouts.policies import Independent
+from reproduce.rollouts.rounds import ForkPoint, Rounds
+from reproduce.rollouts.trajectory import Group, Limits, Rollout, Trajectory
 from reproduce.tasks.prompts import escape_tags
-
-
-class Grammar:
-    """The tag tokens of a tokenizer, and text to ids and back. Every tool tag must be a single token."""
-
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
-        self.eos_id, self.pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-        self.open = {self._tag(f"<{tool}>"): tool for tool in ("search", "python")}
-        self.close = {self._tag(f"</{tool}>"): tool for tool in ("search", "python")}
-        self.log_vocabulary = math.log(len(tokenizer))
-
-    def _tag(self, tag: str) -> int:
-        ids = self.tokenizer.encode(tag, add_special_tokens=False)
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            raise UserError(f"tokenizer: {tag} is not a single token; add the tool tags to the tokenizer's vocabulary")
-        return ids[0]
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids without special tokens."""
-        return self.tokenizer.encode(text, add_special_tokens=False)
-
-    def decode(self, ids: list[int]) -> str:
-        """Text without special tokens."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Per-trajectory limits: tool calls, and completion tokens with tool results counted in."""
-
-    tool_calls: int
-    completion_tokens: int
-
-
-@dataclass(eq=False)
-class Trajectory:
-    """One finished trajectory of a group. `path` holds tokens and measurements; the rest is its place in the tree.
-
-    parent: row of the path that it forked from, or -1. branch_token / branch_turn: completion token and turn of the
-    fork, or -1. ended: "eos", "length", "calls" (call limit) or "malformed" (a call without content).
-    """
-
-    path: Path
-    session: Any
-    group: int
-    row: int
-    parent: int = -1
-    branch_token: int = -1
-    branch_turn: int = -1
-    ended: str = ""
-    calls: int = 0
-    inherited_calls: int = 0
-    actions: list[str] = field(default_factory=list)
-    segment_start: int = 0
-    measuring: bool = False
-    initial_entropy: float | None = None
-    consecutive: int = 0
-
-    @property
-    def new_tokens(self) -> int:
-        """Tokens that the policy sampled for this trajectory alone."""
-        return sum(self.path.sampled[self.path.inherited :])
-
-    def segment_entropies(self) -> list[list[float]]:
-        """Entropies (nats) of the sampled tokens, turn by turn."""
-        turns: list[list[float]] = [[] for _ in range(self.path.turn + 1)]
-        for sampled, turn, entropy in zip(self.path.sampled, self.path.turns, self.path.entropies, strict=True):
-            if sampled:
-                turns[turn].append(entropy)
-        return turns
-
-
-@dataclass
-class Rollout:
-    """What one call of `AgentLoop.rollout` produced: groups of k trajectories, and what they cost.
-
-    sampled_tokens and tool_calls count everything that was generated and run, pilots included, shared prefixes once.
-    initial: m of each group; branches: forks of each group.
-    """
-
-    groups: list[list[Trajectory]]
-    sampled_tokens: int
-    tool_calls: int
-    initial: list[int]
-    branches: list[int]
-
-
-@dataclass
-class _Group:
-    question: Any
-    prompt: list[int]
-    size: int
-    rows: list[Trajectory] = field(default_factory=list)
-    alive: int = 0
-    forks_left: int = 0
-    initial: int = 0
 
 
 class AgentLoop:
@@ -128,41 +35,53 @@ class AgentLoop:
 
     def rollout(
         self, questions: list, prompts: list[list[int]], k: int, policy=Independent(),
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | None = None, initial_entropies: dict[int, float] | None = None,
     ) -> Rollout:  # fmt: skip
-        """`k` trajectories for each question. `rng` is the branching stream; only branching policies draw from it."""
+        """`k` trajectories for each question. `rng` is the branching stream; only branching policies draw from it.
+
+        initial_entropies: for a policy with `stale_baseline`, the same dictionary in every call of a run: h of the
+        first segment of the first trajectory that ever had an index, by index. It is read, and written where empty.
+        """
         if policy.branches and rng is None:
             raise ValueError("a branching policy needs its random stream")
-        self.policy, self.rng = policy, rng
+        if policy.stale_baseline and initial_entropies is None:
+            raise ValueError("a policy with stale_baseline needs the initial_entropies of the run's earlier calls")
+        self.rng, self.initial_entropies = rng, initial_entropies
         self.tool_calls = 0
         tokens = 0
-        groups = [_Group(question, prompt, k) for question, prompt in zip(questions, prompts, strict=True)]
+        groups = [Group(question, prompt, k) for question, prompt in zip(questions, prompts, strict=True)]
         if policy.needs_pilot:
-            pilots = [_Group(question, prompt, 1) for question, prompt in zip(questions, prompts, strict=True)]
-            self._grow(pilots, [1] * len(pilots))
+            pilots = [Group(question, prompt, 1) for question, prompt in zip(questions, prompts, strict=True)]
+            self._grow(pilots, [1] * len(pilots), Independent())
             tokens += sum(t.new_tokens for g in pilots for t in g.rows)
-            sizes = [policy.initial(k, *self._pilot_entropies(pilot.rows[0])) for pilot in pilots]
+            sizes = [policy.initial(k, *self._pilot_entropies(pilot.rows[0], policy)) for pilot in pilots]
         else:
             sizes = [policy.initial(k) for _ in groups]
-        self._grow(groups, sizes)
+        self._grow(groups, sizes, policy)
         tokens += sum(t.new_tokens for g in groups for t in g.rows)
         forks = [sum(t.parent >= 0 for t in g.rows) for g in groups]
         return Rollout([g.rows for g in groups], tokens, self.tool_calls, sizes, forks)
 
-    def _pilot_entropies(self, pilot: Trajectory) -> tuple[float, float]:
+    def _pilot_entropies(self, pilot: Trajectory, policy) -> tuple[float, float]:
         """H_root and H_tool of AEPO's pre-monitoring; without any tool call the two are equal."""
-        length = self.policy.entropy_tokens
-        heights = [sum(turn[:length]) / self.grammar.log_vocabulary for turn in pilot.segment_entropies()]
-        tools = [h for h, turn in zip(heights[1:], pilot.segment_entropies()[1:], strict=True) if turn]
+        segments = pilot.segment_entropies()
+        heights = [self._height(turn, policy) for turn in segments]
+        first = 0 if policy.pilot_mean_all_segments else 1
+        tools = [h for h, turn in zip(heights[first:], segments[first:], strict=True) if turn]
         return heights[0], float(np.mean(tools)) if tools else heights[0]
+
+    def _height(self, entropies: list[float], policy) -> float:
+        """h of a segment from the entropies of its tokens."""
+        return sum(entropies[: policy.entropy_tokens]) / self.grammar.log_vocabulary
 
     # -- growing the trees --------------------------------------------------------------------------------------------
 
-    def _grow(self, groups: list[_Group], sizes: list[int]) -> None:
-        self.groups, self.trajectories = groups, {}
+    def _grow(self, groups: list[Group], sizes: list[int], policy) -> None:
+        self.groups, self.policy, self.trajectories = groups, policy, {}
+        self.rounds = Rounds() if policy.lockstep else None
         paths = []
         for index, (group, size) in enumerate(zip(groups, sizes, strict=True)):
-            group.initial, group.forks_left = size, group.size - size
+            group.forks_left = group.size - size
             paths += [self._root(index) for _ in range(size)]
         self.engine.run(paths, self._advance)
         short = [len(group.rows) for group in groups if len(group.rows) != group.size]
@@ -173,24 +92,30 @@ class AgentLoop:
         group = self.groups[index]
         path = Path.root(group.prompt)
         trajectory = Trajectory(path, self.environment.start(group.question), index, len(group.rows))
-        self._enlist(trajectory, measure=group.forks_left > 0)
+        self._enlist(trajectory)
         return path
 
-    def _enlist(self, trajectory: Trajectory, measure: bool) -> None:
+    def _enlist(self, trajectory: Trajectory) -> None:
         group = self.groups[trajectory.group]
+        trajectory.index = len(self.trajectories)
         group.rows.append(trajectory)
         group.alive += 1
         self.trajectories[id(trajectory.path)] = trajectory
-        self._begin_segment(trajectory, measure)
+        if self.rounds:
+            self.rounds.join(trajectory)
+        # a first segment is looked into for the baseline only, and a late test reads that off the finished segment
+        self._begin_segment(trajectory, trajectory.initial_entropy is None and not self.policy.late_test)
 
     def _begin_segment(self, trajectory: Trajectory, measure: bool) -> None:
         trajectory.segment_start = trajectory.path.length
-        trajectory.measuring = measure
+        trajectory.measuring = measure and (self.rounds is not None or self.groups[trajectory.group].forks_left > 0)
         self._set_budget(trajectory)
 
     def _set_budget(self, trajectory: Trajectory) -> None:
-        remaining = self.limits.completion_tokens - trajectory.path.length
-        trajectory.path.budget = min(remaining, self.policy.entropy_tokens) if trajectory.measuring else remaining
+        budget = self.limits.completion_tokens - trajectory.path.length
+        if trajectory.measuring:
+            budget = min(budget, 1 if self.policy.late_test else self.policy.entropy_tokens)
+        trajectory.path.budget = budget
 
     def _advance(self, done: list[Path]) -> list[Path]:
         """Meaning of finished segments: measure and fork, run tool calls, end paths, fill up groups."""
@@ -200,11 +125,13 @@ class AgentLoop:
             trajectory = self.trajectories[id(path)]
             if trajectory.measuring:
                 trajectory.measuring = False
-                go_on += self._measure(trajectory)
+                go_on += self._looked_ahead(trajectory)
                 self._set_budget(trajectory)
                 if path.finish == "length" and path.budget > 0:
                     go_on.append(path)
                     continue
+            if self.policy.late_test:
+                self._measure(trajectory)
             if path.finish != "stop":
                 go_on += self._end(trajectory, path.finish)
                 continue
@@ -218,31 +145,66 @@ class AgentLoop:
             results = self.environment.run([call for _, call in calls])
             for (trajectory, _), result in zip(calls, results, strict=True):
                 go_on += self._continue(trajectory, result)
+        while self.rounds and (points := self.rounds.finished()) is not None:
+            go_on += self._decide(points)
         return go_on
 
-    def _measure(self, trajectory: Trajectory) -> list[Path]:
-        """Entropy of the look-ahead: the path's baseline on its first turn, a branch test after that."""
-        path, group = trajectory.path, self.groups[trajectory.group]
-        height = sum(path.entropies[trajectory.segment_start :]) / self.grammar.log_vocabulary
+    def _measure(self, trajectory: Trajectory) -> None:
+        """h of what was sampled of the segment; the first one ever becomes the path's baseline."""
+        trajectory.segment_entropy = self._height(trajectory.path.entropies[trajectory.segment_start :], self.policy)
         if trajectory.initial_entropy is None:
-            trajectory.initial_entropy = height
+            trajectory.initial_entropy = trajectory.segment_entropy
+            if self.policy.stale_baseline:
+                trajectory.initial_entropy = self.initial_entropies.setdefault(
+                    trajectory.index, trajectory.segment_entropy
+                )
+
+    def _looked_ahead(self, trajectory: Trajectory) -> list[Path]:
+        """A path has sampled its look-ahead: its baseline if it is the first one, a branch test after that."""
+        first = trajectory.initial_entropy is None
+        if not self.policy.late_test:
+            self._measure(trajectory)
+        if first:
             return []
+        change = trajectory.segment_entropy - trajectory.initial_entropy
+        if self.rounds:
+            self.rounds.report(trajectory, ForkPoint.of(trajectory, change))
+            return []
+        return self._fork(ForkPoint.of(trajectory, change)) if self._passes(trajectory, change) else []
+
+    def _passes(self, trajectory: Trajectory, change: float) -> bool:
+        """The branch test. Draws one number, and only if there is budget left."""
+        group = self.groups[trajectory.group]
         if group.forks_left == 0:
-            return []
-        change = height - trajectory.initial_entropy
-        if not self.policy.branch(change, trajectory.consecutive, float(self.rng.random())):
-            trajectory.consecutive = 0
-            return []
-        trajectory.consecutive += 1
+            return False
+        in_a_row = group.consecutive if self.rounds and self.policy.penalty_per_prompt else trajectory.consecutive
+        passes = self.policy.branch(change, in_a_row, float(self.rng.random()))
+        trajectory.consecutive = trajectory.consecutive + 1 if passes else 0
+        return passes
+
+    def _fork(self, point: ForkPoint) -> list[Path]:
+        group = self.groups[point.trajectory.group]
         group.forks_left -= 1
-        child = Trajectory(
-            path.fork(trajectory.segment_start, path.turn), trajectory.session.fork(), trajectory.group,
-            len(group.rows), trajectory.row, trajectory.segment_start, path.turn, calls=trajectory.calls,
-            inherited_calls=trajectory.calls, actions=list(trajectory.actions),
-            initial_entropy=trajectory.initial_entropy, consecutive=trajectory.consecutive,
-        )  # fmt: skip
-        self._enlist(child, measure=False)
+        child = point.child(len(group.rows), self.policy.child_own_baseline)
+        self._enlist(child)
         return [child.path]
+
+    def _decide(self, points: list[ForkPoint]) -> list[Path]:
+        """End of a round: branch tests group by group, then whole trajectories for groups with no path left."""
+        new, sizes = [], [len(group.rows) for group in self.groups]
+        in_round = dict.fromkeys(point.trajectory.group for point in points)
+        for index in in_round:
+            for point in points:
+                if point.trajectory.group == index and self._passes(point.trajectory, point.entropy_change):
+                    new += self._fork(point)
+        for index, group in enumerate(self.groups):
+            if index not in in_round and len(group.rows) < group.size:
+                new += self._fill_up(index)
+        grown = [len(group.rows) > size for group, size in zip(self.groups, sizes, strict=True)]
+        if any(grown):
+            for group, more in zip(self.groups, grown, strict=True):
+                group.consecutive = group.consecutive + 1 if more else 0
+        return new
 
     def _parse(self, trajectory: Trajectory) -> Any | None:
         """The call that the segment ends with; None if it has no content or the call limit is reached."""
@@ -258,19 +220,27 @@ class AgentLoop:
     def _continue(self, trajectory: Trajectory, result) -> list[Path]:
         """Append a tool result; the path goes on unless no token is left for it."""
         trajectory.actions.append(result.action)
+        trajectory.results.append(result.text)
         forced = self.grammar.encode(f"<result> {escape_tags(result.text)} </result>")
         if trajectory.path.length + len(forced) >= self.limits.completion_tokens:
             return self._end(trajectory, "length")
         trajectory.path.add_forced(forced)
-        self._begin_segment(trajectory, measure=self.groups[trajectory.group].forks_left > 0)
+        self._begin_segment(trajectory, measure=True)
         return [trajectory.path]
 
     def _end(self, trajectory: Trajectory, reason: str) -> list[Path]:
         """Close a path. When its group has none left, unused branch budget becomes whole trajectories."""
-        group = self.groups[trajectory.group]
         trajectory.ended = reason
-        group.alive -= 1
-        if group.alive or len(group.rows) == group.size:
+        self.groups[trajectory.group].alive -= 1
+        if self.rounds:
+            self.rounds.report(trajectory, None)
             return []
-        group.forks_left = 0
-        return [self._root(trajectory.group) for _ in range(group.size - len(group.rows))]
+        return [] if self.groups[trajectory.group].alive else self._fill_up(trajectory.group)
+
+    def _fill_up(self, index: int) -> list[Path]:
+        """Whole trajectories for what a group is short of, or one of them (`single_fill_up`, in rounds)."""
+        group = self.groups[index]
+        missing = group.size - len(group.rows)
+        added = min(missing, 1) if self.rounds and self.policy.single_fill_up else missing
+        group.forks_left = missing - added
+        return [self._root(index) for _ in range(added)]

@@ -43,11 +43,24 @@ class Batch:
 
 
 class Collector:
-    """Samples groups for one task with one model. Every draw is a function of (seed, purpose, step) and the weights."""
+    """Samples groups for one task with one model. Every draw is a function of (seed, purpose, step) and the weights.
+
+    The one thing that it carries from step to step is `initial_entropies`, what policies with `stale_baseline` remember
+    (`AgentLoop.rollout`); save `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
+    """
 
     def __init__(self, task: MiniTask, model, grammar: Grammar, limits: Limits, temperature: float, seed: int):
         self.task, self.model, self.grammar, self.limits = task, model, grammar, limits
         self.temperature, self.seed = temperature, seed
+        self.initial_entropies: dict[int, float] = {}
+
+    def state_dict(self) -> dict:
+        """What later steps depend on besides seed, step and weights; JSON-able."""
+        return {"initial_entropies": {str(index): h for index, h in self.initial_entropies.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from a `state_dict()`. Raises KeyError if it is not one."""
+        self.initial_entropies = {int(index): float(h) for index, h in state["initial_entropies"].items()}
 
     def prompt_ids(self, question) -> list[int]:
         """Prompt token ids, beginning-of-sequence token first."""
@@ -64,13 +77,28 @@ class Collector:
         )  # fmt: skip
         loop = AgentLoop(engine, self.task.environment, self.task.call_type, self.grammar, self.limits)
         prompts = [self.prompt_ids(question) for question in questions]
-        rollout = loop.rollout(questions, prompts, k, policy, stream(self.seed, "branching", *purpose))
+        branching = stream(self.seed, "branching", *purpose)
+        rollout = loop.rollout(questions, prompts, k, policy, branching, self.initial_entropies)
+        if policy.eos_at_call_limit:
+            self._end_with_eos([t for rows in rollout.groups for t in rows if t.ended == "calls"])
         groups = []
         for question, trajectories in zip(questions, rollout.groups, strict=True):
             texts = [self.grammar.decode(t.path.completion) for t in trajectories]
             rewards = [self.task.score(question, text) for text in texts]
             groups.append(ScoredGroup(question, trajectories, texts, rewards))
         return groups, rollout
+
+    @torch.inference_mode()
+    def _end_with_eos(self, trajectories: list[Trajectory]) -> None:
+        """Append an end-of-sequence token that counts as sampled, with its log-probability; only where one fits."""
+        was_training = self.model.training
+        self.model.eval()
+        for path in (t.path for t in trajectories if t.path.length < self.limits.completion_tokens):
+            ids = torch.tensor([path.tokens], device=next(self.model.parameters()).device)
+            logps = torch.log_softmax(self.model(input_ids=ids).logits[0, -1].float() / self.temperature, dim=-1)
+            entropy = -(logps.exp() * logps.clamp(min=-1e4)).sum()
+            path.add_sampled(self.grammar.eos_id, float(logps[self.grammar.eos_id]), float(entropy))
+        self.model.train(was_training)
 
     def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
         """The groups of RL step `step`: one per question, degenerate ones replaced if the method samples dynamically.

@@ -10,8 +10,9 @@ class Path:
     """Tokens of one trajectory, and what was measured when each was sampled.
 
     `tokens` is prompt + completion. For completion token i, `sampled[i]` says whether the policy produced it (False:
-    forced, i.e. a tool result), `logps[i]` is its log-probability and `entropies[i]` the full-softmax entropy in nats
-    at the sampling temperature (0.0 where forced), `turns[i]` the number of tool results before it.
+    forced, i.e. a tool result; the end that `eos_at_call_limit` adds counts as produced), `logps[i]` is its
+    log-probability and `entropies[i]` the full-softmax entropy in nats at the sampling temperature (0.0 where forced),
+    `turns[i]` the number of tool results before it.
     `inherited` counts completion tokens copied from `parent` at a fork.
     """
 

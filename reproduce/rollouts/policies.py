@@ -16,12 +16,29 @@ from dataclasses import dataclass, replace
 from reproduce.errors import UserError
 
 
-@dataclass(frozen=True)
-class Independent:
-    """k independent trajectories from the prompt (GRPO and every trajectory-level method)."""
+class Policy:
+    """What the agent loop reads of every policy: `branches` (it may fork), `needs_pilot`, and switches.
+
+    The switches are off in the papers' policies. They turn on what the code released for ARPO and AEPO does instead,
+    and `reproduce.algorithms.parts.rollouts` says what each of them means.
+    """
 
     branches = False
     needs_pilot = False
+
+    late_test = False
+    stale_baseline = False
+    child_own_baseline = False
+    lockstep = False
+    single_fill_up = False
+    penalty_per_prompt = False
+    pilot_mean_all_segments = False
+    eos_at_call_limit = False
+
+
+@dataclass(frozen=True)
+class Independent(Policy):
+    """k independent trajectories from the prompt (GRPO and every trajectory-level method)."""
 
     def initial(self, k: int, root_entropy: float | None = None, tool_entropy: float | None = None) -> int:
         """Number of whole trajectories to start with: all k."""
@@ -33,7 +50,7 @@ class Independent:
 
 
 @dataclass(frozen=True)
-class ARPORollout:
+class ARPORollout(Policy):
     """Entropy-based adaptive rollout of ARPO (arXiv 2507.19849, section 3.1, eq. 4 and 5).
 
     P = alpha + entropy_weight * dH, where dH = h(first tokens after the tool result) - h(first tokens of the path);
@@ -52,7 +69,6 @@ class ARPORollout:
     decision: str = "threshold"
 
     branches = True
-    needs_pilot = False
 
     def __post_init__(self):
         if self.decision not in ("threshold", "bernoulli"):
@@ -98,10 +114,13 @@ class AEPORollout(ARPORollout):
 
     def initial(self, k: int, root_entropy: float | None = None, tool_entropy: float | None = None) -> int:
         """m for one prompt; needs both pilot entropies (a pilot without any tool call passes its root entropy)."""
+        return max(1, min(k, round(k * self.budget_share(root_entropy, tool_entropy))))
+
+    def budget_share(self, root_entropy: float | None, tool_entropy: float | None) -> float:
+        """sigmoid(beta (H_root - H_tool)): the share of k that starts at the prompt."""
         if root_entropy is None or tool_entropy is None:
             raise ValueError("AEPO's budget needs the pilot's root and tool entropies")
-        share = 1.0 / (1.0 + math.exp(-self.beta * (root_entropy - tool_entropy)))
-        return max(1, min(k, round(k * share)))
+        return 1.0 / (1.0 + math.exp(-self.beta * (root_entropy - tool_entropy)))
 
     def branch_probability(self, entropy_change: float, consecutive: int) -> float:
         """P with the penalty for branches in a row, clipped to [0, 1]."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reproduce.errors import UserError
-from reproduce.runs.schema import NULLABLE
+from reproduce.runs.schema import LATER, NULLABLE
 
 
 def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
@@ -66,7 +66,8 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """The parquet file, checked against `schema` (names, order, types, no nulls where none may be).
+    """The parquet file, checked against `schema` (names, order, types, no nulls where none may be); NaN for a column
+    that it may lack (`schema.LATER`).
 
     Raises UserError that names the file when it is missing, truncated, or of another schema.
     """
@@ -81,6 +82,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path} is truncated or not parquet ({reason}); move its directory away and run again"
         ) from None
     for expected in schema:
+        if expected.name not in table.column_names and expected.name in LATER:
+            table = table.append_column(expected, pa.array([math.nan] * table.num_rows, expected.type))
         if expected.name not in table.column_names:
             raise UserError(f"{path} lacks the column '{expected.name}': it is of another version; run it again")
         found = table.schema.field(expected.name).type

@@ -35,6 +35,9 @@ PACKAGES = (
 RESULT_SECTIONS = (
     "task", "model", "warm_start", "training", "evaluation", "algorithm", "method", "seed", "entropy_tokens"
 )  # fmt: skip
+ROW_SECTIONS = ("method", "variant", "training_changes", "seed", "algorithm")
+"""What tells the runs of one table apart."""
+
 NOT_IN_HASH = {"training": ("checkpoint_every",)}  # resuming does not change a result, so neither does how often
 CODE = ("reproduce", "data/worlds", "requirements.txt", "requirements-gpu.txt")
 
@@ -44,8 +47,9 @@ def config_hash(config) -> str:
 
     `config` is a JobConfig or its `to_dict()`. Covered: task, model, warm start, training, evaluation, algorithm
     overrides, method, seed, entropy_tokens and the SHA-256 of the files of the task's world and panels. Not covered:
-    the names of profile and experiment, paths, `checkpoint_every`. For the method "warm_start" training and algorithm
-    settings other than temperature, device and dtype are left out, so that all jobs of a table agree on it.
+    the names of profile, experiment and variant (what a variant changes is), paths, `checkpoint_every`. For the method
+    "warm_start" training and algorithm settings other than temperature, device and dtype are left out, so that all
+    jobs of a table agree on it.
     """
     data = as_dict(config)
     parts = {name: data[name] for name in RESULT_SECTIONS}
@@ -66,15 +70,6 @@ def warm_start_hash(config) -> str:
     return _digest(parts, data["task"])
 
 
-def shared_hash(config) -> str:
-    """12 hex digits over what every job of one table shares: all but method, seed and algorithm overrides."""
-    data = as_dict(config)
-    parts = {name: data[name] for name in RESULT_SECTIONS if name not in ("method", "seed", "algorithm")}
-    for section, keys in NOT_IN_HASH.items():
-        parts[section] = {key: value for key, value in parts[section].items() if key not in keys}
-    return _digest(parts, data["task"])
-
-
 def as_dict(config) -> dict:
     """`config` itself when it is a mapping, else its `to_dict()`."""
     return dict(config) if isinstance(config, Mapping) else config.to_dict()
@@ -86,13 +81,13 @@ def _digest(parts: dict, task: Mapping) -> str:
 
 
 def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
-    """SHA-256 of each file under data/worlds that the task reads: the world itself and the family's question panels.
+    """SHA-256 of each file under data/worlds that the task reads: the world itself and its families' question panels.
 
-    A file belongs to the task when its name, or a folder that it lies in, is the name of the world or family, alone or
-    followed by ".", "_" or "-". Markdown files are descriptions and do not count. No such file gives {}.
+    A file belongs to the task when its name, or a folder that it lies in, is the name of the world or of a family,
+    alone or followed by ".", "_" or "-". Markdown files are descriptions and do not count. No such file gives {}.
     """
     folder = WORLDS if folder is None else folder
-    names = tuple(re.escape(task[key]) for key in ("world", "family"))
+    names = tuple(map(re.escape, (task["world"], *task["families"])))
     of_task = re.compile(f"({'|'.join(names)})([._-].*)?")
     hashes = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
@@ -119,6 +114,7 @@ def new_manifest(config) -> dict:
         "profile": data["profile"],
         "experiment": data["experiment"],
         "method": data["method"],
+        "variant": data["variant"],
         "seed": data["seed"],
         "config_hash": config_hash(data),
         "code_commit": commit,

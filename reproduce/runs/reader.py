@@ -28,6 +28,11 @@ class Run:
         return self.manifest["method"]
 
     @property
+    def name(self) -> str:
+        """The variant's name, or the method's: what the run's directory and its row of a table are called."""
+        return self.manifest.get("variant") or self.method
+
+    @property
     def seed(self) -> int:
         return self.manifest["seed"]
 
@@ -73,11 +78,12 @@ def read_run(path: Path | str) -> Run:
     return Run(path, data, config, steps, timings, rollouts, evaluation)
 
 
+_CONFIG = ("profile", "experiment", *manifest.RESULT_SECTIONS, "variant", "training_changes")
 _TRAINED = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
 
 
 def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path]:
-    """The run directories of one experiment, finished or not: the warm start's, then by method and seed."""
+    """The run directories of one experiment, finished or not: the warm start's, then by name and seed."""
     base = Path(runs_root) / profile / experiment
     seeds = [p for p in base.glob("*/*") if p.is_dir() and p.name.isdigit() and p.parent.name != manifest.WARM_START]
     found = sorted(seeds, key=lambda p: (p.parent.name, int(p.name)))
@@ -97,7 +103,7 @@ def _read_config(path: Path) -> dict:
     file = path / "config.yaml"
     try:
         config = yaml.safe_load(file.read_text())
-        return {name: config[name] for name in ("profile", "experiment", *manifest.RESULT_SECTIONS)}
+        return {name: config[name] for name in _CONFIG}
     except FileNotFoundError:
         raise UserError(f"{file} is missing: the run is incomplete; run it again") from None
     except (yaml.YAMLError, TypeError, KeyError) as error:

@@ -1,10 +1,22 @@
-"""Columns and types of every parquet file that a run writes. A change here raises `SCHEMA_VERSION`."""
+"""Columns and types of every parquet file that a run writes.
+
+A change here raises `SCHEMA_VERSION`, but for one more of the `METHOD_METRICS`: a file without it is read as NaN.
+"""
 
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
 TURNS = 10  # entropy_turn_0 .. entropy_turn_9
 POSITIONS = 10  # entropy_pos_0 .. entropy_pos_9, by position after a tool result
+
+METHOD_METRICS = (
+    "regulariser_loss", "kept_gradient_fraction", "token_level_advantage_fraction",
+    "advantage_modified_fraction", "advantage_sign_flip_fraction", "advantage_factor_min", "advantage_factor_max",
+    "value_loss", "value_clip_fraction", "value_grad_norm", "value_explained_variance",
+    "epo_reference_entropy", "epo_phase_weight", "epo_share_below", "epo_share_above", "epo_factor_below",
+    "epo_factor_above", "epo_smoothing_loss",
+)  # fmt: skip
+"""What the parts of a method report, by the names that they use; NaN for methods without such a part."""
 
 STEP_METRICS = (
     "reward_mean", "success_mean", "format_ok_mean", "tool_calls_mean", "completion_tokens_mean",
@@ -16,7 +28,7 @@ STEP_METRICS = (
     "outside_clip_fraction", "clip_fraction_low", "clip_fraction_high",
     "entropy_outside", "entropy_inside", "outside_top20_share",
     "high_entropy_follow", "high_entropy_base",
-    "kl_warm_start", "grad_norm", "loss", "advantage_abs_mean",
+    "kl_warm_start", "grad_norm", "loss", "advantage_abs_mean", *METHOD_METRICS,
 )  # fmt: skip
 """float64 columns of steps.parquet beside `step`; NaN where undefined. Entropies in nats."""
 
@@ -78,6 +90,9 @@ EVAL_SCHEMA = pa.schema(
 
 NULLABLE = frozenset({"answer", "gold", "text"})
 """The only columns that may hold nulls: a trajectory without an answer, and text left out when publishing."""
+
+LATER = frozenset(METHOD_METRICS)
+"""Columns that a file may lack; they are read as NaN."""
 
 ROLLOUTS_ORDER = ("step", "group", "row")
 EVAL_ORDER = ("checkpoint", "question_id", "sample")

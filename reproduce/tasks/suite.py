@@ -1,23 +1,28 @@
 """A task as training and evaluation see it: questions, prompts, tools, scores."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reproduce.errors import UserError
+from reproduce.seeding import child_seed
 from reproduce.tasks.environment import Call, Environment
-from reproduce.tasks.miniweb import generate_world, load_world
+from reproduce.tasks.miniweb import World, generate_world, load_world
 from reproduce.tasks.questions import FAMILIES, MiniQuestion, load_panel, make_questions, panel_path
 from reproduce.tasks.rewards import Reward, reward
 from reproduce.tasks.sandbox import PythonSandbox
 
 WORLDS = Path(__file__).resolve().parents[2] / "data" / "worlds"
+PASS = (
+    1200  # training questions of a family before they may recur; mini-knowledge has about 1500 in the committed world
+)
 
 
 @dataclass
 class MiniTask:
-    """One family of MiniWeb questions over the committed world, with its tools and its reward."""
+    """One or more families of MiniWeb questions over the committed world, with their tools and their reward."""
 
-    family: str
+    families: Sequence[str]  # a text is one family
     environment: Environment
     format_penalty: float
     tool_bonus: float
@@ -25,20 +30,41 @@ class MiniTask:
 
     call_type = Call
 
+    def __post_init__(self):
+        self.families = (self.families,) if isinstance(self.families, str) else tuple(self.families)
+        for family in self.families:
+            if family not in FAMILIES:
+                raise UserError(f"task.families: unknown family {family!r}; choose from {', '.join(FAMILIES)}")
+
     def train_questions(self, count: int, seed: int) -> list[MiniQuestion]:
-        """`count` distinct training questions, in the order of the run's data stream."""
-        return make_questions(self.environment.world, self.family, "train", count, seed)
+        """`count` training questions, families in turn, in the order of the run's data stream.
+
+        They are distinct within a pass of `PASS` questions a family; further passes draw again, in another order.
+        """
+        starts = range(0, count, PASS * len(self.families))
+        sizes = [min(PASS * len(self.families), count - start) for start in starts]
+        seeds = [seed, *(child_seed(seed, "pass", number) for number in range(1, len(sizes)))]
+        world = self.environment.world
+        return [q for size, s in zip(sizes, seeds, strict=True) for q in self.questions(world, "train", size, s)]
+
+    def questions(self, world: World, split: str, count: int, seed: int) -> list[MiniQuestion]:
+        """`count` distinct questions of `split` of a world, families in turn (each family has a stream of its own)."""
+        shares = [len(range(i, count, len(self.families))) for i in range(len(self.families))]
+        drawn = [make_questions(world, f, split, n, seed) for f, n in zip(self.families, shares, strict=True)]
+        return _in_turn(drawn)
 
     def panel(self, split: str, count: int) -> list[MiniQuestion]:
-        """The first `count` questions of the committed panel, levels in turn. UserError if it holds fewer."""
-        questions = load_panel(panel_path(self.directory, self.family, split))
+        """`count` questions of each family's committed panel, families and levels in turn; UserError if it is short."""
+        return _in_turn([self._panel(family, split, count) for family in self.families])
+
+    def _panel(self, family: str, split: str, count: int) -> list[MiniQuestion]:
+        questions = load_panel(panel_path(self.directory, family, split))
         if count > len(questions):
-            raise UserError(f"the panel {self.family}-{split} holds {len(questions)} questions, {count} asked")
+            raise UserError(f"the panel {family}-{split} holds {len(questions)} questions, {count} asked")
         levels: dict[int, list[MiniQuestion]] = {}
         for question in questions:
             levels.setdefault(question.level, []).append(question)
-        turns = [question for turn in _zip_longest(levels[level] for level in sorted(levels)) for question in turn]
-        return turns[:count]
+        return _in_turn([levels[level] for level in sorted(levels)])[:count]
 
     @staticmethod
     def prompt(question: MiniQuestion) -> str:
@@ -50,23 +76,21 @@ class MiniTask:
         return reward(text, [question.gold], format_penalty=self.format_penalty, tool_bonus=self.tool_bonus)
 
 
-def _zip_longest(lists):
-    lists = [list(items) for items in lists]
-    return [[items[i] for items in lists if i < len(items)] for i in range(max(map(len, lists)))]
+def _in_turn(lists: list[list[MiniQuestion]]) -> list[MiniQuestion]:
+    """The first of each list, then the second of each, and so on; shorter lists end earlier."""
+    return [items[i] for i in range(max(map(len, lists), default=0)) for items in lists if i < len(items)]
 
 
 def open_task(
-    family: str, world: str, sandbox: PythonSandbox, format_penalty: float, tool_bonus: float,
+    families: Sequence[str] | str, world: str, sandbox: PythonSandbox, format_penalty: float, tool_bonus: float,
     directory: Path = WORLDS,
 ) -> MiniTask:  # fmt: skip
-    """The task `family` over the committed world `world`. UserError for an unknown family or world."""
-    if family not in FAMILIES:
-        raise UserError(f"task.family: unknown family {family!r}; choose one of {', '.join(FAMILIES)}")
+    """The task of these families over the committed world `world`. UserError for an unknown family or world."""
     path = directory / f"{world}.jsonl"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in directory.glob("*.jsonl")))
         raise UserError(f"task.world: there is no world {world!r} in {directory.name}; worlds: {known}")
-    return MiniTask(family, Environment(load_world(path), sandbox), format_penalty, tool_bonus, directory)
+    return MiniTask(families, Environment(load_world(path), sandbox), format_penalty, tool_bonus, directory)
 
 
 def fresh_world(seed: int, environment: Environment) -> Environment:

@@ -97,7 +97,7 @@ def _trainer(config, run, task, model, grammar, collector, algorithm) -> Agentic
 
 def _open_task(config: JobConfig, sandbox: PythonSandbox) -> MiniTask:
     t = config.task
-    return open_task(t.family, t.world, sandbox, t.format_penalty, t.tool_bonus)
+    return open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus)
 
 
 def _collector(

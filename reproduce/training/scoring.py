@@ -27,22 +27,32 @@ def token_logps(
     inputs: prompt_ids and prompt_mask (left-padded), completion_ids and completion_mask (right-padded), all (B, .).
     Raises UserError for a model that changes the head's logits afterwards.
     """
+    values, places = [], []
+    for ids, row, position, place in passes(inputs, mask_BT):
+        with _scoring(head, row, position - 1, ids[row, position], temperature, entropy):
+            values.append(model(input_ids=ids, use_cache=False).logits)
+        places.append(place)
+    values, places = torch.cat(values), torch.cat(places)
+    return placed(values[:, 0], places, mask_BT), placed(values[:, 1], places, mask_BT) if entropy else None
+
+
+def passes(inputs: dict, mask_BT: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """(ids, row, position, place) of each forward pass, over rows of similar length.
+
+    ids: (rows of the pass, width) token ids. row, position: where its loss-mask tokens stand in ids. place: where they
+    stand in a flattened (B, T), for `placed`. inputs: as for `token_logps`.
+    """
     prompts_B, lengths_B = inputs["prompt_mask"].sum(1), inputs["completion_mask"].sum(1)
     order = lengths_B.argsort(stable=True)
-    values, places = [], []
     for rows in order.split(CPU_ROWS) if order.device.type == "cpu" else [order]:
         ids = _joined(inputs, rows, prompts_B[rows], int((prompts_B + lengths_B)[rows].max()))
         row, token = mask_BT[rows].nonzero(as_tuple=True)
-        position = prompts_B[rows][row] + token
-        with _scoring(head, row, position - 1, ids[row, position], temperature, entropy):
-            values.append(model(input_ids=ids, use_cache=False).logits)
-        places.append(rows[row] * mask_BT.shape[1] + token)
-    values, places = torch.cat(values), torch.cat(places)
+        yield ids, row, prompts_B[rows][row] + token, rows[row] * mask_BT.shape[1] + token
 
-    def placed(column):
-        return column.new_zeros(mask_BT.numel()).index_copy(0, places, column).view(mask_BT.shape)
 
-    return placed(values[:, 0]), placed(values[:, 1]) if entropy else None
+def placed(values: Tensor, places: Tensor, mask_BT: Tensor) -> Tensor:
+    """values_BT with the values of loss-mask tokens at their places, 0 elsewhere."""
+    return values.new_zeros(mask_BT.numel()).index_copy(0, places, values).view(mask_BT.shape)
 
 
 def _joined(inputs: dict, rows: Tensor, prompts_B: Tensor, width: int) -> Tensor:

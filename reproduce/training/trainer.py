@@ -3,10 +3,12 @@
 What it changes: rollouts come from `Collector`, advantages and loss from an `Algorithm`, logs go to a run directory.
 What it leaves alone: sampler, data loader, splitting into mini-batches, optimiser, training loop, checkpoints.
 
-    _generate_and_score_completions   rollouts enter here; (B, T) advantages and rollout entropies are added
+    _generate_and_score_completions   rollouts enter here; advantages and whatever the algorithm reads are added
     _get_per_token_logps_and_entropies   pi_old is the sampler's own log-probability, so no forward pass recomputes it
-    _compute_loss                     the algorithm's loss in place of TRL's
-    log, _save_checkpoint             one record per RL step; a marker makes a checkpoint complete
+    _compute_loss                     the algorithm's loss in place of TRL's; a critic makes its own step before
+    log                               one record per RL step
+    _save_checkpoint, _load_from_checkpoint   with what else the run carries from step to step: the critic, the entropy
+                                      history, the collector's memory; a marker makes a checkpoint complete
 
 `tests/test_trainer.py` fails loudly when a signature that this relies on changes.
 """
@@ -20,14 +22,22 @@ from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import pad
 
-from reproduce.algorithms import Algorithm
+from reproduce.algorithms import Algorithm, for_run
 from reproduce.errors import UserError
+from reproduce.objectives.gae import explained_variance
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
+from reproduce.rollouts.tensors import rollout_tensors
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.critic import Critic
+from reproduce.training.entropy_history import EntropyHistory
 from reproduce.training.scoring import scored_head, token_logps
+from reproduce.training.update_metrics import recorded, update_metrics
 
 COMPLETE = "complete"
+CARRIED = "carried.pt"
 KL_ROWS = 32
+PASSED = {"logps_BT", "old_logps_BT", "advantages_BT", "entropies_BT"}
+MADE_HERE = {"values_BT", "ref_logps_BT"}
 
 
 def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: int) -> GRPOConfig:
@@ -73,14 +83,16 @@ class AgenticTrainer(GRPOTrainer):
             raise UserError(
                 "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
             )
-        self.algorithm, self.collector, self.questions, self.run = algorithm, collector, questions, run
-        self.entropy_tokens = entropy_tokens
+        self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
-        if self.updates_per_step < 2:
-            raise UserError(
-                "training: epochs x minibatches must be at least 2, else every ratio is 1 and clipping is inert"
-            )
+        longest = self.args.max_completion_length
+        self.algorithm = for_run(algorithm, max_completion_tokens=longest, updates_per_rollout=self.updates_per_step)
         self.warm_start = warm_start.to(self.model.device).eval().requires_grad_(False)
+        self.critic = self.history = None
+        if self.algorithm.critic is not None:
+            self.critic = Critic(self.warm_start, self.algorithm, self.args.learning_rate, self.args.weight_decay)
+        if any("entropy_reference" in name for name in self.algorithm.loss_needs):
+            self.history = EntropyHistory(collector.limits.tool_calls + 1)
         self.batch: Batch | None = None
         self._sampler_logps: torch.Tensor | None = None
         self._updates: list[dict[str, float]] = []
@@ -99,7 +111,7 @@ class AgenticTrainer(GRPOTrainer):
         questions = [self.questions[row["index"]] for row in inputs[::k]]
         self.batch = self.collector.collect(questions, k, self.algorithm, self.rl_step)
         rows = [group.trajectories[i] for _, group, i in self.batch.rows()]
-        self._sampler_logps = _padded([t.path.logps for t in rows], self.accelerator.device)
+        self._sampler_logps = sampler_logps = _padded([t.path.logps for t in rows], self.accelerator.device)
         try:
             output = super()._generate_and_score_completions(inputs)
         finally:
@@ -110,14 +122,45 @@ class AgenticTrainer(GRPOTrainer):
         lengths_B = torch.tensor([t.path.length for t in rows], device=mask_BT.device)
         penalty_B = self.algorithm.overlong_penalty(lengths_B, self.args.max_completion_length)
         shaped_B = rewards_B if penalty_B is None else rewards_B + penalty_B
-        advantages_BT = self.algorithm.advantages(shaped_B, groups_B, mask_BT, entropies_BT=entropies_BT)
-        output["advantages"] = advantages_BT
-        output["rollout_entropies"] = entropies_BT
         self._step_metrics = batch_metrics(self.batch, self.entropy_tokens)
+        output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_B)
+        extra = {name: output[name] for name in self.algorithm.advantage_needs if name in output}
+        advantages_BT, metrics = self.algorithm.advantages_and_metrics(
+            shaped_B, groups_B, mask_BT, entropies_BT=entropies_BT, **extra
+        )
+        output["advantages"] = advantages_BT
+        output["old_per_token_logps"] = sampler_logps  # which TRL leaves out when there is one update per rollout
+        output["rollout_entropies"] = entropies_BT
+        self._step_metrics |= recorded(metrics)
         self._step_metrics["advantage_abs_mean"] = float(advantages_BT[mask_BT].abs().mean())
         self._high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
         self._seconds_rollout, self._train_started = time.perf_counter() - started, time.perf_counter()
         return output
+
+    def _named_tensors(self, output, mask_BT, entropies_BT, rewards_B) -> dict[str, torch.Tensor]:
+        """What the algorithm's parts read of a rollout batch by name, beyond log-probs, advantages and entropies."""
+        needs = {*self.algorithm.advantage_needs, *self.algorithm.loss_needs} - set(self._numbers()) - PASSED
+        if self.history is not None:
+            needs.add("turns_BT")
+        named = rollout_tensors(self.batch, tuple(sorted(needs - MADE_HERE)), mask_BT.shape[1], mask_BT.device)
+        if self.history is not None:
+            self.history.measure(entropies_BT, named["turns_BT"], mask_BT)
+        if "ref_logps_BT" in needs:
+            with torch.no_grad():
+                named["ref_logps_BT"] = token_logps(
+                    self.warm_start, scored_head(self.warm_start), output, mask_BT, self.temperature
+                )[0]
+        if self.critic is not None:
+            values_BT = self.critic.values(output, mask_BT)
+            returns_BT = self.algorithm.returns(rewards_B, mask_BT, values_BT)
+            named |= {"values_BT": values_BT, "returns_BT": returns_BT}
+            self._step_metrics["value_explained_variance"] = explained_variance(values_BT, returns_BT, mask_BT)
+        return named
+
+    def _numbers(self) -> dict:
+        """What parts read by name besides tensors of the batch: the place in the training, entropies of past steps."""
+        steps = {"rl_step": self.rl_step - 1, "rl_steps": self.state.max_steps // self.updates_per_step}
+        return steps | (self.history.references() if self.history is not None else {})
 
     def _rollout(self, prompts, trainer) -> dict:
         """TRL's `rollout_func`: the collected batch, token for token as it was sampled."""
@@ -153,13 +196,18 @@ class AgenticTrainer(GRPOTrainer):
 
     def _compute_loss(self, model, inputs):
         mask_BT = self._loss_mask(inputs)
-        wants_entropy = "entropies_BT" in self.algorithm.loss_needs
-        logps_BT, entropies_BT = self._logps(model, inputs, wants_entropy)
+        values = {}
+        if self.critic is not None:
+            values = self.critic.update(inputs, mask_BT, inputs["values_BT"], inputs["returns_BT"])
+        needs = self.algorithm.loss_needs
+        logps_BT, entropies_BT = self._logps(model, inputs, "entropies_BT" in needs)
+        extra = {name: value for name, value in {**inputs, **self._numbers()}.items() if name in needs}
         tokens = self.accelerator.gather(mask_BT.sum()).sum() / self.accelerator.num_processes
         loss, metrics = self.algorithm.loss(
             logps_BT, inputs["old_per_token_logps"], inputs["advantages"], mask_BT,
-            entropies_BT=entropies_BT, normalizer=tokens.clamp(min=1), rows=mask_BT.shape[0],
+            entropies_BT=entropies_BT, normalizer=tokens.clamp(min=1), rows=mask_BT.shape[0], **extra,
         )  # fmt: skip
+        metrics |= values
         with torch.no_grad():
             metrics |= self._clip_metrics(logps_BT, inputs, mask_BT)
             if len(self._updates) == 0:
@@ -196,7 +244,9 @@ class AgenticTrainer(GRPOTrainer):
         if "train_runtime" in logs or self.state.global_step % self.updates_per_step or not self._updates:
             return
         step, updates, self._updates = self.rl_step - 1, self._updates, []
-        metrics = self._step_metrics | _update_metrics(updates)
+        if self.history is not None:
+            self.history.append()
+        metrics = self._step_metrics | update_metrics(updates)
         seconds = {"rollout": self._seconds_rollout, "train": time.perf_counter() - self._train_started}
         self.run.write_step(step, metrics, rollout_records(self.batch), seconds)
         self.run.progress("train", step, self.state.max_steps // self.updates_per_step)
@@ -205,30 +255,28 @@ class AgenticTrainer(GRPOTrainer):
     def _save_checkpoint(self, model, trial):
         Trainer._save_checkpoint(self, model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        torch.save({name: part.state_dict() for name, part in self._carried().items()}, folder / CARRIED)
         (folder / COMPLETE).touch()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        path = Path(resume_from_checkpoint) / CARRIED
+        if not path.is_file():
+            raise UserError(f"{path} is missing: delete {path.parent.parent} and run again")
+        state = torch.load(path, map_location=self.model.device, weights_only=True)
+        for name, part in self._carried().items():
+            part.load_state_dict(state[name])
+
+    def _carried(self) -> dict:
+        """name -> what later steps depend on besides policy, optimiser, seed and step."""
+        found = {"collector": self.collector, "critic": self.critic, "entropy_history": self.history}
+        return {name: part for name, part in found.items() if part is not None}
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint below `folder`, or None. A checkpoint cut short by a kill does not count."""
     found = [p.parent for p in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
-
-
-def _update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
-    """Averages over the updates of one RL step, token-weighted where the metric is a share of tokens."""
-    tokens = sum(u["tokens"] for u in updates)
-    outside, inside = sum(u["outside"] for u in updates), sum(u["inside"] for u in updates)
-    nan = float("nan")
-    shares = ("outside_clip_fraction", "clip_fraction_low", "clip_fraction_high")
-    return {
-        **{name: sum(u[name] * u["tokens"] for u in updates) / tokens for name in shares},
-        "entropy_outside": sum(u["entropy_outside_sum"] for u in updates) / outside if outside else nan,
-        "entropy_inside": sum(u["entropy_inside_sum"] for u in updates) / inside if inside else nan,
-        "outside_top20_share": sum(u["outside_top20"] for u in updates) / outside if outside else nan,
-        "kl_warm_start": updates[0]["kl_warm_start"],
-        "grad_norm": sum(u["grad_norm"] for u in updates) / len(updates),
-        "loss": sum(u["loss"] for u in updates) / len(updates),
-    }
 
 
 def _padded(rows: list[list[float]], device) -> torch.Tensor:

@@ -20,7 +20,6 @@ from reproduce.rollouts.agent import Grammar
 from reproduce.rollouts.collector import Collector
 from reproduce.seeding import child_seed, stream
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
-from reproduce.tasks.questions import make_questions
 from reproduce.tasks.suite import MiniTask, fresh_world
 
 QUESTIONS_PER_WORLD = 400
@@ -29,13 +28,13 @@ CHECK_EVERY = 200
 
 
 def demonstrations(task: MiniTask, count: int, noise: float, max_calls: int, seed: int):
-    """`count` demonstrations of the task's family, each world of `QUESTIONS_PER_WORLD` questions a fresh one."""
+    """`count` demonstrations, families in turn, each world of `QUESTIONS_PER_WORLD` questions a fresh one."""
     made = 0
     while made < count:
         number = made // QUESTIONS_PER_WORLD
         environment = fresh_world(child_seed(seed, "demonstration-world", number), task.environment)
         wanted = min(QUESTIONS_PER_WORLD, count - made)
-        questions = make_questions(environment.world, task.family, "train", wanted, child_seed(seed, number))
+        questions = task.questions(environment.world, "train", wanted, child_seed(seed, number))
         yield from demonstrate(environment, questions, noise, max_calls, stream(seed, "demonstrations", number))
         made += wanted
 
@@ -64,7 +63,8 @@ class _StopInRange(TrainerCallback):
         self.history: list[dict[str, float]] = []
 
     def measure(self, step: int) -> None:
-        questions = self.collector.task.panel("validation", CHECK_QUESTIONS)
+        task = self.collector.task
+        questions = task.panel("validation", CHECK_QUESTIONS // len(task.families))
         groups, _ = self.collector.sample(questions, CHECK_SAMPLES, ("warm-start-check", step))
         rewards = [reward for group in groups for reward in group.rewards]
         self.success = float(np.mean([reward.correct for reward in rewards]))

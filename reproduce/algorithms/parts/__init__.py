@@ -13,30 +13,87 @@ are then settings like all others.
 | surrogate      | (ratio, advantages_BT); has `clip_range`                   | objectives.surrogates.Surrogate |
 | token_weight   | (tensors, mask_BT), or None                                | weight_BT                     |
 | regularisers   | tuple of (tensors, mask_BT); `active` False skips one      | value_BT, added to the loss   |
+|                | or, with `own_aggregation`, (tensors, mask_BT, normalizer, rows) | scalar, dict of floats  |
 | aggregation    | (values_BT, mask_BT, normalizer, rows)                     | scalar                        |
 | group_filter   | (rewards_B, groups_B), or None                             | keep_B                        |
 | reward_shaping | (lengths_B, max_length), or None                           | penalty_B                     |
+| critic         | (values_BT, old_values_BT, returns_BT, mask_BT, normalizer), or None | objectives.gae.ValueLoss |
+
+With a critic, the advantage part has `returns(rewards_B, values_BT, mask_BT)` too: what the critic is fitted to.
 """
 
-from reproduce.algorithms.parts.advantages import EntropyAware, GroupZScore
+from reproduce.algorithms.parts.advantages import EntropyAware, GroupCentred, GroupZScore, LeaveOneOut, Whitened
 from reproduce.algorithms.parts.aggregation import SequenceMean, TokenMean, TokenSumConst
+from reproduce.algorithms.parts.critics import GAE, TokenCritic
 from reproduce.algorithms.parts.groups import DynamicSampling, OverlongPenalty
-from reproduce.algorithms.parts.ratios import TokenRatio
-from reproduce.algorithms.parts.regularisers import ReferenceKL
-from reproduce.algorithms.parts.rollouts import SwitchableAEPORollout
-from reproduce.algorithms.parts.surrogates import PPOMin, UpperGradientKeeping
+from reproduce.algorithms.parts.ratios import SequenceRatio, TokenRatio
+from reproduce.algorithms.parts.regularisers import (
+    EPO,
+    BoundedReferenceKL,
+    DecayingEntropyBonus,
+    EntropyBonus,
+    ReferenceKL,
+)
+from reproduce.algorithms.parts.released_epo import ReleasedEPO, TurnRowZScore
+from reproduce.algorithms.parts.released_trees import CurrentEntropyFactor, MicroBatchTokenMean
+from reproduce.algorithms.parts.rollouts import ReleasedAEPORollout, ReleasedARPORollout, SwitchableAEPORollout
+from reproduce.algorithms.parts.surrogates import (
+    ClippedWeight,
+    GradientKeeping,
+    PolicyGradient,
+    PPOMin,
+    UpperGradientKeeping,
+)
+from reproduce.algorithms.parts.token_weights import TopEntropy
+from reproduce.algorithms.parts.turns import EpisodeAndStep, HardAttribution
 from reproduce.rollouts.policies import ARPORollout, Independent
 
 PARTS: dict[str, dict[str, type | None]] = {
-    "rollout": {"independent": Independent, "arpo": ARPORollout, "aepo": SwitchableAEPORollout},
-    "advantage": {"group_zscore": GroupZScore, "entropy_aware": EntropyAware},
-    "ratio": {"token": TokenRatio},
-    "surrogate": {"ppo_min": PPOMin, "upper_gradient_keeping": UpperGradientKeeping},
-    "token_weight": {"none": None},
-    "regularisers": {"none": None, "reference_kl": ReferenceKL},
-    "aggregation": {"sequence_mean": SequenceMean, "token_mean": TokenMean, "token_sum_const": TokenSumConst},
+    "rollout": {
+        "independent": Independent,
+        "arpo": ARPORollout,
+        "aepo": SwitchableAEPORollout,
+        "arpo_released": ReleasedARPORollout,
+        "aepo_released": ReleasedAEPORollout,
+    },
+    "advantage": {
+        "group_zscore": GroupZScore,
+        "group_centred": GroupCentred,
+        "leave_one_out": LeaveOneOut,
+        "whitened": Whitened,
+        "entropy_aware": EntropyAware,
+        "gae": GAE,
+        "turn_row_zscore": TurnRowZScore,
+        "episode_and_step": EpisodeAndStep,
+        "hard_attribution": HardAttribution,
+    },
+    "ratio": {"token": TokenRatio, "sequence": SequenceRatio},
+    "surrogate": {
+        "ppo_min": PPOMin,
+        "upper_gradient_keeping": UpperGradientKeeping,
+        "gradient_keeping": GradientKeeping,
+        "clipped_weight": ClippedWeight,
+        "policy_gradient": PolicyGradient,
+    },
+    "token_weight": {"none": None, "top_entropy": TopEntropy, "current_entropy_factor": CurrentEntropyFactor},
+    "regularisers": {
+        "none": None,
+        "reference_kl": ReferenceKL,
+        "bounded_reference_kl": BoundedReferenceKL,
+        "entropy_bonus": EntropyBonus,
+        "decaying_entropy_bonus": DecayingEntropyBonus,
+        "epo": EPO,
+        "epo_released": ReleasedEPO,
+    },
+    "aggregation": {
+        "sequence_mean": SequenceMean,
+        "token_mean": TokenMean,
+        "token_sum_const": TokenSumConst,
+        "micro_batch_token_mean": MicroBatchTokenMean,
+    },
     "group_filter": {"none": None, "dynamic_sampling": DynamicSampling},
     "reward_shaping": {"none": None, "overlong_penalty": OverlongPenalty},
+    "critic": {"none": None, "token": TokenCritic},
 }
 
 

@@ -18,6 +18,43 @@ class GroupZScore:
 
 
 @dataclass(frozen=True)
+class GroupCentred:
+    """A = R - mean_G, the same at every token of a row (Dr. GRPO)."""
+
+    needs = ()
+
+    def __call__(self, rewards_B, groups_B, tensors, mask_BT):
+        return advantages.group_centred(rewards_B, groups_B)[:, None].expand(mask_BT.shape), {}
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """A = R - mean of the group's other rewards, the same at every token of a row (RLOO)."""
+
+    needs = ()
+
+    def __call__(self, rewards_B, groups_B, tensors, mask_BT):
+        return advantages.leave_one_out(rewards_B, groups_B)[:, None].expand(mask_BT.shape), {}
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """A = (R - mean) / sqrt(var + whitening_epsilon) over all loss-mask tokens given (REINFORCE++).
+
+    group_baseline: whiten R - mean_G in place of R (REINFORCE++-baseline). Without it, groups play no part.
+    """
+
+    whitening_epsilon: float = 1e-8
+    group_baseline: bool = False
+    needs = ()
+
+    def __call__(self, rewards_B, groups_B, tensors, mask_BT):
+        baseline = advantages.group_centred if self.group_baseline else advantages.finite_rewards
+        values_BT = baseline(rewards_B, groups_B)[:, None].expand(mask_BT.shape)
+        return advantages.whitened(values_BT, mask_BT, self.whitening_epsilon), {}
+
+
+@dataclass(frozen=True)
 class EntropyAware(GroupZScore):
     """A_t = group z-score * (1 + entropy_coefficient * z(H_t)), z over all loss-mask tokens given (AEPO).
 

@@ -1,0 +1,65 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 4: what each component of AEPO does
+# Every number below is computed from the logged results; nothing is typed in.
+# Columns are defined in analysis/README.md.
+
+# %%
+import sys
+from pathlib import Path
+
+ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
+sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
+
+from analysis import cells, notebook, output, provenance, table
+
+source = notebook.source("4")
+papers = notebook.papers()
+built = output.build(source)
+_ = output.write(built, papers, notebook.figures())
+# %%
+notebook.show(*output.blocks(built, None))
+
+# %% [markdown]
+# ## Training curves
+# Mean reward of the trained trajectories, mean over seeds with the 95 % bootstrap interval over seeds; grey: AEPO with
+# none of its four components.
+
+# %%
+_ = output.draw_figures(built, notebook.figures())
+
+# %% [markdown]
+# ## Time
+# Wall time changes from run to run, so it stands apart from the table.
+
+# %%
+notebook.show(provenance.time_table(source, built.spec.name))
+
+# %% [markdown]
+# ## Every pair of rows
+# Paired difference of average pass@1 in points (method minus the other).
+# Intervals are not corrected for the number of pairs.
+
+# %%
+notebook.show_frame(table.pairs(source), "Paired differences")
+
+# %% [markdown]
+# ## Over runs
+# Interquartile mean over seeds, and the probability that a run of the row beats a run of the baseline on the panel.
+
+# %%
+notebook.show(cells.robust_table(built))
+
+# %%
+notebook.show_frame(table.runs(source)[["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")

@@ -1,0 +1,67 @@
+"""Numbers from steps.parquet, a row per RL step: means and edges of a run, bands over seeds, runs that collapsed."""
+
+import numpy as np
+import pandas as pd
+
+from analysis import statistics, style
+from analysis.data import Source
+from analysis.statistics import Estimate
+from reproduce.seeding import stream
+
+EDGE = 0.1  # the first and the last tenth of the RL steps are called start and end
+COLLAPSED = 0.5  # ours: a run has collapsed if its success ends below half of where it started
+BAND_DRAWS = 2000
+
+
+def per_seed(source: Source, method: str, column: str) -> np.ndarray:
+    """The mean over RL steps of `column`, one number per seed, seeds in order; NaN where it is never defined."""
+    rows = source.steps[source.steps["method"] == method]
+    return rows.groupby("seed")[column].mean().sort_index().to_numpy(dtype=float)
+
+
+def estimate(values_S: np.ndarray) -> Estimate:
+    """Mean over seeds with its interval, from the stream "bootstrap"."""
+    return statistics.over_seeds(values_S, stream(0, "bootstrap"))
+
+
+def trained(source: Source) -> list[str]:
+    """Rows with RL steps, in the order of the tables."""
+    return style.order(source.steps["method"])
+
+
+def edges(source: Source, method: str, column: str = "entropy") -> tuple[np.ndarray, np.ndarray]:
+    """Per seed, the mean of `column` over the first and over the last tenth of the RL steps (at least one step)."""
+    start, end = [], []
+    for _, run in source.steps[source.steps["method"] == method].groupby("seed"):
+        values = run.sort_values("step")[column].dropna().to_numpy(dtype=float)
+        n = max(1, round(EDGE * len(values)))
+        start.append(values[:n].mean() if len(values) else np.nan)
+        end.append(values[-n:].mean() if len(values) else np.nan)
+    return np.array(start), np.array(end)
+
+
+def band(source: Source, method: str, column: str) -> pd.DataFrame:
+    """Mean over seeds of `column` at every RL step, with its interval over seeds. Index step; value, low, high."""
+    rows = source.steps[source.steps["method"] == method]
+    wide = rows.pivot(index="step", columns="seed", values=column).sort_index()
+    rng = stream(0, "bootstrap")
+    estimates = {step: statistics.over_seeds(values.to_numpy(), rng, BAND_DRAWS) for step, values in wide.iterrows()}
+    return pd.DataFrame({s: (e.value, e.low, e.high) for s, e in estimates.items()}, index=["value", "low", "high"]).T
+
+
+def collapsed(source: Source) -> dict[str, tuple[int, int]]:
+    """Row -> (runs whose training success ended below half of its start, all its runs), for rows with such runs."""
+    found = {}
+    for method in trained(source):
+        start, end = edges(source, method, "success_mean")
+        fallen = int(np.sum(end < COLLAPSED * start))
+        if fallen:
+            found[method] = (fallen, len(start))
+    return found
+
+
+def collapse_note(source: Source, name=style.name) -> str:
+    """One sentence that names the rows with collapsed runs, or says that there are none. name: how rows are called."""
+    rule = "training success over the last tenth of the steps below half of that over the first tenth"
+    found = ", ".join(f"{name(m)} ({n} of {runs} runs)" for m, (n, runs) in collapsed(source).items())
+    return f"Collapsed ({rule}): {found or 'none'}."

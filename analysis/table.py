@@ -1,0 +1,192 @@
+"""Every number of a table: scores with intervals, paired differences to a baseline, costs.
+
+What a table is of stands in its `Spec` (analysis/table1.py, table2.py, ...); `cells` prints it, `output` writes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from analysis import pairing, statistics, style
+from analysis.data import Scores, Source
+from analysis.reported import Reported
+from analysis.statistics import Estimate
+from reproduce.seeding import stream
+
+K = 5
+ALPHA = 0.05
+COSTS = {
+    "sampled_tokens": "Sampled tokens",
+    "trained_tokens": "Trained tokens",
+    "tool_calls": "Tool calls",
+    "trajectories": "Trajectories",
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one table shows.
+
+    table: its name, such as "2". subject: the rest of its title. columns: "level" or "family", what the score columns
+    stand for. rows: shown in this order even without runs; others follow. baseline: the row that differences are to.
+    names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or None.
+    compared: the columns that published and own results are compared in; None: all.
+    """
+
+    table: str
+    subject: str
+    columns: str
+    rows: tuple[str, ...] = style.CORE
+    baseline: str = style.BASELINE
+    names: Mapping[str, str] = field(default_factory=dict)
+    reported: Reported | None = None
+    compared: tuple[str, ...] | None = None
+
+    def name(self, row: str) -> str:
+        """How a row is called in print."""
+        return self.names.get(row) or style.name(row)
+
+    def order(self, rows) -> list[str]:
+        """The warm start, this table's rows, then all others; without repeats."""
+        own = [style.WARM_START, *self.rows]
+        return [r for r in own if r in set(rows)] + [r for r in style.order(rows) if r not in own]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`frame`: index method, columns as in the glossary of analysis/README.md (scores in percent, differences in
+    points, `<column>_low`, `<column>_high`, `<column>_bold`)."""
+
+    spec: Spec
+    frame: pd.DataFrame
+    source: Source
+
+    @property
+    def parts(self) -> list[str]:
+        """The score columns of single levels or families."""
+        return [c for c in self.frame.columns if c in part_columns(self.spec, self.source.scores)]
+
+    @property
+    def comparisons(self) -> int:
+        """The number of paired differences to the baseline, which the Holm adjustment counts."""
+        return int(self.frame["p_1"].notna().sum())
+
+
+def part_columns(spec: Spec, scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
+    """Column -> keep_Q of every level or family."""
+    if not scores:
+        return {}
+    labels_Q = getattr(next(iter(scores.values())), {"level": "levels_Q", "family": "families_Q"}[spec.columns])
+    return {f"{spec.columns}_{label}": labels_Q == label for label in np.unique(labels_Q)}
+
+
+def build(source: Source, spec: Spec) -> Table:
+    """Every number of the table; rows of the spec that have no runs stay empty."""
+    scores = source.scores
+    names = spec.order([style.WARM_START, *spec.rows, *scores])
+    rows = {name: {"n_seeds": len(scores[name].seeds) if name in scores else 0} for name in names}
+    columns = {column: (1, keep_Q) for column, keep_Q in part_columns(spec, scores).items()}
+    columns |= {"pass_1": (1, None), f"pass_{K}": (K, None)}
+    for column, (k, keep_Q) in columns.items():
+        for name in scores:
+            put(rows[name], column, pairing.estimate(scores[name], k, keep_Q))
+        best = _best(scores, k, keep_Q)
+        for name in scores:
+            rows[name][f"{column}_bold"] = name == best
+    for name in scores:
+        put(rows[name], "iqm_1", _iqm(scores[name]))
+    if spec.baseline in scores:
+        _against_baseline(rows, scores, spec)
+    for name in names:
+        rows[name] |= _costs(source, name)
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    for column in ("p_1", *COSTS):
+        if column not in frame:
+            frame[column] = np.nan
+    return Table(spec, frame, source)
+
+
+def put(row: dict, column: str, estimate: Estimate) -> None:
+    """Value and interval in percent or points."""
+    ends = (estimate.value, estimate.low, estimate.high)
+    row[column], row[f"{column}_low"], row[f"{column}_high"] = (100 * x for x in ends)
+
+
+def _best(scores: Mapping[str, Scores], k: int, keep_Q: np.ndarray | None) -> str | None:
+    """The trained row whose paired interval against every other row lies above 0; only the largest value can be it."""
+    trained = {m: pairing.estimate(s, k, keep_Q).value for m, s in scores.items() if m != style.WARM_START}
+    if len(scores) < 2 or not np.isfinite(list(trained.values())).any():
+        return None
+    top = max(trained, key=lambda m: (np.nan_to_num(trained[m], nan=-1.0), m))
+    wins = all(pairing.paired(scores[top], other, k, keep_Q).low > 0 for m, other in scores.items() if m != top)
+    return top if wins else None
+
+
+def _iqm(scores: Scores) -> Estimate:
+    draws = pairing.draws_for(len(scores.seeds), scores.strata_Q)
+    return statistics.iqm_over_seeds(pairing.scores_at(scores, scores.seeds), draws)
+
+
+def _against_baseline(rows: dict, scores: Mapping[str, Scores], spec: Spec) -> None:
+    """Paired differences of every row to the baseline, with Holm-adjusted p-values over the trained rows."""
+    baseline, p_values = scores[spec.baseline], {}
+    for name, mine in scores.items():
+        if name == spec.baseline:
+            continue
+        for k in (1, K):
+            put(rows[name], f"difference_{k}", pairing.paired(mine, baseline, k))
+        if name == style.WARM_START:
+            continue
+        put(rows[name], "improvement_1", pairing.improvement(mine, baseline))
+        values_D = pairing.paired_draws(mine, baseline)[1]
+        p_values[name] = statistics.two_sided_p(values_D) if values_D.size else np.nan
+    for name, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
+        rows[name]["p_1"] = p
+        rows[name]["difference_1_bold"] = bool(p < ALPHA)
+
+
+def _costs(source: Source, method: str) -> dict:
+    steps = source.steps[source.steps["method"] == method]
+    columns = [c for c in COSTS if c in steps.columns]
+    totals = steps.groupby("seed")[columns].sum()
+    row = {}
+    for column in columns if len(totals) else ():
+        estimate = statistics.over_seeds(totals[column].to_numpy(), stream(0, "bootstrap"))
+        row[column], row[f"{column}_low"], row[f"{column}_high"] = estimate.value, estimate.low, estimate.high
+    return row
+
+
+def pairs(source: Source, k: int = 1) -> pd.DataFrame:
+    """Paired difference of average pass@k in points, with interval, for every pair of rows (method minus against)."""
+    rows = []
+    for a in source.scores:
+        for b in source.scores:
+            if a != b:
+                row = {"method": a, "against": b}
+                put(row, "difference", pairing.paired(source.scores[a], source.scores[b], k))
+                rows.append(row)
+    columns = ["method", "against", "difference", "difference_low", "difference_high"]
+    return pd.DataFrame(rows, columns=columns).assign(
+        excludes_0=lambda f: (f["difference_low"] > 0) | (f["difference_high"] < 0)
+    )
+
+
+def runs(source: Source) -> pd.DataFrame:
+    """A row per run: the points behind the intervals and where each came from.
+
+    Columns: method, seed, code_commit, code_dirty, config_hash, pass_1, pass_5 (percent), and the cost columns.
+    """
+    rows = []
+    totals = source.steps.groupby(["method", "seed"])[[c for c in COSTS if c in source.steps]].sum()
+    for method, scores in source.scores.items():
+        by_seed = {int(m["seed"]): m for m in source.manifest(method)}
+        for seed, correct_QN in zip(scores.seeds, scores.correct_SQN, strict=True):
+            manifest = by_seed.get(seed, {})
+            row = {"method": method, "seed": seed} | {
+                c: manifest.get(c) for c in ("code_commit", "code_dirty", "config_hash")
+            }
+            row |= {f"pass_{k}": 100 * statistics.pass_at_k_scores(correct_QN[None], k).mean() for k in (1, K)}
+            rows.append(row | (totals.loc[(method, seed)].to_dict() if (method, seed) in totals.index else {}))
+    return pd.DataFrame(rows)

@@ -1,0 +1,17 @@
+"""Table 1: reasoning with Python and with knowledge search, trained on both; score columns are the families."""
+
+from analysis.reported import Reported
+from analysis.table import Spec
+
+SPEC = Spec(
+    table="1",
+    subject="mini-math and mini-knowledge",
+    columns="family",
+    reported=Reported(
+        (
+            "AIME24", "AIME25", "MATH500", "GSM8K", "MATH", "WebWalkerQA", "HotpotQA", "2WikiMultihopQA", "MuSiQue",
+            "Bamboogle",
+        ),
+        "mathematical and knowledge-intensive benchmarks",
+    ),
+)  # fmt: skip

@@ -1,0 +1,165 @@
+"""Table 5: the same grid of learning rate x updates per rollout for every method, and each method at its best setting.
+
+The best setting of a method is chosen without the results that it is scored on: for seed s and one half of the
+questions, the cell with the highest pass@1 of the *other* seeds on the *other* half is taken (one seed: the other half
+alone), and its answers of seed s on this half count. So no answer is used twice, and a method with more cells that
+happen to be lucky gains nothing.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from analysis import cells, pairing, provenance, statistics, style, table
+from analysis.data import Source
+from analysis.render import MISSING, TextTable
+from analysis.statistics import UNDEFINED, Estimate
+from reproduce.errors import UserError
+
+SPEC = table.Spec(
+    table="5",
+    subject="one grid for every method on mini-deepsearch",
+    columns="level",
+    rows=(),
+    compared=("pass_1",),
+)
+NOTE = (
+    "Cells: pass@1, %, mean over seeds, under learning rate · updates per rollout. Best of the grid: for every seed "
+    "and half of the questions, the cell that is best on the other seeds and the other half (one seed: on the other "
+    "half); no answer helps to choose the cell that it counts in. Its interval takes the choice as given. Mean of the "
+    "grid: all cells alike."
+)
+
+
+def grid(source: Source) -> pd.DataFrame:
+    """A row per cell that has results: index variant; method, learning_rate, updates (per rollout batch)."""
+    rows, epochs = source.config.get("rows"), (source.config.get("training") or {}).get("epochs")
+    if not rows or epochs is None:
+        raise UserError(f"{source.folder}: config.yaml has no rows of a grid; publish or run table 5 again")
+    found = {}
+    for name in source.scores:
+        if name == style.WARM_START:
+            continue
+        changes = rows.get(name, {}).get("training", {})
+        if not {"learning_rate", "minibatches"} <= changes.keys():
+            raise UserError(f"{source.folder}: '{name}' is not a cell of the grid; publish or run table 5 again")
+        updates = epochs * changes["minibatches"]
+        found[name] = (rows[name]["method"], changes["learning_rate"], updates)
+    frame = pd.DataFrame.from_dict(found, orient="index", columns=["method", "learning_rate", "updates"])
+    rank = {method: i for i, method in enumerate(style.order(frame["method"]))}
+    return frame.assign(_rank=frame["method"].map(rank)).sort_values(["_rank", "updates", "learning_rate"]).iloc[:, :3]
+
+
+def halves(strata_Q: np.ndarray) -> np.ndarray:
+    """0 or 1 for every question: the questions of a stratum alternate, so both halves hold the same of each."""
+    half_Q = np.zeros(len(strata_Q), dtype=int)
+    for stratum in np.unique(strata_Q):
+        members = np.flatnonzero(strata_Q == stratum)
+        half_Q[members] = np.arange(len(members)) % 2
+    return half_Q
+
+
+def cross_fitted(scores_CSQ: np.ndarray, half_Q: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """(S x Q scores of the chosen cells, the chosen cell of every seed and half) from cells x seeds x questions."""
+    _, n_seeds, _ = scores_CSQ.shape
+    best_SQ, chosen = np.empty(scores_CSQ.shape[1:]), []
+    for s in range(n_seeds):
+        others = [i for i in range(n_seeds) if i != s] or [s]
+        for half in (0, 1):
+            means_C = scores_CSQ[:, others][:, :, half_Q != half].mean(axis=(1, 2))
+            chosen.append(int(np.argmax(np.round(means_C, 9))))
+            best_SQ[s, half_Q == half] = scores_CSQ[chosen[-1], s, half_Q == half]
+    return best_SQ, chosen
+
+
+def best(source: Source) -> pd.DataFrame:
+    """A row per method, index method: the best of its grid, its mean, its worst cell, differences to GRPO (points).
+
+    Undefined where a cell of the grid has no runs: a smaller grid would be another comparison.
+    """
+    found = grid(source)
+    width = found.groupby("method").size().max() if len(found) else 0
+    arrays: dict[str, tuple[tuple[int, ...], np.ndarray, np.ndarray]] = {}
+    rows: dict[str, dict] = {}
+    for method, cells_of in found.groupby("method", sort=False):
+        names = list(cells_of.index)
+        seeds = tuple(s for s in source.scores[names[0]].seeds if all(s in source.scores[n].seeds for n in names))
+        rows[method] = {"n_seeds": len(seeds), "chosen": MISSING}
+        if len(names) < width or not seeds:
+            continue
+        scores = source.scores[names[0]]
+        scores_CSQ = np.stack([pairing.scores_at(source.scores[n], seeds) for n in names])
+        best_SQ, chosen = cross_fitted(scores_CSQ, halves(scores.strata_Q))
+        arrays[method] = (seeds, best_SQ, scores.strata_Q)
+        draws = pairing.draws_for(len(seeds), scores.strata_Q)
+        table.put(rows[method], "best_1", statistics.mean(best_SQ, draws))
+        table.put(rows[method], "grid_mean_1", statistics.mean(scores_CSQ.mean(axis=0), draws))
+        rows[method]["worst_1"] = 100 * scores_CSQ.mean(axis=(1, 2)).min()
+        rows[method]["chosen"] = _chosen(found.loc[names], chosen)
+    _against(rows, arrays)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def _chosen(cells_of: pd.DataFrame, chosen: list[int]) -> str:
+    """`0.0005 · 8 (4 of 6)` for the settings in order of how often they were chosen."""
+    counts = Counter(_setting(cells_of.iloc[i]) for i in chosen)
+    return ", ".join(f"{setting} ({n} of {len(chosen)})" for setting, n in counts.most_common())
+
+
+def _setting(cell: pd.Series) -> str:
+    return f"{cell['learning_rate']:g} · {int(cell['updates'])}"
+
+
+def _against(rows: dict, arrays: dict) -> None:
+    """Paired difference of the best of the grid to GRPO's, over common seeds, with Holm-adjusted p-values."""
+    if style.BASELINE not in arrays:
+        return
+    p_values = {}
+    for method in arrays:
+        if method == style.BASELINE:
+            continue
+        estimate, p_values[method] = _difference(arrays[method], arrays[style.BASELINE])
+        table.put(rows[method], "difference_1", estimate)
+    for method, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
+        rows[method] |= {"p_1": p, "difference_1_bold": bool(p < table.ALPHA)}
+
+
+def _difference(mine: tuple, theirs: tuple) -> tuple[Estimate, float]:
+    seeds = [s for s in mine[0] if s in theirs[0]]
+    if not seeds:
+        return UNDEFINED, np.nan
+    a_SQ, b_SQ = (array_SQ[[own.index(s) for s in seeds]] for own, array_SQ, _ in (mine, theirs))
+    draws = pairing.draws_for(len(seeds), mine[2])
+    means_D = statistics.seed_means(a_SQ - b_SQ, draws).mean(axis=1)
+    return statistics.interval(means_D, float((a_SQ - b_SQ).mean())), statistics.two_sided_p(means_D)
+
+
+def text_table(built: table.Table, more_notes: list[str]) -> TextTable:
+    """A row per method: pass@1 of every cell, the best and the mean of the grid, the difference to GRPO."""
+    found, frame = grid(built.source), best(built.source)
+    settings = found.drop_duplicates(["learning_rate", "updates"]).sort_values(["updates", "learning_rate"])
+    baseline = style.name(style.BASELINE)
+    header = ["Method", *(_setting(c) for _, c in settings.iterrows()), "Best of the grid", f"Against {baseline}",
+              "Holm p", "Mean of the grid", "Worst cell", "Chosen", "Seeds"]  # fmt: skip
+    rows, bold = [], set()
+    for i, (method, row) in enumerate(frame.iterrows()):
+        mine = found[found["method"] == method]
+        values = {_setting(c): built.frame.loc[name, "pass_1"] for name, c in mine.iterrows()}
+        line = [style.name(method), *(f"{values[h]:.1f}" if h in values else MISSING for h in header[1:-7])]
+        line += [cells.cell(row, "best_1"), cells.cell(row, "difference_1", sign=True)]
+        if row.get("difference_1_bold") in (True, 1):
+            bold.add((i, len(line) - 1))
+        line += [cells.p_value(row.get("p_1", np.nan)), cells.cell(row, "grid_mean_1")]
+        line += [cells.cell(row, "worst_1", bounds=False), str(row["chosen"]), str(int(row["n_seeds"]))]
+        rows.append(line)
+    count = int(frame["p_1"].notna().sum()) if "p_1" in frame else 0
+    lines = [
+        NOTE,
+        f"[a, b]: 95 % stratified bootstrap interval over seeds × questions ({statistics.N_DRAWS} draws). Against "
+        f"{baseline}: paired difference of the best of the grid, points. Holm p: its bootstrap p-value adjusted for "
+        f"the {count} comparisons of this column; bold: below {table.ALPHA}.",
+        *provenance.lines(built.source, SPEC.name),
+        *more_notes,
+    ]
+    return TextTable(cells.title(built), header, rows, frozenset(bold), lines, frozenset({0, len(header) - 2}))

@@ -1,0 +1,43 @@
+"""AEPO as the released code runs it with its launchers' settings (github.com/RUC-NLPIR/ARPO, `AEPO/scripts/*.sh`).
+
+GRPO on trees, with the penalty on branching and the one-sided gradient-keeping clip: the dynamic budget is switched off
+by the launchers, and the entropy-aware advantage by a coefficient. Every difference from `aepo` is a setting, to be
+turned off singly; `parts.rollouts` and `parts.released_trees` say what each does, and in which function it is.
+
+Not here, because the engine cannot measure it or because it can change nothing here:
+
+| released code                                                   | here                                              |
+|-----------------------------------------------------------------|---------------------------------------------------|
+| h from the 10 likeliest tokens and the sampled one, log-probs    | full softmax: engines give no top-k entropies.    |
+| neither renormalised nor complete (`logprobs = 10`)             | Never smaller; equal if 10 tokens hold all mass   |
+| H_root from a separate generation of up to 50 tokens            | the pilot's first segment: the same distribution  |
+| NaN of hi / sg(delta) * delta at delta 0 or inf, masked or not  | finite (`objectives.surrogates.ppo_min`)          |
+| NaN of z(H) over a single token                                 | 0 (`objectives.packing`)                          |
+| pi_old recomputed by the trainer in bf16                        | the sampler's own log-probabilities               |
+| packing by Karmarkar-Karp, mean over GPUs (FSDP)                | longest first, one process                        |
+| tool results encoded with special tokens (a BOS in Llama 3)     | this tokenizer adds none                          |
+| paths overshoot the length and are cut; allowed_token_ids = all | the same tokens are trained on                    |
+| branch tests at a per-call length limit; duplicated rollouts    | never reached: max_tokens and fill-ups prevent it |
+| KL loss at coefficient 0; misordered entropies, clip fraction    | no gradient; logs only                            |
+"""
+
+from reproduce.algorithms.base import Algorithm
+from reproduce.algorithms.parts import (
+    CurrentEntropyFactor,
+    GroupZScore,
+    MicroBatchTokenMean,
+    ReferenceKL,
+    ReleasedAEPORollout,
+    UpperGradientKeeping,
+)
+
+AEPO_RELEASED = Algorithm(
+    name="aepo-released",
+    citation="github.com/RUC-NLPIR/ARPO, AEPO/scripts/AEPO_Qwen3_14B_DeepResearch.sh and its 7B twin",
+    rollout=ReleasedAEPORollout(),  # initial_rollouts 6 of 12 (7B: 8 of 16), beam 2, probability 0.5, weight 0.2
+    advantage=GroupZScore(std_epsilon=1e-6),
+    token_weight=CurrentEntropyFactor(factor_silently_off=True),  # entropy_coeff: 0
+    surrogate=UpperGradientKeeping(clip_low=0.2, clip_high=0.2, dual_clip=3.0, gradient_keeping_clip=True),
+    regularisers=(ReferenceKL(kl_coefficient=0.0),),  # kl_loss_coef 0.0
+    aggregation=MicroBatchTokenMean(micro_batch_sequences=2.0),  # token-mean, 2 (P + R) tokens
+)

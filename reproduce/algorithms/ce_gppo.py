@@ -1,0 +1,19 @@
+"""CE-GPPO, Coordinating Entropy via Gradient-Preserving Policy Optimization (arXiv 2509.20712).
+
+GPPO with a factor on each kept bound, in value and gradient: beta_1 (1 - eps) A for A < 0 with delta too low, where
+probabilities that already fell fall further and entropy with them; beta_2 (1 + eps) A for A > 0 with delta too high.
+"""
+
+from reproduce.algorithms.base import Algorithm
+from reproduce.algorithms.parts import GradientKeeping, GroupZScore, TokenMean
+from reproduce.rollouts.policies import Independent
+
+CE_GPPO = Algorithm(
+    name="ce-gppo",
+    citation="Su et al. 2025, CE-GPPO, arXiv 2509.20712",
+    rollout=Independent(),
+    advantage=GroupZScore(std_epsilon=1e-6),  # as GRPO
+    # released scripts: 0.2 / 0.2, factors 0.75 / 1 for 7B and 0.5 / 1 for 1.5B (and a dual clip c = 10)
+    surrogate=GradientKeeping(clip_low=0.2, clip_high=0.2, dual_clip=None, beta_1=0.75, beta_2=1.0),
+    aggregation=TokenMean(),  # released scripts
+)

@@ -1,0 +1,24 @@
+"""CISPO, Clipped IS-weight Policy Optimization (MiniMax-M1, arXiv 2506.13585).
+
+J = (1 / sum_i |y_i|) sum_i sum_t sg(min(delta, 1 + eps_high)) A_i log pi(y_t), A_i the group z-score
+The weight is clipped, not the update: every token keeps a gradient. No lower bound, no KL; dynamic sampling and length
+penalty as in DAPO.
+
+The paper tunes eps_high and does not print it; 1 + eps_high = 5 is the cap that TRL recommends, after ScaleRL (arXiv
+2510.13786). verl's version bounds the weight on both sides: clip_low below 1 does.
+"""
+
+from reproduce.algorithms.base import Algorithm
+from reproduce.algorithms.parts import ClippedWeight, DynamicSampling, GroupZScore, OverlongPenalty, TokenMean
+from reproduce.rollouts.policies import Independent
+
+CISPO = Algorithm(
+    name="cispo",
+    citation="MiniMax 2025, MiniMax-M1, arXiv 2506.13585, section 3.1",
+    rollout=Independent(),
+    advantage=GroupZScore(std_epsilon=1e-6),  # as GRPO
+    surrogate=ClippedWeight(clip_low=1.0, clip_high=4.0),  # weights in [0, 5]; AEPO's choice as a baseline: not public
+    aggregation=TokenMean(),  # the paper's normaliser: all tokens
+    group_filter=DynamicSampling(dynamic_sampling=True, max_generation_batches=10),  # the paper; as DAPO
+    reward_shaping=OverlongPenalty(overlong_penalty=True, overlong_buffer=0.2, overlong_factor=1.0),  # likewise
+)

@@ -1,0 +1,20 @@
+"""GPPO, Gradient-Preserving clipping Policy Optimization (Klear-Reasoner, arXiv 2508.07629).
+
+J = mean over tokens of min(delta A, clip(delta; (1 - eps) delta / sg(delta), (1 + eps) delta / sg(delta)) A)
+The value is PPO's; out of range the gradient is (1 + eps) A (A > 0, delta too high) or (1 - eps) A (A < 0, delta too
+low) instead of 0. AEPO's clip is the upper half of it. Klear-Reasoner's additional SFT loss is no part of GPPO.
+"""
+
+from reproduce.algorithms.base import Algorithm
+from reproduce.algorithms.parts import GradientKeeping, GroupZScore, TokenMean
+from reproduce.rollouts.policies import Independent
+
+GPPO = Algorithm(
+    name="gppo",
+    citation="Su et al. 2025, Klear-Reasoner, arXiv 2508.07629",
+    rollout=Independent(),
+    advantage=GroupZScore(std_epsilon=1e-6),  # as GRPO
+    # 0.2 / 0.2: the authors' scripts for its successors; factors 1: the definition; their code adds a dual clip c = 3
+    surrogate=GradientKeeping(clip_low=0.2, clip_high=0.2, dual_clip=None, beta_1=1.0, beta_2=1.0),
+    aggregation=TokenMean(),  # released code
+)

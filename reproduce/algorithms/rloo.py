@@ -1,0 +1,21 @@
+"""RLOO, REINFORCE Leave-One-Out (arXiv 2402.14740): the completion is one action, its baseline the other samples.
+
+grad J = (1/G) sum_i A_i grad log pi(y_i), A_i = R_i - mean_{j != i} R_j
+
+Its log-probability is the sum over tokens, so the loss sums over tokens and averages over rows. There is no ratio and
+no clip: the estimator is meant for samples of the current policy. The paper's KL penalty inside R is left out, as for
+every method here.
+"""
+
+from reproduce.algorithms.base import Algorithm
+from reproduce.algorithms.parts import LeaveOneOut, PolicyGradient, TokenSumConst
+from reproduce.rollouts.policies import Independent
+
+RLOO = Algorithm(
+    name="rloo",
+    citation="Ahmadian et al. 2024, Back to Basics, arXiv 2402.14740",
+    rollout=Independent(),
+    advantage=LeaveOneOut(),
+    surrogate=PolicyGradient(importance_weight=False),
+    aggregation=TokenSumConst(length_constant=1),  # 1: the plain sum of log-probabilities
+)

@@ -1,0 +1,54 @@
+"""From a table's name to its jobs, with everything checked that can be before anything runs."""
+
+from reproduce.errors import UserError
+from reproduce.experiments.config import JobConfig, TableConfig
+
+
+def resolve(
+    table: str, profile: str, methods: list[str] | None = None, seeds: list[int] | None = None
+) -> list[JobConfig]:
+    """The jobs of a table, checked before anything runs: names, settings, overrides, variants, the device."""
+    config = TableConfig.load(table)
+    jobs = config.jobs(profile, methods, seeds)
+    from reproduce import algorithms
+
+    groups = f"; groups: {', '.join(config.groups)}" if config.groups else ""
+    for method in [*(job.method for job in jobs), *config.algorithm]:
+        if method not in algorithms.names():
+            raise UserError(f"there is no method '{method}'; methods: {', '.join(algorithms.names())}{groups}")
+    _check_variants(config, profile)
+    for job in {job.name: job for job in jobs}.values():
+        algorithms.load(job.method, **job.algorithm)
+    device = jobs[0].training.device
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError(
+                f"profile '{profile}' sets training.device: {device}, but no CUDA device is found; use mini"
+            )
+    return jobs
+
+
+def _check_variants(config: TableConfig, profile: str) -> None:
+    """UserError for a variant that is named as a method, or whose settings are those of a method or another variant.
+
+    A grid needs no such check: its cells differ by construction, and the one at 1x, 1x is the method as it stands.
+    """
+    from reproduce import algorithms
+
+    if not config.variants:
+        return
+    seen: dict[tuple, str] = {}
+    plain = sorted({variant.method for variant in config.variants.values()})
+    for job in config.jobs(profile, [*plain, *config.variants], [0]):
+        if job.variant in algorithms.names():
+            raise UserError(f"{config.source}: the variant '{job.variant}' has the name of a method; rename it")
+        settings = algorithms.load(job.method, **job.algorithm).settings
+        key = repr((sorted(settings.items()), job.training))
+        if key in seen:
+            problem = f"has the settings of '{seen[key]}': it changes nothing" if seen[key] in plain else (
+                f"equals the variant '{seen[key]}'"
+            )  # fmt: skip
+            raise UserError(f"{config.source}: the variant '{job.name}' {problem}; remove it or change a setting")
+        seen[key] = job.name

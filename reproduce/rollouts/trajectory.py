@@ -1,0 +1,88 @@
+"""What the agent loop makes of paths: trajectories in groups, their place in a tree, and what they cost."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reproduce.rollouts.path import Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Per-trajectory limits: tool calls, and completion tokens with tool results counted in."""
+
+    tool_calls: int
+    completion_tokens: int
+
+
+@dataclass(eq=False)
+class Trajectory:
+    """One finished trajectory of a group. `path` holds tokens and measurements; the rest is its place in the tree.
+
+    parent: row of the path that it forked from, or -1. branch_token / branch_turn: completion token and turn of the
+    fork, or -1. ended: "eos", "length", "calls" (call limit) or "malformed" (a call without content). actions and
+    results: name and text of every tool result in `path`, the result that opens turn i at i - 1. index: its number in
+    the rollout call, in order of creation.
+    """
+
+    path: Path
+    session: Any
+    group: int
+    row: int
+    parent: int = -1
+    branch_token: int = -1
+    branch_turn: int = -1
+    ended: str = ""
+    calls: int = 0
+    inherited_calls: int = 0
+    actions: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+    segment_start: int = 0
+    measuring: bool = False
+    initial_entropy: float | None = None
+    segment_entropy: float = 0.0
+    consecutive: int = 0
+    index: int = -1
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that the policy sampled for this trajectory alone."""
+        return sum(self.path.sampled[self.path.inherited :])
+
+    def segment_entropies(self) -> list[list[float]]:
+        """Entropies (nats) of the sampled tokens, turn by turn."""
+        turns: list[list[float]] = [[] for _ in range(self.path.turn + 1)]
+        for sampled, turn, entropy in zip(self.path.sampled, self.path.turns, self.path.entropies, strict=True):
+            if sampled:
+                turns[turn].append(entropy)
+        return turns
+
+
+@dataclass
+class Rollout:
+    """What one call of `AgentLoop.rollout` produced: groups of k trajectories, and what they cost.
+
+    sampled_tokens and tool_calls count everything that was generated and run, pilots included, shared prefixes once.
+    initial: m of each group; branches: forks of each group.
+    """
+
+    groups: list[list[Trajectory]]
+    sampled_tokens: int
+    tool_calls: int
+    initial: list[int]
+    branches: list[int]
+
+
+@dataclass
+class Group:
+    """The trajectories of one question while they grow: `rows` so far, of `size`; `alive` of them have not ended.
+
+    forks_left: trajectories that branches may still add. consecutive: rounds in a row that added one.
+    """
+
+    question: Any
+    prompt: list[int]
+    size: int
+    rows: list[Trajectory] = field(default_factory=list)
+    alive: int = 0
+    forks_left: int = 0
+    consecutive: int = 0

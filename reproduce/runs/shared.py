@@ -1,0 +1,50 @@
+"""What the runs of one table share: they differ in their row (method or variant) and seed, and in nothing else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.runs.manifest import NOT_IN_HASH, ROW_SECTIONS
+
+
+def table_config(configs: Mapping[Path, dict]) -> dict:
+    """The shared sections of the runs' configs, and `rows`: name -> method, algorithm, training and seeds of each row.
+
+    configs: run directory -> its resolved config, warm start left out. `training` leaves out the settings in which the
+    variants differ; each row holds its own. Raises UserError naming two runs that do not belong in one table.
+    """
+    varied = {key for config in configs.values() for key in config.get("training_changes") or {}}
+    shared: dict | None = None
+    rows: dict[str, dict] = {}
+    for path, config in configs.items():
+        parts = _split(config, varied)
+        if shared is None:
+            first, shared = path, parts
+        for section in {**shared, **parts}:
+            if _compared(section, parts) != _compared(section, shared):
+                raise UserError(
+                    f"{path} and {first} have different configs (section '{section}'): a table holds runs of one "
+                    "config; move the old runs away and run again"
+                )
+        row = {
+            "method": config["method"],
+            "algorithm": config.get("algorithm") or {},
+            "training": {key: value for key, value in config["training"].items() if key in varied},
+        }
+        name = config.get("variant") or config["method"]
+        known = rows.setdefault(name, {**row, "seeds": []})
+        if any(known[key] != value for key, value in row.items()):
+            raise UserError(f"{path}: '{name}' has other settings than its other seeds; move it away and run it again")
+        known["seeds"].append(config["seed"])
+    return {**(shared or {}), "rows": rows}
+
+
+def _split(config: dict, varied: set[str]) -> dict:
+    shared = {section: value for section, value in config.items() if section not in ROW_SECTIONS}
+    shared["training"] = {key: value for key, value in config["training"].items() if key not in varied}
+    return shared
+
+
+def _compared(section: str, config: dict):
+    value, ignored = config.get(section), NOT_IN_HASH.get(section, ())
+    return {key: v for key, v in value.items() if key not in ignored} if isinstance(value, dict) else value

@@ -1,0 +1,1 @@
+"""Multi-turn text environments behind one small interface (`interface.py`)."""

@@ -1,0 +1,53 @@
+"""From what the model wrote in a turn to the action that the environment gets.
+
+The format is `<think>...</think><action>...</action>`; the rules are those of EPO's released code (arXiv 2509.22576).
+"""
+
+import re
+from dataclasses import dataclass
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
+
+SCIENCEWORLD_FALLBACK = 20
+ALFWORLD_FALLBACK = 30
+"""How many last characters of a response without action tags are played as the action (released code)."""
+
+INVALID_PENALTY = 0.1
+"""Taken off the reward of a turn in the wrong format, next to a reward of 10 for success (released code; the paper has
+no such term). It is the caller's setting: the parser only raises the flag."""
+
+_CJK = re.compile("[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class ParsedAction:
+    """The action's text, and what is wrong with the response's format ("" if nothing is)."""
+
+    text: str
+    fault: str = ""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the response has the asked format. An action that the environment does not know is valid too."""
+        return not self.fault
+
+
+def parse_action(response: str, fallback: int = SCIENCEWORLD_FALLBACK, lower: bool = False) -> ParsedAction:
+    """The action of a response.
+
+    It is the text between the first `<action>` and the first `</action>`, stripped (so empty if they come in the wrong
+    order). A response without both is invalid, and its last `fallback` characters are played. Also invalid: a missing
+    `<think>` or `</think>`, a Chinese character. lower: lower-case the action and find its tags in any case, as for
+    ALFWorld.
+    """
+    text = response.lower() if lower else response
+    start, end = text.find(ACTION_OPEN), text.find(ACTION_CLOSE)
+    if start < 0 or end < 0:
+        return ParsedAction(text[-fallback:], "no action")
+    action = text[start + len(ACTION_OPEN) : end].strip()
+    if THINK_OPEN not in response or THINK_CLOSE not in response:
+        return ParsedAction(action, "no reasoning")
+    if _CJK.search(response):
+        return ParsedAction(action, "other script")
+    return ParsedAction(action)

@@ -1,0 +1,89 @@
+"""Scores of policies that do no task under ScienceWorld's three success rules, next to the built-in expert's.
+
+    python -m reproduce.tasks.envs.check_scienceworld [--episodes 50] [--seed 0] [--workers 2]
+
+Needs the extra packages of requirements-envs.txt. 50 episodes a split take some minutes.
+"""
+
+import argparse
+import os
+import sys
+from statistics import mean
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from scipy.stats import binomtest
+
+from reproduce.errors import UserError
+from reproduce.tasks.envs.interface import IID, OOD
+from reproduce.tasks.envs.scienceworld import TURNS, ScienceWorld
+from reproduce.tasks.envs.scienceworld_pool import SimulatorPool
+from reproduce.tasks.envs.scripted import GOLD_WHOLE, POLICIES, measure, panel
+
+
+def main(words: list[str] | None = None) -> int:
+    """Plays the episodes and prints two tables. Exit codes: 0, 2 bad input, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m reproduce.tasks.envs.check_scienceworld", description=__doc__)
+    parser.add_argument("--episodes", type=int, default=50, help="tasks of each split (IID, OOD), default 50")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of tasks; the simulator has none")
+    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="episodes at a time")
+    options = parser.parse_args(words)
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    try:
+        for name in ("episodes", "workers"):
+            if getattr(options, name) < 1:
+                raise UserError(f"--{name} is {getattr(options, name)}; set it to 1 or more")
+        with SimulatorPool(options.workers) as pool:
+            report(played(pool, options, console), console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def played(pool: SimulatorPool, options: argparse.Namespace, console: Console) -> list[dict]:
+    """Rows of `reproduce.tasks.envs.scripted.measure` for the panels of both evaluation splits."""
+    pool.warm_up(options.workers)
+    with ScienceWorld(pool) as environment:
+        tasks = [
+            task for split in (IID, OOD) for task in panel(environment.tasks(split), options.episodes, options.seed)
+        ]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        episodes = bar.add_task("episodes", total=len(tasks) * len(POLICIES))
+        return measure(pool, tasks, workers=options.workers, progress=lambda: bar.advance(episodes))
+
+
+def report(rows: list[dict], console: Console) -> None:
+    """Prints success under each rule by policy and split, then the lengths of the expert's paths."""
+    table = Table(title=f"Success under each rule, in %, {TURNS} turns unless said otherwise (Wilson 95 % interval)")
+    for column in ("policy", "split", "episodes", "turns", "released", "strict", "mean final score", "raw score"):
+        table.add_column(column, justify="left" if column in ("policy", "split") else "right")
+    for policy in POLICIES:
+        for split in (IID, OOD):
+            of = [row for row in rows if (row["policy"], row["split"]) == (policy, split)]
+            released, strict = (rate([row[rule] for row in of]) for rule in ("released", "strict"))
+            scores, turns = [row["score"] for row in of], mean(row["turns"] for row in of)
+            clipped = mean(max(score, 0) for score in scores)
+            table.add_row(
+                policy, split, str(len(of)), f"{turns:.1f}", released, strict, f"{clipped:.1f}", f"{mean(scores):.1f}"
+            )
+    console.print(table)
+    for split in (IID, OOD):
+        lengths = [row["gold_length"] for row in rows if (row["policy"], row["split"]) == (GOLD_WHOLE, split)]
+        fits = rate([float(length <= TURNS) for length in lengths])
+        console.print(f"{split}: gold paths of at most {TURNS} actions: {fits} %, longest {max(lengths)} actions")
+
+
+def rate(values: list[float]) -> str:
+    """Share of ones in per cent, with its 95 % interval (Wilson's, which holds for shares of 0 and 1 too)."""
+    interval = binomtest(round(sum(values)), len(values)).proportion_ci(0.95, method="wilson")
+    return f"{100 * mean(values):.0f} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

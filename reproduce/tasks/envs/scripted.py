@@ -1,0 +1,78 @@
+"""Policies for ScienceWorld that know nothing of the task, and how they score under each success rule.
+
+They show what a success rule is worth: an agent that only waits, or that looks into every room and then waits, has
+done no task. The built-in expert's path is the other end of the scale.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from reproduce.seeding import stream
+from reproduce.tasks.envs.episodes import Policy, play, replay
+from reproduce.tasks.envs.interface import Task
+from reproduce.tasks.envs.scienceworld import TURNS, ScienceWorld
+from reproduce.tasks.envs.scienceworld_pool import SimulatorPool
+
+ROOMS = (
+    "art studio", "bathroom", "bedroom", "foundry", "greenhouse", "hallway", "kitchen", "living room", "outside",
+    "workshop",
+)  # fmt: skip
+"""Targets of `teleport to` under the "easy" simplifications."""
+
+WAIT, TOUR, GOLD, GOLD_WHOLE = "wait", "tour, then wait", "gold path, 30 turns", "gold path, to its end"
+POLICIES = (WAIT, TOUR, GOLD, GOLD_WHOLE)
+
+
+def wait(steps: list, actions: list) -> str:
+    """Waits, whatever happens: the policy `WAIT`."""
+    return "wait"
+
+
+def tour(steps: list, actions: list) -> str:
+    """Teleports through all rooms, one a turn, then waits: the policy `TOUR`."""
+    return f"teleport to {ROOMS[len(actions)]}" if len(actions) < len(ROOMS) else "wait"
+
+
+def panel(tasks: list[Task], size: int, seed: int) -> list[Task]:
+    """`size` different tasks (all, if there are fewer), each equally likely, in the order of `tasks`.
+
+    Uniform over (task type, variation) pairs as in EPO's released code, so a type weighs as many variations as it has.
+    """
+    chosen = stream(seed, "panel", *{task.split for task in tasks}).permutation(len(tasks))[:size]
+    return [tasks[index] for index in sorted(chosen)]
+
+
+def measure(
+    pool: SimulatorPool, tasks: list[Task], policies: tuple[str, ...] = POLICIES, workers: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> list[dict]:  # fmt: skip
+    """One row per policy and task: policy, split, kind, task, turns, gold_length, score, released, strict.
+
+    `score` is the raw final score, -100 to 100. Episodes of all policies but `GOLD_WHOLE` end after EPO's 30 turns at
+    the latest; `GOLD_WHOLE` ends with the path, without any limit on turns or moves. gold_length: actions in the
+    expert's path, None in rows of other policies. `workers` episodes are played at a time, each with a simulator of
+    its own out of `pool`; `progress` is called after each.
+    """
+
+    def row(job: tuple[str, Task]) -> dict:
+        policy, task = job
+        path: tuple[str, ...] | None = None
+        free = {"move_limit": None} if policy == GOLD_WHOLE else {}
+        with ScienceWorld(pool, listing="none", **free) as environment:
+            if policy in (GOLD, GOLD_WHOLE):
+                path = environment.gold_path(task)
+            chosen: Policy = {WAIT: wait, TOUR: tour}.get(policy) or replay(path)
+            episode = play(environment, task, chosen, len(path) if policy == GOLD_WHOLE else TURNS)
+        progress()
+        return {
+            "policy": policy, "split": task.split, "kind": task.kind, "task": task.id, "turns": len(episode.actions),
+            "gold_length": None if path is None else len(path), "score": episode.last.info["score"],
+            "released": episode.last.success["released"], "strict": episode.last.success["strict"],
+        }  # fmt: skip
+
+    with ThreadPoolExecutor(workers) as threads:
+        try:
+            return list(threads.map(row, [(policy, task) for task in tasks for policy in policies]))
+        except KeyboardInterrupt:
+            pool.close()  # or the episodes that run now would first be played to their ends
+            raise

@@ -1,0 +1,19 @@
+"""Search for real: a local index or a hosted search engine behind one interface, recorded once and replayed for ever.
+
+`open_search(config)` gives an object with `search_many(queries)`; `WebEnvironment` makes it the search tool of an
+episode. No call raises: a service that is dead, slow or out of quota gives an error result for that call, and the
+counts are in `costs()`.
+
+    config.py       the settings                     search.py       one interface over all of it
+    services.py     Serper, Brave, Bright Data       corpus.py       BM25 over a JSONL or parquet corpus
+    fetch.py        pages as text                    chat.py         an OpenAI-compatible endpoint
+    transport.py    requests with retries            limiter.py      so many requests a second
+    cache.py        the recording on disk            calls.py        record, replay or live; many at a time
+    keys.py         keys, kept out of all output     environment.py  the tool of an episode
+"""
+
+from reproduce.tasks.web.config import SearchConfig
+from reproduce.tasks.web.environment import WebEnvironment
+from reproduce.tasks.web.search import Found, open_search
+
+__all__ = ["Found", "SearchConfig", "WebEnvironment", "open_search"]

@@ -1,0 +1,176 @@
+"""BM25 over a corpus of your own, JSONL or parquet: the search that needs no network.
+
+The index is built once and kept in a folder beside the corpus (or `index_dir`); from then on it is mapped into memory,
+so that processes share it and start at once. Scores, tokens and query rules are those of `reproduce.tasks.search`.
+Building holds the tokens in memory: about 1 GB for a million passages of a hundred words.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+
+from reproduce.errors import UserError
+from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, tokenize
+
+FORMAT = 1
+TEXT_KEYS = ("text", "contents", "passage", "passage_text")  # first one present; "contents": as FlashRAG's corpora
+K1, B = 1.5, 0.75  # as in `PassageIndex`
+
+
+def read_corpus(path: Path) -> Iterator[tuple[str, str]]:
+    """(title, text) of each passage of a `.jsonl` or `.parquet` file, in order.
+
+    A passage has a string `text` (or `contents`, `passage`, `passage_text`) and may have a string `title`. UserError
+    naming file, line or row, and key, if one has not.
+    """
+    if path.suffix == ".jsonl":
+        yield from (_passage(row, f"{path}, line {number}") for number, row in _json_rows(path))
+    elif path.suffix == ".parquet":
+        yield from (_passage(row, f"{path}, row {number}") for number, row in enumerate(_parquet_rows(path)))
+    else:
+        raise UserError(f"{path}: search.corpus must be a .jsonl or .parquet file")
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except ValueError as error:
+                    raise UserError(f"{path}, line {number}: not valid JSON ({error}); repair the line") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[dict]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        wanted = [name for name in ("title", *TEXT_KEYS) if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=4096, columns=wanted, use_threads=False):
+            yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _passage(row: Any, where: str) -> tuple[str, str]:
+    if not isinstance(row, Mapping):
+        raise UserError(f"{where}: expected an object with a text, found {type(row).__name__}")
+    text = next((row[key] for key in TEXT_KEYS if key in row), None)
+    title = row.get("title") or ""
+    if not isinstance(text, str) or not isinstance(title, str):
+        raise UserError(f"{where}: needs a string under one of {', '.join(TEXT_KEYS)} (and, if given, a string title)")
+    return title, text
+
+
+def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "CorpusIndex":
+    """The index of a corpus, built first if there is none of this corpus file (its size and time decide).
+
+    Processes that open it at once wait for the one that builds. UserError if the corpus is missing, malformed or empty,
+    or the folder cannot be written.
+    """
+    corpus = Path(corpus)
+    if not corpus.is_file():
+        raise UserError(f"{corpus}: no such file; search.corpus names the corpus of the local search")
+    folder = Path(index_dir) if index_dir else corpus.with_name(f"{corpus.name}.bm25")
+    if _is_of(folder, corpus):
+        return CorpusIndex(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.with_name(f".{folder.name}.lock"), "a")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the index here ({error.strerror}); set search.index_dir") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_of(folder, corpus):
+            _build(corpus, folder)
+    return CorpusIndex(folder)
+
+
+def _stamp(corpus: Path) -> dict[str, Any]:
+    status = corpus.stat()
+    return {"format": FORMAT, "corpus": corpus.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _is_of(folder: Path, corpus: Path) -> bool:
+    try:
+        made = json.loads((folder / "index.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return _stamp(corpus).items() <= made.items()
+
+
+def _build(corpus: Path, folder: Path) -> None:
+    """Writes the index beside its place and moves it there when it is complete."""
+    stamp = _stamp(corpus)
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    vocabulary: dict[str, int] = {}
+    documents, offsets, digest = [], [0], hashlib.sha256()
+    with open(temporary / "passages.jsonl", "wb") as file:
+        for title, text in read_corpus(corpus):
+            words = tokenize(f"{title} {text}")
+            documents.append([vocabulary.setdefault(word, len(vocabulary)) for word in words])
+            line = json.dumps([title, text]).encode() + b"\n"
+            digest.update(line)
+            offsets.append(offsets[-1] + file.write(line))
+    if not vocabulary:
+        shutil.rmtree(temporary)
+        raise UserError(f"{corpus}: holds no passage with a word in it")
+    bm25 = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", csc_backend="numpy")
+    bm25.index((documents, dict(vocabulary)), create_empty_token=False, show_progress=False)
+    bm25.save(temporary, show_progress=False)
+    np.save(temporary / "offsets.npy", np.asarray(offsets, dtype=np.int64))
+    index = stamp | {"passages": len(documents), "sha256": digest.hexdigest(), "bm25s": bm25s.__version__}
+    (temporary / "index.json").write_text(json.dumps(index, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+class CorpusIndex:
+    """A built index, mapped from its folder. `passages` and `sha256` (of titles and texts) say what is in it."""
+
+    def __init__(self, folder: Path):
+        made = json.loads((folder / "index.json").read_text())
+        self.passages, self.sha256 = made["passages"], made["sha256"]
+        self._bm25 = bm25s.BM25.load(folder, mmap=True, load_vocab=True, show_progress=False)
+        self._offsets = np.load(folder / "offsets.npy", mmap_mode="r")
+        self._file = open(folder / "passages.jsonl", "rb")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self.passages
+
+    def search(self, query: str, k: int = 10) -> list[Hit]:
+        """As `PassageIndex.search`: the at most `k` best passages that share a token, ties by smaller position (= id).
+
+        Safe to call from several threads.
+        """
+        known = self._bm25.vocab_dict
+        words = [known[word] for word in tokenize(query) if word in known] if len(query) <= MAX_QUERY_CHARS else []
+        if not words or k < 1:
+            return []
+        scores = self._bm25.get_scores_from_ids(words)
+        best = np.flatnonzero(scores)
+        if len(best) > k:
+            threshold = np.partition(scores[best], len(best) - k)[len(best) - k]
+            best = best[scores[best] >= threshold]  # all that tie with the k-th, so that the position decides
+        best = best[np.lexsort((best, -scores[best]))][:k]
+        return [Hit(i, float(scores[i]), *self._passage(i), i) for i in best.tolist()]
+
+    def _passage(self, position: int) -> tuple[str, str]:
+        start, end = int(self._offsets[position]), int(self._offsets[position + 1])
+        title, text = json.loads(os.pread(self._file.fileno(), end - start, start))
+        return title, text

@@ -1,0 +1,71 @@
+"""The tools of an episode on real questions: search through `open_search`, and Python in the sandbox."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from reproduce.tasks.environment import Call, CodeRunner, ToolResult
+from reproduce.tasks.web.search import Found, Search
+
+
+@dataclass(frozen=True)
+class WebSession:
+    """State of one trajectory: its question. The tools remember nothing else."""
+
+    question: Any
+
+    def fork(self) -> "WebSession":
+        """Itself: there is nothing that a branch could change."""
+        return self
+
+
+class WebEnvironment:
+    """Search and Python, with the interface of `reproduce.tasks.environment.Environment`.
+
+    A search gives `Page 1: ...` lines, the released format; nothing found is "none", a failed search "search failed:"
+    and the phrase of its error. A program gives what it prints, or its error. max_words: cut of each tool result, for
+    models with little room; None cuts nothing beyond the settings of the search. No call raises, whatever the model
+    wrote. The searches of a batch run together, and beside the programs.
+    """
+
+    def __init__(self, search: Search, sandbox: CodeRunner, max_words: int | None = None):
+        self.search, self.sandbox, self.max_words = search, sandbox, max_words
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="searches")
+
+    def start(self, question: Any) -> WebSession:
+        """A fresh session for one trajectory of `question`."""
+        return WebSession(question)
+
+    def run(self, calls: Sequence[Call]) -> list[ToolResult]:
+        """Results of a batch of calls, in order. Equal programs run once."""
+        queries = [call.content for call in calls if call.tool == "search"]
+        programs = sorted({call.content for call in calls if call.tool == "python"})
+        searching = self._beside.submit(self.search.search_many, queries)
+        printed = dict(zip(programs, self.sandbox.run_many(programs), strict=True)) if programs else {}
+        found = iter(searching.result())
+        return [self._printed(printed[c.content]) if c.tool == "python" else self._shown(next(found)) for c in calls]
+
+    def costs(self) -> dict[str, float]:
+        """Totals of the search since it was opened (`reproduce.tasks.web.search.COSTS`)."""
+        return self.search.costs()
+
+    def close(self) -> None:
+        """Ends the threads and the search; the sandbox is its owner's."""
+        self._beside.shutdown()
+        self.search.close()
+
+    def _printed(self, result) -> ToolResult:
+        text = result.output if result.ok else (result.error or "error")
+        return ToolResult(self._cut(text).strip() or "none", "python", bool(result.ok))
+
+    def _shown(self, found: Found) -> ToolResult:
+        if found.error is not None:
+            return ToolResult(f"search failed: {found.error}", "error", False)
+        if not found.hits:
+            return ToolResult("none", "empty", False)
+        pages = (f"Page {number}: {hit.text}" for number, hit in enumerate(found.hits, start=1))
+        return ToolResult(self._cut("\n".join(pages)), "search", True)
+
+    def _cut(self, text: str) -> str:
+        return text if self.max_words is None else " ".join(text.split()[: self.max_words])

@@ -1,0 +1,65 @@
+"""A rate limit that the threads of a process share, and processes that name the same file."""
+
+import fcntl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FORGET_SECONDS = 600.0  # a place further ahead than this was left by a clock that has been set back since
+
+
+class RateLimiter:
+    """At most `per_second` requests a second, evenly spaced, in order of arrival; 0 is no limit.
+
+    path: a small file that holds the next free place in time (seconds since the epoch), under a file lock; processes
+    that name the same file share the limit. None limits this process alone. clock: for tests.
+    """
+
+    def __init__(self, per_second: float, path: Path | None = None, clock: Callable[[], float] = time.time):
+        self.per_second, self.path, self.clock = per_second, path, clock
+        self._next = 0.0
+        self._lock = threading.Lock()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+    def reserve(self) -> float:
+        """Takes the next free place; seconds from now until it comes, 0 if that is now."""
+        if self.per_second <= 0:
+            return 0.0
+        now = self.clock()
+        with self._place() as (free, set_free):
+            place = max(now, free if free < now + FORGET_SECONDS else now)
+            set_free(place + 1.0 / self.per_second)
+        return place - now
+
+    def push_back(self, seconds: float) -> None:
+        """No place is free for the next `seconds`: the service has asked everyone to wait."""
+        if self.per_second > 0:
+            with self._place() as (free, set_free):
+                set_free(max(free, self.clock() + seconds))
+
+    @contextmanager
+    def _place(self) -> Iterator[tuple[float, Callable[[float], None]]]:
+        with self._lock:
+            if self.path is None:
+                yield self._next, lambda value: setattr(self, "_next", value)
+                return
+            with open(self.path, "a+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                yield _number(file.read()), lambda value: _write(file, value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # new, or cut short by a crash: there is no place to keep
+        return 0.0
+
+
+def _write(file, value: float) -> None:
+    file.truncate(0)
+    file.write(repr(value))
+    file.flush()

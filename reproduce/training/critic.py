@@ -1,0 +1,82 @@
+"""The critic: a network of the policy's kind that gives every token a value, with an optimiser of its own.
+
+It starts as a copy of the policy's backbone with a scalar head of zeros, so that its first value is 0 everywhere and no
+random number is drawn (assumed; verl's head starts at random). The value of a token is read where the policy's logits
+for that token are: it is the value of the state before the token.
+"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from reproduce.algorithms import Algorithm
+from reproduce.errors import UserError
+from reproduce.training.scoring import passes, placed
+
+
+class Critic:
+    """Values of the loss-mask tokens, and one AdamW step on `algorithm.value_loss` per mini-batch of the policy.
+
+    policy: the causal LM at its start; it is copied, never changed. Weights are float32 whatever the policy's are (a
+    step of 1e-6 would vanish in bfloat16), and passes run under autocast in the policy's type. learning_rate: of the
+    policy, unless the method sets the critic's.
+    """
+
+    def __init__(self, policy, algorithm: Algorithm, learning_rate: float, weight_decay: float):
+        settings = algorithm.critic
+        self.dtype, device = policy.dtype, policy.device
+        head = policy.get_output_embeddings()
+        if head is None:
+            raise UserError(f"model: {type(policy).__name__} has no output embeddings for a critic to replace")
+        network = copy.deepcopy(policy).float().requires_grad_(True).eval()
+        value_head = torch.nn.Linear(head.in_features, 1, dtype=torch.float32, device=device)
+        torch.nn.init.zeros_(value_head.weight)
+        torch.nn.init.zeros_(value_head.bias)
+        network.config.tie_word_embeddings = False
+        network.set_output_embeddings(value_head)
+        self.network, self.algorithm = network, algorithm
+        self.max_grad_norm = settings.critic_max_grad_norm
+        rate = learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
+        """values_BT (float32) of the tokens in `mask_BT`, 0 elsewhere. inputs: as for `scoring.token_logps`."""
+        return self._values(inputs, mask_BT)
+
+    def _values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
+        device = mask_BT.device.type
+        found, places = [], []
+        with torch.autocast(device, dtype=self.dtype, enabled=self.dtype == torch.bfloat16):
+            for ids, row, position, place in passes(inputs, mask_BT):
+                values = self.network(input_ids=ids, use_cache=False).logits[..., 0]
+                found.append(values[row, position - 1].float())
+                places.append(place)
+        return placed(torch.cat(found), torch.cat(places), mask_BT)
+
+    def update(self, inputs: dict, mask_BT: Tensor, old_values_BT: Tensor, returns_BT: Tensor) -> dict[str, float]:
+        """One optimiser step on a mini-batch; metrics of `Algorithm.value_loss` and value_grad_norm (before clipping).
+
+        Across processes the gradients are averaged, each process counting its own tokens.
+        """
+        loss, metrics = self.algorithm.value_loss(self._values(inputs, mask_BT), old_values_BT, returns_BT, mask_BT)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = list(self.network.parameters())
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for parameter in parameters:
+                torch.distributed.all_reduce(parameter.grad)
+                parameter.grad /= torch.distributed.get_world_size()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.optimizer.step()
+        return metrics | {"value_grad_norm": float(norm)}
+
+    def state_dict(self) -> dict:
+        """Weights and optimiser state."""
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """The critic as `state_dict` gave it."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])

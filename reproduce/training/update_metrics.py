@@ -1,0 +1,32 @@
+"""From what every update of an RL step reports to the metrics of the step's record."""
+
+from reproduce.runs.schema import METHOD_METRICS
+
+
+def update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
+    """Averages over the updates of one RL step, token-weighted where the metric is a share of tokens."""
+    tokens = sum(u["tokens"] for u in updates)
+    outside, inside = sum(u["outside"] for u in updates), sum(u["inside"] for u in updates)
+    nan = float("nan")
+    shares = ("outside_clip_fraction", "clip_fraction_low", "clip_fraction_high")
+    return {
+        **{name: sum(u[name] * u["tokens"] for u in updates) / tokens for name in shares},
+        "entropy_outside": sum(u["entropy_outside_sum"] for u in updates) / outside if outside else nan,
+        "entropy_inside": sum(u["entropy_inside_sum"] for u in updates) / inside if inside else nan,
+        "outside_top20_share": sum(u["outside_top20"] for u in updates) / outside if outside else nan,
+        "kl_warm_start": updates[0]["kl_warm_start"],
+        "grad_norm": sum(u["grad_norm"] for u in updates) / len(updates),
+        "loss": sum(u["loss"] for u in updates) / len(updates),
+        **{name: _token_mean(updates, name) for name in METHOD_METRICS if any(name in u for u in updates)},
+    }
+
+
+def _token_mean(updates: list[dict[str, float]], name: str) -> float:
+    """Mean over the updates that report `name`, weighted by their tokens."""
+    having = [u for u in updates if name in u]
+    return sum(u[name] * u["tokens"] for u in having) / sum(u["tokens"] for u in having)
+
+
+def recorded(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics of a part that records have a column for."""
+    return {name: value for name, value in metrics.items() if name in METHOD_METRICS}

@@ -1,0 +1,53 @@
+"""Forked runs: exit codes and logs as of a fresh interpreter, and none outlives the process that asked for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from reproduce.experiments import processes, workers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_a_forked_command_has_the_exit_code_and_output_of_a_fresh_one(tmp_path):
+    for arguments in (["--help"], ["job", str(tmp_path / "nothing")]):
+        log = tmp_path / "log.txt"
+        log.unlink(missing_ok=True)
+        child = processes.start([*workers.OWN, *arguments], log)
+        assert isinstance(child, workers.Child)
+        fresh = subprocess.run([*workers.OWN, *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert child.wait(60) == fresh.returncode
+        assert log.read_text() == fresh.stdout + fresh.stderr != ""
+
+
+def test_a_stopped_child_reports_its_signal(tmp_path):
+    child = workers.start(["job", str(tmp_path)], tmp_path / "log.txt", processes.ONE_THREAD)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait(60) == -signal.SIGKILL
+    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_forked_run_is_killed_with_the_process_that_asked_for_it(tmp_path):
+    config, log = tmp_path / "config.yaml", tmp_path / "log.txt"
+    script = (
+        "import time; from pathlib import Path; from reproduce.experiments import processes, workers\n"
+        "from reproduce.experiments.config import TableConfig\n"
+        f"job = TableConfig.load(2).jobs('smoke')[0].warm_start_job(); job.to_yaml({str(config)!r})\n"
+        f"arguments = ['warm-start', {str(config)!r}, '--runs-root', {str(tmp_path / 'runs')!r}]\n"
+        f"print(processes.start([*workers.OWN, *arguments], Path({str(log)!r})).pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "runs").rglob("manifest.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(pid, 0)  # it is at work
+    parent.kill()
+    parent.wait()
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
