@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from analysis import pairing, statistics, style
 from analysis.data import Source
-from analysis.draw import PER_ROW, errorbar, method_axis, panels
+from analysis.draw import errorbar, label, method_axis, panels
 from analysis.render import MISSING, TextTable
 from analysis.statistics import UNDEFINED, Estimate
 from analysis.steps import estimate
@@ -175,15 +175,14 @@ def figure_clusters(source: Source, found: Clusters | None = None):
     found = found or clusters(source)
     methods = style.order(found.points["method"]) or [style.WARM_START]
     figure, places = panels(len(methods), width=2.4, height=2.7)
-    for i, (axes, method) in enumerate(zip(places, methods, strict=True)):
+    for axes, method in zip(places, methods, strict=True):
         points = found.points[found.points["method"] == method]
         points = points[points["seed"] == points["seed"].min()].head(SHOWN)
         noise, kept = points[points["cluster"] < 0], points[points["cluster"] >= 0]
         axes.scatter(noise["x"], noise["y"], s=5, color="#bbbbbb", lw=0)
         axes.scatter(kept["x"], kept["y"], s=7, lw=0, c=kept["cluster"] % 20, cmap="tab20", vmin=0, vmax=19)
         axes.set_title(f"{style.name(method)}\n{_shown(cluster_count(found, method))} clusters", fontsize=9)
-        axes.set_xlabel("PCA 1 (standard deviations)")
-        axes.set_ylabel("PCA 2 (standard deviations)" if i % PER_ROW == 0 else "")
+    label(places, "PCA 1 (standard deviations)", "PCA 2 (standard deviations)")
     return figure
 
 

@@ -43,42 +43,48 @@ def errorbar(axes, x, estimates: list[Estimate], look: dict, label: str = "") ->
     axes.errorbar(x, values, yerr=errors, label=label, **look)
 
 
-def line(axes, source: Source, method: str, column: str, colour: str, **look) -> None:
-    """Mean over seeds of a step metric with its 95 % band."""
+def line(axes, source: Source, method: str, column: str, colour: str, shade: float = 0.18, **look) -> None:
+    """Mean over seeds of a step metric with its 95 % band, whose opacity is `shade`."""
     found = band(source, method, column)
     axes.plot(found.index, found["value"], color=colour, **{"lw": 1.4, **look})
-    axes.fill_between(found.index, found["low"], found["high"], color=colour, alpha=0.18, lw=0)
+    axes.fill_between(found.index, found["low"], found["high"], color=colour, alpha=shade, lw=0)
 
 
 def panels(count: int, width: float = 2.1, height: float = 1.9):
-    """A figure of `count` small panels with shared axes, at most `PER_ROW` in a row; unused places are empty."""
+    """(figure, panels): `count` small panels with shared axes in rows of equal length; unused places are empty."""
     style.apply()
-    columns = max(1, min(PER_ROW, count))
-    rows = max(1, math.ceil(count / columns))
+    rows = max(1, math.ceil(count / PER_ROW))
+    columns = max(1, math.ceil(count / rows))
     figure, grid = plt.subplots(
         rows, columns, figsize=(width * columns + 0.6, height * rows + 0.3), layout="constrained", sharex=True,
         sharey=True, squeeze=False,
     )  # fmt: skip
     places = list(grid.flat)
-    for axes in places[count:]:
-        axes.axis("off")
-    return figure, places[:count] if count else places
+    for i, axes in enumerate(places):
+        if i >= max(count, 1):
+            axes.set_visible(False)
+        if i + columns >= count:
+            axes.tick_params(labelbottom=True)
+    return figure, places[: max(count, 1)]
 
 
-def figure_curves(source: Source, spec: Spec, column: str = "reward_mean", label: str = "Mean reward"):
+def label(places, x: str, y: str) -> None:
+    """Axis labels of a figure of panels: x below the lowest of every column, y left of the first of every row."""
+    for i, axes in enumerate(places):
+        last = i + axes.get_subplotspec().get_gridspec().ncols >= len(places)
+        axes.set(xlabel=x if last else "", ylabel=y if axes.get_subplotspec().is_first_col() else "")
+
+
+def figure_curves(source: Source, spec: Spec, column: str = "reward_mean", y: str = "Mean reward"):
     """`column` over training for every row of a table, mean over seeds with 95 % band; grey: the baseline."""
     rows = spec.order(trained(source))
     figure, places = panels(len(rows))
     if not rows:
         legend(places[0], rows)
-    for i, (axes, row) in enumerate(zip(places, rows, strict=False)):
+    for axes, row in zip(places, rows, strict=False):
         if spec.baseline in rows and row != spec.baseline:
             line(axes, source, spec.baseline, column, REFERENCE, lw=1.0)
         line(axes, source, row, column, style.colour(row, rows))
         axes.set_title(spec.name(row), fontsize=8)
-        if i % PER_ROW == 0:
-            axes.set_ylabel(label)
-        if i + PER_ROW >= len(rows):
-            axes.set_xlabel("RL step")
-            axes.tick_params(labelbottom=True)
+    label(places, "RL step", y)
     return figure

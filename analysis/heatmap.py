@@ -5,64 +5,67 @@ import numpy as np
 from analysis import draw, style, table5
 from analysis.table import Table
 
-LINES = ("-", "--", ":", "-.")
-SHADES = ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#E69F00")
+LINES = ("-", "--", ":", "-.")  # by updates per rollout
+COLOURS = ("#56B4E9", "#D55E00", "#000000", "#009E73", "#CC79A7")  # by learning rate
+
+
+def _axes_of(table: Table):
+    """(cells of the grid, methods, learning rates, updates per rollout), each axis in order."""
+    found = table5.grid(table.source)
+    return (
+        found,
+        list(dict.fromkeys(found["method"])),
+        *(sorted(found[c].unique()) for c in ("learning_rate", "updates")),
+    )
 
 
 def figure_heat(table: Table):
-    """One panel a method: learning rate x updates per rollout, pass@1 in percent, one colour scale for all."""
-    found = table5.grid(table.source)
-    methods = list(dict.fromkeys(found["method"]))
-    rates, updates = sorted(found["learning_rate"].unique()), sorted(found["updates"].unique())
+    """One panel a method: pass@1 in percent by learning rate and updates per rollout.
+
+    One colour scale for all, which starts at the warm start's pass@1, so that noise does not look like a pattern.
+    """
+    found, methods, rates, updates = _axes_of(table)
     figure, places = draw.panels(len(methods), width=2.3, height=1.7)
     if not methods:
         draw.legend(places[0], methods)
         return figure
     values = table.frame.loc[found.index, "pass_1"]
+    low, high = np.nanmin([values.min(), table.frame["pass_1"].get(style.WARM_START, np.nan)]), values.max()
     image = None
     for axes, method in zip(places, methods, strict=True):
         heat = np.full((len(updates), len(rates)), np.nan)
         for name, cell in found[found["method"] == method].iterrows():
             y, x = updates.index(cell["updates"]), rates.index(cell["learning_rate"])
             heat[y, x] = values[name]
-            axes.text(
-                x, y, f"{values[name]:.1f}", ha="center", va="center", fontsize=8, color=_ink(values[name], values)
-            )
-        image = axes.imshow(heat, cmap="viridis", vmin=values.min(), vmax=values.max(), aspect="auto", origin="lower")
+            ink = "black" if values[name] > (low + high) / 2 else "white"
+            axes.text(x, y, f"{values[name]:.1f}", ha="center", va="center", fontsize=8, color=ink)
+        image = axes.imshow(heat, cmap="viridis", vmin=low, vmax=max(high, low + 1), aspect="auto", origin="lower")
         axes.set_title(style.name(method), fontsize=9)
-        axes.set(xticks=range(len(rates)), yticks=range(len(updates)), xlabel="Learning rate")
+        axes.set(xticks=range(len(rates)), yticks=range(len(updates)))
         axes.set_xticklabels([f"{rate:g}" for rate in rates], fontsize=7)
         axes.set_yticklabels([str(int(n)) for n in updates])
-        axes.tick_params(labelbottom=True)
         axes.grid(visible=False)
-    for axes in places[:: draw.PER_ROW]:
-        axes.set_ylabel("Updates per rollout")
+    draw.label(places, "Learning rate", "Updates per rollout")
     figure.colorbar(image, ax=places, label="pass@1, %")
     return figure
 
 
-def _ink(value: float, values) -> str:
-    span = values.max() - values.min()
-    return "black" if span == 0 or (value - values.min()) / span > 0.6 else "white"
-
-
 def figure_curves(table: Table):
     """One panel a method: mean reward over training of every cell; colour: learning rate, line: updates per rollout."""
-    found = table5.grid(table.source)
-    methods = list(dict.fromkeys(found["method"]))
-    rates, updates = sorted(found["learning_rate"].unique()), sorted(found["updates"].unique())
-    figure, places = draw.panels(len(methods))
+    found, methods, rates, updates = _axes_of(table)
+    figure, places = draw.panels(len(methods), width=2.5, height=2.1)
     if not methods:
         draw.legend(places[0], methods)
         return figure
-    for i, (axes, method) in enumerate(zip(places, methods, strict=True)):
+    for axes, method in zip(places, methods, strict=True):
         for name, cell in found[found["method"] == method].iterrows():
             look = {"ls": LINES[updates.index(cell["updates"]) % len(LINES)], "lw": 1.1}
-            label = f"{cell['learning_rate']:g} · {int(cell['updates'])}"
-            colour = SHADES[rates.index(cell["learning_rate"]) % len(SHADES)]
-            draw.line(axes, table.source, name, "reward_mean", colour, label=label, **look)
+            look["label"] = f"{cell['learning_rate']:g} · {int(cell['updates'])}"
+            colour = COLOURS[rates.index(cell["learning_rate"]) % len(COLOURS)]
+            draw.line(axes, table.source, name, "reward_mean", colour, shade=0.07, **look)
         axes.set_title(style.name(method), fontsize=9)
-        axes.set(xlabel="RL step", ylabel="Mean reward" if i % draw.PER_ROW == 0 else "")
-        axes.tick_params(labelbottom=True)
-    places[0].legend(title="learning rate · updates", fontsize=6, title_fontsize=6)
+    draw.label(places, "RL step", "Mean reward")
+    handles = dict(zip(*reversed(places[0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles, title="learning rate · updates", loc="outside lower center", ncols=6,
+                  fontsize=7, title_fontsize=7)  # fmt: skip
     return figure

@@ -39,7 +39,7 @@ def lines(source: Source, name: Callable[[str], str] = style.name) -> list[str]:
 
 
 def _names(names: list[str], trained: dict) -> str:
-    return "all rows" if len(names) == len(trained) > MAX_HASHES else ", ".join(names)
+    return "all rows" if len(names) == len(trained) else ", ".join(names)
 
 
 def _hashes(source: Source, name: Callable[[str], str]) -> str:

@@ -30,7 +30,7 @@ class Spec:
     """What one table shows.
 
     table: its name, such as "2". subject: the rest of its title. columns: "level" or "family", what the score columns
-    stand for. rows: shown in this order even without runs; others follow. baseline: the row that differences are to.
+    stand for. rows: shown even without runs. ranking: the order of the rows. baseline: the row that differences are to.
     names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or None.
     compared: the columns that published and own results are compared in; None: all.
     """
@@ -39,6 +39,7 @@ class Spec:
     subject: str
     columns: str
     rows: tuple[str, ...] = style.CORE
+    ranking: tuple[str, ...] = style.ORDER
     baseline: str = style.BASELINE
     names: Mapping[str, str] = field(default_factory=dict)
     reported: Reported | None = None
@@ -49,9 +50,8 @@ class Spec:
         return self.names.get(row) or style.name(row)
 
     def order(self, rows) -> list[str]:
-        """The warm start, this table's rows, then all others; without repeats."""
-        own = [style.WARM_START, *self.rows]
-        return [r for r in own if r in set(rows)] + [r for r in style.order(rows) if r not in own]
+        """The rows in the order of `ranking`, all others after them; without repeats."""
+        return [r for r in self.ranking if r in set(rows)] + [r for r in style.order(rows) if r not in self.ranking]
 
 
 @dataclass(frozen=True)

@@ -261,11 +261,19 @@ def test_a_critic_is_trained_on_the_mini_batches_and_recorded(tmp_path):
 
 def test_the_released_form_reads_the_warm_start_the_turns_and_the_current_step(tmp_path):
     made = trainer(tmp_path, config("epo-released", steps=2), turn_gate=0, corridor_high=1.0)
+    apart = []
+    inner = made._compute_loss
+
+    def spy(lm, inputs):
+        mask_BT = made._loss_mask(inputs)
+        apart.append(float((inputs["ref_logps_BT"] - inputs["old_per_token_logps"])[mask_BT].abs().max()))
+        return inner(lm, inputs)
+
+    made._compute_loss = spy
     steps = records(made)
+    assert max(apart[:4]) < 1e-4 < 0.1 < min(apart[4:]), "the reference is the warm start, which sampled step 1 only"
     assert steps[0]["epo_phase_weight"] == 1.0 and steps[0]["epo_smoothing_loss"] > 0, "smoothed from the first step on"
-    assert all(m["epo_factor_above"] == 1.0 and 0 < m["epo_share_above"] < 1 for m in steps)
-    kl = [m["regulariser_loss"] - 0.001 * (m["epo_smoothing_loss"] - m["entropy"]) for m in steps]
-    assert 0 < kl[0] < kl[1], "0.01 of the distance to the warm start, from which the policy moves away"
+    assert all(m["epo_factor_above"] == 1.0 and 0 < m["epo_share_above"] <= 1 for m in steps)
 
 
 def test_a_checkpoint_cut_short_does_not_count(tmp_path):

@@ -77,6 +77,7 @@ class Jvm:
             self._process = subprocess.Popen(
                 [*command, "--die-on-broken-pipe", "--enable-auth", "0"], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=self._messages, start_new_session=True,
+                cwd=tempfile.gettempdir(),  # the simulator writes a table of its types to where it runs
             )  # fmt: skip
         except OSError as error:
             raise UserError(f"Java does not start ({program}: {error.strerror}); repair it or {INSTALL}") from None

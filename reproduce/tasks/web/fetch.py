@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from bs4 import BeautifulSoup
-from bs4.element import Tag
+from bs4.element import CData, NavigableString, Tag
 
 from reproduce.tasks.web.calls import Calls, Counts
 from reproduce.tasks.web.keys import without_credentials
@@ -20,31 +20,39 @@ HEADERS = {
 MAX_PAGE_BYTES = 1 << 20  # parsing costs about two seconds a megabyte
 MAIN_CHARS = 200  # a <main> or <article> with less text is a frame around something else
 
-_NOISE = (
+_NOISE = frozenset((
     "script", "style", "noscript", "template", "svg", "iframe", "head", "nav", "header", "footer", "aside", "form",
     "button", "select",
-)  # fmt: skip
-_BLOCKS = (
+))  # fmt: skip
+_BLOCKS = frozenset((
     "address", "article", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "figcaption", "figure", "h1", "h2",
     "h3", "h4", "h5", "h6", "hr", "li", "main", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul",
-)  # fmt: skip
+))  # fmt: skip
 
 
 def page_text(body: bytes, charset: str | None = None) -> tuple[str, str]:
     """(title, text) of an HTML page: its main part if it marks one, a line for each block, no menus and no scripts."""
     soup = BeautifulSoup(body, "html.parser", from_encoding=charset)
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
-    for tag in soup.find_all(_NOISE):
-        tag.decompose()
-    for tag in soup.find_all(_BLOCKS):
-        tag.insert_before("\n")
-        tag.append("\n")
     parts = [_lines(part) for part in (soup.find("main"), soup.find("article")) if part is not None]
     return clean(title), clean(next((text for text in parts if len(text) >= MAIN_CHARS), "") or _lines(soup))
 
 
 def _lines(part: Tag) -> str:
-    lines = (" ".join(line.split()) for line in part.get_text().split("\n"))
+    """The text below `part`, one line for each block. Walked with a stack: pages may nest without end."""
+    pieces: list[str] = []
+    left: list = [part]
+    while left:
+        node = left.pop()
+        if isinstance(node, Tag):
+            if node.name not in _NOISE:
+                ends = ["\n"] if node.name in _BLOCKS else []
+                left += [*ends, *reversed(node.contents), *ends]
+        elif type(node) is str:
+            pieces.append(node)
+        elif type(node) in (NavigableString, CData):  # not its other kinds, such as comments
+            pieces.append(re.sub(r"\s+", " ", node))
+    lines = (" ".join(line.split()) for line in "".join(pieces).split("\n"))
     return "\n".join(line for line in lines if line)
 
 

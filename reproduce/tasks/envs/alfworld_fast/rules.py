@@ -20,7 +20,7 @@ from reproduce.tasks.envs.alfworld_fast.pddl import Action, Disjunct, Literal, r
 START, TASK = "intro", "task"
 LIST_PARTS = ("list_empty", "list_separator", "list_last_separator")
 PROVEN = {
-    "TBD": "alfworld 0.4.2 (games since 0.4.0)",
+    "b13aed82b0bc0f7719bac48ef9d1c17ca49806e711b8164537590ae4e8729ec5": "alfworld 0.4.2 (games since 0.4.0)",
 }
 
 
@@ -68,7 +68,7 @@ class Rules:
         return self.keys[0]
 
     def text_variables(self, action: Action) -> frozenset[str]:
-        """Parameters, with their "?", that an action's feedback depends on; all if the text may bind other variables."""
+        """Parameters that an action's feedback depends on, with their "?"; all if the text may bind other variables."""
         waiting, seen, found = [self.feedback[action.name]], set(), set()
         while waiting:
             for symbol in waiting.pop():
