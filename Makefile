@@ -6,6 +6,7 @@ RUNS ?= runs
 SEEDS ?=
 METHODS ?=
 JOBS ?=
+TABLE ?=
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -15,23 +16,32 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table2 tables figures publish status worlds test test-all lint bench real-input clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table4 reproduce-table5 tables figures publish status worlds test test-all lint bench real-input clean-runs $(VENV)
 
 help: ## list every target
-	@echo "make TARGET [PROFILE=smoke|mini|gpu|paper] [SEEDS=0,1,2] [METHODS=grpo,aepo] [JOBS=2] [RUNS=runs]"
+	@echo "make TARGET [PROFILE=smoke|mini|gpu|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [JOBS=2] [RUNS=runs]"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
-reproduce-table2: $(STAMP) ## train what is missing of table 2, evaluate, build table and figures, compare
+reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowledge), evaluate, build, compare
+	@$(RUN) -m reproduce table 1 $(GRID)
+
+reproduce-table2: $(STAMP) ## train what is missing of table 2 (deep search), evaluate, build table and figures, compare
 	@$(RUN) -m reproduce table 2 $(GRID)
 
-tables: $(STAMP) ## rebuild the tables from the committed results, without training
+reproduce-table4: $(STAMP) ## train what is missing of table 4 (components of AEPO), evaluate, build, compare
+	@$(RUN) -m reproduce table 4 $(GRID)
+
+reproduce-table5: $(STAMP) ## train what is missing of table 5 (one grid of settings a method), evaluate, build, compare
+	@$(RUN) -m reproduce table 5 $(GRID)
+
+tables: $(STAMP) ## rebuild the tables and their curves from the committed results, without training
 	@$(RUN) -m reproduce tables --profile $(PROFILE)
 
-figures: $(STAMP) ## rebuild the figures from the committed results, without training
+figures: $(STAMP) ## rebuild the entropy and diversity figures from the committed results, without training
 	@$(RUN) -m reproduce figures --profile $(PROFILE)
 
-publish: $(STAMP) ## consolidate finished runs into data/results, to be committed
-	@$(RUN) -m reproduce publish --profile $(PROFILE) --runs-root $(RUNS) --experiment table2
+publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into data/results, to be committed
+	@$(RUN) -m reproduce publish --profile $(PROFILE) --runs-root $(RUNS) $(if $(TABLE),--experiment table$(TABLE))
 
 status: $(STAMP) ## list the runs, where they are and their last metrics
 	@$(RUN) -m reproduce status --runs-root $(RUNS)

@@ -13,8 +13,8 @@ MAIN = ("grpo", "reinforce++", "dapo", "gppo", "cispo", "gigpo", "arpo", "aepo")
 
 ORDER = (
     WARM_START, "grpo", "dr-grpo", "rloo", "opo", "reinforce++", "reinforce++-baseline", "gspo", "dapo", "gppo",
-    "ce-gppo", "cispo", "gigpo", "ppo", "arpo", "arpo-hard", "aepo", "ppo+epo", "grpo+epo", "arpo-released",
-    "aepo-released", "epo-released",
+    "ce-gppo", "cispo", "gigpo", "ppo", "arpo", "arpo-hard", "aepo", "ppo+epo", "grpo+epo", "epo-base", "epo-decay",
+    "epo-no-dw", "arpo-released", "aepo-released", "epo-released", "grpo-released", "ppo+epo-released",
 )  # fmt: skip
 """Rows of a table; a method that is not named here comes last."""
 
@@ -64,7 +64,7 @@ def name(method: str) -> str:
         return NAMES[method]
     base, _, variant = method.partition("-")
     shown = NAMES.get(base, base.upper())
-    return f"{shown} ({variant})" if variant else shown
+    return f"{shown} ({variant.replace('-', ' ')})" if variant else shown
 
 
 def order(methods) -> list[str]:

@@ -95,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
     command("real-input", lambda options: real_input([]), what)
     what = "compare our rollout and training speed with TRL's own, as ratios in one run"
     command("bench", lambda options: bench([]), what)
+    what = "where math-verify or exact match, the reward's token F1 and an LLM judge disagree"
+    command("grade-agreement", lambda options: grade_agreement([]), what)
     return top
 
 
@@ -206,7 +208,13 @@ def bench(words: list[str]) -> int:
     return run(words)
 
 
-PROGRAMS = {"real-input": real_input, "bench": bench}
+def grade_agreement(words: list[str]) -> int:
+    from reproduce.evaluation.grade_agreement import main as run
+
+    return run(words)
+
+
+PROGRAMS = {"real-input": real_input, "bench": bench, "grade-agreement": grade_agreement}
 """Commands with options of their own: all words after the command's name are theirs."""
 
 

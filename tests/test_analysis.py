@@ -7,176 +7,40 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from synthetic import (
+    CONFIG,
+    METHODS,
+    QUESTIONS,
+    SAMPLES,
+    STEPS,
+    TRAINING,
+    eval_rows,
+    manifest,
+    reported_frame,
+    save,
+    write_results,
+    write_runs,
+)  # fmt: skip
 
 from analysis import build as build_module
-from analysis import comparison, data, diversity, entropy, render, reported, style, table2
+from analysis import (
+    cells,
+    comparison,
+    data,
+    diversity,
+    entropy,
+    output,
+    render,
+    reported,
+    steps,
+    style,
+)
+from analysis import table as tables
 from analysis.build import build
 from reproduce.errors import UserError
 from reproduce.runs import files, schema
-from reproduce.seeding import stream
 
-METHODS = {"grpo": 0.35, "dapo": 0.40, "arpo": 0.42, "aepo": 0.60}
-QUESTIONS, SAMPLES, STEPS = 24, 5, 6
-WORDS = ("search", "open", "note", "python", "answer")
-
-
-def eval_rows(method, seed, success, questions=QUESTIONS, samples=SAMPLES):
-    """Synthetic eval.parquet rows in which success falls with the level."""
-    rng = stream(seed, "synthetic", method)
-    rows = []
-    for q in range(questions):
-        level = 1 + q % 3
-        for s in range(samples):
-            actions = " > ".join(rng.choice(WORDS, size=int(rng.integers(2, 6))))
-            correct = bool(rng.random() < success + 0.15 * (2 - level))
-            rows.append(
-                {
-                    "checkpoint": "warm_start" if method == "warm_start" else "last",
-                    "question_id": f"q{q:03d}",
-                    "family": "mini-deepsearch",
-                    "level": level,
-                    "split": "test",
-                    "sample": s,
-                    "reward": float(correct),
-                    "correct": correct,
-                    "format_ok": True,
-                    "answer": "a",
-                    "gold": "a",
-                    "tool_calls": 3,
-                    "completion_tokens": 40,
-                    "sampled_tokens": 30,
-                    "actions": actions,
-                    "turn_entropies": [0.1, 0.2],
-                    "text": f"<think> {actions} </think> <answer> {q % 5} </answer>",
-                }
-            )
-    return pd.DataFrame(rows)[schema.EVAL_SCHEMA.names]
-
-
-def step_rows(method, seed):
-    """Synthetic steps.parquet rows that meet every premise."""
-    rng = stream(seed, "synthetic-steps", method)
-    frame = pd.DataFrame({c: 0.1 + 0.01 * rng.random(STEPS) for c in schema.STEP_METRICS})
-    frame.insert(0, "step", np.arange(1, STEPS + 1))
-    frame["entropy"] = np.linspace(0.4, 0.1 if method == "grpo" else 0.35, STEPS)
-    for column, value in (
-        ("entropy_after_result", 0.5),
-        ("entropy_mid_segment", 0.1),
-        ("high_entropy_follow", 0.55),
-        ("high_entropy_base", 0.40),
-        ("outside_clip_fraction", 0.02),
-        ("entropy_outside", 0.9),
-        ("entropy_inside", 0.1),
-        ("outside_top20_share", 0.9),
-        ("sampled_tokens", 1000.0),
-        ("trained_tokens", 2000.0),
-        ("tool_calls", 300.0),
-        ("trajectories", 64.0),
-    ):
-        frame[column] = value + (0.001 * rng.random(STEPS) if value < 1 else 0)
-    return frame
-
-
-def manifest(method, seed, **more):
-    return {
-        "schema_version": 1,
-        "status": "finished",
-        "profile": "mini",
-        "experiment": "table2",
-        "method": method,
-        "seed": seed,
-        "config_hash": f"{method}{seed}",
-        "code_commit": "0123456789abcdef",
-        "code_dirty": False,
-        "versions": {},
-        "machine": {"cpu": "Test CPU", "cores": 2, "memory_gb": 8.1, "gpu": None},
-        "started_at": "2025-01-01T00:00:00+00:00",
-        "finished_at": "2025-01-01T00:02:00+00:00",
-        "error": None,
-        "cost": {
-            "seconds_total": 120.0,
-            "seconds_rollout": 60.0,
-            "seconds_train": 40.0,
-            "seconds_eval": 20.0,
-            "peak_memory_mb": 512.0,
-        },
-    } | more
-
-
-CONFIG = {"warm_start": {"success_low": 0.1, "success_high": 0.4}, "training": {"steps": STEPS}}
-
-
-def save(frame, path, kind, labelled=True):
-    """Write a frame as training or publishing would: exactly the schema."""
-    expected = data.SCHEMAS[kind]
-    files.write_table(path, files.rows_table(frame, schema.labelled(expected) if labelled else expected))
-
-
-def write_runs(root, methods=METHODS, seeds=(0, 1, 2), profile="mini"):
-    """Run directories as a training leaves them, the warm start included; returns `root`."""
-    for method, seed, success in [("warm_start", 0, 0.25), *((m, s, p) for m, p in methods.items() for s in seeds)]:
-        folder = _made(root / profile / "table2" / (method if method == "warm_start" else f"{method}/{seed}"))
-        save(eval_rows(method, seed, success), folder / "eval.parquet", "eval", labelled=False)
-        if method != "warm_start":
-            steps = step_rows(method, seed)
-            save(steps, folder / "steps.parquet", "steps", labelled=False)
-            timings = steps[["step"]].assign(seconds_rollout=1.0, seconds_train=1.0)
-            save(timings, folder / "timings.parquet", "timings", labelled=False)
-        (folder / "manifest.json").write_text(json.dumps(manifest(method, seed)))
-        (folder / "config.yaml").write_text(yaml.safe_dump({"method": method, "seed": seed} | CONFIG))
-    return root
-
-
-def write_results(data_root, methods=METHODS, seeds=(0, 1, 2), profile="mini"):
-    """Published results, one file per kind, and a small data/papers; returns `data_root`."""
-    folder = _made(data_root / "results" / profile / "table2")
-    runs = [("warm_start", 0, 0.25), *((m, s, p) for m, p in methods.items() for s in seeds)]
-    evals = pd.concat([eval_rows(m, s, p).assign(method=m, seed=s) for m, s, p in runs])
-    steps = pd.concat([step_rows(m, s).assign(method=m, seed=s) for m, s, _ in runs[1:]])
-    save(evals, folder / "eval.parquet", "eval")
-    save(steps, folder / "steps.parquet", "steps")
-    (folder / "manifests.json").write_text(json.dumps([manifest(m, s) for m, s, _ in runs]))
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    papers().to_csv(_made(data_root / "papers") / "toy.csv", index=False)
-    return data_root
-
-
-def _made(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def papers():
-    """Reported cells in the columns of data/papers."""
-    arpo = {"table": "Table 2", "model": "Qwen3-14B", "method": "GRPO", "source": "ARPO, arXiv 2507.19849"}
-    cells = [
-        {
-            "table": "abstract",
-            "model": "Qwen3-14B",
-            "method": "AEPO",
-            "dataset": "GAIA",
-            "value": "47.6",
-            "source": "AEPO",
-        },
-        arpo | {"dataset": "GAIA Avg.", "value": "36.9"},
-        arpo | {"dataset": "GAIA Lv.1", "value": "51.2"},
-        arpo | {"table": "Table 1", "dataset": "AIME24", "value": "10.0"},
-        arpo | {"table": "Table 1", "dataset": "WebWalkerQA", "value": "30.0"},
-        arpo | {"method": "AEPO", "dataset": "WebWalkerQA Overall", "value": "20.0", "reported_by": "third party"},
-    ]
-    same = {
-        "paper": "toy",
-        "split": "-",
-        "metric": "accuracy, pass@1",
-        "reported_by": "the paper",
-        "confidence": "high",
-    }
-    frame = pd.DataFrame([same | {"source_url": "https://arxiv.org/abs/2510.14545"} | cell for cell in cells])
-    return frame[list(reported.COLUMNS)]
-
-
-def reported_frame():
-    return papers().assign(number=lambda f: f["value"].astype(float))
+SPEC = output.spec(2)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +55,7 @@ def published(data_root):
 
 @pytest.fixture(scope="module")
 def table(published):
-    return table2.build(published)
+    return output.build(published)
 
 
 # reading
@@ -203,7 +67,7 @@ def test_runs_and_results_give_the_same_frames(tmp_path, published):
     pd.testing.assert_frame_equal(own.steps, published.steps)
     assert own.methods == published.methods == ["warm_start", "grpo", "dapo", "arpo", "aepo"]
     assert set(own.timings["seconds_train"]) == {1.0}
-    pd.testing.assert_frame_equal(table2.build(own).frame, table2.build(published).frame)
+    pd.testing.assert_frame_equal(output.build(own).frame, output.build(published).frame)
 
 
 def test_unfinished_runs_are_not_read(tmp_path):
@@ -217,9 +81,14 @@ def test_runs_of_two_configs_make_no_table(tmp_path):
     root = write_runs(tmp_path)
     path = root / "mini" / "table2" / "dapo" / "2" / "config.yaml"
     path.write_text(yaml.safe_dump(CONFIG | {"method": "dapo", "seed": 2, "algorithm": {"clip_high": 0.3}}))
-    data.load(source=root)
-    path.write_text(yaml.safe_dump(CONFIG | {"training": {"steps": STEPS + 1}}))
-    with pytest.raises(UserError, match=r"dapo/2.*'training'"):
+    with pytest.raises(UserError, match=r"dapo/2.*other settings"):
+        data.load(source=root)
+    other = {"method": "dapo", "seed": 2, "training": TRAINING | {"steps": STEPS + 1}}
+    path.write_text(yaml.safe_dump(CONFIG | other))
+    with pytest.raises(UserError, match=r"'training'"):
+        data.load(source=root)
+    path.unlink()
+    with pytest.raises(UserError, match=r"dapo/2/config.yaml is missing"):
         data.load(source=root)
 
 
@@ -293,19 +162,19 @@ def test_cells_are_the_means_of_the_rows(table, published):
 
 def test_bold_needs_every_paired_interval_to_exclude_zero(table, published, tmp_path):
     assert [m for m in table.frame.index if table.frame.loc[m, "pass_1_bold"] == 1] == ["aepo"]
-    pairs = table2.pairs(published).set_index(["method", "against"])
+    pairs = tables.pairs(published).set_index(["method", "against"])
     assert all(pairs.loc[("aepo", m), "difference_low"] > 0 for m in ("warm_start", "grpo", "dapo", "arpo"))
     close = data.load(data_root=write_results(tmp_path, {"grpo": 0.40, "aepo": 0.41}))
-    assert not table2.text_table(table2.build(close)).bold
+    assert not cells.text_table(output.build(close)).bold
 
 
 def test_missing_methods_and_costs_are_dashes(tmp_path):
-    few = table2.build(data.load(data_root=write_results(tmp_path, {"dapo": 0.4}, seeds=(0,))))
-    shown = table2.text_table(few)
-    cells = {row[0]: row[1:] for row in shown.rows}
-    assert set(cells["GRPO"]) == set(cells["AEPO"]) == {render.MISSING}
-    assert cells["DAPO"][5] == render.MISSING and cells["DAPO"][-1] == "1"
-    assert cells["Warm start"][-2] == render.MISSING
+    few = output.build(data.load(data_root=write_results(tmp_path, {"dapo": 0.4}, seeds=(0,))))
+    shown = cells.text_table(few)
+    found = {row[0]: row[1:] for row in shown.rows}
+    assert set(found["GRPO"]) == set(found["AEPO"]) == {render.MISSING}
+    assert found["DAPO"][5] == render.MISSING and found["DAPO"][-1] == "1"
+    assert found["Warm start"][-2] == render.MISSING
     assert any(note == "No runs of: GRPO, ARPO, AEPO." for note in shown.notes)
 
 
@@ -315,16 +184,18 @@ def test_pass_at_5_needs_five_samples(tmp_path):
     rows = pd.read_parquet(path)
     save(rows[rows["sample"] < 2], path, "eval")
     source = data.load(data_root=root)
-    assert all(r[5] == render.MISSING for r in table2.text_table(table2.build(source)).rows)
+    assert all(r[5] == render.MISSING for r in cells.text_table(output.build(source)).rows)
     assert list(diversity.pass_at_k_curve(source, "grpo").index) == [1, 2]
 
 
 def test_provenance_stands_under_the_table_and_nothing_that_changes(table):
-    notes = "\n".join(table2.text_table(table).notes)
+    notes = "\n".join(output.main_table(table).notes)
     for part in (
         "Commit: 0123456789ab.",
         "GRPO grpo0",
-        "Seeds: GRPO, DAPO, ARPO, AEPO: 0,1,2.",
+        "Seeds: all rows: 0,1,2.",
+        f"{STEPS} RL steps × 4 prompts × 4 trajectories; 4 updates per rollout",
+        "adjusted for the 3 comparisons",
         "Test CPU, 2 cores, 8 GB, no GPU",
         "24 questions (level 1: 8, level 2: 8, level 3: 8) × 5 samples",
     ):
@@ -339,7 +210,7 @@ def test_time_changes_only_the_time_files(tmp_path, published):
     ]
     names = {}
     for label, source in (("a", published), ("b", slow)):
-        for path in table2.write(table2.build(source), reported_frame(), tmp_path / label):
+        for path in output.write(output.build(source), reported_frame(), tmp_path / label):
             names.setdefault(path.name, []).append(path.read_bytes())
     changed = {name for name, (a, b) in names.items() if a != b}
     assert changed == {"table2_time.md", "table2_time.csv"}
@@ -347,7 +218,7 @@ def test_time_changes_only_the_time_files(tmp_path, published):
 
 
 def test_files_show_the_same_numbers(table, tmp_path):
-    table2.write(table, reported_frame(), tmp_path)
+    output.write(table, reported_frame(), tmp_path)
     value = f"{table.frame.loc['aepo', 'pass_1']:.1f}"
     assert f"**{value} [" in (tmp_path / "table2.md").read_text()
     assert rf"\textbf{{{value} [" in (tmp_path / "table2.tex").read_text()
@@ -359,15 +230,19 @@ def test_files_show_the_same_numbers(table, tmp_path):
 
 
 def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table, tmp_path):
-    cells = table2.reported_cells(reported_frame())
-    assert cells["reported_by"].tolist() == ["the paper", "the paper", "third party"]
-    assert cells.loc[cells["method"] == "GRPO", "GAIA"].tolist() == [36.9]
-    assert cells["WebWalkerQA"].dropna().tolist() == [20.0]
-    table2.write(table, reported_frame(), tmp_path)
+    found = reported.reported_cells(reported_frame(), SPEC.reported)
+    assert found["reported_by"].tolist() == ["the paper", "the paper", "third party"]
+    assert found.loc[found["method"] == "GRPO", "GAIA"].tolist() == [36.9]
+    assert found["WebWalkerQA"].dropna().tolist() == [20.0]
+    first = reported.reported_cells(reported_frame(), output.spec(1).reported)
+    assert first[["AIME24", "WebWalkerQA"]].values.tolist() == [
+        [10.0, 30.0]
+    ]  # the same set, in a table of table 1's kind
+    output.write(table, reported_frame(), tmp_path)
     text = (tmp_path / "table2.md").read_text()
-    measured, reported = text.split("## Reported numbers (not measured here)")
-    assert "47.6" in reported and "47.6" not in measured and "not comparable" in reported
-    assert "51.2" not in reported and "– |" in reported
+    measured, block = text.split("## Reported numbers (not measured here)")
+    assert "47.6" in block and "47.6" not in measured and "not comparable" in block
+    assert "51.2" not in block and "– |" in block
 
 
 def test_latex_escapes_what_latex_would_read():
@@ -378,7 +253,7 @@ def test_latex_escapes_what_latex_would_read():
     ("number", "shown"), [(950, "950"), (1234, "1.23 k"), (999_400, "999 k"), (1_234_567, "1.23 M"), (np.nan, "–")]
 )
 def test_human_numbers(number, shown):
-    assert table2.human(number) == shown
+    assert cells.human(number) == shown
 
 
 # comparison
@@ -395,10 +270,10 @@ def test_comparison_of_equal_results_agrees_everywhere(tmp_path, published):
 def test_comparison_finds_the_cells_that_differ(tmp_path, published):
     own = data.load(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
     result = comparison.compare(published, own)
-    cells = result.frame.set_index(["method", "cell"])
-    assert not cells.loc[("grpo", "pass_1"), "agree"]
-    assert cells.loc[("aepo", "pass_1"), "agree"]
-    a = cells.loc[("grpo", "pass_1")]
+    found = result.frame.set_index(["method", "cell"])
+    assert not found.loc[("grpo", "pass_1"), "agree"]
+    assert found.loc[("aepo", "pass_1"), "agree"]
+    a = found.loc[("grpo", "pass_1")]
     assert a["yours_low"] > a["published_high"]
     assert re.search(r"GRPO: seeds 0,1, same config, \d+\.\d % of outcomes equal", result.text)
     assert "DIFFER" in result.text
@@ -406,8 +281,10 @@ def test_comparison_finds_the_cells_that_differ(tmp_path, published):
 
 def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
     own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}))
-    cells = comparison.compare(published, own).frame.set_index(["method", "cell"])
-    assert cells.loc[("aepo", "pass_1"), "agree"] is None and np.isnan(cells.loc[("aepo", "pass_1"), "yours"])
+    result = comparison.compare(published, own)
+    found = result.frame.set_index(["method", "cell"])
+    assert found.loc[("aepo", "pass_1"), "agree"] is None and np.isnan(found.loc[("aepo", "pass_1"), "yours"])
+    assert "Published, but not run by you: DAPO, ARPO, AEPO." in result.text and "AEPO: " not in result.text
 
 
 # entropy and diversity
@@ -428,7 +305,7 @@ def test_premises_without_the_baseline_or_the_warm_start_are_dashes(tmp_path):
     save(rows[rows["method"] == "dapo"], path, "eval")
     source = data.load(data_root=root)
     assert entropy.premises(source)["holds"].tolist() == ["–", "–"]
-    assert table2.text_table(table2.build(source)).rows[0][1:] == ["–"] * 11
+    assert cells.text_table(output.build(source)).rows[0][1:] == ["–"] * 12
 
 
 def test_one_seed_has_no_interval_over_seeds_and_proves_no_premise(tmp_path):
@@ -446,7 +323,7 @@ def test_undefined_steps_are_left_out(published):
         **{k: getattr(published, k) for k in ("profile", "experiment", "origin", "folder", "manifests", "config")}
     )
     source.steps.loc[source.steps["step"] == 1, "entropy_outside"] = np.nan
-    assert np.isfinite(entropy.per_seed(source, "grpo", "entropy_outside")).all()
+    assert np.isfinite(steps.per_seed(source, "grpo", "entropy_outside")).all()
     source.steps["entropy_outside"] = np.nan
     rows = entropy.premises(source).set_index("premise")
     assert rows.loc[rows.index.str.startswith("3b"), "holds"].tolist() == ["–"]
@@ -514,8 +391,8 @@ def test_results_without_texts_still_count_actions(tmp_path):
     save(pd.read_parquet(path).assign(text=None), path, "eval")
     source = data.load(data_root=root)
     found = diversity.clusters(source)
-    cells = diversity.diversity_table(source, found, diversity.distances(source)).rows[1]
-    assert cells[1] == cells[3] == "–" and cells[2] != "–"
+    row = diversity.diversity_table(source, found, diversity.distances(source)).rows[1]
+    assert row[1] == row[3] == "–" and row[2] != "–"
     diversity.figure_clusters(source, found)
 
 
@@ -531,11 +408,15 @@ def test_figures_have_the_same_bytes_and_no_date(published, tmp_path):
 
 
 def test_a_method_keeps_its_colour(published):
-    colours = [style.colour(m) for m in style.TABLE2_METHODS]
+    colours = [style.colour(m) for m in (style.WARM_START, *style.MAIN)]
     assert len(set(colours)) == len(colours)
-    assert style.colour("gppo", ["grpo", "gppo"]) == style.colour("gppo", ["gppo"]) not in colours
+    assert style.colour("ppo", ["grpo", "ppo"]) == style.colour("ppo", ["ppo"]) not in colours
     assert style.order(["aepo", "zeta", "grpo", "warm_start"]) == ["warm_start", "grpo", "aepo", "zeta"]
-    assert style.name("aepo-released") == "AEPO (released)"
+    assert style.shown(["ppo", "aepo", "zeta", "warm_start"]) == ["warm_start", "aepo"]
+    assert style.shown(["zeta"]) == ["zeta"]
+    assert [style.name(m) for m in ("aepo-released", "dr-grpo", "reinforce++-baseline")] == [
+        "AEPO (released)", "Dr. GRPO", "REINFORCE++ (baseline)",
+    ]  # fmt: skip
 
 
 def test_every_logged_column_is_in_the_glossary():

@@ -8,6 +8,7 @@ import pytest
 
 from reproduce import cli
 from reproduce.errors import UserError
+from reproduce.experiments.config import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,6 +20,28 @@ def test_help_lists_them_beside_the_others(capsys):
     assert end.value.code == 0
     listed = {line.split()[0] for line in printed.splitlines() if line.strip()}
     assert {"table", "status", "bench", "real-input"} <= listed
+
+
+def test_publish_takes_every_table_that_has_runs(monkeypatch, tmp_path, capsys):
+    from reproduce.runs import publish
+
+    seen = []
+    monkeypatch.setattr(publish, "experiments", lambda profile, root: ["table2", "table4"])
+    monkeypatch.setattr(publish, "publish", lambda profile, name, **options: seen.append(name) or [tmp_path / name])
+    assert cli.main(["publish"]) == 0 and cli.main(["publish", "--experiment", "table5"]) == 0
+    assert seen == ["table2", "table4", "table5"]
+    assert str(tmp_path / "table4") in capsys.readouterr().out
+
+
+def test_make_has_a_target_for_every_table_and_help_lists_it():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in tables():
+        assert f"  reproduce-table{name} " in listed
+        dry = subprocess.run(
+            ["make", "-n", f"reproduce-table{name}", "METHODS=all", "SEEDS=0-2"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert f"-m reproduce table {name} " in dry.stdout and "--seeds 0-2 --methods all" in dry.stdout
 
 
 def test_an_option_may_come_first(monkeypatch):

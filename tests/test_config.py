@@ -1,12 +1,17 @@
 """Configs are strict: what nothing reads is refused, and named; and a table resolves to the jobs that it says."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import yaml
 from run_rows import CONFIG, job
 
+from reproduce import algorithms
 from reproduce.errors import UserError
 from reproduce.experiments import grid
 from reproduce.experiments.config import JobConfig, TableConfig
+from reproduce.runs import manifest
 
 
 def refused(data: dict) -> str:
@@ -75,16 +80,193 @@ def test_a_file_that_is_missing_or_not_a_mapping_is_named(tmp_path):
             JobConfig.from_yaml(tmp_path / "broken.yaml")
 
 
-def test_every_profile_of_table_2_but_paper_resolves():
-    table = TableConfig.load(2)
+TABLE_JOBS = {"1": (4, 3, 4), "2": (4, 3, 4), "4": (7, 3, 7), "5": (24, 1, 12)}  # rows x seeds of mini, rows of smoke
+
+
+@pytest.mark.parametrize("name", TABLE_JOBS)
+def test_every_table_resolves_in_every_profile(name):
+    table = TableConfig.load(name)
     for profile in ("smoke", "mini", "gpu"):
-        jobs = table.jobs(profile)
-        assert {job.method for job in jobs} == {"grpo", "dapo", "arpo", "aepo"}
-        assert all(job.warm_start_job() == jobs[0].warm_start_job() for job in jobs)
-    assert [job.seed for job in table.jobs("smoke")] == [0, 0, 0, 0]
-    assert len(table.jobs("mini")) == 12
-    with pytest.raises(UserError, match="Qwen/Qwen3-14B.*not part of this version"):
+        jobs = table.jobs(profile, ["all"])
+        assert len({job.directory(Path("runs")) for job in jobs}) == len(jobs)
+        assert len({manifest.config_hash(job.warm_start_job()) for job in jobs}) == 1
+        assert {job.training.steps for job in jobs} == {jobs[0].training.steps}
+        assert all(JobConfig.from_dict(job.to_dict()) == job for job in jobs)
+    rows, seeds, smoke = TABLE_JOBS[name]
+    assert len(table.jobs("mini")) == rows * seeds and len(table.jobs("smoke")) == smoke
+    with pytest.raises(UserError, match="not part of this version"):
         table.jobs("paper")
+
+
+def test_every_table_resolves_with_all_its_rows():
+    for name in TABLE_JOBS:
+        assert grid.resolve(name, "smoke", ["all"])
+
+
+def test_all_methods_are_in_all_but_those_that_the_file_names():
+    left_out = {"epo-base", "epo-decay", "epo-no-dw", "grpo-released", "ppo+epo-released"}
+    for name in ("1", "2"):
+        assert set(TableConfig.load(name).rows("mini", ["all"])) == set(algorithms.names()) - left_out
+        assert list(TableConfig.load(name).rows("mini")) == ["grpo", "dapo", "arpo", "aepo"]
+
+
+def test_the_tables_share_their_settings_but_for_what_their_files_say():
+    one, two, four, five = (TableConfig.load(name).jobs("mini", ["core"], [0])[0] for name in ("1", "2", "4", "5"))
+    assert one.task.families == ["mini-math", "mini-knowledge"] and two.task.families == ["mini-deepsearch"]
+    assert dataclasses.replace(two.task, families=one.task.families) == one.task
+    assert one.training == two.training and one.warm_start == four.warm_start == five.warm_start == two.warm_start
+    assert four.evaluation == five.evaluation == two.evaluation
+    for half in (four, five):  # half of table 2's; change table4.yaml and table5.yaml together with mini_defaults.yaml
+        assert half.training.steps == two.training.steps // 2
+    assert dataclasses.replace(four.training, steps=two.training.steps) == two.training
+
+
+def test_the_ablation_switches_every_component_alone():
+    switches = ("dynamic_budget", "branch_penalty", "gradient_keeping_clip", "entropy_advantage")
+    on = {}
+    for row in TableConfig.load("4").jobs("mini", ["all"], [0]):
+        settings = algorithms.load(row.method, **row.algorithm).settings
+        on[row.name] = [name for name in switches if settings[name]] if row.method == "aepo" else None
+    assert on.pop("aepo-released") is None
+    assert on == {"none": [], "aepo": list(switches), **{name.replace("_", "-"): [name] for name in switches}}
+
+
+def test_the_grid_is_the_same_for_every_method_and_each_cell_says_what_it_is():
+    cells = {}
+    for row in TableConfig.load("5").jobs("mini", ["all"], [0]):
+        rate, minibatches = row.training.learning_rate, row.training.minibatches
+        assert row.training_changes == {"learning_rate": rate, "minibatches": minibatches}
+        cells.setdefault(row.method, set()).add((rate, minibatches))
+    base = TableConfig.load("2").jobs("mini", ["grpo"], [0])[0].training
+    expected = {(base.learning_rate * r, base.minibatches * b) for r in (0.5, 1, 2) for b in (1, 2)}
+    assert list(cells) == ["grpo", "dapo", "gppo", "cispo", "arpo", "aepo"]
+    assert all(found == expected for found in cells.values())
+    name = "grpo-lr0.5x-minibatches2x"
+    (row,) = TableConfig.load("5").jobs("mini", [name], [3])
+    assert row.directory(Path("runs")) == Path(f"runs/mini/table5/{name}/3") and row.method == "grpo"
+    assert len(TableConfig.load("5").jobs("mini", ["grpo", "aepo"], [0, 1])) == 24
+    with pytest.raises(UserError, match="'ppo' is not in the grid.*grpo, dapo, gppo"):
+        grid.resolve("5", "mini", ["ppo"])
+
+
+def write_table(folder, shared_changes=None, **changes) -> TableConfig:
+    """table9.yaml (with shared_changes: on a base.yaml) of the small config, with `changes`; loaded."""
+    data = {key: CONFIG[key] for key in ("task", "model", "warm_start", "training", "evaluation")}
+    table = {"experiment": "table9", "methods": ["all"], "seeds": [0], **changes}
+    shared = {"defaults": data, "profiles": {"mini": {}, "smoke": {"training": {"steps": 1}}}}
+    if shared_changes is not None:
+        (folder / "base.yaml").write_text(yaml.safe_dump({**shared, **shared_changes}))
+        table = {"base": "base.yaml", **table}
+    else:
+        table = {**shared, **table}
+    (folder / "table9.yaml").write_text(yaml.safe_dump(table))
+    return TableConfig.load(9, folder)
+
+
+def test_a_table_wins_over_its_base_key_by_key_and_profiles_over_defaults(tmp_path):
+    base = {"groups": {"all": ["grpo", "aepo"]}}
+    table = write_table(tmp_path, base, defaults={"training": {"steps": 8, "group_size": 4}})
+    mini, smoke = (table.jobs(profile)[0].training for profile in ("mini", "smoke"))
+    assert (mini.steps, mini.group_size, mini.epochs) == (8, 4, 1) and (smoke.steps, smoke.group_size) == (1, 4)
+    table = write_table(tmp_path, base, profiles={"smoke": {"training": {"steps": 2}}})
+    assert table.jobs("smoke")[0].training.steps == 2 and table.jobs("mini")[0].training.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "message"),
+    [
+        ({"grups": {}}, {}, r"base.yaml: unknown key 'grups'; did you mean 'groups'"),
+        ({"profiles": {"mini": {"trainng": {}}}}, {}, r"table9.yaml with base.yaml: .*profiles.mini.trainng"),
+        ({}, {"profiles": {"mnii": {}}}, r"table9.yaml: 'profiles.mnii' is not in base.yaml; did you mean 'mini'"),
+        ({}, {"defaults": {"trainign": {}}}, r"defaults.trainign' is not a section; did you mean 'training'"),
+        ({}, {"base": "../base.yaml"}, "must be the name of a file beside it"),
+        ({}, {"base": "absent.yaml"}, "absent.yaml does not exist"),
+        ({}, {"groups": {"all": "grpo"}}, "'groups.all' must be a list"),
+    ],
+)
+def test_a_base_is_read_strictly(tmp_path, base, changes, message):
+    with pytest.raises(UserError, match=message):
+        write_table(tmp_path, base, **changes)
+
+
+def test_groups_hold_methods_and_groups_but_never_themselves(tmp_path):
+    table = write_table(tmp_path, groups={"all": ["few", "gppo"], "few": ["grpo", "aepo"]})
+    assert list(table.rows("mini")) == ["grpo", "aepo", "gppo"] and list(table.rows("mini", ["few"])) == [
+        "grpo",
+        "aepo",
+    ]
+    with pytest.raises(UserError, match="grpo is named twice"):
+        table.rows("mini", ["few", "grpo"])
+    table = write_table(tmp_path, groups={"all": ["more"], "more": ["all"]})
+    with pytest.raises(UserError, match="the group 'all' contains itself"):
+        table.rows("mini")
+
+
+def test_a_variant_is_a_method_with_changes_and_records_them(tmp_path):
+    variants = {"slow": {"method": "grpo", "algorithm": {"clip_high": 0.3}, "training": {"learning_rate": 1e-4}}}
+    table = write_table(tmp_path, variants=variants, methods=["grpo", "slow"], algorithm={"grpo": {"clip_low": 0.1}})
+    plain, slow = table.jobs("mini")
+    assert (slow.method, slow.variant, slow.name, plain.name) == ("grpo", "slow", "slow", "grpo")
+    assert slow.algorithm == {"clip_low": 0.1, "clip_high": 0.3} and plain.algorithm == {"clip_low": 0.1}
+    assert slow.training == dataclasses.replace(plain.training, learning_rate=1e-4)
+    assert slow.training_changes == {"learning_rate": 1e-4} and plain.training_changes == {}
+    assert slow.warm_start_job() == dataclasses.replace(plain.warm_start_job(), training=slow.training)
+    assert manifest.config_hash(slow.warm_start_job()) == manifest.config_hash(plain.warm_start_job())
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ({"method": "grpo"}, "variants.v.method' alone changes nothing"),
+        ({"method": "grpo", "lr": 1}, "unknown key 'variants.v.lr'"),
+        ({"algorithm": {"clip_high": 0.3}}, "'variants.v.method' is missing"),
+        ({"method": "grpo", "training": {"stpes": 1}}, "unknown key 'training.stpes'"),
+        ({"method": "grpo", "training": {"temperature": 0.5}}, "share a warm start"),
+        ({"method": "grpo", "algorithm": {"clip_high": 0.2}}, "'v' has the settings of 'grpo': it changes nothing"),
+        ({"method": "aepo", "algorithm": {"clip_high": 0.3}}, "'w' equals the variant 'v'"),
+        ({"method": "grop", "algorithm": {"clip_high": 0.3}}, "no method 'grop'"),
+    ],
+)
+def test_a_variant_that_says_nothing_or_the_same_twice_is_refused(tmp_path, monkeypatch, variant, message):
+    same = {"w": {"method": "aepo", "algorithm": {"clip_high": 0.3}}}
+    with pytest.raises(UserError, match=message):
+        table = write_table(tmp_path, variants={"v": variant, **same}, methods=["v", "w"])
+        monkeypatch.setattr(TableConfig, "load", classmethod(lambda cls, name: table))
+        grid.resolve("9", "mini")
+
+
+def test_variants_have_names_of_their_own(tmp_path, monkeypatch):
+    variants = {"aepo": {"method": "grpo", "algorithm": {"clip_high": 0.3}}}
+    table = write_table(tmp_path, variants=variants, methods=["aepo"])
+    monkeypatch.setattr(TableConfig, "load", classmethod(lambda cls, name: table))
+    with pytest.raises(UserError, match="'aepo' has the name of a method"):
+        grid.resolve("9", "mini")
+    with pytest.raises(UserError, match="'variant'.*warm_start"):
+        job(variant="warm_start")
+    with pytest.raises(UserError, match="training_changes.learning_rate' is 0.5, but training.learning_rate is 0.001"):
+        job(variant="v", training_changes={"learning_rate": 0.5})
+    with pytest.raises(UserError, match="training_changes' belong to a variant"):
+        job(training_changes={"learning_rate": 1e-3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"minibatches": [1, 1]}, "grid.minibatches' must list one value or more, each once"),
+        ({"learning_rate": [0]}, "grid.learning_rate' must be multiples above 0"),
+        ({"minibatches": [0.25]}, "grid.minibatches 0.25 of 2 is not whole"),
+        ({"epochs": [1]}, "unknown key 'grid.epochs'"),
+    ],
+)
+def test_a_grid_is_checked(tmp_path, changes, message):
+    cells = {"methods": ["grpo"], "learning_rate": [1, 2], "minibatches": [1], **changes}
+    with pytest.raises(UserError, match=message):
+        write_table(tmp_path, grid=cells, methods=["grpo"]).jobs("mini")
+
+
+def test_a_task_has_one_family_or_more(tmp_path):
+    for families in ([], ["mini-math", "mini-math"], [1]):
+        assert "'task.families' must list" in refused({**CONFIG, "task": {**CONFIG["task"], "families": families}})
 
 
 def test_a_profile_changes_single_keys_and_overrides_reach_their_method_only(tmp_path):
@@ -111,7 +293,7 @@ def test_a_profile_changes_single_keys_and_overrides_reach_their_method_only(tmp
 
 
 def test_unknown_tables_profiles_and_methods_list_the_valid_ones():
-    with pytest.raises(UserError, match="no table '7'; tables: .*2"):
+    with pytest.raises(UserError, match="no table '7'; tables: 1, 2, 4, 5"):
         TableConfig.load(7)
     with pytest.raises(UserError, match="no profile 'huge'.*smoke, mini, gpu, paper"):
         grid.resolve("2", "huge")

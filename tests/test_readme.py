@@ -1,4 +1,4 @@
-"""The README's table is the generated one, its links lead somewhere, and no file names a machine."""
+"""The README's tables are the generated ones, its links lead somewhere, and no file names a machine."""
 
 import re
 import subprocess
@@ -6,29 +6,33 @@ from pathlib import Path
 
 import pytest
 
-from analysis import readme
+from analysis import output, readme
 from reproduce.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_readme_shows_the_generated_table():
-    table = ROOT / "figures" / "table2.md"
-    if not (ROOT / "data/results/mini/table2").is_dir():
-        pytest.skip("no published results of profile mini")
+@pytest.mark.parametrize("name", [f"table{n}" for n in output.SPECS])
+def test_the_readme_shows_the_generated_tables(name):
+    block = readme.block((ROOT / "README.md").read_text(), name)
+    if not (ROOT / "data/results/mini" / name).is_dir():
+        assert f"make reproduce-{name}" in block and "|" not in block
+        return
     if subprocess.run(["git", "diff", "--quiet", "--", "figures"], cwd=ROOT).returncode:
         pytest.skip("figures/ was rebuilt from local runs")
-    assert readme.block((ROOT / "README.md").read_text()) == table.read_text().strip()
+    assert block == (ROOT / "figures" / f"{name}.md").read_text().strip()
 
 
 def test_insert_replaces_the_block_and_only_it(tmp_path):
     path = tmp_path / "README.md"
-    path.write_text(f"before\n{readme.START}\nold\n{readme.END}\nafter\n")
-    assert readme.insert(path, "| new |\n") and not readme.insert(path, "| new |\n")
-    assert path.read_text() == f"before\n{readme.START}\n| new |\n{readme.END}\nafter\n"
+    start, end = readme.markers("table4")
+    path.write_text(f"before\n{start}\nold\n{end}\nafter\n<!-- table2 -->\nother\n<!-- /table2 -->\n")
+    assert readme.insert(path, "table4", "| new |\n") and not readme.insert(path, "table4", "| new |\n")
+    assert path.read_text() == f"before\n{start}\n| new |\n{end}\nafter\n<!-- table2 -->\nother\n<!-- /table2 -->\n"
+    assert readme.block(path.read_text(), "table2") == "other"
     path.write_text("no markers")
-    with pytest.raises(UserError, match="markers"):
-        readme.insert(path, "x")
+    with pytest.raises(UserError, match="<!-- table4 -->"):
+        readme.insert(path, "table4", "x")
 
 
 @pytest.mark.parametrize("name", ["README.md", "reproduce/README.md", "analysis/README.md", "data/README.md"])

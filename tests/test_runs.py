@@ -339,6 +339,55 @@ def test_publishing_is_complete_sorted_and_the_same_each_time(tmp_path):
     assert rows["aepo"] == {"method": "aepo", "algorithm": {}, "training": {}, "seeds": [2, 10]}
 
 
+SLOW = {"method": "grpo", "variant": "slow", "training": {"learning_rate": 1e-4}}
+
+
+def test_variants_are_published_under_their_names_with_what_they_change(tmp_path):
+    finished(tmp_path / "runs", method="warm_start")
+    finished(tmp_path / "runs", method="grpo")
+    run = finished(tmp_path / "runs", **SLOW, training_changes={"learning_rate": 1e-4})
+    assert run.path == tmp_path / "runs" / "smoke" / "table2" / "slow" / "0"
+    read = read_run(run.path)
+    assert (read.name, read.method, read.manifest["variant"]) == ("slow", "grpo", "slow")
+    paths = publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+    assert set(pd.read_parquet(paths[0])["method"]) == {"grpo", "slow"}
+    config = yaml.safe_load((paths[0].parent / "config.yaml").read_text())
+    assert config["rows"]["slow"] == {
+        "method": "grpo", "algorithm": {}, "training": {"learning_rate": 1e-4}, "seeds": [0],
+    }  # fmt: skip
+    assert config["rows"]["grpo"]["training"] == {"learning_rate": 1e-3} and "learning_rate" not in config["training"]
+    assert config["training"]["steps"] == 3 and "variant" not in config
+    finished(tmp_path / "runs", **SLOW | {"training": {"learning_rate": 1e-4, "epochs": 2}}, seed=1,
+             training_changes={"learning_rate": 1e-4})  # fmt: skip
+    with pytest.raises(UserError, match=r"different configs \(section 'training'\)"):
+        publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+
+
+def test_every_table_that_has_runs_is_found(tmp_path):
+    with pytest.raises(UserError, match="no runs in"):
+        publish.experiments("smoke", tmp_path)
+    for experiment in ("table5", "table2"):
+        start(tmp_path, experiment=experiment)
+    (tmp_path / "smoke" / "warm_starts").mkdir()
+    assert publish.experiments("smoke", tmp_path) == ["table2", "table5"]
+
+
+def test_published_files_are_small_and_lose_only_digits(tmp_path):
+    finished(tmp_path / "runs", method="warm_start")
+    run = finished(tmp_path / "runs")
+    published = {p.stem: p for p in publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")}
+    own = read_run(run.path)
+    steps, rows = pd.read_parquet(published["steps"]), pd.read_parquet(published["rollouts"])
+    assert steps["entropy"].tolist() == pytest.approx(own.frame("steps")["entropy"].tolist(), rel=1e-6)
+    assert steps["grad_norm"].isna().all()
+    assert [x for row in rows["turn_entropies"] for x in row] == pytest.approx(
+        [x for row, step in zip(own.frame("rollouts")["turn_entropies"], own.frame("rollouts")["step"], strict=True)
+         for x in row if step != 2], abs=5e-4,
+    )  # fmt: skip
+    evals = files.read_table(published["eval"], schema.labelled(schema.EVAL_SCHEMA))
+    assert evals.num_rows == 8
+
+
 def test_a_large_eval_keeps_the_texts_of_the_first_questions(tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "TEXT_LIMIT", 1000)
     finished(tmp_path / "runs", method="warm_start")

@@ -1,10 +1,12 @@
 """Hosted search against a real server that misbehaves: retries, limits, recordings, replay, keys that stay secret."""
 
 import dataclasses
+import fcntl
 import json
 import logging
 import multiprocessing
 import pickle
+import threading
 import time
 
 import pytest
@@ -24,7 +26,7 @@ from reproduce.tasks.web import cache as cache_module
 from reproduce.tasks.web import transport as transport_module
 from reproduce.tasks.web.cache import Recording, content_key
 from reproduce.tasks.web.calls import Calls, Counts
-from reproduce.tasks.web.keys import Secret, hide, without_credentials
+from reproduce.tasks.web.keys import Secret, hide
 from reproduce.tasks.web.limiter import RateLimiter
 from reproduce.tasks.web.search import COSTS
 from reproduce.tasks.web.transport import Outcome, Patience
@@ -42,7 +44,7 @@ def keys(monkeypatch):
 def config(server, service="serper", **changes):
     """Hosted search at `server`, impatient."""
     settings = dict(
-        service=service, endpoint=f"{server.url}/search", mode="live", timeout_seconds=0.5, backoff_seconds=0.01,
+        service=service, endpoint=f"{server.url}/search", mode="live", timeout_seconds=5.0, backoff_seconds=0.01,
         backoff_cap_seconds=0.05, requests_per_second=0.0, zone="serp", concurrency=8,
     )  # fmt: skip
     return SearchConfig(**settings | changes)
@@ -120,9 +122,9 @@ WRONG = Answer(body={"organic": "no list"})
 
 def test_every_passing_fault_is_retried():
     cut = Answer(body=b"{}", headers={"content-length": "100"})  # the connection ends before the body does
-    faults = [Answer(500), Answer(429), CLOSE, MALFORMED, WRONG, Answer(body=b"[1]"), cut, Answer(wait=1.0, body={})]
+    faults = [Answer(500), Answer(429), CLOSE, MALFORMED, WRONG, Answer(body=b"[1]"), cut, Answer(wait=3.0, body={})]
     with LocalServer(in_turn(*faults, GOOD)) as server:
-        found, costs = search(["x"], config(server, attempts=9))
+        found, costs = search(["x"], config(server, attempts=9, timeout_seconds=0.8))
     assert texts(found) == [["good"]]
     assert costs == {"search_calls": 1, "search_requests": 9}
 
@@ -130,16 +132,16 @@ def test_every_passing_fault_is_retried():
 @pytest.mark.parametrize(
     ("fault", "phrase", "requests"),
     [
-        (Answer(500), "server error 500", 3),
-        (Answer(429), "rate limited", 3),
-        (CLOSE, "no connection", 3),
-        (MALFORMED, "malformed reply", 3),
-        (Answer(wait=1.0), "timeout", 3),
+        (Answer(500), "server error 500", 2),
+        (Answer(429), "rate limited", 2),
+        (CLOSE, "no connection", 2),
+        (MALFORMED, "malformed reply", 2),
+        (Answer(wait=3.0), "timeout", 2),
         (Answer(401), "access refused (401)", 1),
         (Answer(403, body=b"not enough credits"), "access refused (403)", 1),
         (Answer(404), "status 404", 1),
         (Answer(302, headers={"location": "http://elsewhere.example"}), "status 302", 1),  # the key goes nowhere else
-        (Answer(body=b"[" * 200_000), "malformed reply", 3),
+        (Answer(body=b"[" * 200_000), "malformed reply", 2),
         (Answer(body=b'{"organic": []}' + b" " * (5 << 20)), "reply too large", 1),
     ],
 )
@@ -148,7 +150,8 @@ def test_a_lasting_fault_is_the_error_of_its_call_alone(fault, phrase, requests)
         return fault if asked.body["q"] == "bad" else echo(asked)
 
     with LocalServer(answer) as server:
-        found, costs = search(["one", "bad", "two"], config(server, attempts=3, timeout_seconds=0.3))
+        patience = 0.8 if phrase == "timeout" else 5.0
+        found, costs = search(["one", "bad", "two"], config(server, attempts=2, timeout_seconds=patience))
     assert texts(found) == [["about one"], phrase, ["about two"]]
     assert costs == {"search_calls": 3, "search_requests": requests + 2, "search_errors": 1}
 
@@ -162,9 +165,9 @@ def test_no_server_at_all_is_an_error_result():
 
 def test_a_reply_that_drips_is_given_up_in_time():
     started = time.perf_counter()
-    with LocalServer(in_turn(Answer(body=organic("x" * 200), drip=0.05))) as server:
+    with LocalServer(in_turn(Answer(body=organic("x" * 2000), drip=0.02))) as server:
         found, _ = search(["x"], config(server, attempts=1, timeout_seconds=0.3))
-    assert texts(found) == ["timeout"] and time.perf_counter() - started < 2.0
+    assert texts(found) == ["timeout"] and time.perf_counter() - started < 10.0  # the whole would take 40
 
 
 def test_a_dead_service_gets_one_attempt_a_call_until_it_lives(monkeypatch):
@@ -193,10 +196,30 @@ def test_waits_grow_within_bounds_and_are_a_function_of_seed_call_and_attempt():
 
 
 def test_a_service_that_asks_to_wait_is_given_the_time_up_to_the_cap():
-    with LocalServer(in_turn(Answer(429, headers={"retry-after": "9"}), GOOD)) as server:
-        started = time.perf_counter()
+    arrived = []
+    replies = in_turn(Answer(429, headers={"retry-after": "99"}), GOOD)
+
+    def answer(asked):
+        arrived.append(time.monotonic())
+        return replies(asked)
+
+    with LocalServer(answer) as server:
         found, _ = search(["x"], config(server, backoff_cap_seconds=0.3))
-    assert texts(found) == [["good"]] and 0.3 <= time.perf_counter() - started < 2.0
+    assert texts(found) == [["good"]] and arrived[1] - arrived[0] >= 0.3
+
+
+def test_a_service_that_asks_to_wait_holds_up_every_call():
+    arrived = []
+
+    def answer(asked):
+        arrived.append(time.monotonic())
+        return Answer(429, headers={"retry-after": "1"}) if asked.body["q"] == "first" else GOOD
+
+    with LocalServer(answer) as server:
+        opened = open_search(config(server, attempts=1, requests_per_second=1000.0, backoff_cap_seconds=0.3))
+        seen = [texts(opened.search_many([query]))[0] for query in ("first", "second")]
+        opened.close()
+    assert seen == ["rate limited", ["good"]] and arrived[1] - arrived[0] >= 0.25
 
 
 @pytest.mark.parametrize("query", ["", " \n ", "\ud800", "x" * 9999, "\x00 <search>"])
@@ -212,15 +235,15 @@ def test_no_query_raises(query):
 
 
 def test_calls_run_together_and_results_keep_their_order():
+    all_here = threading.Barrier(8)
+
     def answer(asked):
-        return echo(asked)._replace(wait=0.3 - 0.03 * int(asked.body["q"]))  # the first takes longest
+        all_here.wait(20)  # nobody is answered before all have asked
+        return echo(asked)._replace(wait=0.16 - 0.02 * int(asked.body["q"]))  # the first takes longest
 
     with LocalServer(answer) as server:
-        started = time.perf_counter()
-        found, costs = search([str(i) for i in range(8)] + ["3"], config(server))
-        took = time.perf_counter() - started
+        found, costs = search([str(i) for i in range(8)] + ["3"], config(server, timeout_seconds=30.0))
     assert texts(found) == [[f"about {i}"] for i in [*range(8), 3]]
-    assert took < 1.2  # one after the other: 1.56
     assert costs == {"search_calls": 9, "search_requests": 8, "search_cache_hits": 1}  # an equal call asks once
 
 
@@ -321,6 +344,13 @@ def test_a_recording_is_made_of_small_files(tmp_path, monkeypatch):
     assert len(replay) == 10 and replay.answer(content_key("search", {"query": 9})) == "x" * 200
 
 
+def test_of_two_recordings_in_one_folder_the_first_file_counts(tmp_path):
+    for name, value in (("00000", "first"), ("00001", "second")):
+        line = {"key": "k", "kind": "search", "request": {}, "value": value}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    assert Recording(tmp_path, writable=False).answer("k") == "first"
+
+
 def _record(folder, process):
     tape = Recording(folder, writable=True)
     for i in range(20):
@@ -341,6 +371,18 @@ def test_processes_share_a_recording_and_the_first_answer_counts(tmp_path):
     assert len(keys) == len(set(keys)) == 20 + 3 * 20
     tape = Recording(tmp_path, writable=False)
     assert all(tape.answer(line["key"]) == line["value"] for line in lines)
+
+
+def test_a_writer_waits_for_the_lock_of_another_process(tmp_path):
+    tape = Recording(tmp_path, writable=True)
+    with open(tmp_path / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writer = threading.Thread(target=tape.add_answer, args=("k", "search", {}, "v"))
+        writer.start()
+        writer.join(0.2)
+        assert writer.is_alive() and not any(tmp_path.glob("*.jsonl"))
+    writer.join()
+    assert Recording(tmp_path, writable=False).answer("k") == "v"
 
 
 def test_the_answer_that_counts_is_the_one_recorded_first(tmp_path):
@@ -410,7 +452,7 @@ def test_no_key_is_in_anything_that_is_written_or_shown(tmp_path, caplog):
         assert secret not in everything
 
 
-def test_addresses_with_a_password_or_a_key_are_refused_in_settings_and_hidden_elsewhere():
+def test_an_address_with_a_password_or_a_key_is_refused_without_being_shown():
     for url in (
         "https://me:4711pass@x.org/search",
         "https://x.org/search?q=1&api_key=4711pass",
@@ -418,8 +460,8 @@ def test_addresses_with_a_password_or_a_key_are_refused_in_settings_and_hidden_e
     ):
         problems = dict(SearchConfig(service="serper", mode="live", endpoint=url).problems())
         assert problems == {"endpoint": "must hold no password or key: put the key in an environment variable"}
-        assert "4711" not in without_credentials(url) and without_credentials(url).startswith("https://x")
-    assert without_credentials("http://x.org/a?page=2#b") == "http://x.org/a?page=2#b"
+    plain = SearchConfig(service="serper", mode="live", endpoint="https://x.org/a?page=2#b")
+    assert list(plain.problems()) == []
 
 
 def test_a_secret_shows_itself_to_reveal_only():
@@ -499,18 +541,22 @@ def test_the_tool_shows_pages_errors_and_programs_in_order():
 
 
 def test_searches_run_beside_programs():
-    class Slow(tiny.LocalPrinter):
+    both_here = threading.Barrier(2)
+
+    class Meeting(tiny.LocalPrinter):
         def run_many(self, codes):
-            time.sleep(0.3)
+            both_here.wait(20)
             return super().run_many(codes)
 
-    with LocalServer(lambda asked: echo(asked)._replace(wait=0.3)) as server:
-        environment = WebEnvironment(open_search(config(server, timeout_seconds=2.0)), Slow(), max_words=2)
-        started = time.perf_counter()
+    def answer(asked):
+        both_here.wait(20)
+        return echo(asked)
+
+    with LocalServer(answer) as server:
+        environment = WebEnvironment(open_search(config(server, timeout_seconds=30.0)), Meeting(), max_words=2)
         results = environment.run([Call(environment.start(QUESTION), tool, "x") for tool in ("search", "python")])
-        took = time.perf_counter() - started
         environment.close()
-    assert results[0].text == "Page 1:" and took < 0.55
+    assert [result.text for result in results] == ["Page 1:", "SyntaxError: invalid"]
 
 
 class _Task:

@@ -63,6 +63,7 @@ _SMOOTHING = (
     "smoothing_weight", "corridor_low", "corridor_high", "smoothing_reference", "phase_schedule", "phase_decay",
     "phase_weight", "penalty_form", "include_current_step", "left_padded_history", "turn_gate", "schedule_epochs",
 )  # fmt: skip
+_DECAY = ("decay_by", "decay_start", "decay_end", "decay_rate")
 # (switch, value): settings that nothing reads then, so changing them would be a silent no-op
 UNREAD = {
     ("entropy_advantage", False): ("entropy_coefficient", "factor_silently_off", "statistics_sequences"),
@@ -76,9 +77,7 @@ UNREAD = {
     ("dynamic_sampling", False): ("max_generation_batches",),
     ("overlong_penalty", False): ("overlong_buffer", "overlong_factor"),
     ("whiten", False): ("whitening_epsilon",),
-    ("entropy_bonus", 0.0): (
-        "entropy_aggregation", "smoothing", *_SMOOTHING, "decay_by", "decay_start", "decay_end", "decay_rate",
-    ),  # fmt: skip
+    ("entropy_bonus", 0.0): ("entropy_aggregation", "smoothing", *_SMOOTHING, *_DECAY),
     ("smoothing", False): _SMOOTHING,
     ("phase_schedule", "paper"): ("phase_weight", "schedule_epochs"),
     ("phase_schedule", "constant"): ("phase_decay", "schedule_epochs"),

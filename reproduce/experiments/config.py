@@ -182,6 +182,8 @@ class TableConfig:
                     "algorithm": {**(overrides.get(method) or {}), **(variant.algorithm if variant else {})},
                     **{section: self._section(section, changes) for section in SECTIONS},
                 }  # fmt: skip
+                if data["entropy_tokens"] is None:
+                    del data["entropy_tokens"]
                 if variant:
                     data |= {"variant": name, "training_changes": variant.training}
                     data["training"] = {**data["training"], **variant.training}

@@ -53,7 +53,7 @@ def generate(seed: int, size: Size, split: str, kind: str, index: int) -> Source
         house = _draw(rng, size, split, kind)
         if house is not None:
             return source_game(house, rng, f"{size.name}-{seed}-{split}-{kind}-{index}", kind, split)
-    raise UserError(f"size {size.name}: no game of type {kind} fits {size.receptacles} receptacles; allow more")
+    raise UserError(f"size {size.name}: no game of type {kind} fits; allow more receptacles, things or instances")
 
 
 def rooms_of(split: str, kind: str) -> list[int]:
@@ -94,66 +94,107 @@ def _place(x: float, z: float, rotation: float, horizon: float) -> str:
     return f"loc|{round(4 * x)}|{round(4 * z)}|{round(rotation) // 90 % 4}|{round(horizon)}"
 
 
+@dataclass(frozen=True)
+class _Goal:
+    """Classes that a goal names: the thing, where it belongs, what treats it, the lamp to hold it under."""
+
+    thing: str
+    target: str | None
+    appliance: str | None
+    lamp: str | None
+
+
 def _draw(rng: np.random.Generator, size: Size, split: str, kind: str) -> House | None:
     """A house with a goal, None if this draw does not work out."""
-    tables = wheel.constants()
     number = int(rng.choice(rooms_of(split, kind)))
     every = furniture(number)
-    fits = tables.VAL_RECEPTACLE_OBJECTS
-    present = {r.kind for r in every}
-    classes = sorted(c for c in wheel.room(number).classes & set(tables.OBJECTS) if any(c in fits[r] for r in present))
-    property, appliance = APPLIANCE.get(kind, (None, None))
-    wanted = [c for c in classes if property is None or c in tables.VAL_ACTION_OBJECTS[property]]
-    lamps = sorted(wheel.room(number).classes & tables.VAL_ACTION_OBJECTS["Toggleable"])
+    goal = _goal(rng, number, every, kind)
+    if goal is None:
+        return None
+    needed = [_one(rng, [r for r in every if r.kind == name]) for name in (goal.target, goal.appliance) if name]
+    lamps = [goal.lamp] if goal.lamp else _lamps(number) if size.receptacles is None else []
     stands = [r for r in every if r.kind in LAMP_STANDS]
-    look = kind == "look_at_obj_in_light"
-    if not wanted or (appliance and appliance not in present) or (look and not (lamps and stands)):
-        return None
-    goal = str(rng.choice(wanted))
-    targets = sorted(r for r in present if goal in fits[r] and r != appliance)
-    if not look and not targets:
-        return None
-    target = None if look else str(rng.choice(targets))
-    lamp = str(rng.choice(lamps)) if look else None
-    needed = [_one(rng, every, name) for name in (target, appliance) if name]
-    stand = (
-        stands[int(rng.integers(len(stands)))] if stands and (look or (lamps and size.receptacles is None)) else None
-    )
+    stand = _one(rng, stands) if lamps and stands else None
     receptacles = _subset(rng, every, [*needed, *([stand] if stand else [])], size)
+    things = receptacles and _things(rng, number, receptacles, goal, kind, size)
+    if not receptacles or not things:
+        return None
+    if stand:
+        things += [_thing(rng, name, stand, size, things) for name in lamps]
+    start = _start(rng, number, receptacles)
+    return House(
+        number, tuple(receptacles), tuple(things), start, goal.thing, goal.target, goal.lamp, size.untidy
+    )  # fmt: skip
+
+
+def _goal(rng: np.random.Generator, number: int, every: list[Receptacle], kind: str) -> _Goal | None:
+    """A goal that the room allows, None if it allows none of this type."""
+    tables = wheel.constants()
+    fits, present = tables.VAL_RECEPTACLE_OBJECTS, {r.kind for r in every}
+    treatment, appliance = APPLIANCE.get(kind, (None, None))
+    wanted = [c for c in _classes(number, every) if treatment is None or c in tables.VAL_ACTION_OBJECTS[treatment]]
+    if not wanted or (appliance and appliance not in present):
+        return None
+    look = kind == "look_at_obj_in_light"
+    if look and not (_lamps(number) and present & set(LAMP_STANDS)):
+        return None
+    thing = str(rng.choice(wanted))
+    if look:
+        return _Goal(thing, None, None, str(rng.choice(_lamps(number))))
+    targets = sorted(r for r in present if thing in fits[r] and r != appliance)
+    return _Goal(thing, str(rng.choice(targets)), appliance, None) if targets else None
+
+
+def _classes(number: int, receptacles: Sequence[Receptacle]) -> list[str]:
+    """Classes of the room's things that fit into one of these receptacles."""
+    tables = wheel.constants()
+    fits, kinds = tables.VAL_RECEPTACLE_OBJECTS, {r.kind for r in receptacles}
+    return sorted(c for c in wheel.room(number).classes & set(tables.OBJECTS) if any(c in fits[kind] for kind in kinds))
+
+
+def _lamps(number: int) -> list[str]:
+    return sorted(wheel.room(number).classes & wheel.constants().VAL_ACTION_OBJECTS["Toggleable"])
+
+
+def _things(
+    rng: np.random.Generator, number: int, receptacles: list[Receptacle], goal: _Goal, kind: str, size: Size
+) -> list[Thing] | None:  # fmt: skip
+    """The goal's things and others, each in a receptacle where it fits, so that the goal does not hold at the start."""
+    fits = wheel.constants().VAL_RECEPTACLE_OBJECTS
     copies = 2 if kind == "pick_two_obj_and_place" else 1
-    counts = {goal: int(rng.integers(copies, max(copies, size.instances) + 1))}
-    others = [c for c in classes if c != goal and any(c in fits[r.kind] for r in receptacles)]
-    for name in rng.permutation(others):
-        left = (size.things or 10**6) - sum(counts.values())
+    most = min(size.instances, size.things or size.instances)
+    if copies > most:
+        return None
+    counts = {goal.thing: int(rng.integers(copies, most + 1))}
+    for name in rng.permutation([c for c in _classes(number, receptacles) if c != goal.thing]):
+        left = size.instances if size.things is None else size.things - sum(counts.values())
         if left > 0:
             counts[str(name)] = int(rng.integers(1, min(left, size.instances) + 1))
-    things = []
+    things: list[Thing] = []
     for name, count in sorted(counts.items()):
         free = [r for r in receptacles if name in fits[r.kind]]
-        if name == goal and kind in ("pick_and_place_simple", "pick_two_obj_and_place"):
-            free = [r for r in free if r.kind != target and not (size.untidy and r.parent and target == "CounterTop")]
+        if name == goal.thing and kind in ("pick_and_place_simple", "pick_two_obj_and_place"):
+            on_top = size.untidy and goal.target == "CounterTop"
+            free = [r for r in free if r.kind != goal.target and not (on_top and r.parent)]
         if not free:
             return None
-        things += [_thing(rng, name, free[int(rng.integers(len(free)))], size, things) for _ in range(count)]
-    if stand:
-        things += [_thing(rng, str(name), stand, size, things) for name in ([lamp] if look else lamps)]
-    return House(
-        number, tuple(receptacles), tuple(things), _start(rng, number, receptacles), goal, target, lamp, size.untidy
-    )
+        things += [_thing(rng, name, _one(rng, free), size, things) for _ in range(count)]
+    return things
 
 
-def _one(rng: np.random.Generator, receptacles: Sequence[Receptacle], kind: str) -> Receptacle:
-    found = [r for r in receptacles if r.kind == kind]
-    return found[int(rng.integers(len(found)))]
+def _one(rng: np.random.Generator, receptacles: Sequence[Receptacle]) -> Receptacle:
+    return receptacles[int(rng.integers(len(receptacles)))]
 
 
 def _subset(
     rng: np.random.Generator, every: list[Receptacle], needed: list[Receptacle], size: Size
-) -> list[Receptacle]:
-    """All receptacles, or the needed ones with others drawn up to the size; no two at one place in a small game."""
+) -> list[Receptacle] | None:
+    """All receptacles; or the needed ones and others up to the size, no two at one place (None if impossible)."""
     if size.receptacles is None:
         return every
     kept = {r.place: r for r in needed}
+    if len(kept) < len(needed) or len(kept) > size.receptacles:
+        return None
     for rank in rng.permutation(len(every)):
         if len(kept) < size.receptacles:
             kept.setdefault(every[rank].place, every[rank])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from reproduce.tasks.envs import alfworld_wheel as wheel
+from reproduce.tasks.envs.alfworld_fast.compile import task_sentence
 from reproduce.tasks.envs.alfworld_fast.game import Game, display_names, game_from_pddl
-from reproduce.tasks.envs.alfworld_fast.rules import task_sentence
 
 GAP = "UNKNOWN GOAL"
 """What ALFWorld's grammar file says in place of the goal's sentence."""

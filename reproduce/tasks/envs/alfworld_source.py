@@ -13,8 +13,10 @@ from typing import Protocol
 
 from reproduce.errors import UserError
 from reproduce.tasks.envs import alfworld_wheel as wheel
-from reproduce.tasks.envs.alfworld_fast.game import KINDS, Game, game_from_json, game_from_pddl
-from reproduce.tasks.envs.alfworld_fast.rules import Rules, compile_rules, rules_from_json, task_sentence
+from reproduce.tasks.envs.alfworld_fast.compile import compile_rules, task_sentence
+from reproduce.tasks.envs.alfworld_fast.files import read_games
+from reproduce.tasks.envs.alfworld_fast.game import KINDS, Game, game_from_pddl
+from reproduce.tasks.envs.alfworld_fast.rules import Rules, rules_from_json
 from reproduce.tasks.envs.alfworld_games import SIZES, Size, generate
 from reproduce.tasks.envs.alfworld_problem import SourceGame
 from reproduce.tasks.envs.interface import IID, OOD, SPLITS, TRAIN, Task
@@ -157,7 +159,10 @@ class CommittedGames:
 
     @cached_property
     def _found(self) -> dict[str, dict[Task, Game]]:
-        return {split: {Task(g.id, g.split, g.kind): g for g in read_games(self.folder, split)} for split in SPLITS}
+        return {
+            split: {Task(g.id, g.split, g.kind): g for g in read_games(self.folder / f"{split}.jsonl", self.rules)}
+            for split in SPLITS
+        }
 
     def tasks(self, split: str) -> tuple[Task, ...]:
         """All tasks of a split, in the order of the file."""
@@ -173,13 +178,3 @@ class CommittedGames:
             f"the committed game {task.id} has no files for the real engine; generate it again "
             "(GeneratedGames with the seed and size in its id)"
         )
-
-
-def read_games(folder: Path, split: str) -> list[Game]:
-    """The committed games of a split: a header line with the shared facts, then a game a line."""
-    path = folder / f"{split}.jsonl"
-    if not path.is_file():
-        raise UserError(f"{folder.name}/{path.name} is missing; restore the folder from the repository")
-    header, *lines = path.read_text().splitlines()
-    shared = frozenset((name, *text.split()) for name, texts in json.loads(header)["facts"].items() for text in texts)
-    return [game_from_json(json.loads(line), shared) for line in lines]

@@ -1,6 +1,6 @@
 """What the installed `alfworld` package ships: rules, rooms, what fits where, goals and their sentences.
 
-Nothing of it is copied here. The room files give the real places of the receptacles that can be opened or were
+The room files give the real places of the receptacles that can be opened or were
 measured, and the classes of everything else in a room.
 """
 

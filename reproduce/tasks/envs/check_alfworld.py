@@ -1,9 +1,9 @@
-"""Plays the real engine and the stepper side by side and compares every step: text, commands, score, won, done.
+"""Plays the real engine and the stepper side by side and compares every step: text, commands, score, won.
 
-    python -m reproduce.tasks.envs.check_alfworld --games 204 --steps 100000 --log runs/check_alfworld.jsonl
+    python -m reproduce.tasks.envs.check_alfworld --games 216 --steps 100000 --log runs/check_alfworld.jsonl
 
-A finished game is a line of the log; the same command goes on where it was stopped. Every other
-episode follows the expert first, the rest is random, with a few nonsense commands. Exit code 1 at a difference.
+A finished game is a line of the log; the same command goes on where it was stopped. Every other episode follows the
+expert first, the rest is random, with a few nonsense commands. Exit code 1 at a difference.
 """
 
 import argparse
@@ -20,14 +20,13 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.alfworld_fast.load import LoadedGame
-from reproduce.tasks.envs.alfworld_fast.stepper import Episode
+from reproduce.tasks.envs.alfworld_fast.stepper import Stepper, load_game
 from reproduce.tasks.envs.alfworld_games import SIZES
 from reproduce.tasks.envs.alfworld_real import RealEngine, Seen
 from reproduce.tasks.envs.alfworld_source import GeneratedGames, PublishedGames, Source
 from reproduce.tasks.envs.interface import SPLITS, Task
 
-EPISODE = 60
+EPISODE = 100
 NONSENSE = ("", "dance", "take moon 1 from sky 1", "go to nowhere 7", "LOOK", "  look  ", "examine", "help me")
 
 
@@ -55,14 +54,14 @@ def compare(source: Source, task: Task, steps: int, engine: RealEngine) -> Recor
     rng = random.Random(task.id)
     content = source.content(task)
     begun = time.process_time()
-    loaded = LoadedGame(*source.game(task))
+    loaded = load_game(*source.game(task))
     record.fast_start_seconds = time.process_time() - begun
     for number in itertools.count():
         begun = time.process_time()
         seen = engine.restart() if number else engine.start(content)
         record.real_start_seconds += time.process_time() - begun
         begun = time.process_time()
-        episode = Episode(loaded)
+        episode = Stepper(loaded)
         ours = _ours(episode, episode.intro())
         record.fast_seconds += time.process_time() - begun
         plan, won = list(loaded.game.plan) if number % 2 == 0 else [], False
@@ -74,7 +73,7 @@ def compare(source: Source, task: Task, steps: int, engine: RealEngine) -> Recor
                 return record
             if turn == EPISODE or record.steps >= steps:
                 break
-            command, expert = _command(rng, plan, seen)
+            command, expert = choose_command(rng, plan, seen)
             begun = time.process_time()
             seen = engine.step(command)
             middle = time.process_time()
@@ -90,7 +89,7 @@ def compare(source: Source, task: Task, steps: int, engine: RealEngine) -> Recor
     raise AssertionError("unreachable")
 
 
-def _ours(episode: Episode, text: str) -> Seen:
+def _ours(episode: Stepper, text: str) -> Seen:
     return Seen(text, episode.admissible(), int(episode.won), episode.won)
 
 
@@ -103,7 +102,7 @@ def _difference(real: Seen, ours: Seen) -> str:
     return "" if (real.score, real.won) == (ours.score, ours.won) else f"won {real.won} and {ours.won}"
 
 
-def _command(rng: random.Random, plan: list[str], seen: Seen) -> tuple[str, bool]:
+def choose_command(rng: random.Random, plan: list[str], seen: Seen) -> tuple[str, bool]:
     """The next command and whether it is the expert's. While a plan is followed, detours only look around; otherwise
     half of the commands are drawn by their first word, so that rare ones come up."""
     if rng.random() < 0.02:
@@ -120,21 +119,22 @@ def _command(rng: random.Random, plan: list[str], seen: Seen) -> tuple[str, bool
 
 
 def _tasks(source: Source, count: int) -> list[Task]:
-    """The first `count` tasks, the splits in turn."""
-    turns = itertools.zip_longest(*(source.tasks(split) for split in SPLITS))
+    """The first `count` tasks, splits and task types in turn."""
+    lists = [source.tasks(split) for split in SPLITS]
+    turns = itertools.zip_longest(*(tasks[2 * rank :] + tasks[: 2 * rank] for rank, tasks in enumerate(lists)))
     return [task for turn in turns for task in turn if task][:count]
 
 
 _ENGINES: dict[bool, RealEngine] = {}
 
 
-def _work(source: Source, task: Task, steps: int, cached: bool) -> Record:
-    if cached not in _ENGINES:
-        _ENGINES[cached] = RealEngine(cache_parsing=cached)
-    return compare(source, task, steps, _ENGINES[cached])
+def _work(source: Source, task: Task, steps: int, quick: bool) -> Record:
+    if quick not in _ENGINES:
+        _ENGINES[quick] = RealEngine(quick)
+    return compare(source, task, steps, _ENGINES[quick])
 
 
-def run(jobs: list[tuple[Source, Task]], steps: int, log: Path, cached: bool, workers: int) -> list[Record]:
+def run(jobs: list[tuple[Source, Task]], steps: int, log: Path, quick: bool, workers: int) -> list[Record]:
     """Compares `steps` steps in all, the same number in each game, and appends a line per game to `log`."""
     done = [Record(**json.loads(line)) for line in log.read_text().splitlines()] if log.is_file() else []
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def run(jobs: list[tuple[Source, Task]], steps: int, log: Path, cached: bool, wo
     columns = (*Progress.get_default_columns()[:3], TextColumn("{task.fields[seen]} steps"), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         shown = bar.add_task("games", total=len(jobs), completed=len(records), seen=sum(r.steps for r in records))
-        for record in _results(left, each, cached, workers):
+        for record in _results(left, each, quick, workers):
             records.append(record)
             with log.open("a") as file:
                 file.write(json.dumps(asdict(record)) + "\n")
@@ -156,13 +156,13 @@ def run(jobs: list[tuple[Source, Task]], steps: int, log: Path, cached: bool, wo
     return records
 
 
-def _results(left: list[tuple[Source, Task]], each: int, cached: bool, workers: int):
+def _results(left: list[tuple[Source, Task]], each: int, quick: bool, workers: int):
     if workers == 1:
         for source, task in left:
-            yield _work(source, task, each, cached)
+            yield _work(source, task, each, quick)
         return
     with ProcessPoolExecutor(workers) as pool:
-        waiting = [pool.submit(_work, source, task, each, cached) for source, task in left]
+        waiting = [pool.submit(_work, source, task, each, quick) for source, task in left]
         for future in as_completed(waiting):
             yield future.result()
 
@@ -187,14 +187,14 @@ def summary(records: list[Record]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command; see the module."""
     parser = argparse.ArgumentParser(prog="python -m reproduce.tasks.envs.check_alfworld", description=__doc__)
-    parser.add_argument("--games", type=int, default=204, help="how many games, splits and task types in turn")
+    parser.add_argument("--games", type=int, default=216, help="how many games, splits and task types in turn")
     parser.add_argument("--steps", type=int, default=100_000, help="how many steps in all")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES), help="sizes of generated games")
     parser.add_argument("--seed", type=int, default=7, help="seed of the generated games")
     parser.add_argument("--data", type=Path, help="check ALFWorld's published games below this folder instead")
     parser.add_argument("--log", type=Path, default=Path("runs/check_alfworld.jsonl"), help="where the results go")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--stock", action="store_true", help="the real engine without our cache of parsed grammar")
+    parser.add_argument("--stock", action="store_true", help="the real engine without our shortcuts")
     options = parser.parse_args(arguments)
     if options.games < 1 or options.steps < 1 or options.jobs < 1:
         raise UserError("--games, --steps and --jobs must be at least 1")
@@ -217,3 +217,6 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -13,6 +13,7 @@ TRAIN, IID, OOD = "train", "iid", "ood"
 SPLITS = (TRAIN, IID, OOD)
 """Training tasks; EPO's IID and OOD evaluation tasks (arXiv 2509.22576)."""
 
+
 @dataclass(frozen=True, order=True)
 class Task:
     """One exact task. `id` is unique within the environment and stable between machines; `kind` is the task type."""

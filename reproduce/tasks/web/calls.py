@@ -49,17 +49,17 @@ class Calls:
     """Resolves batches of calls; see the module.
 
     ask(request, key) -> Outcome: asks the service; called from `threads` threads. recording: None in live mode.
-    shown(request): the request as it may be stored. session: names the run, for its failures.
+    session: names the run, for its failures. retry: False makes a failure final for its session.
     """
 
     def __init__(
         self, counts: Counts, ask: Callable[[dict, str], Outcome], *, mode: str, recording: Recording | None,
-        session: str = "", threads: int = 1, shown: Callable[[dict], dict] = dict, retry: bool = True,
+        session: str = "", threads: int = 1, retry: bool = True,
     ):  # fmt: skip
         if mode not in MODES or (recording is None) != (mode == "live"):
             raise ValueError(f"mode {mode!r} with recording {recording!r}")
         self.counts, self.ask, self.mode, self.recording = counts, ask, mode, recording
-        self.session, self.shown, self.retry = session, shown, retry
+        self.session, self.retry = session, retry
         self._seen: Counter[str] = Counter()  # failures of this session that the replay has given so far
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=counts.kind)
 
@@ -103,8 +103,8 @@ class Calls:
         outcome = self.ask(request, key)
         if self.recording is None or outcome.error == CLOSED:
             return outcome
-        kind, shown = self.counts.kind, self.shown(request)
+        kind = self.counts.kind
         if outcome.error is None:
-            return Outcome(self.recording.add_answer(key, kind, shown, outcome.value))
-        self.recording.add_failure(key, kind, shown, self.session, outcome.error)
+            return Outcome(self.recording.add_answer(key, kind, request, outcome.value))
+        self.recording.add_failure(key, kind, request, self.session, outcome.error)
         return outcome

@@ -2,16 +2,22 @@
 
 import ipaddress
 import re
+import warnings
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, ParserRejectedMarkup, XMLParsedAsHTMLWarning
 from bs4.element import CData, NavigableString, Tag
 
 from reproduce.tasks.web.calls import Calls, Counts
-from reproduce.tasks.web.keys import without_credentials
 from reproduce.tasks.web.services import clean
 from reproduce.tasks.web.transport import Outcome, Request, Transport, Unusable
+
+for category in (
+    MarkupResemblesLocatorWarning,
+    XMLParsedAsHTMLWarning,
+):  # the author of the page chose how it looks
+    warnings.filterwarnings("ignore", category=category)
 
 HEADERS = {
     "User-Agent": "Mozilla/5.0 (compatible; reproduce)",  # many sites refuse a client that gives no browser's name
@@ -31,8 +37,14 @@ _BLOCKS = frozenset((
 
 
 def page_text(body: bytes, charset: str | None = None) -> tuple[str, str]:
-    """(title, text) of an HTML page: its main part if it marks one, a line for each block, no menus and no scripts."""
-    soup = BeautifulSoup(body, "html.parser", from_encoding=charset)
+    """(title, text) of an HTML page: its main part if it marks one, a line for each block, no menus and no scripts.
+
+    Raises `Unusable` for what the parser refuses.
+    """
+    try:
+        soup = BeautifulSoup(body, "html.parser", from_encoding=charset)
+    except ParserRejectedMarkup:
+        raise Unusable("malformed page") from None
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     parts = [_lines(part) for part in (soup.find("main"), soup.find("article")) if part is not None]
     return clean(title), clean(next((text for text in parts if len(text) >= MAIN_CHARS), "") or _lines(soup))
@@ -80,7 +92,7 @@ class PageReader:
     def __init__(self, transport: Transport, counts: Counts, page_chars: int, **calls):
         """page_chars: characters of a page's text that are kept. calls: the other arguments of `Calls`."""
         self.transport, self.page_chars = transport, page_chars
-        self.calls = Calls(counts, self._ask, shown=self._shown, retry=False, **calls)
+        self.calls = Calls(counts, self._ask, retry=False, **calls)
 
     def close(self) -> None:
         self.transport.stop()
@@ -90,10 +102,6 @@ class PageReader:
     def read_many(self, urls: Sequence[str]) -> list[Outcome]:
         """For each address {"title", "text"}, or an error."""
         return self.calls.many([{"url": url, "chars": self.page_chars} for url in urls])
-
-    @staticmethod
-    def _shown(request: dict) -> dict:
-        return request | {"url": without_credentials(request["url"])}
 
     def _ask(self, request: dict, key: str) -> Outcome:
         return self.transport.send(Request("GET", request["url"], headers=HEADERS), self._read, key)

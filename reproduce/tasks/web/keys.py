@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from reproduce.errors import UserError
 
@@ -64,13 +64,3 @@ def has_credentials(url: str) -> bool:
     parts = urlsplit(url)
     names = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
     return "@" in parts.netloc or any(_KEY_LIKE.search(name) for name in names)
-
-
-def without_credentials(url: str) -> str:
-    """The URL as it may be stored or shown: no user and password, values of key-like parameters hidden."""
-    if not has_credentials(url):
-        return url
-    parts = urlsplit(url)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, HIDDEN if _KEY_LIKE.search(name) else value) for name, value in pairs], safe="[]")
-    return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1], query=query))

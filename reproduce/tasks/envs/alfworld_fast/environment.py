@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from reproduce.tasks.envs.alfworld_fast.load import LoadedGame
-from reproduce.tasks.envs.alfworld_fast.stepper import Episode
+from reproduce.tasks.envs.alfworld_fast.stepper import Stepper, load_game
 from reproduce.tasks.envs.alfworld_source import Source
 from reproduce.tasks.envs.alfworld_steps import AlfworldSteps
 from reproduce.tasks.envs.interface import Step, Task
@@ -21,7 +21,7 @@ class LoadedGames:
     def __getitem__(self, task: Task) -> LoadedGame:
         """The loaded game of a task. UserError if equality with the real engine is not proven for it."""
         if task not in self._games:
-            self._games[task] = LoadedGame(*self.source.game(task))
+            self._games[task] = load_game(*self.source.game(task))
             if len(self._games) > self.kept:
                 self._games.popitem(last=False)
         self._games.move_to_end(task)
@@ -40,7 +40,7 @@ class FastAlfworld(AlfworldSteps):
 
     def reset(self, task: Task) -> Step:
         """Starts an episode of `task`. UserError if the stepper does not vouch for the game."""
-        self._episode = Episode(self._games[task])
+        self._episode = Stepper(self._games[task])
         return self._first(self._episode.intro(), self._episode.admissible(), self._episode.won)
 
     def step(self, action: str) -> Step:

@@ -12,7 +12,6 @@ from reproduce.tasks.envs.alfworld_fast.join import Binding, Fact, FactIndex, Jo
 from reproduce.tasks.envs.alfworld_fast.pddl import Action, Disjunct, Literal
 from reproduce.tasks.envs.alfworld_fast.rules import Rules
 
-Keys = tuple[int, ...]
 Condition = tuple[frozenset[int], frozenset[int]]
 
 
@@ -41,7 +40,7 @@ class _Form:
             next((x for x in literals if x.positive and x.predicate == predicate), None) for predicate in rules.keys
         ]
         known = {arg for literal in self.keys if literal for arg in literal.args}
-        self.join = Join(index, self.types, [x for x in literals if x.predicate not in rules.dynamic], tuple(known))
+        self.join = Join(index, self.types, literals + action.effects, rules.dynamic, known)
         dynamic = [x for x in literals if x.predicate in rules.dynamic and x not in self.keys]
         self.positive = [x for x in dynamic if x.positive]
         self.negative = [x for x in dynamic if not x.positive]
@@ -72,7 +71,7 @@ class Grounder:
     def conditions(self, disjunct: Disjunct) -> list[Condition]:
         """The ways to satisfy a condition without parameters: facts that must be true, facts that must be false."""
         literals, dynamic = disjunct.literals, self.rules.dynamic
-        join = Join(self.index, dict(disjunct.extra), [x for x in literals if x.predicate not in dynamic], ())
+        join = Join(self.index, dict(disjunct.extra), literals, dynamic)
         true, false = ([x for x in literals if x.predicate in dynamic and x.positive is p] for p in (True, False))
         return [(self._set(true, found), self._set(false, found)) for found in join({})]
 

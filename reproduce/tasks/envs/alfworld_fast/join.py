@@ -1,6 +1,6 @@
 """Enumerates the objects that satisfy a condition's static part; prepared once per condition, run for every place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 
 from reproduce.tasks.envs.alfworld_fast.pddl import Literal
@@ -25,12 +25,17 @@ class FactIndex:
 
 
 class Join:
-    """The static part of a condition. known: variables that have a value before the join starts."""
+    """The static part of a condition, prepared."""
 
-    def __init__(self, index: FactIndex, types: Mapping[str, str], literals: list[Literal], known: tuple[str, ...]):
-        """types: type of every variable. literals: on static predicates or "="."""
+    def __init__(
+        self, index: FactIndex, types: Mapping[str, str], literals: Sequence[Literal],
+        dynamic: frozenset[str] = frozenset(), known: Collection[str] = (),
+    ):  # fmt: skip
+        """types: type of every variable. literals: all that will be asked of a binding; those on dynamic predicates are
+        no part of the join. known: variables that have a value before it starts."""
         self.index, self.types = index, types
         self.constants = {arg: arg for literal in literals for arg in literal.args if arg not in types}
+        literals = [x for x in literals if x.predicate not in dynamic]
         self._equal = [x for x in literals if x.predicate == "="]
         self._denied = [x for x in literals if x.predicate != "=" and not x.positive]
         self._steps: list[tuple[str, list[tuple[int, str]], list[tuple[int, str]]]] = []

@@ -17,7 +17,10 @@ class LoadedGame:
     """What all episodes of one game share. start: facts that are true first, by number; tables: the same for texts."""
 
     def __init__(self, rules: Rules, game: Game):
-        """UserError that names the game and the reason if equality with the real engine is not proven for it."""
+        """UserError that names the game and the reason if equality with the real engine is not proven for it.
+
+        Use `stepper.load_game`, which also replays the expert.
+        """
         rules.check_proven()
         check_game(rules, game)
         self.rules, self.game = rules, game

@@ -1,7 +1,6 @@
-"""The rules of ALFWorld compiled once from its domain and grammar: what the stepper runs on, and can be stored as JSON.
+"""The compiled rules of ALFWorld: what the stepper runs on. They can be stored as JSON and played without the package.
 
-`compile_rules` refuses every construct whose meaning in the real engine is not reproduced here. On top of that a game
-is loaded only if the digest of its rules is in `PROVEN`: those were compared with the real engine step by step
+A game is loaded only if the digest of its rules is in `PROVEN`: those were compared with the real engine step by step
 (`python -m reproduce.tasks.envs.check_alfworld`).
 """
 
@@ -13,12 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.alfworld_fast.grammar import Phrases, Production, Symbol, read_grammar, read_query
-from reproduce.tasks.envs.alfworld_fast.grammar import read_symbols as read
-from reproduce.tasks.envs.alfworld_fast.pddl import Action, Disjunct, Literal, read_domain
+from reproduce.tasks.envs.alfworld_fast.grammar import Production, Symbol
+from reproduce.tasks.envs.alfworld_fast.pddl import Action, Disjunct, Literal
 
 START, TASK = "intro", "task"
-LIST_PARTS = ("list_empty", "list_separator", "list_last_separator")
 PROVEN = {
     "b13aed82b0bc0f7719bac48ef9d1c17ca49806e711b8164537590ae4e8729ec5": "alfworld 0.4.2 (games since 0.4.0)",
 }
@@ -43,7 +40,7 @@ class Rules:
     @cached_property
     def text_predicates(self) -> frozenset[str]:
         """Predicates that conditions and lists of the texts ask for, `not_` included."""
-        return frozenset(predicate for predicate, _ in _atoms(self))
+        return frozenset(predicate for predicate, _ in text_atoms(self))
 
     @cached_property
     def read_predicates(self) -> frozenset[str]:
@@ -113,40 +110,6 @@ class Rules:
             )
 
 
-def compile_rules(domain: str, grammar: str) -> Rules:
-    """Rules of a PDDL domain and a TextWorld grammar. UserError for what the stepper cannot reproduce."""
-    predicates, actions = read_domain(domain)
-    phrases = read_grammar(grammar)
-    missing = [name for name in actions if name not in phrases.commands or name not in phrases.feedback]
-    if missing:
-        raise UserError(f"grammar: action {missing[0]} has no template or no feedback; domain and grammar must match")
-    commands = {name: read(phrases.commands[name]) for name in actions}
-    feedback = {name: read(phrases.feedback[name]) for name in actions}
-    productions = _reachable(phrases, [*commands.values(), *feedback.values()])
-    rules = Rules(predicates, tuple(actions.values()), commands, feedback, productions)
-    _check_types(rules)
-    _check_conditional(rules)
-    _check_deleted(rules)
-    _check_place(rules)
-    if any(symbol[0] == "rule" for symbols in commands.values() for symbol in symbols):
-        raise UserError("grammar: a command template expands a symbol; not supported")
-    if {p for symbols in commands.values() for p, _ in _list_atoms(symbols)} & rules.dynamic:
-        raise UserError("grammar: a command template asks for a fact that changes; not supported")
-    unknown = {atom.removeprefix("not_") for atom, _ in _atoms(rules)} - predicates.keys()
-    if unknown:
-        raise UserError(f"grammar: predicate {sorted(unknown)[0]} is not in the domain; domain and grammar must match")
-    return rules
-
-
-def task_sentence(grammar: str) -> str:
-    """The task sentence that a game's grammar carries ("Your task is to: ..."). UserError if it is not plain text."""
-    found = read_grammar(grammar).productions.get(TASK, [])
-    symbols = read(found[0]["rhs"]) if len(found) == 1 and not found[0].get("condition") else ()
-    if len(symbols) != 1 or symbols[0][0] != "text":
-        raise UserError("grammar: the task sentence is not one plain text; play this game with the real engine")
-    return symbols[0][1]
-
-
 def rules_from_json(value: dict) -> Rules:
     """Reads what `Rules.to_json` wrote."""
     value = _tuples(value)
@@ -159,25 +122,6 @@ def rules_from_json(value: dict) -> Rules:
     return Rules(value["predicates"], actions, value["commands"], value["feedback"], productions)
 
 
-def _reachable(phrases: Phrases, texts: list[tuple[Symbol, ...]]) -> dict[str, tuple[Production, ...]]:
-    found: dict[str, tuple[Production, ...]] = {}
-    waiting = [START, *LIST_PARTS, *(name for symbols in texts for name in _names(symbols))]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name == TASK:
-            continue
-        if name not in phrases.productions:
-            raise UserError(f"grammar: the symbol #{name}# has no production; the file is damaged")
-        found[name] = tuple(
-            Production(read_query(rule["condition"]) if rule.get("condition") else (), read(rule["rhs"]))
-            for rule in phrases.productions[name]
-        )
-        if found[name][-1].condition:
-            raise UserError(f"grammar: the last production of #{name}# needs to hold always")
-        waiting += [inner for production in found[name] for inner in _names(production.symbols)]
-    return {name: found[name] for name in sorted(found)}
-
-
 def variables(expression: tuple) -> Iterator[str]:
     """The variables of a value's expression."""
     if expression[0] == "get":
@@ -187,73 +131,20 @@ def variables(expression: tuple) -> Iterator[str]:
         yield from variables(expression[2])
 
 
-def _names(symbols: tuple[Symbol, ...]) -> Iterator[str]:
-    for symbol in symbols:
-        if symbol[0] == "rule":
-            yield symbol[1]
-        elif symbol[0] == "list":
-            yield from _names((symbol[1],))
-
-
-def _atoms(rules: Rules) -> Iterator[tuple[str, tuple]]:
+def text_atoms(rules: Rules) -> Iterator[tuple[str, tuple]]:
     """All atoms (predicate, typed variables) that the texts ask for."""
     for production in (p for ps in rules.productions.values() for p in ps):
         yield from production.condition
-        yield from _list_atoms(production.symbols)
+        yield from list_atoms(production.symbols)
     for symbols in [*rules.commands.values(), *rules.feedback.values()]:
-        yield from _list_atoms(symbols)
+        yield from list_atoms(symbols)
 
 
-def _list_atoms(symbols: tuple[Symbol, ...]) -> Iterator[tuple[str, tuple]]:
+def list_atoms(symbols: tuple[Symbol, ...]) -> Iterator[tuple[str, tuple]]:
+    """The atoms of the lists among some symbols."""
     for symbol in symbols:
         if symbol[0] == "list":
             yield from symbol[2]
-
-
-def _check_types(rules: Rules) -> None:
-    """A variable's name must mean one type everywhere: the texts' variables are those of the action by name."""
-    types: dict[str, str] = {}
-    pairs = [(name[1:], kind) for action in rules.actions for name, kind in action.parameters]
-    for name, kind in [*pairs, *(pair for _, arguments in _atoms(rules) for pair in arguments)]:
-        if types.setdefault(name, kind) != kind:
-            raise UserError(f"grammar: the variable {name} has types {types[name]} and {kind}; not supported")
-    for action in rules.actions:
-        clash = {v for d in action.precondition for v, _ in d.extra} & {v for v, _ in action.parameters}
-        if clash:
-            raise UserError(f"PDDL domain: {action.name} quantifies its own parameter {sorted(clash)[0]}")
-
-
-def _check_conditional(rules: Rules) -> None:
-    """Conditional effects are left out, so nothing may read their predicates (goals are checked with the game)."""
-    read_somewhere = {atom.removeprefix("not_") for atom, _ in _atoms(rules)}
-    for action in rules.actions:
-        read_somewhere |= {literal.predicate for d in action.precondition for literal in d.literals}
-    clash = {e.predicate for action in rules.actions for e in action.conditional} & read_somewhere
-    if clash:
-        raise UserError(f"PDDL domain: a conditional effect on {sorted(clash)[0]} matters; not supported")
-
-
-def _check_deleted(rules: Rules) -> None:
-    """`not_p` in a text means "an action deleted p", which the real engine notes only where p can be true at all."""
-    for name in {atom[4:] for atom, _ in _atoms(rules) if atom.startswith("not_")}:
-        for action in rules.actions:
-            for effect in action.effects:
-                needed = Literal(name, effect.args)
-                if effect.predicate == name and not effect.positive:
-                    if not all(needed in d.literals for d in action.precondition):
-                        raise UserError(f"PDDL domain: {action.name} deletes {name} without needing it; not supported")
-
-
-def _check_place(rules: Rules) -> None:
-    """Whoever sets a place leaves one, so that there is always exactly one (a game starts with one)."""
-    for action in rules.actions:
-        arrives = [e for e in action.effects if e.predicate == rules.place and e.positive]
-        leaves = [e for e in action.effects if e.predicate == rules.place and not e.positive]
-        needed = [Literal(e.predicate, e.args) for e in leaves]
-        if len(arrives) != len(leaves) or len(arrives) > 1 or any(
-            literal not in d.literals for literal in needed for d in action.precondition
-        ):  # fmt: skip
-            raise UserError(f"PDDL domain: {action.name} does not keep exactly one {rules.place}; not supported")
 
 
 def _plain(literals: tuple[Literal, ...]) -> list:

@@ -1,14 +1,16 @@
 """The stepper: plays a loaded game on plain Python state, with the texts and commands of the real engine."""
 
+from reproduce.errors import UserError
+from reproduce.tasks.envs.alfworld_fast.game import Game
 from reproduce.tasks.envs.alfworld_fast.ground import Operator
 from reproduce.tasks.envs.alfworld_fast.load import LoadedGame
-from reproduce.tasks.envs.alfworld_fast.rules import START
+from reproduce.tasks.envs.alfworld_fast.rules import START, Rules
 
 NOTHING = "Nothing happens."
 """TextWorld's answer to a command that is not admissible (textworld/envs/pddl/pddl.py, 1.7.0)."""
 
 
-class Episode:
+class Stepper:
     """The state of one episode of a loaded game. won: whether the goal holds now."""
 
     def __init__(self, loaded: LoadedGame):
@@ -64,3 +66,20 @@ class Episode:
                     (self.keys.add if now_true else self.keys.discard)(number)
         self.won = loaded.reached(self.facts)
         self._commands = None
+
+
+def load_game(rules: Rules, game: Game) -> LoadedGame:
+    """A game ready to play. UserError that says why if equality with the real engine is not proven for it.
+
+    The expert's plan has to win it: the real engine plays an unsolvable game without any command, which is not
+    reproduced here.
+    """
+    loaded = LoadedGame(rules, game)
+    episode = Stepper(loaded)
+    if episode.won:
+        raise UserError(f"game {game.id}: the goal holds before the first action; play it with the real engine")
+    for command in game.plan:
+        episode.step(command)
+    if not episode.won:
+        raise UserError(f"game {game.id}: the expert's plan does not win it; play it with the real engine")
+    return loaded

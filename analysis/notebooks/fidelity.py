@@ -1,0 +1,72 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Papers and released code: where they differ, and by how much
+# AEPO, ARPO and EPO were published with code that does not do what the papers say. Each row below is one such
+# difference: what the paper says, what the code does, what the methods of this repository do, and what it changes.
+# Every number is computed here, from a committed batch of a real training step; every claim has a test.
+#
+# This notebook alone imports `reproduce.algorithms` and `reproduce.objectives`: it compares losses and rollouts.
+
+# %%
+import sys
+from pathlib import Path
+
+ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
+sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
+
+from IPython.display import Markdown, display
+
+from analysis import fidelity, notebook, style
+from analysis.fidelity import figures, rows, table
+
+folder, data = notebook.figures(), notebook.data_folder()
+batch = fidelity.load_batch(data / "fidelity")
+found = rows.load_rows(data / "papers" / "discrepancies.yaml")
+values = fidelity.values(batch, notebook.papers())
+about = (batch.description, table.summary(fidelity.together(batch)))
+_ = table.write(found, values, about, folder)
+
+# %% [markdown]
+# ## How many
+# Rows of the three papers by what they change; a row may change several things.
+
+# %%
+notebook.show_frame(table.counts(found).reset_index(names="method"), "Discrepancies")
+
+# %% [markdown]
+# ## By how much
+# Distances of gradients, |other − paper| / |paper| with respect to the logits of all trained tokens.
+
+# %%
+_ = style.save(figures.figure_distances(found, values), folder, "fidelity_distances")
+
+# %% [markdown]
+# ## What a token's gradient is multiplied by
+# PPO's clip removes the gradient above the upper bound; AEPO keeps it, bounded. The released code adds a dual clip.
+
+# %%
+_ = style.save(figures.figure_factors(), folder, "fidelity_gradient_factors")
+
+# %% [markdown]
+# ## Two schedules
+# The phase weight of EPO's smoothing, and the budget of whole trajectories of AEPO, which real entropies hardly move.
+
+# %%
+_ = style.save(figures.figure_schedules(batch), folder, "fidelity_schedules")
+
+# %% [markdown]
+# ## All rows
+
+# %%
+display(Markdown(table.markdown(found, values, about)))
