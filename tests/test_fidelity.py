@@ -384,7 +384,7 @@ def test_released_smoothing_has_no_gradient_and_the_papers_scales_the_bonus():
         ).numpy()
         np.testing.assert_allclose(found, 1 - alpha * beta * side, rtol=1e-9)
         assert set(side) == {-1, 0, 1}
-    assert values()["relu_gradient"] > 1 > values()["relu_whole_gradient"] > 0
+    assert values()["relu_entropy_term"] > 1 > values()["relu_whole_gradient"] > 0
 
 
 def test_mixed_groups_turn_the_signs_of_advantages():

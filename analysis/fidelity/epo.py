@@ -34,7 +34,7 @@ def indicator_loss(batch):
 
 
 @measure("%", "distance of the paper's entropy gradient with smoothing, from the bonus alone")
-def relu_gradient(batch):
+def relu_entropy_term(batch):
     return compared(batch, ("grpo+epo", {"smoothing": False}), ("grpo+epo", {}), zeros(batch))
 
 
@@ -60,7 +60,7 @@ def flags_gradient(batch):
 
 
 @measure("%", "distance of the entropy gradient if they were forwarded and the penalty were the paper's")
-def flags_relu_gradient(batch):
+def flags_relu_entropy_term(batch):
     forwarded = {"smoothing": True, "penalty_form": "relu", "kl_coefficient": 0.0, **ACTING}
     return compared(batch, ("ppo+epo-released", {"kl_coefficient": 0.0}), ("ppo+epo-released", forwarded), zeros(batch))
 
@@ -117,7 +117,7 @@ def schedule_end(batch):
 
 
 @measure("%", "distance of the bonus's gradient as a mean over all tokens, from means over turns and trajectories")
-def bonus_aggregation(batch):
+def mean_entropy_term(batch):
     bonus = {"regularisers": ["entropy_bonus"], "entropy_bonus": 0.001}
     forms = [("grpo", {**bonus, "entropy_aggregation": kind}) for kind in ("turns", "tokens")]
     return compared(batch, *forms, zeros(batch))

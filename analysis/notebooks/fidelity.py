@@ -46,7 +46,8 @@ notebook.show_frame(table.counts(found).reset_index(names="method"), "Discrepanc
 
 # %% [markdown]
 # ## By how much
-# Distances of gradients, |other − paper| / |paper| with respect to the logits of all trained tokens.
+# Distances of gradients, |other − paper| / |paper| with respect to the logits of all trained tokens. Bars called
+# "entropy term" are of the gradient of EPO's entropy terms alone, a small part of the whole (EPO-1).
 
 # %%
 _ = style.save(figures.figure_distances(found, values), folder, "fidelity_distances")

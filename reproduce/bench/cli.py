@@ -46,7 +46,7 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
                 from reproduce.bench.steps import step_rows
 
                 t = config.task
-                task = open_task(t.family, t.world, sandbox, t.format_penalty, t.tool_bonus)
+                task = open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus)
                 made = make_setting(config, task, runs_root, sizes, Path(name), report)
                 origin = made.origin
                 if "rollout" in comparisons:
