@@ -32,6 +32,11 @@ def p_value(number: float) -> str:
     return "< 0.001" if number < 0.001 else f"{number:.3f}"
 
 
+def counted(comparisons: int) -> str:
+    """`the 1 comparison`, `the 7 comparisons`."""
+    return f"the {comparisons} comparison{'' if comparisons == 1 else 's'}"
+
+
 def cell(row: pd.Series, column: str, sign: bool = False, bounds: bool = True) -> str:
     """`41.2 [38.0, 44.5]`, or `–` where there is no number."""
     if column not in row or not np.isfinite(row[column]):
@@ -84,7 +89,7 @@ def notes(table: Table) -> list[str]:
         f"questions ({statistics.N_DRAWS} draws); one seed: over questions only. pass@k: unbiased estimator. Bold: the "
         "paired interval against every other row excludes 0.",
         f"Against {baseline}: paired difference of average pass@1 in points, same seeds and questions. Holm p: its "
-        f"bootstrap p-value adjusted for the {table.comparisons} comparisons of this column; bold: below {ALPHA}.",
+        f"bootstrap p-value adjusted for {counted(table.comparisons)} of this column; bold: below {ALPHA}.",
         "Costs: mean over seeds of the whole training (evaluation not counted).",
         *([f"No runs of: {', '.join(absent)}."] if absent else []),
         *provenance.lines(table.source, table.spec.name),

@@ -158,7 +158,7 @@ def text_table(built: table.Table, more_notes: list[str]) -> TextTable:
         NOTE,
         f"[a, b]: 95 % stratified bootstrap interval over seeds × questions ({statistics.N_DRAWS} draws). Against "
         f"{baseline}: paired difference of the best of the grid, points. Holm p: its bootstrap p-value adjusted for "
-        f"the {count} comparisons of this column; bold: below {table.ALPHA}.",
+        f"{cells.counted(count)} of this column; bold: below {table.ALPHA}.",
         *provenance.lines(built.source, SPEC.name),
         *more_notes,
     ]

@@ -293,7 +293,7 @@ def test_a_profile_changes_single_keys_and_overrides_reach_their_method_only(tmp
 
 
 def test_unknown_tables_profiles_and_methods_list_the_valid_ones():
-    with pytest.raises(UserError, match="no table '7'; tables: 1, 2, 4, 5"):
+    with pytest.raises(UserError, match="no table '7'; tables: 1, 2, 3, 4, 5"):
         TableConfig.load(7)
     with pytest.raises(UserError, match="no profile 'huge'.*smoke, mini, gpu, paper"):
         grid.resolve("2", "huge")

@@ -12,7 +12,7 @@ from reproduce.bench.rows import Sizes
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.training.tiny_model import build_model, build_tokenizer
-from reproduce.training.warm_start import load_warm_start, train_warm_start
+from reproduce.training.warm_start import load_warm_start, train_warm_start, web_rows
 
 
 @dataclass
@@ -64,7 +64,8 @@ def make_setting(config, task, runs_root: Path, sizes: Sizes, scratch: Path, rep
     brief = replace(
         config.warm_start, demonstrations=sizes.demonstrations, max_epochs=1, success_low=0.0, success_high=1.0
     )
-    checks = train_warm_start(model, collector, brief, config.task.max_tool_calls, scratch / "warm_start", report)
+    rows = web_rows(collector, brief, config.task.max_tool_calls)
+    checks = train_warm_start(model, collector, brief, rows, scratch / "warm_start", report)
     origin = (
         f"no cached warm start of profile mini; trained for this benchmark on {sizes.demonstrations} demonstrations, "
         f"format right in {checks[-1]['format_ok']:.0%}"
