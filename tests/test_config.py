@@ -80,7 +80,13 @@ def test_a_file_that_is_missing_or_not_a_mapping_is_named(tmp_path):
             JobConfig.from_yaml(tmp_path / "broken.yaml")
 
 
-TABLE_JOBS = {"1": (4, 3, 4), "2": (4, 3, 4), "4": (7, 3, 7), "5": (24, 1, 12)}  # rows x seeds of mini, rows of smoke
+TABLE_JOBS = {
+    "1": (4, 3, 4),
+    "2": (4, 3, 4),
+    "3": (4, 3, 4),
+    "4": (7, 3, 7),
+    "5": (24, 1, 12),
+}  # rows x seeds of mini, rows of smoke
 
 
 @pytest.mark.parametrize("name", TABLE_JOBS)

@@ -193,7 +193,7 @@ def test_table_5_prints_cells_and_best_and_says_how_it_was_chosen(root):
     shown = output.main_table(output.build(load(root, 5)))
     assert shown.header[:6] == ["Method", "0.0005 · 4", "0.001 · 4", "0.0005 · 8", "0.001 · 8", "Best of the grid"]
     assert [row[0] for row in shown.rows] == ["GRPO", "AEPO"]
-    assert table5.NOTE in shown.notes and "the 1 comparisons" in " ".join(shown.notes)
+    assert table5.NOTE in shown.notes and "the 1 comparison of" in " ".join(shown.notes)
     assert len(output.terminal_tables(output.build(load(root, 5)))) == 2
 
 

@@ -27,6 +27,11 @@ def config(**changes):
     return dataclasses.replace(settings, **{"demonstrations": 64, "batch_size": 16, "max_epochs": 1, **changes})
 
 
+def train(made, settings, folder):
+    rows = warm_start.web_rows(made, settings, 8)
+    return warm_start.train_warm_start(made.model, made, settings, rows, folder, lambda *a: None)
+
+
 def test_the_mini_model_is_small_untied_and_a_function_of_its_seed():
     shape = dataclasses.asdict(TableConfig.load(2).jobs("mini", ["grpo"], [0])[0].model)
     shape.pop("name_or_path")
@@ -87,7 +92,7 @@ def test_outside_the_wanted_range_it_fails_and_saves_nothing(tmp_path):
     made = collector()
     folder = tmp_path / "warm"
     with pytest.raises(UserError, match="validation success is 0.00, outside"):
-        warm_start.train_warm_start(made.model, made, config(success_low=0.1), 8, folder, lambda *a: None)
+        train(made, config(success_low=0.1), folder)
     assert not folder.exists()
 
 
@@ -102,9 +107,7 @@ def test_it_stops_once_the_success_is_reached_and_saves_what_it_trained(tmp_path
     monkeypatch.setattr(warm_start._StopInRange, "measure", measure)
     made = collector()
     folder = tmp_path / "warm"
-    history = warm_start.train_warm_start(
-        made.model, made, config(success_low=0.1, success_high=0.4, max_epochs=3), 8, folder, lambda *a: None
-    )
+    history = train(made, config(success_low=0.1, success_high=0.4, max_epochs=3), folder)
     assert [h["step"] for h in history] == [2, 4]
     loaded, grammar = warm_start.load_warm_start(folder, "cpu", "float32")
     for name, value in made.model.state_dict().items():

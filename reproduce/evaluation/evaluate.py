@@ -6,7 +6,8 @@ BATCH = 512
 
 
 def evaluate(collector: Collector, split: str, questions: int, samples: int, checkpoint: str, report) -> list[dict]:
-    """Rows of eval.parquet: `samples` trajectories for each of the first `questions` of the panel `split`.
+    """Rows of eval.parquet: `samples` trajectories for each of the first `questions` of the panel `split`, of each
+    family. A row's split is its question's own (the test panel of a world of episodes holds two).
 
     Sampling draws from the stream ("evaluation", split), so two checkpoints of equal weights give equal rows.
     report(stage, done, total): progress, in questions.
@@ -19,8 +20,10 @@ def evaluate(collector: Collector, split: str, questions: int, samples: int, che
         for group in groups:
             for sample, trajectory in enumerate(group.trajectories):
                 record = row_record(group.question, trajectory, group.texts[sample], group.rewards[sample])
+                question = group.question
                 rows.append(
-                    record | {"checkpoint": checkpoint, "split": split, "sample": sample, "gold": group.question.gold}
+                    record
+                    | {"checkpoint": checkpoint, "split": question.split, "sample": sample, "gold": question.gold}
                 )
         report("evaluate", min(start + per_batch, len(panel)), len(panel))
     return rows

@@ -56,6 +56,8 @@ class JobConfig:
                 yield key, "must be a plain name: it becomes a directory"
         if self.variant == WARM_START:
             yield "variant", f"must not be {WARM_START}: that is the directory of the shared warm start"
+        if self.evaluation.checks is not None and self.task.episodes is None:
+            yield "evaluation.checks", "belong to a world of episodes: leave them out, or set task.episodes"
         if self.training_changes and self.variant is None:
             yield "training_changes", "belong to a variant: name it"
         settings = dataclasses.asdict(self.training)

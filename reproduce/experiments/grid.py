@@ -64,8 +64,9 @@ def reproduce(
 ) -> int:
     """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed."""
     jobs = resolve(table, profile, methods, seeds)
-    sandbox = probe()  # refuses a machine where model-written code could not be confined, before anything runs
-    print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
+    if jobs[0].task.episodes is None:  # else no code of the model's runs
+        sandbox = probe()  # refuses a machine where model-written code could not be confined, before anything runs
+        print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
     failures = run(jobs, runs_root, max_jobs)
     if failures:
         for failure in failures:
@@ -74,7 +75,11 @@ def reproduce(
         return 1
     if build:
         from analysis.build import build as build_outputs
+        from analysis.output import SPECS
 
+        if table not in SPECS:
+            print(f"Table {table} has no notebook yet; its runs are in {shown(Path(runs_root) / profile)}")
+            return 0
         built = build_outputs(table=table, profile=profile, source="runs", runs_root=runs_root)
         print(built.text)
         for path in built.files:

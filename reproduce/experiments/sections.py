@@ -7,8 +7,30 @@ from reproduce.experiments.strict import positive
 
 
 @dataclass(frozen=True)
+class EpisodeConfig:
+    """A world of episodes: every turn is a prompt of its own, and one reward comes at the end (EPO, arXiv 2509.22576).
+
+    `format_penalty` and `tool_bonus` of the task play no part there.
+    """
+
+    success_reward: float = 1.0  # the paper; released code: 10
+    invalid_penalty: float = 0.0  # for each turn in the wrong format; released code: 0.1, the paper has none
+    history: int = 2  # past turns that a message shows (released code)
+
+    def problems(self):
+        yield from positive(self, "success_reward")
+        if self.invalid_penalty < 0:
+            yield "invalid_penalty", "must not be negative: it is taken off the reward"
+        if self.history < 0:
+            yield "history", "must not be negative"
+
+
+@dataclass(frozen=True)
 class TaskConfig:
-    """What the agent is asked and how it is rewarded (rewards: AEPO, arXiv 2510.14545)."""
+    """What the agent is asked and how it is rewarded (rewards: AEPO, arXiv 2510.14545).
+
+    In a world of episodes a tool call is a turn, a completion is one answer, and families are kinds of task.
+    """
 
     max_tool_calls: int
     max_completion_tokens: int
@@ -16,6 +38,7 @@ class TaskConfig:
     world: str = "miniweb"
     format_penalty: float = -1.0
     tool_bonus: float = 0.1
+    episodes: EpisodeConfig | None = None  # None: a trajectory is one prompt with tool results in its completion
 
     def problems(self):
         yield from positive(self, "max_tool_calls", "max_completion_tokens")
@@ -108,13 +131,29 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class CheckConfig:
+    """EPO's own evaluation beside the fixed panel: random tasks of each split, one episode each, during training."""
+
+    every: int = 5  # RL steps between two (released code)
+    questions: int = 16  # tasks of each split (released code)
+
+    def problems(self):
+        yield from positive(self, "every", "questions")
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
-    """The fixed panel: `questions` of each family from `split`, `samples` each, from the last checkpoint."""
+    """The fixed panel: `questions` of each family from `split`, `samples` each, from the last checkpoint.
+
+    In a world of episodes the split "test" is EPO's IID and OOD splits, `questions` of each. The temperature is that of
+    the checks too.
+    """
 
     questions: int
     samples: int
     temperature: float = 1.0
     split: str = "test"
+    checks: CheckConfig | None = None  # only in worlds of episodes
 
     def problems(self):
         yield from positive(self, "questions", "samples", "temperature")

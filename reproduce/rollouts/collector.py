@@ -8,7 +8,9 @@ import torch
 from reproduce.algorithms import Algorithm
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
 from reproduce.rollouts.engines.transformers import TransformersEngine
+from reproduce.rollouts.path import Engine
 from reproduce.rollouts.policies import Independent
+from reproduce.rollouts.tensors import TrainingRow
 from reproduce.runs.schema import POSITIONS, TURNS
 from reproduce.seeding import child_seed, stream, torch_stream
 from reproduce.tasks.rewards import Reward
@@ -38,8 +40,22 @@ class Batch:
     cost: dict[str, float] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[int, ScoredGroup, int]]:
-        """(group index, group, row) of every trajectory, groups in order: the order of the trainer's tensors."""
+        """(group index, group, row) of every trajectory, groups in order."""
         return [(g, group, i) for g, group in enumerate(self.groups) for i in range(len(group.trajectories))]
+
+    def training_rows(self) -> list[TrainingRow]:
+        """What is trained on, in the order of the trainer's tensors: every path of every trajectory of `rows()`."""
+        return [
+            TrainingRow(g, trajectory, path)
+            for g, group in enumerate(self.groups)
+            for trajectory in group.trajectories
+            for path in trajectory.paths
+        ]
+
+    @property
+    def single_turns(self) -> bool:
+        """Whether a row is one turn of a trajectory, and not the whole of it."""
+        return any(trajectory.single_turns for group in self.groups for trajectory in group.trajectories)
 
 
 class Collector:
@@ -54,6 +70,11 @@ class Collector:
         self.temperature, self.seed = temperature, seed
         self.initial_entropies: dict[int, float] = {}
 
+    @property
+    def max_turns(self) -> int:
+        """The most turns that a trajectory can have."""
+        return self.limits.tool_calls + 1
+
     def state_dict(self) -> dict:
         """What later steps depend on besides seed, step and weights; JSON-able."""
         return {"initial_entropies": {str(index): h for index, h in self.initial_entropies.items()}}
@@ -66,16 +87,19 @@ class Collector:
         """Prompt token ids, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(self.task.prompt(question))]
 
+    def engine(self, purpose: tuple) -> Engine:
+        """An engine on the model whose sampling stream is that of `purpose`."""
+        device = str(next(self.model.parameters()).device)
+        return TransformersEngine(
+            self.model, list(self.grammar.close), self.grammar.eos_id, self.temperature,
+            torch_stream(self.seed, "sampling", *purpose, device=device),
+        )  # fmt: skip
+
     def sample(
         self, questions: list, k: int, purpose: tuple, policy=Independent()
     ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored trajectories for each question; `purpose` names the random streams."""
-        device = str(next(self.model.parameters()).device)
-        engine = TransformersEngine(
-            self.model, list(self.grammar.close), self.grammar.eos_id, self.temperature,
-            torch_stream(self.seed, "sampling", *purpose, device=device),
-        )  # fmt: skip
-        loop = AgentLoop(engine, self.task.environment, self.task.call_type, self.grammar, self.limits)
+        loop = AgentLoop(self.engine(purpose), self.task.environment, self.task.call_type, self.grammar, self.limits)
         prompts = [self.prompt_ids(question) for question in questions]
         branching = stream(self.seed, "branching", *purpose)
         rollout = loop.rollout(questions, prompts, k, policy, branching, self.initial_entropies)
@@ -139,7 +163,7 @@ def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> d
     return {
         "question_id": question.id, "family": question.family, "level": question.level,
         "reward": reward.reward, "correct": bool(reward.correct), "format_ok": bool(reward.format_ok),
-        "answer": reward.answer, "tool_calls": trajectory.calls, "completion_tokens": trajectory.path.length,
+        "answer": reward.answer, "tool_calls": trajectory.calls, "completion_tokens": trajectory.length,
         "sampled_tokens": trajectory.new_tokens, "actions": " > ".join(trajectory.actions), "text": text,
         "turn_entropies": [float(np.mean(turn)) for turn in trajectory.segment_entropies() if turn],
     }  # fmt: skip
@@ -151,7 +175,7 @@ def rollout_records(batch: Batch) -> list[dict]:
         {
             **row_record(group.question, t, group.texts[i], group.rewards[i]),
             "group": g, "row": i, "parent": t.parent, "branch_token": t.branch_token, "branch_turn": t.branch_turn,
-            "trained_tokens": sum(t.path.sampled),
+            "trained_tokens": t.trained_tokens,
         }
         for g, group, i in batch.rows()
         for t in [group.trajectories[i]]
@@ -174,8 +198,8 @@ def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
         "reward_mean": _mean([r.reward for r in rewards]), "success_mean": _mean([float(r.correct) for r in rewards]),
         "format_ok_mean": _mean([float(r.format_ok) for r in rewards]),
         "tool_calls_mean": _mean([t.calls for t in rows]),
-        "completion_tokens_mean": _mean([t.path.length for t in rows]),
-        "trained_tokens": float(sum(sum(t.path.sampled) for t in rows)), "trajectories": float(len(rows)),
+        "completion_tokens_mean": _mean([t.length for t in rows]),
+        "trained_tokens": float(sum(t.trained_tokens for t in rows)), "trajectories": float(len(rows)),
         "entropy": _mean(after + middle), "entropy_after_result": _mean(after), "entropy_mid_segment": _mean(middle),
         **batch.cost,
     }  # fmt: skip
@@ -186,7 +210,20 @@ def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
     metrics["high_entropy_follow"], metrics["high_entropy_base"] = consecutive_high(
         [[float(np.mean(turn[:entropy_tokens])) for turn in turns[1:] if turn] for turns in segments]
     )
+    if batch.single_turns:
+        metrics["entropy_early"], metrics["entropy_late"] = early_and_late(segments)
     return metrics
+
+
+def early_and_late(segments: list[list[list[float]]]) -> tuple[float, float]:
+    """Mean entropy of the tokens in the first and in the last third of each trajectory's turns.
+
+    segments: per trajectory and turn, the entropies of its tokens. Both thirds are rounded up, so that a trajectory of
+    one turn counts in both.
+    """
+    early = [e for turns in segments for turn in turns[: -(-len(turns) // 3)] for e in turn]
+    late = [e for turns in segments for turn in turns[len(turns) - -(-len(turns) // 3) :] for e in turn]
+    return _mean(early), _mean(late)
 
 
 def consecutive_high(heights: list[list[float]]) -> tuple[float, float]:

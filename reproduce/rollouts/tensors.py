@@ -1,64 +1,98 @@
-"""Named tensors that only the rollouts know: turns, anchor observations, and which tokens a tree shares.
+"""Named tensors that only the rollouts know: turns, anchor observations, which rows and tokens belong together.
 
-Rows in the order of `Batch.rows()`, one column per completion token (forced ones included), int64, -1 where a row is
-padded. They are built only when a part of a method asks for them by name (`Algorithm.advantage_needs`, `loss_needs`).
+Rows in the order of `Batch.training_rows()`: one per trajectory, or one per turn where every turn has a prompt of its
+own. They are built only when a part of a method asks for them by name (`Algorithm.advantage_needs`, `loss_needs`), but
+for SINGLE_TURNS. _BT: one column per completion token (forced ones included), -1 where a row is padded; int64.
 
-turns_BT    turn of each token: the number of tool results before it. A result belongs to the turn that called for it.
-anchors_BT  the observation that the token's turn started from: the text of the last tool result, or the bare question
-            in turn 0. Two ids are equal if and only if group and text are the same; what came before plays no part.
-owners_BT   row of the trajectory that the token was first part of. Tokens of two rows with the same owner at the same
-            position are one token, sampled once, in the shared prefix of a tree; without forks, each row owns itself.
+turns_BT     turn of each token: the number of tool results, or turns, before it. A result belongs to the turn that
+             called for it.
+anchors_BT   the observation that the token's turn started from: the text of the last tool result, or the bare question
+             in turn 0. Two ids are equal if and only if group and text are the same; what came before plays no part.
+owners_BT    row of the trajectory that the token was first part of. Tokens of two rows with the same owner at the same
+             position are one token, sampled once, in the shared prefix of a tree; without forks, each row owns itself.
+trajectories_B      number of the row's trajectory, in the order of the rows.
+trajectory_turns_B  turns of the row's whole trajectory.
+turn_weights_BT     float: `objectives.turn_means.turn_weights` of these rows, 0 where a row is padded.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reproduce.rollouts.trajectory import Trajectory
+from reproduce.objectives.turn_means import trajectory_turns, turn_weights
+from reproduce.rollouts.path import Path
 
 PADDING = -1
+SINGLE_TURNS = ("turn_weights_BT", "trajectory_turns_B")
+"""What rows of single turns need for a mean over trajectories, turns and tokens: a row does not know its trajectory."""
 
 
-def _turns(rows: list[tuple[int, Trajectory]]) -> list[list[int]]:
-    return [trajectory.path.turns for _, trajectory in rows]
+class TrainingRow(NamedTuple):
+    """One row of a training batch: a path, the trajectory that it is or belongs to, and their group's number."""
+
+    group: int
+    trajectory: object
+    path: Path
 
 
-def _anchors(rows: list[tuple[int, Trajectory]]) -> list[list[int]]:
+def _turns(rows: list[TrainingRow]) -> list[list[int]]:
+    return [row.path.turns for row in rows]
+
+
+def _anchors(rows: list[TrainingRow]) -> list[list[int]]:
     ids: dict[tuple[int, str | None], int] = {}
     filled = []
-    for group, trajectory in rows:
-        observations = [ids.setdefault((group, text), len(ids)) for text in (None, *trajectory.results)]
-        filled.append([observations[turn] for turn in trajectory.path.turns])
+    for row in rows:
+        observations = [ids.setdefault((row.group, text), len(ids)) for text in row.trajectory.observations]
+        filled.append([observations[turn] for turn in row.path.turns])
     return filled
 
 
-def _owners(rows: list[tuple[int, Trajectory]]) -> list[list[int]]:
-    place = {(group, trajectory.row): number for number, (group, trajectory) in enumerate(rows)}
+def _owners(rows: list[TrainingRow]) -> list[list[int]]:
+    place = {(row.group, row.trajectory.row): number for number, row in enumerate(rows)}
     filled: list[list[int]] = []
-    for number, (group, trajectory) in enumerate(rows):
-        inherited, own = trajectory.path.inherited, trajectory.path.length - trajectory.path.inherited
+    for number, (group, trajectory, path) in enumerate(rows):
+        inherited, own = path.inherited, path.length - path.inherited
         shared = filled[place[group, trajectory.parent]][:inherited] if trajectory.parent >= 0 else []
         filled.append([*shared, *([number] * own)])
     return filled
 
 
-_BUILDERS = {"turns_BT": _turns, "anchors_BT": _anchors, "owners_BT": _owners}
+def trajectory_numbers(rows: list[TrainingRow]) -> list[int]:
+    """trajectories_B as a list."""
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(id(row.trajectory), len(numbers)) for row in rows]
+
+
+_BY_TOKEN = {"turns_BT": _turns, "anchors_BT": _anchors, "owners_BT": _owners}
+_BY_ROW = ("trajectories_B", "trajectory_turns_B", "turn_weights_BT")
 
 
 def rollout_tensors(batch, names: tuple[str, ...], width: int, device) -> dict[str, Tensor]:
-    """The tensors `names` of a collected batch (`reproduce.rollouts.collector.Batch`), each (B, width) on `device`.
+    """The tensors `names` of a collected batch (`reproduce.rollouts.collector.Batch`), (B, width) or (B,), on `device`.
 
     Raises ValueError for a name that is not known (listing those that are) and for a completion longer than `width`.
     """
-    unknown = [name for name in names if name not in _BUILDERS]
+    known = (*_BY_TOKEN, *_BY_ROW)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"the rollouts give no tensor {', '.join(unknown)}; they give {', '.join(_BUILDERS)}")
-    rows = [(g, group.trajectories[i]) for g, group, i in batch.rows()]
-    longest = max((trajectory.path.length for _, trajectory in rows), default=0)
+        raise ValueError(f"the rollouts give no tensor {', '.join(unknown)}; they give {', '.join(known)}")
+    rows = batch.training_rows()
+    longest = max((row.path.length for row in rows), default=0)
     if longest > width:
         raise ValueError(f"a completion has {longest} tokens, more than the width {width}")
-    return {
-        name: torch.tensor(
-            [row + [PADDING] * (width - len(row)) for row in _BUILDERS[name](rows)], dtype=torch.int64, device=device
-        ).reshape(len(rows), width)
-        for name in names
-    }
+    found = {name: _padded(_BY_TOKEN[name](rows), width, device) for name in names if name in _BY_TOKEN}
+    if any(name in _BY_ROW for name in names):
+        trajectories_B = torch.tensor(trajectory_numbers(rows), dtype=torch.int64, device=device)
+        mask_BT = _padded([[int(s) for s in row.path.sampled] for row in rows], width, device) == 1
+        turns_BT = _padded(_turns(rows), width, device)
+        found["trajectories_B"] = trajectories_B
+        found["trajectory_turns_B"] = trajectory_turns(mask_BT, turns_BT, trajectories_B)
+        found["turn_weights_BT"] = turn_weights(mask_BT, turns_BT, trajectories_B)
+    return {name: found[name] for name in names}
+
+
+def _padded(rows: list[list[int]], width: int, device) -> Tensor:
+    filled = [row + [PADDING] * (width - len(row)) for row in rows]
+    return torch.tensor(filled, dtype=torch.int64, device=device).reshape(len(rows), width)

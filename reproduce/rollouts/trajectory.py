@@ -43,10 +43,33 @@ class Trajectory:
     consecutive: int = 0
     index: int = -1
 
+    single_turns = False
+    """Whether each turn is a path of its own, as in `reproduce.rollouts.episodes.Episode`."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """What is trained on: one path that holds the whole trajectory."""
+        return [self.path]
+
+    @property
+    def observations(self) -> list[str | None]:
+        """What each turn started from: None is the bare question, then the text of the tool result before it."""
+        return [None, *self.results]
+
+    @property
+    def length(self) -> int:
+        """Completion tokens, forced ones included."""
+        return self.path.length
+
     @property
     def new_tokens(self) -> int:
         """Tokens that the policy sampled for this trajectory alone."""
         return sum(self.path.sampled[self.path.inherited :])
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens in the loss mask, those of a shared prefix included."""
+        return sum(self.path.sampled)
 
     def segment_entropies(self) -> list[list[float]]:
         """Entropies (nats) of the sampled tokens, turn by turn."""

@@ -39,6 +39,9 @@ ROW_SECTIONS = ("method", "variant", "training_changes", "seed", "algorithm")
 """What tells the runs of one table apart."""
 
 NOT_IN_HASH = {"training": ("checkpoint_every",)}  # resuming does not change a result, so neither does how often
+ADDED = {"task": ("episodes",), "evaluation": ("checks",)}
+"""Settings that older configs lack. None is what they mean there, and a setting that is None counts as absent."""
+
 CODE = ("reproduce", "data/worlds", "requirements.txt", "requirements-gpu.txt")
 
 
@@ -52,7 +55,7 @@ def config_hash(config) -> str:
     jobs of a table agree on it.
     """
     data = as_dict(config)
-    parts = {name: data[name] for name in RESULT_SECTIONS}
+    parts = {name: without_added(name, data[name]) for name in RESULT_SECTIONS}
     for section, keys in NOT_IN_HASH.items():
         parts[section] = {key: value for key, value in parts[section].items() if key not in keys}
     if data["method"] == WARM_START:
@@ -65,9 +68,15 @@ def warm_start_hash(config) -> str:
     """12 hex digits over what decides the warm start's weights: task, model, warm start, temperature,
     device, dtype, world files."""
     data = as_dict(config)
-    parts = {name: data[name] for name in ("task", "model", "warm_start")}
+    parts = {name: without_added(name, data[name]) for name in ("task", "model", "warm_start")}
     parts["training"] = {key: data["training"][key] for key in WARM_START_TRAINING}
     return _digest(parts, data["task"])
+
+
+def without_added(section: str, value):
+    """A config's section without the `ADDED` settings that are None."""
+    added = ADDED.get(section, ())
+    return {k: v for k, v in value.items() if k not in added or v is not None} if added else value
 
 
 def as_dict(config) -> dict:

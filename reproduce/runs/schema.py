@@ -1,6 +1,7 @@
 """Columns and types of every parquet file that a run writes.
 
-A change here raises `SCHEMA_VERSION`, but for one more of the `METHOD_METRICS`: a file without it is read as NaN.
+A change here raises `SCHEMA_VERSION`, but for one more of the `METHOD_METRICS` or `EPISODE_METRICS`: a file without it
+is read as NaN.
 """
 
 import pyarrow as pa
@@ -18,6 +19,10 @@ METHOD_METRICS = (
 )  # fmt: skip
 """What the parts of a method report, by the names that they use; NaN for methods without such a part."""
 
+EPISODE_METRICS = ("entropy_early", "entropy_late", "check_success_iid", "check_success_ood")
+"""Metrics of worlds of episodes: entropy in the first and last third of the turns, and success in the small evaluations
+during training (`evaluation.checks`), NaN in steps without one. NaN in other worlds."""
+
 STEP_METRICS = (
     "reward_mean", "success_mean", "format_ok_mean", "tool_calls_mean", "completion_tokens_mean",
     "sampled_tokens", "trained_tokens", "tool_calls", "trajectories", "groups_sampled", "groups_degenerate",
@@ -28,7 +33,7 @@ STEP_METRICS = (
     "outside_clip_fraction", "clip_fraction_low", "clip_fraction_high",
     "entropy_outside", "entropy_inside", "outside_top20_share",
     "high_entropy_follow", "high_entropy_base",
-    "kl_warm_start", "grad_norm", "loss", "advantage_abs_mean", *METHOD_METRICS,
+    "kl_warm_start", "grad_norm", "loss", "advantage_abs_mean", *METHOD_METRICS, *EPISODE_METRICS,
 )  # fmt: skip
 """float64 columns of steps.parquet beside `step`; NaN where undefined. Entropies in nats."""
 
@@ -91,7 +96,7 @@ EVAL_SCHEMA = pa.schema(
 NULLABLE = frozenset({"answer", "gold", "text"})
 """The only columns that may hold nulls: a trajectory without an answer, and text left out when publishing."""
 
-LATER = frozenset(METHOD_METRICS)
+LATER = frozenset(METHOD_METRICS + EPISODE_METRICS)
 """Columns that a file may lack; they are read as NaN."""
 
 ROLLOUTS_ORDER = ("step", "group", "row")

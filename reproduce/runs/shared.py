@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reproduce.errors import UserError
-from reproduce.runs.manifest import NOT_IN_HASH, ROW_SECTIONS
+from reproduce.runs.manifest import NOT_IN_HASH, ROW_SECTIONS, without_added
 
 
 def table_config(configs: Mapping[Path, dict]) -> dict:
@@ -46,5 +46,5 @@ def _split(config: dict, varied: set[str]) -> dict:
 
 
 def _compared(section: str, config: dict):
-    value, ignored = config.get(section), NOT_IN_HASH.get(section, ())
+    value, ignored = without_added(section, config.get(section)), NOT_IN_HASH.get(section, ())
     return {key: v for key, v in value.items() if key not in ignored} if isinstance(value, dict) else value

@@ -9,16 +9,15 @@ from datasets import Dataset
 
 from reproduce.algorithms import load
 from reproduce.errors import UserError
+from reproduce.evaluation.checks import Checks
 from reproduce.evaluation.evaluate import evaluate
 from reproduce.experiments.config import JobConfig
-from reproduce.rollouts.agent import Grammar, Limits
-from reproduce.rollouts.collector import Collector
+from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
 from reproduce.seeding import child_seed
-from reproduce.tasks.sandbox import PythonSandbox
-from reproduce.tasks.suite import MiniTask, open_task
-from reproduce.training.tiny_model import build_model, build_tokenizer
+from reproduce.training.setups import open_setup
+from reproduce.training.tiny_model import build_model
 from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
 from reproduce.training.warm_start import load_warm_start, train_warm_start
 
@@ -34,21 +33,21 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     if folder.is_dir() and run.status == "finished":
         return folder
     started = time.perf_counter()
-    with PythonSandbox(preload=False) as sandbox:
-        task = _open_task(config, sandbox)
+    with open_setup(config) as setup:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            tokenizer = build_tokenizer(task.environment.world)
+            tokenizer = setup.tokenizer()
             shape = {k: v for k, v in asdict(config.model).items() if k != "name_or_path"}
             model = build_model(
                 len(tokenizer), config.warm_start.seed, **shape, pad_id=tokenizer.pad_token_id,
                 bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id,
             ).to(config.training.device)  # fmt: skip
-            collector = _collector(config, task, model, Grammar(tokenizer), config.warm_start.seed)
-            train_warm_start(model, collector, config.warm_start, config.task.max_tool_calls, folder, run.progress)
-        model, grammar = load_warm_start(folder, config.training.device, config.training.dtype)
+            collector = setup.collector(model, Grammar(tokenizer, setup.tools), config.warm_start.seed)
+            rows = setup.demonstrations(collector)
+            train_warm_start(model, collector, config.warm_start, rows, folder, run.progress)
+        model, grammar = load_warm_start(folder, config.training.device, config.training.dtype, setup.tools)
         trained = time.perf_counter()
-        collector = _collector(config, task, model, grammar, config.warm_start.seed, config.evaluation.temperature)
+        collector = setup.collector(model, grammar, config.warm_start.seed, config.evaluation.temperature)
         e = config.evaluation
         run.write_eval(evaluate(collector, e.split, e.questions, e.samples, "warm_start", run.progress))
     run.finish({"seconds_train": trained - started, "seconds_eval": time.perf_counter() - trained})
@@ -65,11 +64,10 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(config.entropy_tokens))
     if config.training.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("training.device is cuda, but torch finds no CUDA device; use PROFILE=mini on this machine")
-    with PythonSandbox(preload=False) as sandbox:
-        task = _open_task(config, sandbox)
-        model, grammar = load_warm_start(warm_start, config.training.device, config.training.dtype)
-        collector = _collector(config, task, model, grammar, config.seed)
-        trainer = _trainer(config, run, task, model, grammar, collector, algorithm)
+    with open_setup(config) as setup:
+        model, grammar = load_warm_start(warm_start, config.training.device, config.training.dtype, setup.tools)
+        evaluated = setup.collector(model, grammar, config.seed, config.evaluation.temperature)
+        trainer = _trainer(config, run, setup, model, grammar, evaluated, algorithm)
         checkpoint = last_checkpoint(run.checkpoints)
         done = 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]) // trainer.updates_per_step
         run.drop_steps_after(done)
@@ -79,29 +77,18 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
             trainer._load_from_checkpoint(str(checkpoint))
         started = time.perf_counter()
         e = config.evaluation
-        collector = _collector(config, task, model, grammar, config.seed, e.temperature)
-        run.write_eval(evaluate(collector, e.split, e.questions, e.samples, "last", run.progress))
+        run.write_eval(evaluate(evaluated, e.split, e.questions, e.samples, "last", run.progress))
     run.finish({"seconds_eval": time.perf_counter() - started})
 
 
-def _trainer(config, run, task, model, grammar, collector, algorithm) -> AgenticTrainer:
-    t = config.training
-    questions = task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
-    rows = [{"prompt": task.prompt(question), "index": i} for i, question in enumerate(questions)]
+def _trainer(config, run, setup, model, grammar, evaluated, algorithm) -> AgenticTrainer:
+    """evaluated: the collector of evaluations."""
+    t, c = config.training, config.evaluation.checks
+    questions = setup.task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
+    rows = [{"prompt": setup.task.prompt(question), "index": i} for i, question in enumerate(questions)]
     return AgenticTrainer(
-        algorithm=algorithm, collector=collector, questions=questions, run=run, entropy_tokens=config.entropy_tokens,
+        algorithm=algorithm, collector=setup.collector(model, grammar, config.seed), questions=questions, run=run,
+        entropy_tokens=config.entropy_tokens, checks=None if c is None else Checks(evaluated, c.every, c.questions),
         model=model, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
     )  # fmt: skip
-
-
-def _open_task(config: JobConfig, sandbox: PythonSandbox) -> MiniTask:
-    t = config.task
-    return open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus)
-
-
-def _collector(
-    config: JobConfig, task, model, grammar: Grammar, seed: int, temperature: float | None = None
-) -> Collector:
-    limits = Limits(config.task.max_tool_calls, config.task.max_completion_tokens)
-    return Collector(task, model, grammar, limits, temperature or config.training.temperature, seed)

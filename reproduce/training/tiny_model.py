@@ -1,6 +1,7 @@
 """The mini profile's model, built from nothing: a word-level tokenizer and a Qwen3-architecture transformer."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -27,8 +28,12 @@ def build_tokenizer(world: World) -> PreTrainedTokenizerFast:
 
     Every word is one token and unknown words map to `<unk>`; decoding joins tokens with single spaces.
     """
-    words = [*SPECIAL, *TAGS, *WORDS, *(str(n) for n in range(LARGEST_NUMBER + 1)), *KINDS, *world.words()]
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    return word_tokenizer([*TAGS, *WORDS, *(str(n) for n in range(LARGEST_NUMBER + 1)), *KINDS, *world.words()])
+
+
+def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of whole words: the special tokens, then `words` in their order; others map to `<unk>`."""
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*SPECIAL, *words]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(

@@ -10,11 +10,15 @@ What it leaves alone: sampler, data loader, splitting into mini-batches, optimis
     _save_checkpoint, _load_from_checkpoint   with what else the run carries from step to step: the critic, the entropy
                                       history, the collector's memory; a marker makes a checkpoint complete
 
+Where every turn is a row, advantages are computed on whole trajectories (`rollouts.fold`), and rows that count nowhere
+fill a batch up to a size that TRL can split (`training.filler`).
+
 `tests/test_trainer.py` fails loudly when a signature that this relies on changes.
 """
 
 import copy
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,12 +30,15 @@ from reproduce.algorithms import Algorithm, for_run
 from reproduce.errors import UserError
 from reproduce.objectives.gae import explained_variance
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
-from reproduce.rollouts.tensors import rollout_tensors
+from reproduce.rollouts.path import Path as TokenPath
+from reproduce.rollouts.tensors import SINGLE_TURNS, rollout_tensors
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.batch_tensors import fold_of, longest_completions, rewards_and_groups
 from reproduce.training.critic import Critic
 from reproduce.training.entropy_history import EntropyHistory
+from reproduce.training.filler import filled, first_rows, with_filler, without_filler
 from reproduce.training.scoring import scored_head, token_logps
-from reproduce.training.update_metrics import recorded, update_metrics
+from reproduce.training.update_metrics import clip_metrics, recorded, update_metrics
 
 COMPLETE = "complete"
 CARRIED = "carried.pt"
@@ -72,11 +79,13 @@ class AgenticTrainer(GRPOTrainer):
         collector: samples and scores groups. questions: the training questions in order; the dataset's `index` column
             points into them.
         run: where each RL step is recorded. entropy_tokens: for the metrics (`batch_metrics`).
+        checks: called with the RL step after its last update; what it returns joins the step's metrics.
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
     """
 
     def __init__(self, *, algorithm: Algorithm, collector: Collector, questions: list, run: RunDirectory,
-                 entropy_tokens: int, model, **kwargs):  # fmt: skip
+                 entropy_tokens: int, model, checks: Callable[[int], dict[str, float]] | None = None,
+                 **kwargs):  # fmt: skip
         warm_start = copy.deepcopy(model)  # before TRL binds a forward of its own to the model
         super().__init__(model=model, reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
@@ -84,6 +93,7 @@ class AgenticTrainer(GRPOTrainer):
                 "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
             )
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
+        self.checks = checks
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
         longest = self.args.max_completion_length
         self.algorithm = for_run(algorithm, max_completion_tokens=longest, updates_per_rollout=self.updates_per_step)
@@ -92,8 +102,9 @@ class AgenticTrainer(GRPOTrainer):
         if self.algorithm.critic is not None:
             self.critic = Critic(self.warm_start, self.algorithm, self.args.learning_rate, self.args.weight_decay)
         if any("entropy_reference" in name for name in self.algorithm.loss_needs):
-            self.history = EntropyHistory(collector.limits.tool_calls + 1)
+            self.history = EntropyHistory(collector.max_turns)
         self.batch: Batch | None = None
+        self._paths: list[TokenPath] = []
         self._sampler_logps: torch.Tensor | None = None
         self._updates: list[dict[str, float]] = []
         self._step_metrics: dict[str, float] = {}
@@ -110,38 +121,51 @@ class AgenticTrainer(GRPOTrainer):
         k = self.num_generations
         questions = [self.questions[row["index"]] for row in inputs[::k]]
         self.batch = self.collector.collect(questions, k, self.algorithm, self.rl_step)
-        rows = [group.trajectories[i] for _, group, i in self.batch.rows()]
-        self._sampler_logps = sampler_logps = _padded([t.path.logps for t in rows], self.accelerator.device)
-        try:
-            output = super()._generate_and_score_completions(inputs)
-        finally:
-            self._sampler_logps = None
+        paths = [row.path for row in self.batch.training_rows()]
+        output = self._through_trl(inputs, paths)
         mask_BT = self._loss_mask(output)
-        entropies_BT = _padded([t.path.entropies for t in rows], mask_BT.device)
-        rewards_B, groups_B = self._rewards(mask_BT.device)
-        lengths_B = torch.tensor([t.path.length for t in rows], device=mask_BT.device)
-        penalty_B = self.algorithm.overlong_penalty(lengths_B, self.args.max_completion_length)
-        shaped_B = rewards_B if penalty_B is None else rewards_B + penalty_B
+        fold = fold_of(self.batch, mask_BT)
+        entropies_BT = _padded([path.entropies for path in paths], mask_BT.device)
+        rewards_J, groups_J = rewards_and_groups(self.batch, mask_BT.device)
+        lengths_J = longest_completions(self.batch, mask_BT.device)
+        penalty_J = self.algorithm.overlong_penalty(lengths_J, self.args.max_completion_length)
+        shaped_J = rewards_J if penalty_J is None else rewards_J + penalty_J
         self._step_metrics = batch_metrics(self.batch, self.entropy_tokens)
-        output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_B)
-        extra = {name: output[name] for name in self.algorithm.advantage_needs if name in output}
-        advantages_BT, metrics = self.algorithm.advantages_and_metrics(
-            shaped_B, groups_B, mask_BT, entropies_BT=entropies_BT, **extra
+        output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_J, fold)
+        extra = {name: fold.join(output[name]) for name in self.algorithm.advantage_needs if name in output}
+        advantages_JL, metrics = self.algorithm.advantages_and_metrics(
+            shaped_J, groups_J, fold.mask_JL, entropies_BT=fold.join(entropies_BT), **extra
         )
-        output["advantages"] = advantages_BT
-        output["old_per_token_logps"] = sampler_logps  # which TRL leaves out when there is one update per rollout
+        output["advantages"] = advantages_BT = fold.split(advantages_JL)
         output["rollout_entropies"] = entropies_BT
         self._step_metrics |= recorded(metrics)
         self._step_metrics["advantage_abs_mean"] = float(advantages_BT[mask_BT].abs().mean())
         self._high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
         self._seconds_rollout, self._train_started = time.perf_counter() - started, time.perf_counter()
-        return output
+        return with_filler(output, self.args.steps_per_generation)
 
-    def _named_tensors(self, output, mask_BT, entropies_BT, rewards_B) -> dict[str, torch.Tensor]:
+    def _through_trl(self, inputs, paths: list[TokenPath]) -> dict:
+        """TRL's tensors of the paths, a row each, with the sampler's log-probs as the old ones."""
+        processes = self.accelerator.gather(torch.tensor([len(paths)], device=self.accelerator.device))
+        groups = -(-int(processes.max()) // self.num_generations)  # as many in each process
+        self._paths = filled(paths, groups * self.num_generations)
+        if len(self._paths) != len(inputs):  # TRL wants an input per row, of which it logs the prompt
+            inputs = [dict(inputs[0]) for _ in self._paths]
+        self._sampler_logps = _padded([path.logps for path in self._paths], self.accelerator.device)
+        try:
+            output = super()._generate_and_score_completions(inputs)
+            output["old_per_token_logps"] = self._sampler_logps  # which TRL leaves out at one update per rollout
+        finally:
+            self._sampler_logps = None
+        return first_rows(output, len(paths))
+
+    def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
         """What the algorithm's parts read of a rollout batch by name, beyond log-probs, advantages and entropies."""
         needs = {*self.algorithm.advantage_needs, *self.algorithm.loss_needs} - set(self._numbers()) - PASSED
         if self.history is not None:
             needs.add("turns_BT")
+        if self.batch.single_turns and "turns_BT" in self.algorithm.loss_needs:
+            needs.update(SINGLE_TURNS)
         named = rollout_tensors(self.batch, tuple(sorted(needs - MADE_HERE)), mask_BT.shape[1], mask_BT.device)
         if self.history is not None:
             self.history.measure(entropies_BT, named["turns_BT"], mask_BT)
@@ -152,7 +176,7 @@ class AgenticTrainer(GRPOTrainer):
                 )[0]
         if self.critic is not None:
             values_BT = self.critic.values(output, mask_BT)
-            returns_BT = self.algorithm.returns(rewards_B, mask_BT, values_BT)
+            returns_BT = fold.split(self.algorithm.returns(rewards_J, fold.mask_JL, fold.join(values_BT)))
             named |= {"values_BT": values_BT, "returns_BT": returns_BT}
             self._step_metrics["value_explained_variance"] = explained_variance(values_BT, returns_BT, mask_BT)
         return named
@@ -164,19 +188,13 @@ class AgenticTrainer(GRPOTrainer):
 
     def _rollout(self, prompts, trainer) -> dict:
         """TRL's `rollout_func`: the collected batch, token for token as it was sampled."""
-        rows = [(group, group.trajectories[i], i) for _, group, i in self.batch.rows()]
         return {
-            "prompt_ids": [list(t.path.prompt) for _, t, _ in rows],
-            "completion_ids": [t.path.completion for _, t, _ in rows],
-            "logprobs": [t.path.logps for _, t, _ in rows],
-            "env_mask": [[int(s) for s in t.path.sampled] for _, t, _ in rows],
-            "reward": [group.rewards[i].reward for group, _, i in rows],
+            "prompt_ids": [list(path.prompt) for path in self._paths],
+            "completion_ids": [path.completion for path in self._paths],
+            "logprobs": [path.logps for path in self._paths],
+            "env_mask": [[int(s) for s in path.sampled] for path in self._paths],
+            "reward": [0.0 for _ in self._paths],  # TRL's own advantages are replaced
         }
-
-    def _rewards(self, device) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = self.batch.rows()
-        rewards = torch.tensor([group.rewards[i].reward for _, group, i in rows], device=device)
-        return rewards, torch.tensor([g for g, _, _ in rows], device=device)
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         if self._sampler_logps is None or self._sampler_logps.shape != (input_ids.shape[0], logits_to_keep):
@@ -195,13 +213,15 @@ class AgenticTrainer(GRPOTrainer):
         return token_logps(model, head, inputs, self._loss_mask(inputs), self.temperature, entropy)
 
     def _compute_loss(self, model, inputs):
+        inputs = without_filler(inputs, self._loss_mask(inputs))
         mask_BT = self._loss_mask(inputs)
         values = {}
         if self.critic is not None:
             values = self.critic.update(inputs, mask_BT, inputs["values_BT"], inputs["returns_BT"])
         needs = self.algorithm.loss_needs
         logps_BT, entropies_BT = self._logps(model, inputs, "entropies_BT" in needs)
-        extra = {name: value for name, value in {**inputs, **self._numbers()}.items() if name in needs}
+        given = {**inputs, **self._numbers()}
+        extra = {name: value for name, value in given.items() if name in needs or name in SINGLE_TURNS}
         tokens = self.accelerator.gather(mask_BT.sum()).sum() / self.accelerator.num_processes
         loss, metrics = self.algorithm.loss(
             logps_BT, inputs["old_per_token_logps"], inputs["advantages"], mask_BT,
@@ -209,23 +229,13 @@ class AgenticTrainer(GRPOTrainer):
         )  # fmt: skip
         metrics |= values
         with torch.no_grad():
-            metrics |= self._clip_metrics(logps_BT, inputs, mask_BT)
+            ratio_BT = torch.exp(logps_BT - inputs["old_per_token_logps"])
+            entropies = inputs["rollout_entropies"][mask_BT]
+            metrics |= clip_metrics(ratio_BT[mask_BT], entropies, self.algorithm.clip_range, self._high_entropy)
             if len(self._updates) == 0:
                 metrics["kl_warm_start"] = self._kl_warm_start(logps_BT, inputs, mask_BT)
         self._updates.append(metrics | {"loss": float(loss.detach())})
         return loss
-
-    def _clip_metrics(self, logps_BT, inputs, mask_BT) -> dict[str, float]:
-        """Rollout entropy of the tokens outside and inside the clip range, as sums for averaging over updates."""
-        ratio = torch.exp(logps_BT - inputs["old_per_token_logps"])[mask_BT]
-        entropy = inputs["rollout_entropies"][mask_BT]
-        low, high = self.algorithm.clip_range
-        outside = (ratio < low) | (ratio > high)
-        return {
-            "outside": float(outside.sum()), "inside": float((~outside).sum()),
-            "entropy_outside_sum": float(entropy[outside].sum()), "entropy_inside_sum": float(entropy[~outside].sum()),
-            "outside_top20": float((entropy[outside] >= self._high_entropy).sum()),
-        }  # fmt: skip
 
     def _kl_warm_start(self, logps_BT, inputs, mask_BT) -> float:
         """Mean k3 estimate of KL(policy || warm start) per sampled token, on the first rows of the first mini-batch."""
@@ -248,6 +258,8 @@ class AgenticTrainer(GRPOTrainer):
             self.history.append()
         metrics = self._step_metrics | update_metrics(updates)
         seconds = {"rollout": self._seconds_rollout, "train": time.perf_counter() - self._train_started}
+        if self.checks is not None:
+            metrics |= self.checks(step)
         self.run.write_step(step, metrics, rollout_records(self.batch), seconds)
         self.run.progress("train", step, self.state.max_steps // self.updates_per_step)
         Trainer.log(self, {name: metrics[name] for name in ("reward_mean", "entropy", "loss", "grad_norm")})

@@ -1,6 +1,22 @@
 """From what every update of an RL step reports to the metrics of the step's record."""
 
+from torch import Tensor
+
 from reproduce.runs.schema import METHOD_METRICS
+
+
+def clip_metrics(ratio: Tensor, entropy: Tensor, clip_range: tuple[float, float], high: float) -> dict[str, float]:
+    """Rollout entropy of the tokens outside and inside the clip range, as sums for averaging over updates.
+
+    ratio, entropy (nats): one value per loss-mask token. high: the entropy from which on a token is among the top 20 %.
+    """
+    low_end, high_end = clip_range
+    outside = (ratio < low_end) | (ratio > high_end)
+    return {
+        "outside": float(outside.sum()), "inside": float((~outside).sum()),
+        "entropy_outside_sum": float(entropy[outside].sum()), "entropy_inside_sum": float(entropy[~outside].sum()),
+        "outside_top20": float((entropy[outside] >= high).sum()),
+    }  # fmt: skip
 
 
 def update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:

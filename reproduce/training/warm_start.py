@@ -7,6 +7,7 @@ of the wanted range, and fails with a clear error if it never enters that range.
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from reproduce.errors import UserError
-from reproduce.rollouts.agent import Grammar
 from reproduce.rollouts.collector import Collector
+from reproduce.rollouts.grammar import WEB_TOOLS, Grammar
 from reproduce.seeding import child_seed, stream
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
 from reproduce.tasks.suite import MiniTask, fresh_world
@@ -54,6 +55,13 @@ def tokenised(collector: Collector, demonstration: Demonstration, max_tokens: in
     return {"input_ids": ids, "labels": labels} if len(ids) - prompt <= max_tokens else None
 
 
+def web_rows(collector: Collector, config, max_calls: int) -> Iterator[dict]:
+    """The rows of MiniWeb's warm start: the demonstrations that fit into a trajectory, tokenised."""
+    shown = demonstrations(collector.task, config.demonstrations, config.noise, max_calls, config.seed)
+    rows = (tokenised(collector, demonstration, collector.limits.completion_tokens) for demonstration in shown)
+    return (row for row in rows if row is not None)
+
+
 class _StopInRange(TrainerCallback):
     """Measures validation success every `every` steps and stops training once it reaches `target`."""
 
@@ -80,15 +88,13 @@ class _StopInRange(TrainerCallback):
         return control
 
 
-def train_warm_start(model, collector: Collector, config, max_calls: int, folder: Path, report) -> list[dict]:
+def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], folder: Path, report) -> list[dict]:
     """Fine-tunes `model` and saves it with its tokenizer to `folder` (replaced in one step).
 
-    config: `WarmStartConfig`. report(stage, step, total): progress. Returns the checks: step, success, format_ok.
-    Raises UserError if the success ends outside [success_low, success_high].
+    config: `WarmStartConfig`. rows: input_ids and labels, as `tokenised` makes them. report(stage, step, total):
+    progress. Returns the checks: step, success, format_ok. Raises UserError if the success ends outside [success_low,
+    success_high].
     """
-    data = demonstrations(collector.task, config.demonstrations, config.noise, max_calls, config.seed)
-    rows = [tokenised(collector, demonstration, collector.limits.completion_tokens) for demonstration in data]
-    rows = [row for row in rows if row is not None]
     scratch = folder.with_name(folder.name + ".sft")
     args = SFTConfig(
         output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
@@ -99,7 +105,7 @@ def train_warm_start(model, collector: Collector, config, max_calls: int, folder
         train_sampling_strategy="group_by_length", dataloader_pin_memory=False,
     )  # fmt: skip
     stop = _StopInRange(collector, CHECK_EVERY, (config.success_low + config.success_high) / 2, report)
-    dataset = Dataset.from_list(rows)
+    dataset = Dataset.from_list(list(rows))
     trainer = SFTTrainer(
         model=model, args=args, train_dataset=dataset, processing_class=collector.grammar.tokenizer, callbacks=[stop]
     )
@@ -123,8 +129,8 @@ def _on_gpu(model) -> bool:
     return next(model.parameters()).device.type == "cuda"
 
 
-def load_warm_start(folder: Path, device: str, dtype: str):
-    """(model, Grammar) of a saved warm start. UserError if it is missing or half-written."""
+def load_warm_start(folder: Path, device: str, dtype: str, tools: tuple[str, ...] = WEB_TOOLS):
+    """(model, Grammar over `tools`) of a saved warm start. UserError if it is missing or half-written."""
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
     try:
@@ -132,4 +138,4 @@ def load_warm_start(folder: Path, device: str, dtype: str):
         model = Qwen3ForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: cannot load the warm start ({error}); delete the folder and run again") from None
-    return model.to(device), Grammar(tokenizer)
+    return model.to(device), Grammar(tokenizer, tools)

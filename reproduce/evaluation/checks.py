@@ -1,0 +1,31 @@
+"""EPO's own way to evaluate (arXiv 2509.22576, released code): often, on a few tasks that are drawn anew each time.
+
+Every 5 RL steps, 16 tasks of each split, one episode each, temperature 0.4. The paper's `Succ.*` is the best of these
+evaluations, an order statistic of noise. Here it stands beside the whole fixed panel at the last checkpoint.
+"""
+
+from reproduce.rollouts.episodes import EpisodeCollector
+from reproduce.seeding import child_seed
+from reproduce.tasks.envs.interface import IID, OOD
+
+
+class Checks:
+    """Success on random tasks of each split after every `every` RL steps; draws from streams of its own.
+
+    collector: on the model that is trained, with the temperature of the checks. questions: tasks of each split.
+    """
+
+    def __init__(self, collector: EpisodeCollector, every: int, questions: int):
+        self.collector, self.every, self.questions = collector, every, questions
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """check_success_<split> after RL step `step` (from 1); empty if none is due."""
+        if step % self.every:
+            return {}
+        return {f"check_success_{split}": self._success(split, step) for split in (IID, OOD)}
+
+    def _success(self, split: str, step: int) -> float:
+        seed = child_seed(self.collector.seed, "checks", step)
+        questions = self.collector.task.random_panel(split, self.questions, seed)
+        groups, _ = self.collector.sample(questions, 1, ("checks", split, step))
+        return sum(reward.correct for group in groups for reward in group.rewards) / len(groups)

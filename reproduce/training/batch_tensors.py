@@ -1,0 +1,29 @@
+"""A collected batch as tensors: what the trainer needs of it beside the tensors that methods ask for by name."""
+
+import torch
+from torch import Tensor
+
+from reproduce.rollouts.collector import Batch
+from reproduce.rollouts.fold import Fold, Whole
+from reproduce.rollouts.tensors import rollout_tensors
+
+
+def fold_of(batch: Batch, mask_BT: Tensor) -> Fold | Whole:
+    """How the batch's rows join to trajectories. mask_BT: the loss mask of its training rows."""
+    if not batch.single_turns:
+        return Whole(mask_BT)
+    name = "trajectories_B"
+    return Fold(rollout_tensors(batch, (name,), mask_BT.shape[1], mask_BT.device)[name], mask_BT)
+
+
+def rewards_and_groups(batch: Batch, device) -> tuple[Tensor, Tensor]:
+    """(rewards_J, groups_J): the task's reward and the group of every trajectory."""
+    rows = batch.rows()
+    rewards_J = torch.tensor([group.rewards[i].reward for _, group, i in rows], device=device)
+    return rewards_J, torch.tensor([g for g, _, _ in rows], device=device)
+
+
+def longest_completions(batch: Batch, device) -> Tensor:
+    """lengths_J: tokens of each trajectory's longest completion, which is what the limit on completions is about."""
+    trajectories = (group.trajectories[i] for _, group, i in batch.rows())
+    return torch.tensor([max(path.length for path in t.paths) for t in trajectories], device=device)

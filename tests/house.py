@@ -1,0 +1,84 @@
+"""What the tests of episodes share: MiniHouse at toy size, and an engine that plays what it is told."""
+
+from dataclasses import replace
+from functools import cache
+
+import torch
+from datasets import Dataset
+
+from reproduce.algorithms import load
+from reproduce.experiments.config import TableConfig
+from reproduce.rollouts.grammar import Grammar
+from reproduce.runs.directory import RunDirectory
+from reproduce.tasks.rewards import Reward
+from reproduce.training.setups import HouseSetup
+from reproduce.training.tiny_model import build_model
+from reproduce.training.trainer import AgenticTrainer, grpo_config
+
+
+def config(method="grpo", turns=4, episodes=None, **training):
+    job = TableConfig.load(3).jobs("smoke", [method], [0])[0]
+    changes = dict(steps=2, prompts_per_step=2, group_size=4, epochs=2, minibatches=2, learning_rate=3e-3)
+    task = replace(job.task, max_tool_calls=turns, episodes=replace(job.task.episodes, **(episodes or {})))
+    return replace(job, task=task, training=replace(job.training, **{**changes, **training}))
+
+
+@cache
+def loaded():
+    """One set of games and one tokenizer for all tests."""
+    setup = HouseSetup(config())
+    return setup, setup.tokenizer()
+
+
+def setup_of(job):
+    """A setup of `job` over the games that are loaded already."""
+    return HouseSetup(job, loaded()[0].games)
+
+
+def model(seed=0, scale=2.0):
+    """A 2-layer Qwen3 over MiniHouse's words; `scale` above 1 sharpens its distribution."""
+    t = loaded()[1]
+    made = build_model(
+        len(t), seed, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=64,
+        pad_id=t.pad_token_id, bos_id=t.bos_token_id, eos_id=t.eos_token_id,
+    )  # fmt: skip
+    with torch.no_grad():
+        made.lm_head.weight.mul_(scale)
+    return made
+
+
+def collector(lm=None, job=None, **kwargs):
+    setup = setup_of(job or config())
+    return setup.collector(lm or model(), Grammar(loaded()[1], setup.tools), seed=0, **kwargs)
+
+
+class Told:
+    """An engine that answers with `say(number of the path, path)`, every token at log-probability -1."""
+
+    def __init__(self, grammar, say):
+        self.grammar, self.say = grammar, say
+
+    def run(self, paths, advance):
+        for number, path in enumerate(paths):
+            for token in self.grammar.encode(self.say(number, path)):
+                path.add_sampled(token, -1.0, 0.5)
+            path.finish = "stop"
+        assert advance(paths) == []
+
+
+def trainer(folder, job, lm=None, varied=True, checks=None, **overrides):
+    """A trainer on MiniHouse; varied: a reward that differs between episodes, for a model that never wins."""
+    lm = model() if lm is None else lm
+    setup = setup_of(job)
+    made = setup.collector(lm, Grammar(loaded()[1], setup.tools), job.seed)
+    if varied:
+        made._score = lambda e: Reward(e.length % 5 / 4, 0.0, True, "", e.length % 5 == 4)
+    t = job.training
+    questions = setup.task.train_questions(t.steps * t.prompts_per_step, 1)
+    rows = [{"prompt": setup.task.prompt(q), "index": i} for i, q in enumerate(questions)]
+    run = RunDirectory.open(folder / "run", job)
+    return AgenticTrainer(
+        algorithm=load(job.method, **overrides), collector=made, questions=questions, run=run, entropy_tokens=3,
+        model=lm, processing_class=loaded()[1], train_dataset=Dataset.from_list(rows), checks=checks,
+        args=grpo_config(run.checkpoints, t, job.task.max_completion_tokens, job.seed),
+    )  # fmt: skip

@@ -1,0 +1,71 @@
+"""MiniHouse in few words: every command has one short form, every word is known, and answers mean what they say."""
+
+import numpy as np
+import pytest
+from house import loaded
+
+from reproduce.tasks.envs.alfworld_player import demonstrate
+from reproduce.tasks.envs.interface import Step
+from reproduce.tasks.minihouse_text import MiniHouseForm, short
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    """Noisy demonstrations on games of all kinds and splits: lists of (step, action)."""
+    setup, _ = loaded()
+    environment = setup.task.environments(1)[0]
+    questions = setup.task.panel("validation", 2) + setup.task.panel("test", 2)
+    rng = np.random.default_rng(0)
+    return [demonstrate(environment, question.task, rng, 0.6, 30)[0] for question in questions]
+
+
+def steps(episodes):
+    return [step for played in episodes for step, _ in played]
+
+
+def test_every_admissible_command_is_the_answer_that_plays_it(episodes):
+    form = loaded()[0].task.form
+    for step in steps(episodes):
+        assert len({short(command) for command in step.admissible}) == len(step.admissible)
+        for command in step.admissible:
+            action = form.action(form.response(command), step)
+            assert (action.text, action.valid) == (command, True)
+
+
+def test_messages_and_answers_hold_no_unknown_word_and_stay_short(episodes):
+    setup, tokenizer = loaded()
+    lengths = []
+    for played in episodes:
+        actions = [action for _, action in played]
+        for turn, (step, action) in enumerate(played):
+            text = f"{setup.task.form.prompt(step, actions[:turn])} {setup.task.form.response(action)}"
+            ids = tokenizer.encode(text, add_special_tokens=False)
+            assert tokenizer.unk_token_id not in ids and len(ids) == len(text.split()), text
+            lengths.append(len(ids))
+    assert np.mean(lengths) < 45 and max(lengths) < 90
+
+
+def test_a_message_holds_goal_last_actions_observation_and_every_action_but_help():
+    form = MiniHouseForm(["fridge", "bread", "mug", "drawer"])
+    step = Step(
+        "You open the fridge 1. The fridge 1 is open. In it, you see a bread 1, and a mug 2.",
+        ("close fridge 1", "go to drawer 1", "go to drawer 3", "help", "look", "take bread 1 from fridge 1",
+         "take mug 2 from fridge 1"), info={"goal": "Your task is to: put a hot bread in fridge."},
+    )  # fmt: skip
+    actions = ["look", "go to fridge 1", "open fridge 1"]
+    expected = (
+        "put a hot bread in fridge <last> go fridge open fridge <now> fridge open bread mug 2 <can> "
+        "close fridge go drawer drawer 3 look take bread mug 2"
+    )
+    assert form.prompt(step, actions) == expected
+    assert MiniHouseForm(["fridge"], window=0).prompt(step, actions).split("<last> ")[1].startswith("<now>")
+    assert form.action("<action> take mug 2 </action>", step).text == "take mug 2 from fridge 1"
+
+
+def test_what_cannot_be_played_is_passed_on_and_what_has_no_tags_is_a_fault():
+    form, step = MiniHouseForm(["fridge"]), Step("", ("open fridge 1", "look"))
+    assert form.action("<action> open drawer </action>", step).text == "open drawer"
+    assert form.action("<action> open drawer </action>", step).valid, "not admissible is not a wrong format"
+    missing = form.action("look", step)
+    assert (missing.text, missing.fault) == ("look", "no action")
+    assert not form.action("<action> look", step).valid
