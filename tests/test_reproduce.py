@@ -1,14 +1,14 @@
 """`make reproduce-table2` at smoke size, for real: train, kill -9, train on, and the same bytes as without the kill."""
 
-import os
+import contextlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,9 +80,12 @@ def test_kill_9_in_the_middle_of_the_grid_changes_no_byte(whole, tmp_path):
     while not list(tmp_path.rglob("parts/000001.steps.json")):
         assert time.monotonic() < deadline and grid.poll() is None, grid.stdout.read().decode()[-3000:]
         time.sleep(0.02)
-    os.kill(grid.pid, signal.SIGKILL)
+    everything = [psutil.Process(grid.pid), *psutil.Process(grid.pid).children(recursive=True)]
+    for process in everything:  # at once: smoke runs left alone would be finished before their server has noticed
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     grid.wait()
-    time.sleep(1)
+    psutil.wait_procs(everything, timeout=60)
     unfinished = [p for p in tmp_path.rglob("manifest.json") if '"finished"' not in p.read_text()]
     assert unfinished, "the kill came too late to test anything"
     reproduce(tmp_path)
