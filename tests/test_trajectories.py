@@ -1,5 +1,7 @@
 """The invariant trajectory of every method: a change of its numbers is either meant, and recorded anew, or a bug."""
 
+import itertools
+
 import pandas as pd
 import pytest
 from trajectories import METRICS, RECORD, STEPS, trajectory
@@ -15,7 +17,7 @@ def test_every_method_is_recorded_and_only_those_train_alike_that_should():
     assert tuple(dict.fromkeys(KNOWN.index)) == tuple(names())
     assert (KNOWN.groupby(level=0, sort=False).size() == STEPS).all()
     trained = {method: tuple(KNOWN.loc[method, "grad_norm"]) for method in names()}
-    alike = [(a, b) for a in names() for b in names() if names().index(a) < names().index(b) and trained[a] == trained[b]]
+    alike = [(a, b) for a, b in itertools.combinations(names(), 2) if trained[a] == trained[b]]
     assert alike == ALIKE
 
 

@@ -2,9 +2,9 @@
 
 PYTHONPATH=. python tests/trajectories.py     records tests/data/trajectories/steps.csv; say in the commit why it moved
 
-The model is the warm start of table 2's smoke profile with hidden_size 32, 2 key-value heads, intermediate_size 64, 6000
-demonstrations and learning rate 1e-2, rounded to float16: it calls tools, so that trees branch. The reward depends on the
-length of the text alone, so that it varies; the learning rate is high, so that ratios leave every clip range.
+The model is the warm start of table 2's smoke profile with hidden_size 32, 2 key-value heads, intermediate_size 64,
+6000 demonstrations and learning rate 1e-2, rounded to float16: it calls tools, so that trees branch. The reward depends
+on the length of the text alone, so that it varies; the learning rate is high, so that ratios leave every clip range.
 """
 
 import json
