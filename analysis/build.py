@@ -10,7 +10,7 @@ from reproduce.errors import UserError
 
 NOTEBOOKS = {
     "tables": {name: (f"table{name}",) for name in output.SPECS},
-    "figures": {"2": ("figure_entropy", "figure_diversity")},
+    "figures": {"1": ("figure_stability",), "2": ("figure_entropy", "figure_diversity")},
 }
 """What is built -> table -> its notebooks. A table's own notebook also draws its training curves."""
 

@@ -18,6 +18,7 @@ from analysis import (
     provenance,
     readme,
     render,
+    stability,
     statistics,
     steps,
     style,
@@ -277,6 +278,12 @@ def test_collapsed_runs_are_counted_and_named(tmp_path):
     source = data.load(data_root=root)
     assert steps.collapsed(source) == {"gppo": (2, 3)}
     assert "GPPO (2 of 3 runs)" in output.main_table(output.build(source)).notes[-1]
+    assert stability.fallen(source, "gppo").tolist() == [1, 2] and not len(stability.fallen(source, "grpo"))
+    assert stability.shown(source) == ["grpo", "gppo"] and stability.shown(source, always=()) == ["gppo"]
+    assert stability.worst(source).set_index("method")["collapsed"].to_dict() == {"grpo": 0, "gppo": 2}
+    panels = stability.figure_runs(source).axes[: len(stability.shown(source))]
+    coloured = [sum(line.get_color() == stability.FALLEN for line in axes.lines) for axes in panels]
+    assert coloured == [0, 2]
     assert steps.collapse_note(load(write_results(tmp_path / "calm"), 2)).endswith("none.")
 
 

@@ -1,0 +1,35 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Stability: which runs fall, and what moves first
+# Every run of table 1, seed by seed. Collapsed runs are coloured, all others are grey.
+
+# %%
+import sys
+from pathlib import Path
+
+ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
+sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
+
+from analysis import notebook, stability, style
+
+source = notebook.source("1")
+
+# %%
+_ = style.save(stability.figure_runs(source), notebook.figures(), "stability_runs")
+
+# %% [markdown]
+# ## At their worst
+
+# %%
+notebook.show(stability.worst_table(source))

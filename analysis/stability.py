@@ -1,0 +1,98 @@
+"""Runs that fall: every seed's curve of what moves before and during a collapse, and where each run stood at its worst.
+
+A run has collapsed as in `steps.collapsed`. The watched quantities are those of the surrogates: how many tokens lie
+outside the clip range on either side, how large the gradient is, and how far the policy is from the warm start.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from analysis import style
+from analysis.data import Source
+from analysis.draw import REFERENCE
+from analysis.render import TextTable
+from analysis.steps import COLLAPSED, EDGE, edges, trained
+
+WATCHED = {
+    "success_mean": "Success",
+    "clip_fraction_low": "Tokens below range, %",
+    "grad_norm": "Gradient norm",
+    "kl_warm_start": "KL to warm start, nats",
+}
+PERCENT = {"clip_fraction_low", "clip_fraction_high"}
+FALLEN = "#D55E00"
+
+
+def fallen(source: Source, method: str) -> np.ndarray:
+    """The seeds of `method` whose run has collapsed, in order."""
+    rows = source.steps[source.steps["method"] == method]
+    start, end = edges(source, method, "success_mean")
+    return np.array(sorted(rows["seed"].unique()))[end < COLLAPSED * start]
+
+
+def shown(source: Source, always=("grpo", "gppo", "ce-gppo", "aepo")) -> list[str]:
+    """Rows for the figure: those with a collapsed run; `always`: gradient kept nowhere, on both sides, above only."""
+    return [m for m in trained(source) if m in always or len(fallen(source, m))]
+
+
+def worst(source: Source) -> pd.DataFrame:
+    """A row per method: runs, collapsed runs, and over all its steps the largest share of tokens below and above the
+    clip range (percent), the largest gradient norm and the largest KL to the warm start (nats)."""
+    lines = []
+    for method in trained(source):
+        rows = source.steps[source.steps["method"] == method]
+        largest = {column: rows[column].max() for column in ("clip_fraction_low", "clip_fraction_high")}
+        lines.append({
+            "method": method, "runs": rows["seed"].nunique(), "collapsed": len(fallen(source, method)),
+            "below_percent": 100 * largest["clip_fraction_low"], "above_percent": 100 * largest["clip_fraction_high"],
+            "grad_norm": rows["grad_norm"].max(), "kl_warm_start": rows["kl_warm_start"].max(),
+        })  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def worst_table(source: Source) -> TextTable:
+    """`worst`, ready to print."""
+    rows = [
+        [style.name(line.method), str(line.runs), str(line.collapsed), _number(line.below_percent),
+         _number(line.above_percent), _number(line.grad_norm), _number(line.kl_warm_start)]
+        for line in worst(source).itertuples()
+    ]  # fmt: skip
+    header = ["Method", "Runs", "Collapsed", "Below range, %", "Above range, %", "Gradient norm", "KL to warm start"]
+    notes = [
+        f"Collapsed: training success over the last {EDGE:.0%} of the steps below {COLLAPSED:.0%} of that over the "
+        "first. The other columns: the largest value of any step of any run; shares of the trained tokens on either "
+        "side of the method's clip range, gradient norm before clipping, KL per token in nats."
+    ]
+    return TextTable("Where runs stood at their worst", header, rows, notes=notes)
+
+
+def figure_runs(source: Source):
+    """Every seed's curve of `WATCHED`, one column per row of `shown`; collapsed runs in colour."""
+    style.apply()
+    methods = shown(source)
+    figure, grid = plt.subplots(
+        len(WATCHED), max(1, len(methods)), figsize=(2.1 * max(1, len(methods)) + 0.8, 1.5 * len(WATCHED) + 0.3),
+        layout="constrained", sharex=True, sharey="row", squeeze=False,
+    )  # fmt: skip
+    for j, method in enumerate(methods):
+        rows, down = source.steps[source.steps["method"] == method], fallen(source, method)
+        for i, (column, title) in enumerate(WATCHED.items()):
+            axes = grid[i, j]
+            for seed, run in rows.groupby("seed"):
+                values = run.sort_values("step")
+                if column == "kl_warm_start":
+                    values = values[values[column] > 0]  # 0 before the first update, and the axis is logarithmic
+                look = {"color": FALLEN, "lw": 1.3, "zorder": 3} if seed in down else {"color": REFERENCE, "lw": 0.8}
+                axes.plot(values["step"], values[column] * (100 if column in PERCENT else 1), **look)
+            if column == "kl_warm_start":
+                axes.set_yscale("log")
+            if j == 0:
+                axes.set_ylabel(title, fontsize=8)
+        grid[0, j].set_title(f"{style.name(method)}\n{len(down)} of {rows['seed'].nunique()} collapsed", fontsize=8)
+        grid[-1, j].set_xlabel("RL step")
+    return figure
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:.1f}"
