@@ -90,13 +90,13 @@ def test_groups_share_the_exact_task_and_a_step_is_a_function_of_its_seed_and_nu
 
 def test_training_tasks_come_once_a_pass_and_never_from_a_panel():
     task = loaded()[0].task
-    drawn = [q.id for q in task.train_questions(620, 3)]
+    drawn = [q.id for q in task.train_questions(1820, 3)]
     panels = {q.id for split in ("validation", "test") for q in task.panel(split, 10)}
-    assert len(set(drawn[:300])) == 300 == len(set(drawn[300:600])) and not panels & set(drawn)
+    assert len(set(drawn[:900])) == 900 == len(set(drawn[900:1800])) and not panels & set(drawn)
     assert {q.split for q in task.panel("test", 1)} == {"iid", "ood"} and len(task.panel("test", 20)) == 240
     assert len({q.family for q in task.panel("validation", 1)}) == 6
-    with pytest.raises(UserError, match="the panel validation holds 10 tasks"):
-        task.panel("validation", 11)
+    with pytest.raises(UserError, match="the panel validation holds 30 tasks"):
+        task.panel("validation", 31)
     with pytest.raises(UserError, match="there is no kind of task 'cook'"):
         job = config()
         setup_of(replace(job, task=replace(job.task, families=["cook"])))

@@ -10,7 +10,7 @@ from reproduce.errors import UserError
 from reproduce.tasks.envs.alfworld_fast.environment import FastAlfworld, LoadedGames
 from reproduce.tasks.envs.alfworld_fast.game import KINDS
 from reproduce.tasks.envs.alfworld_fast.stepper import NOTHING
-from reproduce.tasks.envs.alfworld_player import Errand, Player, demonstrate, read_errand
+from reproduce.tasks.envs.alfworld_player import Errand, demonstrate, read_errand
 from reproduce.tasks.envs.alfworld_source import CommittedGames
 from reproduce.tasks.envs.interface import SPLITS, TRAIN, Environment
 from reproduce.tasks.envs.minihouse import FOLDER, PER_KIND, TURNS, open_minihouse
@@ -140,5 +140,14 @@ def test_the_player_plays_admissible_actions_and_the_same_ones_for_the_same_seed
     one, two = (demonstrate(environment, task, np.random.default_rng(3), 0.3, TURNS)[0] for _ in range(2))
     assert one == two
     assert all(action in step.admissible and action != "help" for step, action in one)
-    player = Player(environment.reset(task), np.random.default_rng(0))
-    assert player.seen == {} and player.held is None
+
+
+def test_the_player_searches_in_the_listed_order_from_where_it_is_so_that_its_message_tells_what_it_does():
+    environment = open_minihouse()[0]
+    for kind in ("pick_and_place_simple", "look_at_obj_in_light"):
+        task = a_task(kind)
+        played, _ = demonstrate(environment, task, np.random.default_rng(1), 0.0, TURNS)
+        places = sorted(action for action in played[0][0].admissible if action.startswith("go to "))
+        searched = [a for _, a in played[: [a.split()[0] for _, a in played].index("take")] if a in places]
+        first = places.index(searched[0])
+        assert searched == [places[(first + i) % len(places)] for i in range(len(searched))]

@@ -45,25 +45,38 @@ def test_messages_and_answers_hold_no_unknown_word_and_stay_short(episodes):
     assert np.mean(lengths) < 45 and max(lengths) < 90
 
 
+FRIDGE = Step(
+    "You open the fridge 1. The fridge 1 is open. In it, you see a bread 1, and a mug 2.",
+    ("close fridge 1", "examine fridge 1", "go to drawer 1", "go to drawer 3", "go to shelf 1", "help", "look",
+     "take bread 1 from fridge 1", "take mug 2 from fridge 1"),
+    info={"goal": "Your task is to: put a hot bread in fridge."},
+)  # fmt: skip
+THINGS, PLACES = ("bread", "mug", "mug2"), ("drawer", "drawer3", "fridge", "shelf")
+
+
 def test_a_message_holds_goal_last_actions_observation_and_every_action_but_help():
-    form = MiniHouseForm(["fridge", "bread", "mug", "drawer"])
-    step = Step(
-        "You open the fridge 1. The fridge 1 is open. In it, you see a bread 1, and a mug 2.",
-        ("close fridge 1", "go to drawer 1", "go to drawer 3", "help", "look", "take bread 1 from fridge 1",
-         "take mug 2 from fridge 1"), info={"goal": "Your task is to: put a hot bread in fridge."},
-    )  # fmt: skip
+    form = MiniHouseForm(THINGS, PLACES)
     actions = ["look", "go to fridge 1", "open fridge 1"]
     expected = (
-        "put a hot bread in fridge <last> go fridge open fridge <now> fridge open bread mug 2 <can> "
-        "close fridge go drawer drawer 3 look take bread mug 2"
+        "put a hot bread in fridge <last> go fridge open fridge <now> fridge open bread mug2 <can> "
+        "close fridge examine fridge go drawer drawer3 <here> shelf look take bread mug2"
     )
-    assert form.prompt(step, actions) == expected
-    assert MiniHouseForm(["fridge"], window=0).prompt(step, actions).split("<last> ")[1].startswith("<now>")
-    assert form.action("<action> take mug 2 </action>", step).text == "take mug 2 from fridge 1"
+    assert form.prompt(FRIDGE, actions) == expected
+    assert MiniHouseForm(THINGS, PLACES, window=0).prompt(FRIDGE, actions).split("<last> ")[1].startswith("<now>")
+    assert form.action("<action> take mug2 </action>", FRIDGE).text == "take mug 2 from fridge 1"
+
+
+def test_where_one_is_is_marked_by_what_can_be_examined_and_held_things_are_not_places():
+    form = MiniHouseForm(THINGS, PLACES)
+    places = ("go to drawer 1", "go to fridge 1")
+    holding = Step("", ("examine bread 1", "examine drawer 3", *places), info=FRIDGE.info)
+    assert form.prompt(holding, []).endswith("go drawer <here> fridge")
+    start = Step("", places, info=FRIDGE.info)
+    assert form.prompt(start, []).endswith("<can> go drawer fridge")
 
 
 def test_what_cannot_be_played_is_passed_on_and_what_has_no_tags_is_a_fault():
-    form, step = MiniHouseForm(["fridge"]), Step("", ("open fridge 1", "look"))
+    form, step = MiniHouseForm([], ["fridge"]), Step("", ("open fridge 1", "look"))
     assert form.action("<action> open drawer </action>", step).text == "open drawer"
     assert form.action("<action> open drawer </action>", step).valid, "not admissible is not a wrong format"
     missing = form.action("look", step)

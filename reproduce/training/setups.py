@@ -16,7 +16,7 @@ from reproduce.tasks.envs.alfworld_source import CommittedGames
 from reproduce.tasks.envs.interface import SPLITS
 from reproduce.tasks.envs.minihouse import FOLDER
 from reproduce.tasks.episode_task import EpisodeTask
-from reproduce.tasks.minihouse_text import MiniHouseForm, class_names, vocabulary
+from reproduce.tasks.minihouse_text import MiniHouseForm, names_of, vocabulary
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.suite import open_task
 from reproduce.training.tiny_model import build_tokenizer, word_tokenizer
@@ -60,16 +60,16 @@ class HouseSetup(WebSetup):
         t = config.task
         self.config = config
         self.games = games or loaded_games()
-        self.names = class_names(self.games.source)
+        self.names = names_of(self.games.source)
         self.task = EpisodeTask(
             lambda count: [FastAlfworld(self.games.source, self.games) for _ in range(count)],
-            MiniHouseForm(self.names, t.episodes.history), t.families,
+            MiniHouseForm(*self.names, t.episodes.history), t.families,
             t.episodes.success_reward, t.episodes.invalid_penalty,
         )  # fmt: skip
 
     def tokenizer(self):
         """The tokenizer of a model that is trained from nothing."""
-        return word_tokenizer(vocabulary(self.names))
+        return word_tokenizer(vocabulary(*self.names))
 
     def demonstrations(self, collector: EpisodeCollector) -> Iterator[dict]:
         """A row for every turn of episodes of a scripted player that errs on purpose, on the training tasks."""

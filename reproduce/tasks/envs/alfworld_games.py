@@ -41,7 +41,7 @@ class Size:
     untidy: bool
 
 
-SIZES = {size.name: size for size in (Size("full", None, None, 3, True), Size("mini", 7, 6, 2, False))}
+SIZES = {size.name: size for size in (Size("full", None, None, 3, True), Size("mini", 5, 4, 2, False))}
 
 
 def generate(seed: int, size: Size, split: str, kind: str, index: int) -> SourceGame:

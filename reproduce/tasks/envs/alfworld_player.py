@@ -1,7 +1,9 @@
 """A scripted player that sees what a model sees, for demonstrations: text and admissible actions, nothing hidden.
 
-It looks for what the task names, treats it, and brings it where it belongs. `noise` is the share of turns at which it
-does something random instead, from which it has to recover.
+It searches the places in the order in which they are listed, from the one it is at, and opens what is closed; it takes
+what the task names, treats it, and brings it where it belongs. So its next action follows from the goal, the admissible
+actions and the last few actions, which is all that a model with a short history is shown. `noise` is the share of turns
+at which it does something random instead, from which it has to recover.
 """
 
 import re
@@ -51,93 +53,45 @@ class Player:
         """first: what `reset` returned. noise: probability of a random action at a turn, in [0, 1]."""
         self.errand = read_errand(first.info["goal"])
         self.rng, self.noise = rng, noise
-        self.seen: dict[str, str] = {}
-        self.left: list[str] = [str(a[6:]) for a in first.admissible if a.startswith("go to ")]
         self.here: str | None = None
-        self.held: str | None = None
-        self.treated: set[str] = set()
-        self.placed: set[str] = set()
-        rng.shuffle(self.left)
+        self.treated = False
 
     def act(self, step: Step) -> str:
         """The next action, given what the last one returned."""
         choices = [action for action in step.admissible if action != "help"]
-        action = str(self.rng.choice(choices)) if self.rng.random() < self.noise else self._plan(choices)
-        self._remember(action)
-        return action
-
-    def look_at(self, text: str) -> None:
-        """Takes in the answer to the last action: which things are where."""
-        match = re.search(r"(?:On the (.+?)|The (.+?) is open\. In it), you see (.+)\.$", text)
-        if match:
-            where = match[1] or match[2]
-            self.seen = {thing: place for thing, place in self.seen.items() if place != where}
-            self.seen |= dict.fromkeys(re.findall(r"a (\S+ \d+)", match[3]), where)
-        if match or "is closed" not in text:
-            self.left = [place for place in self.left if place != self.here]
-
-    def _plan(self, choices: list[str]) -> str:
-        opening = next((a for a in choices if a.startswith("open ")), None)
-        if self.held is None:
-            return self._fetch(choices, opening)
-        if self.held.split()[0] != self.errand.thing:
-            return self._choose(choices, "move ") or self._go(choices, self._places(choices))
-        verb = self.errand.treatment
-        if verb and self.held not in self.treated:
-            return self._choose(choices, f"{verb} ") or self._go(choices, self._places(choices, _DEVICES[verb]))
-        if self.errand.use:
-            lamps = [place for thing, place in self.seen.items() if thing.split()[0] == self.errand.target]
-            switch = self._choose(choices, f"use {self.errand.target} ")
-            return switch or (opening if not lamps and opening else self._go(choices, lamps or self.left))
-        at_target = self.here and self.here.split()[0] == self.errand.target
-        put = self._choose(choices, "move ") if at_target else None
-        if put or (at_target and opening == f"open {self.here}"):
-            return put or str(opening)
-        done = [place for thing, place in self.seen.items() if thing in self.placed]
-        return self._go(choices, done or self._places(choices, self.errand.target))
-
-    def _fetch(self, choices: list[str], opening: str | None) -> str:
-        takes = [a for a in choices if a.startswith(f"take {self.errand.thing} ")]
-        takes = [a for a in takes if a[5:].split(" from ")[0] not in self.placed]
-        if takes:
-            return takes[0]
-        known = [
-            place for thing, place in self.seen.items()
-            if thing.split()[0] == self.errand.thing and thing not in self.placed and place != self.here
-        ]  # fmt: skip
-        if not known and opening and opening[5:] in self.left:
-            return opening
-        return self._go(choices, known or self.left)
-
-    def _places(self, choices: list[str], kind: str | None = None) -> list[str]:
-        places = [a[6:] for a in choices if a.startswith("go to ")]
-        return [place for place in places if kind is None or place.split()[0] == kind]
-
-    def _go(self, choices: list[str], places: list[str]) -> str:
-        found = [f"go to {place}" for place in places if f"go to {place}" in choices]
-        if found:
-            return found[0]
-        return str(self.rng.choice([a for a in choices if a.startswith("go to ")] or choices))
-
-    def _choose(self, choices: list[str], start: str) -> str | None:
-        return next((a for a in choices if a.startswith(start)), None)
-
-    def _remember(self, action: str) -> None:
-        words = action.split(" ")
+        action = self._plan(choices)
+        if self.rng.random() < self.noise:
+            action = str(self.rng.choice(choices))
         if action.startswith("go to "):
             self.here = action[6:]
-        elif words[0] == "take":
-            self.held = " ".join(words[1:3])
-            self.seen.pop(self.held, None)
-            self.placed.discard(self.held)
-        elif words[0] == "move" and self.held:
-            place = " ".join(words[4:6])
-            self.seen[self.held] = place
-            if place.split()[0] == self.errand.target and self.held.split()[0] == self.errand.thing:
-                self.placed.add(self.held)
-            self.held = None
-        elif words[0] in _DEVICES and self.held and words[0] == self.errand.treatment:
-            self.treated.add(self.held)
+        self.treated = self.treated or action.startswith(f"{self.errand.treatment} {self.errand.thing} ")
+        return action
+
+    def _plan(self, choices: list[str]) -> str:
+        errand, at_target = self.errand, self.here is not None and self.here.split()[0] == self.errand.target
+        held = next((a.split()[1] for a in choices if a.startswith("examine ") and a[8:] != self.here), None)
+        opening = _first(choices, "open ")
+        if held is None:
+            found = _first(choices, f"take {errand.thing} ")
+            in_place = at_target and errand.treatment is None
+            return found if found and not in_place else opening or self._next_place(choices)
+        if held != errand.thing:
+            return _first(choices, "move ") or opening or self._next_place(choices)
+        if errand.treatment and not self.treated:
+            treat = _first(choices, f"{errand.treatment} ")
+            return treat or _first(choices, f"go to {_DEVICES[errand.treatment]} ") or choices[0]
+        if errand.use:
+            return _first(choices, f"use {errand.target} ") or opening or self._next_place(choices)
+        if at_target:
+            return opening or _first(choices, "move ") or self._next_place(choices)
+        return _first(choices, f"go to {errand.target} ") or choices[0]
+
+    def _next_place(self, choices: list[str]) -> str:
+        """The place that is listed after this one, the first after the last; at the start, any."""
+        places = sorted(a[6:] for a in choices if a.startswith("go to "))
+        if self.here is None:
+            return f"go to {self.rng.choice(places)}"
+        return "go to " + next((place for place in places if place > self.here), places[0])
 
 
 def demonstrate(
@@ -153,5 +107,8 @@ def demonstrate(
         step = environment.step(action)
         if step.done:
             return played, True
-        player.look_at(step.text)
     return played, False
+
+
+def _first(choices: list[str], start: str) -> str | None:
+    return next((action for action in choices if action.startswith(start)), None)

@@ -16,9 +16,10 @@ from reproduce.tasks.suite import WORLDS
 
 SEED = 0
 SIZE = "mini"
-PER_KIND = {TRAIN: 60, IID: 20, OOD: 20}
-TURNS = 30
-"""Turns of an episode, as EPO's ScienceWorld setting has them (arXiv 2509.22576, released code)."""
+PER_KIND = {TRAIN: 180, IID: 20, OOD: 20}
+TURNS = 20
+"""Turns of an episode, about twice what a gold path's player needs; EPO's settings, on far larger rooms, have 30 and 50
+(arXiv 2509.22576, released code)."""
 FOLDER = WORLDS / "minihouse"
 
 
