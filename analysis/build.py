@@ -10,7 +10,11 @@ from reproduce.errors import UserError
 
 NOTEBOOKS = {
     "tables": {name: (f"table{name}",) for name in output.SPECS},
-    "figures": {"1": ("figure_stability",), "2": ("figure_entropy", "figure_diversity")},
+    "figures": {
+        "1": ("figure_stability",),
+        "2": ("figure_entropy", "figure_diversity"),
+        "3": ("figure_epo_dynamics", "figure_epo_ablation"),
+    },
 }
 """What is built -> table -> its notebooks. A table's own notebook also draws its training curves."""
 

@@ -48,9 +48,10 @@ def cell(row: pd.Series, column: str, sign: bool = False, bounds: bool = True) -
 
 
 def part_label(column: str) -> str:
-    """`level_1` -> `Level 1`; `family_mini-math` -> `mini-math`."""
+    """`level_1` -> `Level 1`; `family_mini-math` -> `mini-math`; `split_iid` -> `IID`; `best_iid` -> `IID, best`."""
     kind, _, label = column.partition("_")
-    return f"Level {label}" if kind == "level" else label
+    shown = {"level": f"Level {label}", "split": label.upper(), "best": f"{label.upper()}, best of training"}
+    return shown.get(kind, label)
 
 
 def title(table: Table) -> str:
@@ -63,7 +64,7 @@ def text_table(table: Table, more_notes: list[str] | None = None) -> TextTable:
     scored = [(c, part_label(c), len(table.parts) < 3) for c in table.parts]
     scored += [("pass_1", "Average pass@1", True), (f"pass_{K}", f"Average pass@{K}", True)]
     baseline = table.spec.name(table.spec.baseline)
-    header = ["Method", *(h for _, h, _ in scored), f"Against {baseline}", "Holm p", *COSTS.values(), "Seeds"]
+    header = ["Method", *(h for _, h, _ in scored), f"Against {baseline}", "Holm p", *table.costs.values(), "Seeds"]
     rows, bold = [], set()
     for i, (method, row) in enumerate(table.frame.iterrows()):
         cells = [table.spec.name(method)]
@@ -74,7 +75,7 @@ def text_table(table: Table, more_notes: list[str] | None = None) -> TextTable:
         if row.get("difference_1_bold") in (True, 1):
             bold.add((i, len(cells)))
         cells += [cell(row, "difference_1", sign=True), p_value(row["p_1"])]
-        cells += [human(row[c]) for c in COSTS]
+        cells += [human(row[c]) for c in table.costs]
         cells.append(str(int(row["n_seeds"])) if row["n_seeds"] else MISSING)
         rows.append(cells)
     return TextTable(title(table), header, rows, frozenset(bold), [*notes(table), *(more_notes or [])])

@@ -44,14 +44,16 @@ class Scores:
     questions: tuple[str, ...]
     levels_Q: np.ndarray
     families_Q: np.ndarray
+    splits_Q: np.ndarray
     correct_SQN: np.ndarray
     shared: bool = False
     draw_means: dict = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def strata_Q(self) -> np.ndarray:
-        """The stratum of each question, a number per family and level: the bootstrap keeps the size of each."""
-        labels = [f"{f}/{level}" for f, level in zip(self.families_Q, self.levels_Q, strict=True)]
+        """The stratum of each question, a number per split, family and level: the bootstrap keeps the size of each."""
+        axes = zip(self.splits_Q, self.families_Q, self.levels_Q, strict=True)
+        labels = [f"{split}/{family}/{level}" for split, family, level in axes]
         return np.unique(labels, return_inverse=True)[1]
 
 
@@ -86,7 +88,8 @@ class Source:
             frames = [schema.labelled(SCHEMAS[kind]).empty_table().to_pandas()]
             for method, seed, folder in runs:
                 run = files.read_table(folder / f"{kind}.parquet", SCHEMAS[kind]).to_pandas()
-                frames.append(run.assign(method=method, seed=seed)[frames[0].columns])
+                more = [column for column in run if column in schema.OPTIONAL]
+                frames.append(run.assign(method=method, seed=seed)[[*frames[0].columns, *more]])
             frame = pd.concat(frames[1:] or frames, ignore_index=True)
         if self.kept is not None:
             frame = frame[frame["method"].isin(self.kept)]
@@ -161,8 +164,8 @@ def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
     rows = rows.sort_values(["seed", "question_id", "sample"])
     correct = rows["correct"].to_numpy(dtype=bool).reshape(len(seeds), len(questions), len(samples))
     first = rows.iloc[: len(questions) * len(samples) : len(samples)]
-    levels, families = first["level"].to_numpy(), first["family"].to_numpy()
-    return Scores(seeds, questions, levels, families, correct, shared=method == style.WARM_START)
+    levels, families, splits = (first[column].to_numpy() for column in ("level", "family", "split"))
+    return Scores(seeds, questions, levels, families, splits, correct, shared=method == style.WARM_START)
 
 
 def _read_yaml(path: Path) -> dict:

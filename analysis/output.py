@@ -5,14 +5,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import cells, draw, heatmap, provenance, render, reported, steps, style, table, table1, table2, table4
+from analysis import (
+    cells,
+    draw,
+    heatmap,
+    provenance,
+    render,
+    reported,
+    steps,
+    style,
+    table,
+    table1,
+    table2,
+    table3,
+    table4,
+)
 from analysis import table5 as grid
 from analysis.data import Source
 from analysis.render import TextTable
 from analysis.table import Spec, Table
 from reproduce.errors import UserError
 
-SPECS: dict[str, Spec] = {spec.table: spec for spec in (table1.SPEC, table2.SPEC, table4.SPEC, grid.SPEC)}
+SPECS: dict[str, Spec] = {spec.table: spec for spec in (table1.SPEC, table2.SPEC, table3.SPEC, table4.SPEC, grid.SPEC)}
 
 
 def spec(name: str | int) -> Spec:
@@ -24,7 +38,8 @@ def spec(name: str | int) -> Spec:
 
 def build(source: Source) -> Table:
     """Every number of the source's table."""
-    return table.build(source, spec(source.table))
+    built = table.build(source, spec(source.table))
+    return table3.complete(built) if built.spec is table3.SPEC else built
 
 
 def main_table(built: Table) -> TextTable:
@@ -32,6 +47,8 @@ def main_table(built: Table) -> TextTable:
     more = [steps.collapse_note(built.source, built.spec.name)]
     if built.spec is grid.SPEC:
         return grid.text_table(built, more)
+    if built.spec is table3.SPEC:
+        return table3.text_table(built, more)
     return cells.text_table(built, more)
 
 
@@ -53,12 +70,18 @@ def terminal_tables(built: Table) -> list[TextTable]:
 
 
 def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
-    """The measured table, and the papers' numbers in a block of their own where there are any."""
+    """The measured table (table 3: two of them), and the papers' numbers in a block of their own, if any."""
     found = [main_table(built)]
-    wanted = built.spec.reported
-    if wanted and papers is not None and len(reported.reported_cells(papers, wanted)):
-        found.append(reported.reported_table(papers, wanted))
+    if built.spec is table3.SPEC:
+        found.append(table3.effects_table(built.source))
+    if _has_reported(built, papers):
+        found.append(reported.reported_table(papers, built.spec.reported))
     return found
+
+
+def _has_reported(built: Table, papers: pd.DataFrame | None) -> bool:
+    wanted = built.spec.reported
+    return bool(wanted and papers is not None and len(reported.reported_cells(papers, wanted)))
 
 
 def write(built: Table, papers: pd.DataFrame | None, folder: Path) -> list[Path]:
@@ -83,7 +106,9 @@ def write(built: Table, papers: pd.DataFrame | None, folder: Path) -> list[Path]
         files[f"{stem}_best.csv"] = grid.best(built.source).to_csv(float_format="%.4f")
     else:
         files[f"{stem}_pairs.csv"] = table.pairs(built.source).to_csv(index=False, float_format="%.4f")
-    if len(printed) > 1:
+    if built.spec is table3.SPEC:
+        files[f"{stem}_epo.csv"] = table3.effects(built.source).to_csv(float_format="%.4f")
+    if _has_reported(built, papers):
         files[f"{stem}_reported.csv"] = reported.reported_cells(papers, built.spec.reported).to_csv(index=False)
     paths = []
     for name, content in files.items():

@@ -58,6 +58,8 @@ def panel(source: Source) -> str:
     labels_Q = [f"{family}, level {level}" for family, level in zip(scores.families_Q, scores.levels_Q, strict=True)]
     if len(set(scores.families_Q)) == 1:
         labels_Q = [f"level {level}" for level in scores.levels_Q]
+    elif len(set(scores.levels_Q)) == 1:
+        labels_Q = list(scores.families_Q)
     kinds = ", ".join(f"{k}: {n}" for k, n in zip(*np.unique(labels_Q, return_counts=True), strict=True))
     return (
         f"Panel: {n_questions} questions ({kinds}) × {n_samples} samples a question; last checkpoint, never the best."

@@ -22,10 +22,16 @@ SHARED = ("WebWalkerQA",)
 
 @dataclass(frozen=True)
 class Reported:
-    """Which reported numbers stand beside a table: `datasets` are the columns; `what` says what they are of."""
+    """Which reported numbers stand beside a table: `datasets` are the columns; `what` says what they are of.
+
+    by_split: a column is a dataset and a split, such as "ALFWorld OOD". metrics: what a metric starts with; None: any.
+    """
 
     datasets: tuple[str, ...]
     what: str
+    methods: tuple[str, ...] = METHODS
+    by_split: bool = False
+    metrics: tuple[str, ...] | None = None
 
 
 def load_reported(directory: str | Path) -> pd.DataFrame:
@@ -81,12 +87,16 @@ def reported_cells(papers: pd.DataFrame, wanted: Reported) -> pd.DataFrame:
     """
     keys = ["reported_by", "confidence", "source", "table", "model", "method", "metric"]
     frame = papers.assign(dataset=papers["dataset"].str.replace(r" (Avg\.|Overall)$", "", regex=True))
-    frame = frame[frame["dataset"].isin(wanted.datasets) & frame["method"].isin(METHODS)]
+    if wanted.by_split:
+        frame = frame.assign(dataset=frame["dataset"] + " " + frame["split"])
+    if wanted.metrics is not None:
+        frame = frame[frame["metric"].str.startswith(wanted.metrics)]
+    frame = frame[frame["dataset"].isin(wanted.datasets) & frame["method"].isin(wanted.methods)]
     kind = frame.groupby(["source", "table"])["dataset"].transform(lambda sets: (~sets.isin(SHARED)).any())
     frame = frame[kind.astype(bool)]
     wide = frame.pivot_table(index=keys, columns="dataset", values="number", aggfunc="first", sort=False)
     wide = wide.reindex(columns=list(wanted.datasets)).reset_index().rename_axis(columns=None)
-    ranks = {"_by": wide["reported_by"].map(REPORTED_BY.index), "_method": wide["method"].map(METHODS.index)}
+    ranks = {"_by": wide["reported_by"].map(REPORTED_BY.index), "_method": wide["method"].map(wanted.methods.index)}
     wide = wide.assign(**ranks).sort_values(["_by", "source", "model", "metric", "_method", "table"], kind="stable")
     return wide.drop(columns=list(ranks)).reset_index(drop=True)
 

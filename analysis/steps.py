@@ -42,7 +42,11 @@ def edges(source: Source, method: str, column: str = "entropy") -> tuple[np.ndar
 
 def band(source: Source, method: str, column: str) -> pd.DataFrame:
     """Mean over seeds of `column` at every RL step, with its interval over seeds. Index step; value, low, high."""
-    rows = source.steps[source.steps["method"] == method]
+    return band_of(source.steps[source.steps["method"] == method], column)
+
+
+def band_of(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """`band` of one method's rows."""
     wide = rows.pivot(index="step", columns="seed", values=column).sort_index()
     rng = stream(0, "bootstrap")
     estimates = {step: statistics.over_seeds(values.to_numpy(), rng, BAND_DRAWS) for step, values in wide.iterrows()}

@@ -17,22 +17,30 @@ from reproduce.seeding import stream
 
 K = 5
 ALPHA = 0.05
+_AXES = {"level": "levels", "family": "families", "split": "splits"}
 COSTS = {
     "sampled_tokens": "Sampled tokens",
     "trained_tokens": "Trained tokens",
     "tool_calls": "Tool calls",
     "trajectories": "Trajectories",
 }
+SEARCH_COSTS = {
+    "search_requests": "Search requests",
+    "search_errors": "Failed searches",
+    "page_requests": "Page requests",
+    "summary_requests": "Summaries",
+}
+"""Costs of runs that search for real; a table shows those that any of its runs has."""
 
 
 @dataclass(frozen=True)
 class Spec:
     """What one table shows.
 
-    table: its name, such as "2". subject: the rest of its title. columns: "level" or "family", what the score columns
-    stand for. rows: shown even without runs. ranking: the order of the rows. baseline: the row that differences are to.
-    names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or None.
-    compared: the columns that published and own results are compared in; None: all.
+    table: its name, such as "2". subject: the rest of its title. columns: "level", "family" or "split", what the score
+    columns stand for. rows: shown even without runs. ranking: the order of the rows. baseline: the row that differences
+    are to. names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or
+    None. compared: the columns that published and own results are compared in; None: all.
     """
 
     table: str
@@ -69,6 +77,11 @@ class Table:
         return [c for c in self.frame.columns if c in part_columns(self.spec, self.source.scores)]
 
     @property
+    def costs(self) -> dict[str, str]:
+        """Cost column -> its header."""
+        return cost_columns(self.source)
+
+    @property
     def comparisons(self) -> int:
         """The number of paired differences to the baseline, which the Holm adjustment counts."""
         return int(self.frame["p_1"].notna().sum())
@@ -78,8 +91,11 @@ def part_columns(spec: Spec, scores: Mapping[str, Scores]) -> dict[str, np.ndarr
     """Column -> keep_Q of every level or family."""
     if not scores:
         return {}
-    labels_Q = getattr(next(iter(scores.values())), {"level": "levels_Q", "family": "families_Q"}[spec.columns])
-    return {f"{spec.columns}_{label}": labels_Q == label for label in np.unique(labels_Q)}
+    first = next(iter(scores.values()))
+    several = len(np.unique(first.families_Q)) > 1  # levels of different sets of questions are not one scale
+    kind = "family" if spec.columns == "level" and several else spec.columns
+    labels_Q = getattr(first, f"{_AXES[kind]}_Q")
+    return {f"{kind}_{label}": labels_Q == label for label in np.unique(labels_Q)}
 
 
 def build(source: Source, spec: Spec) -> Table:
@@ -102,7 +118,7 @@ def build(source: Source, spec: Spec) -> Table:
     for name in names:
         rows[name] |= _costs(source, name)
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
-    for column in ("p_1", *COSTS):
+    for column in ("p_1", *cost_columns(source)):
         if column not in frame:
             frame[column] = np.nan
     return Table(spec, frame, source)
@@ -147,9 +163,15 @@ def _against_baseline(rows: dict, scores: Mapping[str, Scores], spec: Spec) -> N
         rows[name]["difference_1_bold"] = bool(p < ALPHA)
 
 
+def cost_columns(source: Source) -> dict[str, str]:
+    """Cost column -> its header: what every run has, and what the searches of these runs cost."""
+    steps = source.steps
+    return COSTS | {c: name for c, name in SEARCH_COSTS.items() if c in steps and steps[c].fillna(0).any()}
+
+
 def _costs(source: Source, method: str) -> dict:
     steps = source.steps[source.steps["method"] == method]
-    columns = [c for c in COSTS if c in steps.columns]
+    columns = [c for c in cost_columns(source) if c in steps.columns]
     totals = steps.groupby("seed")[columns].sum()
     row = {}
     for column in columns if len(totals) else ():
@@ -179,7 +201,7 @@ def runs(source: Source) -> pd.DataFrame:
     Columns: method, seed, code_commit, code_dirty, config_hash, pass_1, pass_5 (percent), and the cost columns.
     """
     rows = []
-    totals = source.steps.groupby(["method", "seed"])[[c for c in COSTS if c in source.steps]].sum()
+    totals = source.steps.groupby(["method", "seed"])[[c for c in cost_columns(source) if c in source.steps]].sum()
     for method, scores in source.scores.items():
         by_seed = {int(m["seed"]): m for m in source.manifest(method)}
         for seed, correct_QN in zip(scores.seeds, scores.correct_SQN, strict=True):

@@ -63,9 +63,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--methods", type=_names, help="methods, variants or groups: all, core, grpo,aepo (default: the table's)"
     )
-    sub.add_argument("--jobs", type=_count, help="runs at a time (default: one per core)")
+    sub.add_argument("--jobs", type=_count, help="runs at a time (default: one per core; one on a GPU)")
     sub.add_argument("--runs-root", type=Path, default=Path("runs"))
     sub.add_argument("--no-build", action="store_true", help="train only, build neither table nor figures")
+    sub.add_argument("--launcher", choices=("local", "accelerate", "slurm"), default="local", help="where runs start")
+    sub.add_argument(
+        "--launch-config", help="accelerate: one_gpu, ddp, fsdp, zero3 or a file; slurm: a file (default: ours)"
+    )
+    sub.add_argument("--report-to", help="live curves: tensorboard, trackio, wandb, or several with commas")
 
     sub = command("job", job, "train, evaluate and finish the run of one directory")
     sub.add_argument("directory", type=Path)
@@ -95,6 +100,12 @@ def parser() -> argparse.ArgumentParser:
     command("real-input", lambda options: real_input([]), what)
     what = "compare our rollout and training speed with TRL's own, as ratios in one run"
     command("bench", lambda options: bench([]), what)
+    what = "write down the hub revisions of models and data that have none yet"
+    command("pin-hub", lambda options: pin_hub([]), what)
+    what = "questions that the RL sets and the evaluation sets share"
+    command("overlap", lambda options: overlap([]), what)
+    what = "what a table costs before it starts: hours, tokens, tool calls, search cost, disk"
+    command("plan", lambda options: plan([]), what)
     what = "where math-verify or exact match, the reward's token F1 and an LLM judge disagree"
     command("grade-agreement", lambda options: grade_agreement([]), what)
     return top
@@ -111,6 +122,9 @@ def table(options) -> int:
         max_jobs=options.jobs,
         runs_root=options.runs_root,
         build=not options.no_build,
+        launcher=options.launcher,
+        launch_config=options.launch_config,
+        report_to=options.report_to,
     )
 
 
@@ -124,21 +138,43 @@ def job(options) -> int:
     path = options.directory.resolve()
     config = JobConfig.from_yaml(path / "config.yaml")
     root = path.parents[3]
+    if int(os.environ.get("RANK", "0")):  # one of several processes: the first one has the run directory
+        return _follow(path, config, root)
     with locked(path / ".lock", f"{options.directory} is being written by another process; wait for it or stop it"):
         run = RunDirectory.open(path, config)
         if run.status == "finished":
             print(f"{options.directory} is finished already")
             return 0
         try:
-            from reproduce.training.job import prepare_warm_start, run_job
+            from reproduce.training.job import made_warm_start, prepare_warm_start, run_job
 
-            run_job(config, run, prepare_warm_start(config, root))
+            alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+            run_job(config, run, prepare_warm_start(config, root) if alone else made_warm_start(config, root))
         except Exception as error:
             _mark_failed(run, error)
             if isinstance(error, (UserError, ModuleNotFoundError)) or getattr(error, "errno", None) == errno.ENOSPC:
                 raise
             traceback.print_exc()
             return 1
+    return 0
+
+
+def _follow(path: Path, config, root: Path) -> int:
+    """The part of a run that a process other than the first one has."""
+    from reproduce.runs.reader import status_of
+    from reproduce.training.job import made_warm_start, run_job
+    from reproduce.training.parallel import Follower
+
+    if status_of(path) == "finished":
+        return 0
+    try:
+        run_job(config, Follower(path), made_warm_start(config, root))
+    except UserError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        print(f"error: process {os.environ['RANK']}: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -183,6 +219,10 @@ def build(options) -> int:
     from reproduce.experiments.grid import shown
 
     paths, text = build_all(profile=options.profile, only=options.what)
+    if options.what == "tables" and options.profile == DEFAULT_PROFILE:
+        from reproduce.plan import readme
+
+        readme.insert()
     if text:
         print(text)
     for path in paths:
@@ -191,7 +231,7 @@ def build(options) -> int:
 
 
 def status(options) -> int:
-    from reproduce.experiments.progress import print_status
+    from reproduce.experiments.status import print_status
 
     return print_status(options.runs_root, options.profile)
 
@@ -208,13 +248,38 @@ def bench(words: list[str]) -> int:
     return run(words)
 
 
+def pin_hub(words: list[str]) -> int:
+    from reproduce.tasks.datasets.lock import main as run
+
+    return run(words)
+
+
+def overlap(words: list[str]) -> int:
+    from reproduce.tasks.datasets.overlap import main as run
+
+    return run(words)
+
+
+def plan(words: list[str]) -> int:
+    from reproduce.plan.cli import main as run
+
+    return run(words)
+
+
 def grade_agreement(words: list[str]) -> int:
     from reproduce.evaluation.grade_agreement import main as run
 
     return run(words)
 
 
-PROGRAMS = {"real-input": real_input, "bench": bench, "grade-agreement": grade_agreement}
+PROGRAMS = {
+    "real-input": real_input,
+    "bench": bench,
+    "plan": plan,
+    "grade-agreement": grade_agreement,
+    "pin-hub": pin_hub,
+    "overlap": overlap,
+}
 """Commands with options of their own: all words after the command's name are theirs."""
 
 

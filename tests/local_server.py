@@ -57,6 +57,8 @@ class LocalServer:
                     for name, value in {"content-length": str(len(data)), **reply.headers}.items():
                         self.send_header(name, value)
                     self.end_headers()
+                    if self.command == "HEAD":
+                        return
                     for i in range(len(data)) if reply.drip else ():
                         time.sleep(reply.drip)
                         self.wfile.write(data[i : i + 1])
@@ -65,7 +67,7 @@ class LocalServer:
                 except OSError:  # the client has given up
                     self.close_connection = True
 
-            do_POST = do_GET
+            do_POST = do_HEAD = do_GET
 
             def log_message(self, *arguments):
                 return

@@ -15,8 +15,10 @@ QUESTIONS, SAMPLES, STEPS = 24, 5, 6
 WORDS = ("search", "open", "note", "python", "answer")
 
 
-def eval_rows(method, seed, success, questions=QUESTIONS, samples=SAMPLES, families=("mini-deepsearch",)):
-    """Synthetic eval.parquet rows in which success falls with the level; families in turn."""
+def eval_rows(
+    method, seed, success, questions=QUESTIONS, samples=SAMPLES, families=("mini-deepsearch",), splits=("test",)
+):
+    """Synthetic eval.parquet rows in which success falls with the level; families in turn, splits in blocks."""
     rng = stream(seed, "synthetic", method)
     rows = []
     for q in range(questions):
@@ -30,7 +32,7 @@ def eval_rows(method, seed, success, questions=QUESTIONS, samples=SAMPLES, famil
                     "question_id": f"q{q:03d}",
                     "family": families[q % len(families)],
                     "level": level,
-                    "split": "test",
+                    "split": splits[q * len(splits) // questions],
                     "sample": s,
                     "reward": float(correct),
                     "correct": correct,

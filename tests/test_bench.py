@@ -9,7 +9,8 @@ import torch
 from tiny import LocalPrinter, model, tokenizer
 
 from reproduce.bench import main, rollouts
-from reproduce.bench.rows import COMPARISONS, Sizes, paired
+from reproduce.bench.envs import env_rows
+from reproduce.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Sizes, paired
 from reproduce.bench.setting import Setting, cached_warm_start
 from reproduce.bench.steps import Turns
 from reproduce.errors import UserError
@@ -146,6 +147,27 @@ def test_an_unknown_comparison_is_refused():
         main(["--only", "rollout,speed"])
 
 
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment_without_its_packages_is_a_row_that_says_so(name, monkeypatch):
+    module = {"scienceworld": "scienceworld_pool.classpath", "alfworld": "alfworld_wheel.check_versions"}[name]
+
+    def refuse():
+        raise UserError("the package is not installed; run `pip install -r requirements-envs.txt`")
+
+    monkeypatch.setattr(f"reproduce.tasks.envs.{module}", refuse)
+    rows = env_rows(name, QUICK, lambda *arguments: None)
+    assert [row.repetitions for row in rows] == [0, 0] and all(np.isnan(row.ratio) for row in rows)
+    assert all("not available here" in row.note and "requirements-envs.txt" in row.note for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_both_sides_of_an_environment_are_stepped(name):
+    pytest.importorskip(name, reason="needs the extra of requirements-envs.txt")
+    speed, memory = env_rows(name, QUICK, lambda *arguments: None)
+    assert speed.left > speed.right > 0 and speed.aim and memory.left > 0
+
+
 @pytest.mark.slow
 def test_the_whole_command_writes_table_and_csv(caller, tmp_path, capsys):
     folder = tmp_path / "runs" / "mini" / "warm_starts" / "abc"
@@ -157,7 +179,7 @@ def test_the_whole_command_writes_table_and_csv(caller, tmp_path, capsys):
     assert torch.get_num_threads() == threads
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert {row["comparison"] for row in rows} == set(COMPARISONS)
-    heads = [row for row in rows if row["aim"]]
+    heads = [row for row in rows if row["aim"] and row["comparison"] not in ENVIRONMENTS]
     assert [(row["left_name"], row["right_name"]) for row in heads] == [("ours", "TRL"), ("aepo", "grpo")]
     assert all(float(row["left"]) > 0 and float(row["right"]) > 0 and row["met"] in ("yes", "no") for row in heads)
     calls = next(row for row in rows if row["measure"] == "tool calls per trajectory")

@@ -12,7 +12,8 @@ import pytest
 from reproduce.errors import UserError
 from reproduce.evaluation import grade
 from reproduce.evaluation.graders import _equivalent, normalise_evaluation
-from reproduce.tasks.benchmarks import EVALUATION_FILES, RL_FILES, Question, load, load_rl, real_search_questions
+from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load, real_search_questions
+from reproduce.tasks.datasets.rl import RL_FILES, load_rl
 from reproduce.tasks.rewards import normalise_training
 
 REAL_DATA = Path(os.environ.get("REPRODUCE_REAL_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -42,7 +43,7 @@ def test_question_answering_rows(tmp_path):
         {"question": "Who?", "answer": "Bea"},
     )
     first, second = load("2wiki", tmp_path, check_rows=False)
-    assert first == Question("2wiki-00000", "Where?", ["NYC", "New York"], "2wiki", "qa", None, {})
+    assert first == Question("2wiki-00000", "Where?", ["NYC", "New York"], "2wiki", "qa", 0, {})
     assert (second.id, second.golds) == ("2wiki-00001", ["Bea"])
 
 
@@ -242,8 +243,10 @@ def test_the_two_normalisers():
 @needs_questions
 @pytest.mark.parametrize("name", EVALUATION_FILES)
 def test_real_files_oracle_all_right_and_empty_all_wrong(name):
+    if not any((REAL_DATA / candidate).is_file() for candidate in EVALUATION_FILES[name].candidates):
+        pytest.skip(f"{name} is not among the real question files of REPRODUCE_REAL_DATA")
     questions = load(name, REAL_DATA)
-    assert len({question.id for question in questions}) == EVALUATION_FILES[name].rows
+    assert len({question.id for question in questions}) == (EVALUATION_FILES[name].rows or len(questions))
     assert all(grade(question, gold).correct for question in questions for gold in question.golds)
     assert not any(grade(question, "").correct for question in questions)
     others = questions[1:] + questions[:1]

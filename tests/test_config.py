@@ -92,7 +92,7 @@ TABLE_JOBS = {
 @pytest.mark.parametrize("name", TABLE_JOBS)
 def test_every_table_resolves_in_every_profile(name):
     table = TableConfig.load(name)
-    for profile in ("smoke", "mini", "gpu"):
+    for profile in ("smoke", "mini", "gpu-scratch", *(() if name == "3" else ("gpu", "gpu-80gb"))):
         jobs = table.jobs(profile, ["all"])
         assert len({job.directory(Path("runs")) for job in jobs}) == len(jobs)
         assert len({manifest.config_hash(job.warm_start_job()) for job in jobs}) == 1
@@ -100,8 +100,10 @@ def test_every_table_resolves_in_every_profile(name):
         assert all(JobConfig.from_dict(job.to_dict()) == job for job in jobs)
     rows, seeds, smoke = TABLE_JOBS[name]
     assert len(table.jobs("mini")) == rows * seeds and len(table.jobs("smoke")) == smoke
-    with pytest.raises(UserError, match="not part of this version"):
-        table.jobs("paper")
+    for full in table.jobs("paper"):
+        assert (
+            JobConfig.from_dict(full.to_dict()) == full and full.model.name_or_path and full.model.hidden_size is None
+        )
 
 
 def test_every_table_resolves_with_all_its_rows():
@@ -301,7 +303,7 @@ def test_a_profile_changes_single_keys_and_overrides_reach_their_method_only(tmp
 def test_unknown_tables_profiles_and_methods_list_the_valid_ones():
     with pytest.raises(UserError, match="no table '7'; tables: 1, 2, 3, 4, 5"):
         TableConfig.load(7)
-    with pytest.raises(UserError, match="no profile 'huge'.*smoke, mini, gpu, paper"):
+    with pytest.raises(UserError, match="no profile 'huge'.*smoke, mini, gpu, gpu-80gb, gpu-scratch, paper"):
         grid.resolve("2", "huge")
     with pytest.raises(UserError, match="no method 'grop'.*grpo"):
         grid.resolve("2", "smoke", ["grop"])

@@ -1,13 +1,38 @@
-"""The Transformers engine: its numbers equal a full forward pass, also after forced tokens, forks and late joiners."""
+"""The engines: their numbers equal a full forward pass, also after forced tokens, forks and late joiners.
+
+The same tests for Transformers and vLLM; without vLLM its half is skipped.
+"""
 
 import numpy as np
 import pytest
+import tiny
 import torch
-from tiny import encode, engine, full_forward, model, tokenizer
+import vllm_tiny
+from tiny import encode, full_forward, tokenizer
 
 from reproduce.rollouts.path import Path
 
 PROMPTS = [encode("question : year"), encode("question : max of year and count of page"), encode("question : sum")]
+
+
+@pytest.fixture(params=[tiny, vllm_tiny], ids=["transformers", "vllm"])
+def kind(request):
+    """The module that makes models and engines of a kind."""
+    if request.param is vllm_tiny:
+        vllm_tiny.needs_vllm()
+    return request.param
+
+
+@pytest.fixture
+def engine(kind):
+    """Makes an engine: `engine(model, seed, stop, temperature, greedy)`."""
+    return kind.engine
+
+
+@pytest.fixture
+def model(kind):
+    """Makes a model that such an engine can run: `model(seed, scale)`."""
+    return kind.model
 
 
 def check_path(lm, path, temperature=1.0):
@@ -52,7 +77,7 @@ class Script:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_logprobs_and_entropies_equal_a_full_forward_pass(temperature):
+def test_logprobs_and_entropies_equal_a_full_forward_pass(engine, model, temperature):
     lm, script = model(scale=3.0), Script()
     roots = [script.root(prompt) for prompt in PROMPTS * 4]
     engine(lm, stop=[], temperature=temperature).run(roots, script)
@@ -62,7 +87,7 @@ def test_logprobs_and_entropies_equal_a_full_forward_pass(temperature):
         check_path(lm, path, temperature)
 
 
-def test_a_fork_shares_the_prefix_exactly_and_then_goes_its_own_way():
+def test_a_fork_shares_the_prefix_exactly_and_then_goes_its_own_way(engine, model):
     lm, script = model(), Script()
     engine(lm, stop=[]).run([script.root(PROMPTS[0]) for _ in range(6)], script)
     children = [p for p in script.paths if p.parent is not None]
@@ -75,7 +100,7 @@ def test_a_fork_shares_the_prefix_exactly_and_then_goes_its_own_way():
     assert any(c.completion[c.inherited :] != c.parent.completion[c.inherited :][: len(c.completion)] for c in children)
 
 
-def test_same_stream_same_bytes_and_another_stream_other_tokens():
+def test_same_stream_same_bytes_and_another_stream_other_tokens(engine, model):
     def run(seed):
         script = Script()
         engine(model(), seed=seed, stop=[]).run([script.root(p) for p in PROMPTS], script)
@@ -85,7 +110,7 @@ def test_same_stream_same_bytes_and_another_stream_other_tokens():
     assert run(0) != run(1)
 
 
-def test_stops_at_stop_tokens_the_end_of_sequence_and_the_budget():
+def test_stops_at_stop_tokens_the_end_of_sequence_and_the_budget(engine, model):
     lm = model()
     stop = tokenizer().encode("page", add_special_tokens=False)[0]
     with torch.no_grad():  # make both likely
@@ -108,7 +133,7 @@ def test_stops_at_stop_tokens_the_end_of_sequence_and_the_budget():
             assert budget == 0
 
 
-def test_sampling_follows_the_distribution():
+def test_sampling_follows_the_distribution(engine, model):
     lm, counts = model(scale=4.0), np.zeros(len(tokenizer()))
     paths = [Path.root(PROMPTS[0]) for _ in range(6000)]
     for path in paths:
@@ -123,7 +148,7 @@ def test_sampling_follows_the_distribution():
     assert error.max() < 4.5
 
 
-def test_greedy_takes_the_most_likely_token():
+def test_greedy_takes_the_most_likely_token(engine, model):
     lm, path = model(scale=3.0), Path.root(PROMPTS[1])
     path.budget = 8
     engine(lm, stop=[], greedy=True).run([path], lambda done: [])
@@ -131,6 +156,6 @@ def test_greedy_takes_the_most_likely_token():
     assert path.completion == logits.argmax(-1).tolist()
 
 
-def test_temperature_must_be_positive():
+def test_temperature_must_be_positive(engine, model):
     with pytest.raises(ValueError, match="temperature"):
         engine(model(), temperature=0.0)

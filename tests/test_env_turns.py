@@ -4,8 +4,8 @@ import pytest
 
 from reproduce.errors import UserError
 from reproduce.tasks.envs.actions import ALFWORLD_FALLBACK, parse_action
-from reproduce.tasks.envs.episodes import EpisodeLost, play, replay
-from reproduce.tasks.envs.interface import Step, Task
+from reproduce.tasks.envs.episodes import play, replay
+from reproduce.tasks.envs.interface import EpisodeLost, Step, Task
 from reproduce.tasks.envs.prompts import INSTRUCTION, Turn, alfworld_prompt, fit_history, scienceworld_prompt
 
 GOOD = "<think>the sink</think><action> focus on Sink </action>"

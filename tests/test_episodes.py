@@ -20,7 +20,7 @@ from reproduce.rollouts.collector import batch_metrics, early_and_late, rollout_
 from reproduce.rollouts.fold import Fold
 from reproduce.rollouts.tensors import rollout_tensors
 from reproduce.runs.manifest import config_hash
-from reproduce.tasks.envs.episodes import EpisodeLost
+from reproduce.tasks.envs.interface import EpisodeLost
 from reproduce.training.filler import filled, with_filler, without_filler
 from reproduce.training.trainer import last_checkpoint
 

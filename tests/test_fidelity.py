@@ -515,7 +515,8 @@ def test_a_recorded_step_is_what_the_trainer_trained_on(tmp_path):
         assert torch.equal(mask, kept) and not loaded.mask_BT[row][t.path.length :].any()
         old = loaded.tensors["old_logps_BT"][row][: t.path.length][kept]
         torch.testing.assert_close(old.float(), torch.tensor(t.path.logps)[kept], atol=1e-6, rtol=0)
-        reference, _ = full_forward(made.warm_start, t.path.prompt, t.path.completion)
+        with made.reference.policy() as start:
+            reference, _ = full_forward(start, t.path.prompt, t.path.completion)
         torch.testing.assert_close(
             loaded.tensors["ref_logps_BT"][row][: t.path.length][kept].float(), reference[kept], atol=1e-4, rtol=0
         )

@@ -36,6 +36,7 @@ needs_real_data = pytest.mark.skipif(
     not ((REAL_DATA / "eval").is_dir() and (REAL_DATA / "search_cache.json").is_file()),
     reason="real data not found; set REPRODUCE_REAL_DATA to the folder that holds eval/*.jsonl and search_cache.json",
 )
+WRITTEN = ("2wiki", "hotpotqa", "bamboogle", "aime24", "math500", "gsm8k")  # a folder need not hold every set
 BOOSTS = {"<search>": 10, "</search>": 8, "<python>": 9, "</python>": 7, "of": 9, "year": 9}
 LIMITS = Limits(tool_calls=4, completion_tokens=128)
 POLICIES = [Independent(), ARPORollout(entropy_tokens=2, decision="bernoulli"), AEPORollout(entropy_tokens=2)]
@@ -79,7 +80,8 @@ def written(tmp_path_factory):
     """A data folder of invented rows in the published files' formats and sizes."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "eval").mkdir()
-    for name, entry in EVALUATION_FILES.items():
+    for name in WRITTEN:
+        entry = EVALUATION_FILES[name]
         answers = {"qa": ["Bea {}", "B. {}"], "math": "\\frac{{{}}}{{7}}"}[entry.answer_type]
         if name == "gsm8k":
             answers = "so\n#### {},000"
@@ -237,7 +239,7 @@ def test_the_command_prints_the_table_and_names_its_model(written, tmp_path, sma
     assert main(arguments) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if "%" in line][:6] == [
-        f"{name} {entry.rows} 100.0% 0.0%" for name, entry in EVALUATION_FILES.items()
+        f"{name} {EVALUATION_FILES[name].rows} 100.0% 0.0%" for name in WRITTEN
     ]
     assert {"model random weights, mini shape", "questions x samples 4 x 1", "correct 0.0%"} <= set(lines)
 

@@ -14,8 +14,8 @@ import pytest
 
 from reproduce.errors import UserError
 from reproduce.tasks.envs import java, scienceworld_pool
-from reproduce.tasks.envs.episodes import EpisodeLost, play, replay
-from reproduce.tasks.envs.interface import Environment, Task
+from reproduce.tasks.envs.episodes import play, replay
+from reproduce.tasks.envs.interface import Environment, EpisodeLost, Task
 from reproduce.tasks.envs.java import JavaDied, Reference
 from reproduce.tasks.envs.scienceworld import RULES, ScienceWorld, is_done, success
 from reproduce.tasks.envs.scienceworld_pool import SimulatorPool

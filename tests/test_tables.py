@@ -51,10 +51,11 @@ SUCCESS = {name: 0.7 if name == cell_name("aepo", 1e-3, 4) else 0.4 for name in 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Published results of tables 1, 2, 4 and 5."""
+    """Published results of all tables."""
     folder = tmp_path_factory.mktemp("data")
     write_results(folder)
     write_results(folder, table="table1", families=FAMILIES)
+    write_results(folder, {"grpo": 0.4, "grpo+epo": 0.5}, table="table3", splits=("iid", "ood"), samples=2)
     write_results(folder, ABLATION, table="table4", variants=SWITCHES)
     write_results(folder, SUCCESS, table="table5", variants=GRID)
     return folder
@@ -316,8 +317,8 @@ def test_tables_without_results_are_one_line_each(tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "execute", lambda names, environment, target: executed.extend(names) or [])
     result = build_module.build_all(data_root=root, figures=tmp_path / "figures", only="tables")
     assert executed == ["table2"]
-    assert result.text.splitlines()[-3:] == [
-        f"Table {n}: no published results for profile mini, skipped." for n in (1, 4, 5)
+    assert result.text.splitlines()[-4:] == [
+        f"Table {n}: no published results for profile mini, skipped." for n in (1, 3, 4, 5)
     ]
     with pytest.raises(UserError, match="make reproduce-table2.*make publish"):
         build_module.build_all("absent", data_root=root)
@@ -330,8 +331,8 @@ def test_the_readme_has_a_block_for_every_table():
 
 
 def test_unknown_tables_are_refused():
-    with pytest.raises(UserError, match="table 3 is not part of this version; choose one of 1, 2, 4, 5"):
-        output.spec(3)
+    with pytest.raises(UserError, match="table 6 is not part of this version; choose one of 1, 2, 3, 4, 5"):
+        output.spec(6)
 
 
 @pytest.mark.slow
@@ -339,8 +340,8 @@ def test_all_tables_build_headless(root, tmp_path):
     """The notebooks of all tables run on published results, in one go."""
     result = build_module.build_all(data_root=root, figures=tmp_path, only="tables")
     notebooks = {p.stem for p in result.files if p.suffix == ".ipynb"}
-    assert notebooks == {"table1", "table2", "table4", "table5"} and "skipped" not in result.text
-    for title in ("mini-math and mini-knowledge", "Components of AEPO", "One grid for every method"):
+    assert notebooks == {"table1", "table2", "table3", "table4", "table5"} and "skipped" not in result.text
+    for title in ("mini-math and mini-knowledge", "EPO on MiniHouse", "Components of AEPO", "One grid for every"):
         assert title in result.text
     for path in result.files:
         if path.suffix == ".ipynb":

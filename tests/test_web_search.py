@@ -8,6 +8,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tiny
@@ -411,6 +412,17 @@ def test_a_missing_key_is_one_clear_error_at_the_start(service, value, monkeypat
         open_search(settings)
 
 
+def test_bright_data_needs_a_zone_from_the_settings_or_the_environment(monkeypatch, tmp_path):
+    monkeypatch.delenv("BRIGHTDATA_ZONE", raising=False)
+    settings = SearchConfig(service="brightdata", cache_dir=str(tmp_path))
+    with pytest.raises(UserError, match="needs your SERP zone: set BRIGHTDATA_ZONE, or search.zone"):
+        open_search(settings)
+    monkeypatch.setenv("BRIGHTDATA_ZONE", "mine")
+    opened = open_search(settings)
+    assert opened.service.request("q", Secret("k")).json["zone"] == "mine"
+    opened.close()
+
+
 def test_a_garbled_key_is_refused_without_being_shown(monkeypatch, tmp_path):
     for bad in ("abc\ndefghijkl", "abc\u2028defghijkl", "abc defghijkl"):
         monkeypatch.setenv("SERPER_API_KEY", bad)
@@ -487,7 +499,6 @@ class Holder:
         ({"mode": "tape"}, "'search.mode' must be one of live, record, replay"),
         ({"service": "local"}, "'search.corpus' must name a JSONL or parquet file"),
         ({"cache_dir": None}, "'search.cache_dir' must name the folder of the recording when mode is record"),
-        ({"service": "brightdata"}, "'search.zone' must name your SERP zone"),
         ({"pages": "summary"}, "'search.summary' must name the endpoint"),
         ({"attempts": 0}, "'search.attempts' must be positive, not 0"),
         ({"requests_per_second": -1.0}, "'search.requests_per_second' must not be negative"),
@@ -538,6 +549,22 @@ def test_the_tool_shows_pages_errors_and_programs_in_order():
         ("SyntaxError: invalid syntax", "python", False),
     ]
     assert set(costs) == set(COSTS) and (costs["search_calls"], costs["search_errors"]) == (3, 1)
+
+
+def test_batches_of_several_threads_are_searched_at_the_same_time():
+    both = threading.Barrier(2, timeout=30)
+
+    def meeting(asked):
+        both.wait()  # breaks, as a server's failure, unless the other search is under way
+        return echo(asked)
+
+    with LocalServer(meeting) as server:
+        environment = WebEnvironment(open_search(config(server, timeout_seconds=60.0)), tiny.LocalPrinter())
+        with ThreadPoolExecutor(2) as threads:
+            calls = [[Call(environment.start(None), "search", word)] for word in ("one", "two")]
+            texts = [results[0].text for results in threads.map(environment.run, calls)]
+        environment.close()
+    assert texts == ["Page 1: about one", "Page 1: about two"]
 
 
 def test_searches_run_beside_programs():

@@ -7,7 +7,7 @@ from analysis.fidelity.measures import measure
 from reproduce.algorithms import inert_at_one_update, load, names
 from reproduce.objectives import packing
 from reproduce.objectives.advantages import entropy_factor
-from reproduce.tasks.benchmarks import RL_FILES
+from reproduce.tasks.datasets.rl import RL_FILES
 
 # ---------------------------------------------------------------- ARPO's and AEPO's losses
 

@@ -169,6 +169,7 @@ class Algorithm:
         mask_BT: Tensor,
         *,
         entropies_BT: Tensor | None = None,
+        sampler_weights_BT: Tensor | None = None,
         normalizer: float | Tensor | None = None,
         rows: int | None = None,
         **extra,
@@ -187,7 +188,8 @@ class Algorithm:
         token_level_advantage_fraction (tokens of rows whose advantage differs between tokens: 0 if an entropy-aware
         advantage never reached the loss); regulariser_loss; and what the regularisers report.
 
-        `extra` holds what else the parts need by name: tensors, and numbers such as `rl_step`.
+        `extra` holds what else the parts need by name: tensors, and numbers such as `rl_step`. sampler_weights_BT: what
+        each token's surrogate is multiplied by where another implementation sampled it (`objectives.sampler_weights`).
 
         Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
         """
@@ -195,7 +197,8 @@ class Algorithm:
         if advantages_BT is not None and advantages_BT.dim() == 1:
             advantages_BT = advantages_BT[:, None].expand(mask_BT.shape)
         given = {"logps_BT": logps_BT, "old_logps_BT": old_logps_BT, "advantages_BT": advantages_BT}
-        tensors = _clean(self.name, mask_BT, given | {"entropies_BT": entropies_BT} | extra)
+        given |= {"entropies_BT": entropies_BT, "sampler_weights_BT": sampler_weights_BT}
+        tensors = _clean(self.name, mask_BT, given | extra)
         self._require(self._loss_parts(), tensors)
         advantages_BT = tensors["advantages_BT"].detach()
 
@@ -204,6 +207,8 @@ class Algorithm:
         values_BT = -surrogate.objective_BT
         if self.token_weight is not None:
             values_BT = values_BT * self.token_weight(tensors, mask_BT)
+        if sampler_weights_BT is not None:
+            values_BT = values_BT * tensors["sampler_weights_BT"].detach()
         loss = self.aggregation(values_BT, mask_BT, normalizer, rows)
         regularisation, reported = loss.new_zeros(()), {}
         for part in self._active_regularisers():

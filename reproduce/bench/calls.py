@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reproduce.bench.rows import Row, Sizes, paired
+from reproduce.bench.rows import Row, Sizes, missing, paired
 from reproduce.errors import UserError
 from reproduce.tasks.sandbox import BACKENDS, PythonSandbox
 from reproduce.tasks.sandbox.probe import reason_against
@@ -40,9 +40,7 @@ def sandbox_rows(sizes: Sizes, report: Callable) -> list[Row]:
                     cold.append(_p50(bare, sizes.subprocesses // rounds))
             rows.append(paired("sandbox", measure, (backend.name, warm), (other, cold)))
         else:
-            nan = float("nan")
-            note = f"not available here: {' '.join(reason.split())}"
-            rows.append(Row("sandbox", measure, backend.name, nan, other, nan, nan, nan, nan, 0, note=note))
+            rows.append(missing("sandbox", measure, backend.name, other, reason))
         report("sandbox against a bare subprocess", number, len(BACKENDS))
     return rows
 

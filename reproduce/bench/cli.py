@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reproduce.bench.report import show, write_csv
-from reproduce.bench.rows import COMPARISONS, QUICK, Row, Sizes
+from reproduce.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Row, Sizes
 from reproduce.errors import UserError
 from reproduce.experiments.processes import ONE_THREAD
 from reproduce.runs.manifest import ROOT
@@ -29,6 +29,7 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
     import torch
 
     from reproduce.bench.calls import sandbox_rows
+    from reproduce.bench.envs import env_rows
     from reproduce.experiments.config import TableConfig
     from reproduce.tasks.sandbox import PythonSandbox
     from reproduce.tasks.suite import open_task
@@ -38,7 +39,7 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        if set(comparisons) - {"sandbox"}:
+        if set(comparisons) & {"rollout", "step"}:
             config = TableConfig.load(2).jobs("mini", ["grpo"], [0])[0]
             with tempfile.TemporaryDirectory() as name, PythonSandbox(preload=False) as sandbox, _quiet():
                 from reproduce.bench.rollouts import rollout_rows  # here, so that TRL's warnings stay quiet
@@ -55,9 +56,23 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
                     rows += step_rows(made, sizes, Path(name), report)
         if "sandbox" in comparisons:
             rows += sandbox_rows(sizes, report)
+        if set(comparisons) & {"engine", "tools"}:
+            with _quiet():
+                rows += _engine_rows(comparisons, sizes, report)
+        for name in ENVIRONMENTS:
+            if name in comparisons:
+                rows += env_rows(name, sizes, report)
     finally:
         torch.set_num_threads(threads)
     return rows, origin
+
+
+def _engine_rows(comparisons: list[str], sizes: Sizes, report: Callable) -> list[Row]:
+    from reproduce.bench.vllm_engine import Sides, engine_rows, tool_rows
+
+    with contextlib.closing(Sides(sizes)) as sides:
+        rows = engine_rows(sides, sizes, report) if "engine" in comparisons else []
+        return rows + (tool_rows(sides, sizes, report) if "tools" in comparisons else [])
 
 
 @contextlib.contextmanager
@@ -93,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(
         prog="python -m reproduce bench",
         description="Compare speed with a named alternative in one run: our rollouts with TRL's own multi-turn path, "
-        "an RL step of aepo with one of grpo, a sandboxed Python call with a bare subprocess. One thread, under three "
-        "minutes.",
+        "an RL step of aepo with one of grpo, a sandboxed Python call with a bare subprocess, and, with the packages "
+        "of requirements-envs.txt, ScienceWorld and ALFWorld with the released code's way. One thread, some minutes.",
     )
     made.add_argument(
         "--only", default=",".join(COMPARISONS), metavar="NAMES",

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-COMPARISONS = ("rollout", "step", "sandbox")
-AIMS = {"rollout": (">=", 5.0), "step": ("<=", 1.2)}
+COMPARISONS = ("rollout", "step", "sandbox", "engine", "tools", "scienceworld", "alfworld")
+ENVIRONMENTS = ("scienceworld", "alfworld")
+AIMS = {"rollout": (">=", 5.0), "step": ("<=", 1.2), "scienceworld": (">=", 10.0), "alfworld": (">=", 100.0)}
 """What the headline ratio of a comparison aims at."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. demonstrations: for the warm start, where none is cached."""
+    """How much is measured. demonstrations: for the warm start, where none is cached; turns: of an episode of the
+    environments."""
 
     prompts: int = 16
     group: int = 16
@@ -20,9 +22,12 @@ class Sizes:
     calls: int = 100
     subprocesses: int = 20
     demonstrations: int = 6000
+    env_repetitions: int = 3
+    turns: int = 30
 
 
-QUICK = Sizes(prompts=4, group=4, repetitions=2, steps=2, calls=10, subprocesses=3, demonstrations=1600)
+QUICK = Sizes(prompts=4, group=4, repetitions=2, steps=2, calls=10, subprocesses=3, demonstrations=1600,
+              env_repetitions=1, turns=6)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,13 @@ class Row:
     aim: str = ""
     met: str = ""
     note: str = ""
+
+
+def missing(comparison: str, measure: str, left: str, right: str, reason: str) -> Row:
+    """The row of what cannot be measured here, and why."""
+    nan = float("nan")
+    note = f"not available here: {' '.join(reason.split())}"
+    return Row(comparison, measure, left, nan, right, nan, nan, nan, nan, 0, note=note)
 
 
 def paired(comparison: str, measure: str, left: tuple[str, list[float]], right: tuple[str, list[float]],

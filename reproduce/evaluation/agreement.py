@@ -91,11 +91,12 @@ def compare(
 
 def agreement(
     answers: Sequence[tuple[Question, str | None]], judge: Judge | None = None, *, f1: float = F1_RIGHT,
-    examples: int = 10,
+    examples: int = 10, judged_before: Sequence[bool | None] | None = None,
 ) -> tuple[Agreement, dict[str, Any] | None]:  # fmt: skip
     """Grades the answers with every grader and compares: (agreement, `judge.summary` or None).
 
-    An answer may hold its text in `\\boxed{...}`. Main thread only, because of math-verify (`graders.grade`).
+    judged_before: verdicts that a run's evaluation holds, in the place of a judge that is asked now. An
+    answer may hold its text in `\\boxed{...}`. Main thread only, because of math-verify (`graders.grade`).
     """
     plain = [boxed(answer) if answer and "\\boxed{" in answer else answer for _, answer in answers]
     verdicts: dict[str, list[bool | None]] = {
@@ -103,6 +104,8 @@ def agreement(
         "reward": [bool(a) and token_f1(a, q.golds) >= f1 for (q, _), a in zip(answers, plain, strict=True)],
     }
     judged = None
+    if judged_before is not None and any(verdict is not None for verdict in judged_before):
+        verdicts["judge"] = list(judged_before)
     if judge is not None:
         given = judge.judge_many(answers)
         verdicts["judge"] = [None if v.verdict == UNDECIDED else v.verdict == CORRECT for v in given]

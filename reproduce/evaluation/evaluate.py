@@ -5,17 +5,28 @@ from reproduce.rollouts.collector import Collector, row_record
 BATCH = 512
 
 
-def evaluate(collector: Collector, split: str, questions: int, samples: int, checkpoint: str, report) -> list[dict]:
+def evaluate(
+    collector: Collector,
+    split: str,
+    questions: int,
+    samples: int,
+    checkpoint: str,
+    report,
+    batch: int = BATCH,
+    part: tuple[int, int] = (0, 1),
+) -> list[dict]:
     """Rows of eval.parquet: `samples` trajectories for each of the first `questions` of the panel `split`, of each
     family. A row's split is its question's own (the test panel of a world of episodes holds two).
 
     Sampling draws from the stream ("evaluation", split), so two checkpoints of equal weights give equal rows.
-    report(stage, done, total): progress, in questions.
+    report(stage, done, total): progress, in questions. batch: trajectories that are sampled together. part: (i, n) for
+    the batches i, i + n, i + 2 n, ... alone.
     """
     panel = collector.task.panel(split, questions)
-    per_batch = max(1, BATCH // samples)
+    per_batch = max(1, batch // samples)
     rows = []
-    for start in range(0, len(panel), per_batch):
+    first, every = part
+    for start in range(first * per_batch, len(panel), every * per_batch):
         groups, _ = collector.sample(panel[start : start + per_batch], samples, ("evaluation", split, start))
         for group in groups:
             for sample, trajectory in enumerate(group.trajectories):

@@ -1,21 +1,27 @@
-"""The command that compares graders on a file of answers.
+"""The command that compares graders on answers.
 
     python -m reproduce grade-agreement ANSWERS [--data DIR] [--judge-url URL --judge-model NAME]
 
-ANSWERS is a JSONL file, or a parquet file such as a run's eval.parquet, with one answer a row (`read_answers`).
+ANSWERS is a JSONL file, or a parquet file such as a run's eval.parquet, with one answer a row (`read_answers`); or a
+run directory, or a folder with runs such as `runs/paper/table2`, whose configs say where the questions are and whose
+rows hold the verdicts of the judge that was asked (`read_runs`).
 """
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from reproduce.errors import UserError
 from reproduce.evaluation.agreement import F1_RIGHT, Agreement, agreement
 from reproduce.evaluation.judge import Judge, JudgeConfig
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load
+from reproduce.tasks.datasets.fetch import data_file, file_sha256
 from reproduce.tasks.web.calls import MODES
 from reproduce.tasks.web.config import ChatConfig
 
@@ -32,6 +38,37 @@ def read_answers(path: Path, data_dir: Path | None = None) -> list[tuple[Questio
     for family in {row.get("family") for row in rows} & EVALUATION_FILES.keys() if data_dir else ():
         known |= {question.id: question for question in load(family, data_dir)}
     return [_answer(row, f"{path}, row {number}", known) for number, row in enumerate(rows)]
+
+
+def read_runs(folder: Path) -> tuple[list[tuple[Question, str | None]], list[bool | None]]:
+    """(question, answer) of every evaluated sample of the runs in a folder, and the judge's verdicts, None where it did
+    not decide or was not asked. UserError if there is no evaluated run, or a question file has changed."""
+    paths = sorted(path for path in folder.rglob("eval.parquet") if (path.parent / "config.yaml").is_file())
+    if not paths:
+        raise UserError(f"{folder}: holds no evaluated run (looked for eval.parquet beside config.yaml)")
+    answers: list[tuple[Question, str | None]] = []
+    verdicts: list[bool | None] = []
+    for path in paths:
+        known, rows = _questions_of(path.parent / "config.yaml"), _rows(path)
+        answers += [_answer(row, f"{path}, row {number}", known) for number, row in enumerate(rows)]
+        given = [row.get("judged", math.nan) for row in rows]
+        verdicts += [None if math.isnan(verdict) else verdict == 1.0 for verdict in given]
+    return answers, verdicts
+
+
+def _questions_of(config: Path) -> dict[str, Question]:
+    """id -> question of the evaluation sets that a run's config names; none in other worlds than web."""
+    task = (yaml.safe_load(config.read_text()) or {}).get("task") or {}
+    data = task.get("data")
+    if data is None:
+        return {}
+    known = {}
+    for name in task["families"]:
+        path = data_file(name, data["folder"])
+        if (data["sha256"] or {}).get(name, file_sha256(path)) != file_sha256(path):
+            raise UserError(f"{path}: is not the file that {config.parent} was evaluated on; restore it")
+        known |= {question.id: question for question in load(name, "", check_rows=False, path=path)}
+    return known
 
 
 def _rows(path: Path) -> list[dict]:
@@ -58,7 +95,7 @@ def _answer(row: dict, where: str, known: Mapping[str, Question]) -> tuple[Quest
     if row.get("question_id") in known:
         return known[row["question_id"]], answer
     golds = row.get("golds", row.get("gold"))
-    golds = [golds] if isinstance(golds, str) else golds
+    golds = _listed(golds) if isinstance(golds, str) else golds
     if not isinstance(golds, list) or not golds or not all(isinstance(gold, str) for gold in golds):
         raise UserError(f"{where}: 'golds' must be a list of texts, or 'gold' a text; or name the files with --data")
     kind = row.get("answer_type") or "qa"
@@ -66,6 +103,16 @@ def _answer(row: dict, where: str, known: Mapping[str, Question]) -> tuple[Quest
         raise UserError(f"{where}: 'answer_type' must be math or qa, not {kind!r}")
     name = str(row.get("question_id") or where.rpartition(" ")[2])
     return Question(name, row.get("question") or "", golds, row.get("family") or "", kind), answer
+
+
+def _listed(gold: str) -> list[str]:
+    """The accepted answers that `Question.gold` put into one text."""
+    try:
+        found = json.loads(gold) if gold.startswith("[") else None
+    except ValueError:
+        found = None
+    several = isinstance(found, list) and len(found) > 1 and all(isinstance(one, str) for one in found)
+    return found if several else [gold]
 
 
 def report(found: Agreement, judged: dict[str, Any] | None) -> str:
@@ -108,7 +155,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Prints the comparison. UserError for bad input."""
     parser = _Parser(prog="python -m reproduce grade-agreement", description=__doc__.splitlines()[0])
-    parser.add_argument("answers", type=Path, help="JSONL or parquet file, one answer a row (a run's eval.parquet)")
+    parser.add_argument("answers", type=Path, help="JSONL or parquet file, one answer a row; or a folder with runs")
     parser.add_argument("--data", type=Path, help="folder with the question files that the rows' family and id name")
     parser.add_argument(
         "--f1", type=float, default=F1_RIGHT, help=f"token F1 that counts as right (default {F1_RIGHT})"
@@ -123,9 +170,13 @@ def main(argv: list[str] | None = None) -> int:
     o = parser.parse_args(argv)
     if (o.judge_url is None) != (o.judge_model is None):
         raise UserError("--judge-url and --judge-model belong together: give both, or neither for no judge")
-    answers = read_answers(o.answers, o.data)
+    verdicts = None
+    if o.answers.is_dir():
+        answers, verdicts = read_runs(o.answers)
+    else:
+        answers = read_answers(o.answers, o.data)
     if o.judge_url is None:
-        found, judged = agreement(answers, f1=o.f1, examples=o.examples)
+        found, judged = agreement(answers, f1=o.f1, examples=o.examples, judged_before=verdicts)
     else:
         _need_questions(answers)
         chat = ChatConfig(o.judge_url, o.judge_model, o.judge_key_variable)

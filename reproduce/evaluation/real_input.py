@@ -23,12 +23,14 @@ from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.policies import Independent
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load, real_search_questions
+from reproduce.tasks.datasets.overlap import present
 from reproduce.tasks.environment import Call, CodeRunner, ToolResult
 from reproduce.tasks.rewards import FORMAT_PENALTY, TOOL_BONUS, Reward, reward
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.search import PassageIndex, load_search_cache
 
 CACHE_FILES = ("search_cache.json", "search_cache/search_cache.json")  # ours, and as in the official repository
+SHIPPED = ("2wiki", "hotpotqa", "bamboogle", "aime24", "math500", "gsm8k")  # what data/README.md has cards of
 UNKNOWN = {"questions": "unknown_prompt", "tool results": "unknown_results", "sampled": "unknown_sampled"}
 PASSAGES = 2
 RESULT_WORDS = 40
@@ -107,7 +109,7 @@ def check(
     data_dir: str | Path, model_folder: str | Path | None, questions: int = 20, samples: int = 1, *,
     seed: int = 0, runs_root: str | Path = "runs", sandbox: CodeRunner | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Grades oracle and empty answers on the six question files, then runs the agent loop on real questions.
+    """Grades oracle and empty answers on every question file, then runs the agent loop on real questions.
 
     data_dir: see `data/README.md`. model_folder: a warm start (`load_warm_start`); None takes the newest finished one
     under `runs_root`, or else a random model of the mini profile's shape. questions: the first of 2wiki, hotpotqa and
@@ -132,13 +134,15 @@ def check(
 
 
 def grade_files(data_dir: str | Path) -> list[dict[str, Any]]:
-    """One row per question file: `file`, `questions`, `oracle` and `empty` (shares graded right, in [0, 1]), `failed`.
+    """One row per question file, the six `SHIPPED` ones and what else is there: `file`, `questions`, `oracle` and
+    `empty` (shares graded right, in [0, 1]), `failed`.
 
     A question counts for the oracle if every one of its accepted answers is graded right, and is listed in `failed`
     (ids) otherwise, or if the empty answer is graded right. Main thread only (math-verify). UserError as in `load`.
     """
     rows = []
-    for name in EVALUATION_FILES:
+    found = present(Path(data_dir))[1]
+    for name in (name for name in EVALUATION_FILES if name in SHIPPED or name in found):
         questions = load(name, data_dir)
         oracle = [all(grade(question, gold).correct for gold in question.golds) for question in questions]
         empty = [grade(question, "").correct for question in questions]
@@ -220,13 +224,14 @@ def _random_model() -> tuple[Any, Grammar]:
     from dataclasses import asdict
 
     from reproduce.experiments.config import TableConfig
+    from reproduce.experiments.sections import SHAPE
     from reproduce.tasks.miniweb import load_world
     from reproduce.tasks.suite import WORLDS
     from reproduce.training.tiny_model import build_model, build_tokenizer
 
     job = TableConfig.load(2).jobs("mini")[0]
     tokenizer = build_tokenizer(load_world(WORLDS / f"{job.task.world}.jsonl"))
-    shape = {key: value for key, value in asdict(job.model).items() if key != "name_or_path"}
+    shape = {key: value for key, value in asdict(job.model).items() if key in SHAPE}
     model = build_model(
         len(tokenizer), job.warm_start.seed, **shape, pad_id=tokenizer.pad_token_id,
         bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id,

@@ -12,14 +12,25 @@ from pathlib import Path
 import yaml
 
 from reproduce.errors import UserError
+from reproduce.evaluation.judge import JudgeConfig
 from reproduce.experiments.base import with_base
+from reproduce.experiments.engine_section import EngineConfig
 from reproduce.experiments.rows import GridConfig, VariantConfig, expanded
-from reproduce.experiments.sections import EvaluationConfig, ModelConfig, TaskConfig, TrainingConfig, WarmStartConfig
+from reproduce.experiments.sections import (
+    SHAPE,
+    WEB,
+    EvaluationConfig,
+    ModelConfig,
+    TaskConfig,
+    TrainingConfig,
+    WarmStartConfig,
+)
 from reproduce.experiments.strict import build, nearest, positive, read_yaml
-from reproduce.runs.manifest import WARM_START, WARM_START_TRAINING
+from reproduce.runs.manifest import ADDED_SECTIONS, WARM_START, WARM_START_TRAINING
+from reproduce.tasks.web.config import SearchConfig
 
 TABLES = Path(__file__).resolve().parent
-NOT_OF_A_VARIANT = (*WARM_START_TRAINING, "checkpoint_every")
+NOT_OF_A_VARIANT = (*WARM_START_TRAINING, "checkpoint_every", "report_to")
 """The settings of `training` that every row of a table shares: its warm start depends on them, or no result does."""
 
 
@@ -40,6 +51,9 @@ class JobConfig:
     entropy_tokens: int = 5  # tokens after a tool result that count as "right after"
     variant: str | None = None  # the row's name in a table that compares variants of methods; None: a plain method
     training_changes: dict = field(default_factory=dict)  # what the variant changes of `training`, already in it
+    search: SearchConfig | None = None  # the search tool of the world web
+    engine: EngineConfig | None = None  # what samples; None: Transformers, tools in batches
+    judge: JudgeConfig | None = None  # decides `correct` in the world web's evaluation; None: math-verify, exact match
 
     @property
     def name(self) -> str:
@@ -56,8 +70,11 @@ class JobConfig:
                 yield key, "must be a plain name: it becomes a directory"
         if self.variant == WARM_START:
             yield "variant", f"must not be {WARM_START}: that is the directory of the shared warm start"
+        if self.engine is not None and self.engine.name == "transformers" and self.task.episodes is not None:
+            yield "engine", "has nothing to do in a world of episodes, which has no tool calls: leave it out"
         if self.evaluation.checks is not None and self.task.episodes is None:
             yield "evaluation.checks", "belong to a world of episodes: leave them out, or set task.episodes"
+        yield from self._hub_problems()
         if self.training_changes and self.variant is None:
             yield "training_changes", "belong to a variant: name it"
         settings = dataclasses.asdict(self.training)
@@ -68,6 +85,18 @@ class JobConfig:
                 yield f"training_changes.{key}", "must be the same for all rows of a table: they share a warm start"
             elif settings[key] != value:
                 yield f"training_changes.{key}", f"is {value}, but training.{key} is {settings[key]}"
+
+    def _hub_problems(self):
+        hub, web = self.model.name_or_path is not None, self.task.world == WEB
+        if not hub and (self.warm_start.demonstrations == 0 or self.warm_start.data is not None):
+            yield "warm_start", "needs demonstrations of its world: the model is made from scratch"
+        for name, value in (("task.data", self.task.data), ("search", self.search)):
+            if web != (value is not None):
+                yield name, "is missing: the world web needs it" if web else "belongs to the world web: leave it out"
+        if web and not hub:
+            yield "model.name_or_path", "is missing: a model made from scratch cannot read the world web"
+        if self.judge is not None and not web:
+            yield "judge", "belongs to the world web: leave it out"
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> "JobConfig":
@@ -98,7 +127,7 @@ class JobConfig:
         return path if self.method == WARM_START else path / str(self.seed)
 
 
-SECTIONS = ("task", "model", "warm_start", "training", "evaluation", "entropy_tokens")
+SECTIONS = ("task", "model", "warm_start", "training", "evaluation", "entropy_tokens", "search", "judge", "engine")
 
 
 @dataclass(frozen=True)
@@ -114,6 +143,9 @@ class ProfileConfig:
     training: dict = field(default_factory=dict)
     evaluation: dict = field(default_factory=dict)
     entropy_tokens: int | None = None
+    search: dict | None = None
+    judge: dict | None = None
+    engine: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +233,11 @@ class TableConfig:
         default, change = self.defaults.get(section), getattr(changes, section)
         if section == "entropy_tokens":
             return change if change is not None else default
-        return {**(default or {}), **change}
+        if section in ADDED_SECTIONS and default is None and change is None:
+            return None
+        if section == "model" and change.get("name_or_path"):  # which has a shape of its own
+            default = {key: value for key, value in (default or {}).items() if key not in SHAPE}
+        return {**(default or {}), **(change or {})}
 
     def _cells(self, profile: str) -> dict[str, dict[str, VariantConfig]]:
         """method -> its cells of the grid."""

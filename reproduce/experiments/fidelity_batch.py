@@ -72,7 +72,8 @@ class Recorder(AgenticTrainer):
             self.tests = self._released_tests([self.questions[row["index"]] for row in inputs[:: self.num_generations]])
         if self.rl_step == self.record_step:
             self.rows = sampled_rows(self)
-            self._add_pass(self.warm_start, {"ref_logp": "logp"})
+            with self.reference.policy() as start:
+                self._add_pass(start, {"ref_logp": "logp"})
         elif self.rl_step < self.record_step:
             self.past.append()
         return output

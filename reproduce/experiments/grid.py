@@ -6,7 +6,6 @@ runs, and no child outlives the grid, even after kill -9.
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproduce.experiments import processes, workers
+from reproduce.experiments import workers
 from reproduce.experiments.config import JobConfig
+from reproduce.experiments.pins import pinned
 from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, Display, Row
-from reproduce.experiments.resolve import resolve
+from reproduce.experiments.resolve import reporting, resolve
+from reproduce.launch.launchers import Child, Launcher, Local, open_launcher
 from reproduce.runs import directory, files
-from reproduce.runs.manifest import usable_cores
 from reproduce.runs.reader import read_run, status_of
 from reproduce.tasks.sandbox import probe
 
@@ -41,10 +41,6 @@ class Failure:
         return f"{self.name} failed: {self.reason} (log: {shown(self.log)})"
 
 
-def job_command(job: JobConfig, path: Path, root: Path) -> list[str]:
-    return [*workers.OWN, "job", str(path)]
-
-
 def warm_start_command(job: JobConfig, path: Path, root: Path) -> list[str]:
     return [*workers.OWN, "warm-start", str(_warm_start_config(path)), "--runs-root", str(root)]
 
@@ -61,13 +57,21 @@ def reproduce(
     max_jobs: int | None = None,
     runs_root: Path | str = "runs",
     build: bool = True,
+    launcher: str = "local",
+    launch_config: str | None = None,
+    report_to: str | None = None,
 ) -> int:
-    """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed."""
-    jobs = resolve(table, profile, methods, seeds)
+    """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed.
+
+    launcher, launch_config: where runs are started (`reproduce.launch.launchers`), and the warm start by one process.
+    report_to: trackers (`reproduce.training.trackers`); default: the config's.
+    """
+    jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm"), report_to))
+    chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
     if jobs[0].task.episodes is None:  # else no code of the model's runs
         sandbox = probe()  # refuses a machine where model-written code could not be confined, before anything runs
         print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
-    failures = run(jobs, runs_root, max_jobs)
+    failures = run(jobs, runs_root, max_jobs, chosen.command, warm_start_command, chosen)
     if failures:
         for failure in failures:
             print(failure)
@@ -75,11 +79,7 @@ def reproduce(
         return 1
     if build:
         from analysis.build import build as build_outputs
-        from analysis.output import SPECS
 
-        if table not in SPECS:
-            print(f"Table {table} has no notebook yet; its runs are in {shown(Path(runs_root) / profile)}")
-            return 0
         built = build_outputs(table=table, profile=profile, source="runs", runs_root=runs_root)
         print(built.text)
         for path in built.files:
@@ -91,16 +91,18 @@ def run(
     jobs: list[JobConfig],
     runs_root: Path | str,
     max_jobs: int | None = None,
-    command: Command = job_command,
+    command: Command | None = None,
     warm_start: Command | None = warm_start_command,
+    launcher: Launcher | None = None,
 ) -> list[Failure]:
     """Brings every job to "finished"; returns those that failed.
 
-    Finished runs of the same config are skipped, unfinished ones resumed. `max_jobs` at a time, default one per core.
-    `warm_start` (None: no warm start) runs once before the others. Raises UserError, before anything is touched, when a
+    Finished runs of the same config are skipped, unfinished ones resumed. `max_jobs` at a time, default the launcher's.
+    `warm_start` (None: no warm start) runs once before the others, by one process. command: default the launcher's;
+    launcher: default processes of this machine, one per core. Raises UserError, before anything is touched, when a
     directory holds a run of another config or a broken finished run, or when another grid is at work on these runs.
     """
-    root = Path(runs_root).resolve()
+    root, launcher = Path(runs_root).resolve(), launcher or Local()
     base = root / jobs[0].profile / jobs[0].experiment
     rows = [Row(job, job.directory(root)) for job in jobs]
     shared = jobs[0].warm_start_job()
@@ -111,16 +113,16 @@ def run(
         for row in [*first, *rows]:
             row.state = _state(row)  # another grid may have finished between the first look and the lock
         waiting = [row for row in rows if row.state == WAITING]
-        workers = max(1, min(max_jobs or usable_cores(), len(waiting) or 1))
+        workers = max(1, min(max_jobs or launcher.at_a_time, len(waiting) or 1))
         failures: list[Failure] = []
         with Display([*first, *rows], workers) as display, _interruptible():
             done = len(rows) - len(waiting)
             display.event(f"{shown(base)}: {len(rows)} runs, {done} finished already, {workers} at a time")
             if first and (waiting or first[0].state != FINISHED):
                 first[0].job.to_yaml(_prepared(_warm_start_config(first[0].path)))
-                failures = _work(first, 1, warm_start, root, display, check=False)
+                failures = _work(first, 1, warm_start, root, display, launcher.alone(), check=False)
             if not failures:
-                failures = _work(waiting, workers, command, root, display)
+                failures = _work(waiting, workers, command or launcher.command, root, display, launcher)
     return failures
 
 
@@ -134,7 +136,13 @@ def _state(row: Row) -> str:
 
 
 def _work(
-    rows: list[Row], workers: int, command: Command, root: Path, display: Display, check: bool = True
+    rows: list[Row],
+    workers: int,
+    command: Command,
+    root: Path,
+    display: Display,
+    launcher: Launcher,
+    check: bool = True,
 ) -> list[Failure]:
     """Runs `rows`, `workers` at a time; with `check` a run is done when its manifest says so, else by its exit code."""
     waiting, running, failures = list(rows), {}, []
@@ -144,7 +152,7 @@ def _work(
                 row = waiting.pop(0)
                 log = row.path / "log.txt"
                 offset = log.stat().st_size if log.exists() else 0
-                running[_start(row, command, root, check)] = (row, time.monotonic(), offset)
+                running[_start(row, command, root, launcher, check)] = (row, time.monotonic(), offset)
                 row.state = RUNNING
             for child in [child for child in running if child.poll() is not None]:
                 row, started, offset = running.pop(child)
@@ -153,29 +161,37 @@ def _work(
                 if done:
                     display.event(f"{row.name} finished after {time.monotonic() - started:.0f} s")
                 else:
-                    failures.append(_failure(row, child.returncode, offset))
+                    failures.append(_failure(row, child, offset))
                     display.event(str(failures[-1]))
             display.update()
             if running:
                 time.sleep(POLL_SECONDS)
     finally:
-        processes.stop(list(running))
+        launcher.stop(list(running))
     return failures
 
 
-def _start(row: Row, command: Command, root: Path, create: bool) -> subprocess.Popen:
+def _start(row: Row, command: Command, root: Path, launcher: Launcher, create: bool) -> Child:
     if create:
         directory.RunDirectory.open(row.path, row.job)
-    return processes.start(command(row.job, row.path, root), row.path / "log.txt")
+    return launcher.start(command(row.job, row.path, root), row.path / "log.txt")
 
 
-def _failure(row: Row, code: int, offset: int) -> Failure:
-    """What went wrong, from what the log holds after `offset` bytes, which earlier attempts had written."""
-    log = row.path / "log.txt"
-    text = log.read_bytes()[offset:].decode(errors="replace")
+def _failure(row: Row, child: Child, offset: int) -> Failure:
+    """What went wrong, from what the log holds after `offset` bytes, which earlier attempts had written.
+
+    That is its last line, but where several processes write and their launcher has the last word: then the first line
+    that begins with "error:".
+    """
+    log, code = row.path / "log.txt", child.returncode
+    text = log.read_bytes()[offset:].decode(errors="replace") if log.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    reason = lines[-1] if lines else "it wrote nothing"
-    if code < 0:
+    errors = [line for line in lines if line.startswith("error: ")]
+    reason = errors[0] if errors else lines[-1] if lines else "it wrote nothing"
+    lost = getattr(child, "reason", "")
+    if lost:
+        reason = f"{lost}; last line: {reason}"
+    elif code < 0:
         reason = f"killed by {signal.Signals(-code).name}; last line: {reason}"
     elif code == 0:
         reason = f"ended without finishing; last line: {reason}"

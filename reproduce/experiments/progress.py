@@ -1,4 +1,4 @@
-"""What the terminal shows: which runs are done, which run, the time left; and the list of runs for `status`."""
+"""What the terminal shows while a grid runs: which runs are done, which run, the time left."""
 
 import json
 import sys
@@ -14,9 +14,8 @@ from rich.table import Table
 
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig
-from reproduce.runs import files, schema
+from reproduce.runs import files
 from reproduce.runs.manifest import WARM_START
-from reproduce.runs.reader import find_runs, status_of
 
 WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
 PLAIN_SECONDS = 30.0  # between two lines where no live display is possible
@@ -155,44 +154,3 @@ class Display:
                 bar = ProgressBar(total=max(total, 1), completed=min(step, total), width=30)
                 table.add_row(f"  {row.name}", bar, f"{step}/{total}" if total else "", stage)
         return Group(self._summary(), table)
-
-
-def print_status(runs_root: Path, profile: str | None = None) -> int:
-    """Lists every run below `runs_root` with its state, steps and last metrics, from the run directories alone."""
-    from reproduce.experiments.strict import read_yaml
-
-    root = Path(runs_root)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("profile", "experiment", "run", "state", "step", "reward", "success", "entropy"):
-        table.add_column(column, justify="right" if column in ("step", "reward", "success", "entropy") else "left")
-    found = root.glob(f"{profile or '*'}/*/*/**/config.yaml")
-    experiments = sorted({root.joinpath(*p.relative_to(root).parts[:2]) for p in found})
-    for base in experiments:
-        for path in find_runs(root, base.parent.name, base.name):
-            state = status_of(path)
-            if state == "running" and not files.is_locked(path / ".lock"):
-                state = "interrupted"
-            step, metrics = _last_step(path)
-            total = ""
-            if path.name != WARM_START and (path / "config.yaml").is_file():
-                total = f"{step}/{read_yaml(path / 'config.yaml').get('training', {}).get('steps', '?')}"
-            name = "warm start" if path.name == WARM_START else f"{path.parent.name} seed {path.name}"
-            numbers = [f"{metrics[k]:.3f}" if k in metrics else "" for k in ("reward_mean", "success_mean", "entropy")]
-            table.add_row(base.parent.name, base.name, name, state, total, *numbers)
-    console = Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
-    if table.row_count == 0:
-        console.print(f"no runs in {root}")
-    else:
-        console.print(table)
-    return 0
-
-
-def _last_step(path: Path) -> tuple[int, dict[str, float]]:
-    if (path / "steps.parquet").is_file():
-        rows = files.read_table(path / "steps.parquet", schema.STEPS_SCHEMA).to_pylist()
-        return (rows[-1]["step"], rows[-1]) if rows else (0, {})
-    parts = sorted((path / "parts").glob("*.steps.json"))
-    if not parts:
-        return 0, {}
-    last = files.read_json(parts[-1])
-    return last["step"], last["metrics"]

@@ -1,13 +1,23 @@
 """From a table's name to its jobs, with everything checked that can be before anything runs."""
 
+import dataclasses
+
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig, TableConfig
+from reproduce.training.trackers import tracker_names
 
 
 def resolve(
-    table: str, profile: str, methods: list[str] | None = None, seeds: list[int] | None = None
+    table: str,
+    profile: str,
+    methods: list[str] | None = None,
+    seeds: list[int] | None = None,
+    here: bool = True,
 ) -> list[JobConfig]:
-    """The jobs of a table, checked before anything runs: names, settings, overrides, variants, the device."""
+    """The jobs of a table, checked before anything runs: names, settings, overrides, variants, the device.
+
+    here: they run on this machine, which must have the device.
+    """
     config = TableConfig.load(table)
     jobs = config.jobs(profile, methods, seeds)
     from reproduce import algorithms
@@ -20,7 +30,7 @@ def resolve(
     for job in {job.name: job for job in jobs}.values():
         algorithms.load(job.method, **job.algorithm)
     device = jobs[0].training.device
-    if device.startswith("cuda"):
+    if here and device.startswith("cuda"):
         import torch
 
         if not torch.cuda.is_available():
@@ -28,6 +38,14 @@ def resolve(
                 f"profile '{profile}' sets training.device: {device}, but no CUDA device is found; use mini"
             )
     return jobs
+
+
+def reporting(jobs: list[JobConfig], report_to: str | None) -> list[JobConfig]:
+    """The jobs with `training.report_to` as the user says; None: as the config says. UserError for a tracker that is
+    not known or not installed."""
+    report_to = jobs[0].training.report_to if report_to is None else report_to
+    names = ",".join(tracker_names(report_to)) or None
+    return [dataclasses.replace(job, training=dataclasses.replace(job.training, report_to=names)) for job in jobs]
 
 
 def _check_variants(config: TableConfig, profile: str) -> None:

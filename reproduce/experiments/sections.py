@@ -3,7 +3,12 @@
 import re
 from dataclasses import dataclass, field
 
-from reproduce.experiments.strict import positive
+from reproduce.experiments.strict import nearest, positive
+from reproduce.tasks.benchmarks import EVALUATION_FILES
+from reproduce.tasks.datasets.rl import RL_FILES
+
+WEB = "web"
+"""The world of real questions (`task.data`) with real searches (`search`)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,25 @@ class EpisodeConfig:
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """Real questions: the RL set that is trained on, and the form of its prompts. `task.families` are evaluated."""
+
+    train: str
+    validation: str = "valid"  # an RL set; evaluation.split validation takes it in place of the families
+    prompts: str = "paper"  # released: the backspace in the RL files' system prompts stays
+    folder: str | None = None  # where the files are; None: the hub, at the locked revisions
+    check_rows: bool = True  # refuse files of another size than the published ones
+    sha256: dict | None = None  # of each file; filled in when a table's jobs are made
+
+    def problems(self):
+        for name in ("train", "validation"):
+            if getattr(self, name) not in RL_FILES:
+                yield name, f"must be one of {', '.join(RL_FILES)}, not {getattr(self, name)!r}"
+        if self.prompts not in ("paper", "released"):
+            yield "prompts", f"must be paper or released, not {self.prompts!r}"
+
+
+@dataclass(frozen=True)
 class TaskConfig:
     """What the agent is asked and how it is rewarded (rewards: AEPO, arXiv 2510.14545).
 
@@ -39,44 +63,87 @@ class TaskConfig:
     format_penalty: float = -1.0
     tool_bonus: float = 0.1
     episodes: EpisodeConfig | None = None  # None: a trajectory is one prompt with tool results in its completion
+    data: DataConfig | None = None  # only in the world web
 
     def problems(self):
         yield from positive(self, "max_tool_calls", "max_completion_tokens")
         names = [name for name in self.families if isinstance(name, str) and name]
         if not names or len(set(names)) < len(self.families):
             yield "families", f"must list one family or more, each once, not {self.families}"
+        unknown = [name for name in names if self.data is not None and name not in EVALUATION_FILES]
+        if unknown:
+            yield "families", f"has no evaluation set {unknown[0]!r}{nearest(unknown[0], EVALUATION_FILES)}"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A Qwen3-architecture model made from scratch, or (`name_or_path`) one of the hub."""
+    """A Qwen3-architecture model made from scratch, or (`name_or_path`) one of the hub or of a folder, which has a
+    shape of its own.
 
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    intermediate_size: int
+    revision: the commit of the hub, or the hash of the folder's files; filled in when a table's jobs are made, from
+    `data/hub.lock.json` (`reproduce.experiments.pins`).
+    """
+
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    intermediate_size: int | None = None
     name_or_path: str | None = None
+    revision: str | None = None
 
     def problems(self):
-        yield from positive(self, "hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size")
+        shape = {name: getattr(self, name) for name in SHAPE}
+        if self.name_or_path is not None:
+            yield from ((name, "is the hub model's own: leave it out") for name in SHAPE if shape[name] is not None)
+            return
+        if self.revision is not None:
+            yield "revision", "is that of a hub model: set name_or_path too"
+        missing = [name for name in SHAPE if shape[name] is None]
+        yield from ((name, "is missing (or name a model: name_or_path)") for name in missing)
+        if missing:
+            return
+        yield from positive(self, *SHAPE)
         if self.num_heads > 0 and self.hidden_size % self.num_heads:
             yield "hidden_size", f"must be a multiple of num_heads ({self.num_heads})"
         if self.num_kv_heads > 0 and self.num_heads % self.num_kv_heads:
             yield "num_heads", f"must be a multiple of num_kv_heads ({self.num_kv_heads})"
-        if self.name_or_path is not None:
-            yield (
-                "name_or_path",
-                (
-                    f"asks for the hub model {self.name_or_path}, which runs on vLLM: that path is not part of this "
-                    "version; use the profile smoke, mini or gpu"
-                ),
-            )
+
+
+SHAPE = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size")
+"""The settings of a model made from scratch."""
+
+
+@dataclass(frozen=True)
+class SFTDataConfig:
+    """A warm start on the rows of an SFT set, each row once an epoch, with nothing measured before the end.
+
+    Sources: "paper" is appendix C.1 of ARPO (arXiv 2507.19849), "released" its LLaMA-Factory yaml.
+    """
+
+    name: str = "arpo-sft-54k"
+    max_tokens: int = 4096  # paper (released: 15,000); longer rows are left out and counted
+    schedule: str = "cosine"  # released
+    warmup_share: float = 0.1  # released
+    weight_decay: float = 0.1  # paper
+    sha256: str | None = None  # of the file; filled in when a table's jobs are made
+
+    def problems(self):
+        yield from positive(self, "max_tokens")
+        if self.schedule not in ("cosine", "linear", "constant"):
+            yield "schedule", "must be cosine, linear or constant"
+        if not 0 <= self.warmup_share < 1:
+            yield "warmup_share", "must be at least 0 and below 1"
+        if self.weight_decay < 0:
+            yield "weight_decay", "must not be negative"
 
 
 @dataclass(frozen=True)
 class WarmStartConfig:
-    """SFT on noisy demonstrations until the validation success lies in [success_low, success_high]."""
+    """SFT on noisy demonstrations until the validation success lies in [success_low, success_high]; or on `data`.
+
+    demonstrations 0: no SFT, the hub model as it is. With `data` it is the most rows that are taken.
+    """
 
     demonstrations: int
     noise: float
@@ -86,13 +153,34 @@ class WarmStartConfig:
     success_low: float = 0.10
     success_high: float = 0.40
     seed: int = 0
+    data: SFTDataConfig | None = None  # None: demonstrations made here
 
     def problems(self):
-        yield from positive(self, "demonstrations", "max_epochs", "learning_rate", "batch_size")
+        yield from positive(self, "max_epochs", "learning_rate", "batch_size")
+        if self.demonstrations < 0:
+            yield "demonstrations", "must not be negative"
+        if self.data is not None and (self.noise, self.success_low, self.success_high) != (0, 0, 1):
+            yield "data", "leaves nothing to noise or to a range of success: set noise 0, success_low 0, success_high 1"
         if not 0 <= self.noise <= 1:
             yield "noise", "must lie between 0 and 1"
         if not 0 <= self.success_low < self.success_high <= 1:
             yield "success_low", f"must be below success_high ({self.success_high}), both between 0 and 1"
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters (arXiv 2106.09685, package peft) in place of the weights: the base stays as it was loaded."""
+
+    rank: int = 64
+    alpha: float = 128.0  # the update is alpha / rank times the product of the two factors
+    targets: list = field(default_factory=lambda: ["all-linear"])  # module names, or all linear layers but the head
+
+    def problems(self):
+        yield from positive(self, "rank", "alpha")
+        if not self.targets or not all(isinstance(name, str) and name for name in self.targets):
+            yield "targets", "must list names of modules, or all-linear alone"
+        elif "all-linear" in self.targets and len(self.targets) > 1:
+            yield "targets", "must be all-linear alone, or names of modules"
 
 
 @dataclass(frozen=True)
@@ -110,7 +198,11 @@ class TrainingConfig:
     weight_decay: float = 0.0
     checkpoint_every: int = 1  # RL steps
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: str = "float32"  # bfloat16: weights and passes; what is trained has a float32 copy in the optimiser
+    lora: LoraConfig | None = None  # None: all weights are trained
+    gradient_checkpointing: bool | None = None  # true: layers are computed again in the backward pass
+    report_to: str | None = None  # trackers that see every step: tensorboard, trackio, wandb, several with commas
+    rollout_shards: int | None = None  # parts of a rollout batch with random streams of their own; None: 1
 
     def problems(self):
         yield from positive(
@@ -128,6 +220,8 @@ class TrainingConfig:
             yield "device", "must be cpu, cuda or cuda:<index>"
         if self.dtype not in ("float32", "float64", "bfloat16"):
             yield "dtype", "must be float32, float64 or bfloat16"
+        if self.rollout_shards is not None and (self.rollout_shards < 1 or self.prompts_per_step % self.rollout_shards):
+            yield "rollout_shards", f"must divide the {self.prompts_per_step} prompts of a step"
 
 
 @dataclass(frozen=True)

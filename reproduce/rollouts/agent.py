@@ -8,6 +8,10 @@ policy says so, a new path forks off at the end of the tool result.
 A policy with `late_test` measures the segment before the call instead. Its look-ahead is one token long, only so that
 the engine has been fed all of the prefix that a fork shares. A policy with `lockstep` decides on forks and fill-ups in
 rounds (`reproduce.rollouts.rounds`) and not as each path gets there.
+
+Tool calls of the paths that end a segment in the same step are one batch, which all of them wait for. With threads
+(`reproduce.rollouts.tools`) they run together, and an engine that can (`overlaps_tools`) samples the other paths
+meanwhile: each path goes on as soon as its own call is answered.
 """
 
 from typing import Any
@@ -18,6 +22,7 @@ from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.path import Engine, Path
 from reproduce.rollouts.policies import Independent
 from reproduce.rollouts.rounds import ForkPoint, Rounds
+from reproduce.rollouts.tools import ToolPool
 from reproduce.rollouts.trajectory import Group, Limits, Rollout, Trajectory
 from reproduce.tasks.prompts import escape_tags
 
@@ -26,11 +31,15 @@ class AgentLoop:
     """Rolls out questions in an environment with an engine; see the module.
 
     environment: `start(question) -> session`, `run(calls) -> results` (`reproduce.tasks.environment`).
-    call_type: the environment's call record, `call_type(session, tool, content)`.
+    call_type: the environment's call record, `call_type(session, tool, content)`. tools: threads for the environment's
+    calls; None: `environment.run` in this one.
     """
 
-    def __init__(self, engine: Engine, environment, call_type, grammar: Grammar, limits: Limits):
-        self.engine, self.environment, self.call_type = engine, environment, call_type
+    def __init__(
+        self, engine: Engine, environment, call_type, grammar: Grammar, limits: Limits, tools: ToolPool | None = None
+    ):
+        self.engine, self.environment, self.call_type, self.tools = engine, environment, call_type, tools
+        self._overlapped = tools is not None and getattr(engine, "overlaps_tools", False)
         self.grammar, self.limits = grammar, limits
 
     def rollout(
@@ -83,7 +92,10 @@ class AgentLoop:
         for index, (group, size) in enumerate(zip(groups, sizes, strict=True)):
             group.forks_left = group.size - size
             paths += [self._root(index) for _ in range(size)]
-        self.engine.run(paths, self._advance)
+        if self._overlapped:
+            self.engine.run(paths, self._advance, self.tools)
+        else:
+            self.engine.run(paths, self._advance)
         short = [len(group.rows) for group in groups if len(group.rows) != group.size]
         if short:
             raise RuntimeError(f"groups must hold {groups[0].size} trajectories, got {short}")
@@ -140,14 +152,23 @@ class AgentLoop:
                 go_on += self._end(trajectory, "malformed" if trajectory.calls < self.limits.tool_calls else "calls")
             else:
                 calls.append((trajectory, call))
-        if calls:
-            self.tool_calls += len(calls)
-            results = self.environment.run([call for _, call in calls])
-            for (trajectory, _), result in zip(calls, results, strict=True):
-                go_on += self._continue(trajectory, result)
+        self.tool_calls += len(calls)
+        for trajectory, result in self._results(calls):
+            go_on += self._continue(trajectory, result)
         while self.rounds and (points := self.rounds.finished()) is not None:
             go_on += self._decide(points)
         return go_on
+
+    def _results(self, calls: list[tuple[Trajectory, Any]]) -> list[tuple[Trajectory, Any]]:
+        """(trajectory, result) of these calls; where tools overlap with sampling, of those that are answered by now."""
+        if self._overlapped:
+            self.tools.submit(calls)
+            return self.tools.finished()
+        if not calls:
+            return []
+        run = self.environment.run if self.tools is None else self.tools.run
+        results = run([call for _, call in calls])
+        return [(trajectory, result) for (trajectory, _), result in zip(calls, results, strict=True)]
 
     def _measure(self, trajectory: Trajectory) -> None:
         """h of what was sampled of the segment; the first one ever becomes the path's baseline."""

@@ -1,14 +1,18 @@
 """One RL step's rollouts: sample groups, score them, let the method filter them, and measure what came out."""
 
+import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from reproduce.algorithms import Algorithm
+from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
 from reproduce.rollouts.engines.transformers import TransformersEngine
-from reproduce.rollouts.path import Engine
+from reproduce.rollouts.engines.vllm import cost_of
+from reproduce.rollouts.path import Engine, Path
 from reproduce.rollouts.policies import Independent
 from reproduce.rollouts.tensors import TrainingRow
 from reproduce.runs.schema import POSITIONS, TURNS
@@ -63,12 +67,18 @@ class Collector:
 
     The one thing that it carries from step to step is `initial_entropies`, what policies with `stale_baseline` remember
     (`AgentLoop.rollout`); save `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
+
+    host: the vLLM and the threads for tools (`reproduce.training.engine_host`); None: Transformers, tools in batches.
+    Under vLLM, truncated entropies stay inside the rollout: afterwards they are NaN, for the trainer to fill in.
     """
 
-    def __init__(self, task: MiniTask, model, grammar: Grammar, limits: Limits, temperature: float, seed: int):
+    def __init__(
+        self, task: MiniTask, model, grammar: Grammar, limits: Limits, temperature: float, seed: int, host=None
+    ):
         self.task, self.model, self.grammar, self.limits = task, model, grammar, limits
-        self.temperature, self.seed = temperature, seed
+        self.temperature, self.seed, self.host = temperature, seed, host
         self.initial_entropies: dict[int, float] = {}
+        self._totals: list[dict[str, float]] = []
 
     @property
     def max_turns(self) -> int:
@@ -89,6 +99,10 @@ class Collector:
 
     def engine(self, purpose: tuple) -> Engine:
         """An engine on the model whose sampling stream is that of `purpose`."""
+        if self.host is not None and self.host.on_vllm:
+            engine = self.host.engine(self.model, self.grammar, self.temperature, self.seed, *purpose)
+            self._totals.append(engine.totals)
+            return engine
         device = str(next(self.model.parameters()).device)
         return TransformersEngine(
             self.model, list(self.grammar.close), self.grammar.eos_id, self.temperature,
@@ -99,10 +113,18 @@ class Collector:
         self, questions: list, k: int, purpose: tuple, policy=Independent()
     ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored trajectories for each question; `purpose` names the random streams."""
-        loop = AgentLoop(self.engine(purpose), self.task.environment, self.task.call_type, self.grammar, self.limits)
+        engine, environment = self.engine(purpose), self.task.environment
+        if policy.branches and not getattr(engine, "has_entropies", True):
+            raise UserError(
+                f"engine.top_logprobs: {type(policy).__name__} branches by entropy, of which 0 log-probabilities tell "
+                "nothing; set it to 1 or more"
+            )
         prompts = [self.prompt_ids(question) for question in questions]
         branching = stream(self.seed, "branching", *purpose)
-        rollout = loop.rollout(questions, prompts, k, policy, branching, self.initial_entropies)
+        with nullcontext() if self.host is None else self.host.tools(environment) as tools:
+            loop = AgentLoop(engine, environment, self.task.call_type, self.grammar, self.limits, tools)
+            rollout = loop.rollout(questions, prompts, k, policy, branching, self.initial_entropies)
+        without_truncated(engine, [path for rows in rollout.groups for t in rows for path in t.paths])
         if policy.eos_at_call_limit:
             self._end_with_eos([t for rows in rollout.groups for t in rows if t.ended == "calls"])
         groups = []
@@ -131,6 +153,8 @@ class Collector:
         `max_generation_batches` - 1 times, twice as many as are missing so that few rounds suffice; what is still
         missing then is filled with dropped groups, whose advantage is 0.
         """
+        self._totals.clear()
+        synced = self.host.seconds_weight_sync if self.host is not None else 0.0
         kept: list[ScoredGroup] = []
         dropped: list[ScoredGroup] = []
         cost = dict.fromkeys(("sampled_tokens", "tool_calls", "groups_sampled", "groups_degenerate"), 0.0)
@@ -155,7 +179,17 @@ class Collector:
             if len(kept) >= wanted:
                 break
         cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))
+        if self._totals:
+            cost |= cost_of(self._totals) | {"seconds_weight_sync": self.host.seconds_weight_sync - synced}
         return Batch((kept + dropped)[:wanted], cost)
+
+
+def without_truncated(engine: Engine, paths: list[Path]) -> None:
+    """Replaces the entropies of sampled tokens by NaN where the engine's are not over the full softmax."""
+    if getattr(engine, "exact_entropies", True):
+        return
+    for path in paths:
+        path.entropies = [math.nan if sampled else 0.0 for sampled in path.sampled]
 
 
 def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> dict:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reproduce.errors import UserError
-from reproduce.rollouts.collector import Collector, ScoredGroup
+from reproduce.rollouts.collector import Collector, ScoredGroup, without_truncated
 from reproduce.rollouts.path import Engine, Path
 from reproduce.rollouts.policies import Independent
 from reproduce.rollouts.trajectory import Rollout
-from reproduce.tasks.envs.episodes import EpisodeLost
-from reproduce.tasks.envs.interface import Environment, Step
+from reproduce.tasks.envs.interface import Environment, EpisodeLost, Step
 from reproduce.tasks.episode_task import EpisodeQuestion
 
 
@@ -137,6 +136,7 @@ class EpisodeCollector(Collector):
             self._answer(engine, live, paths)
             tokens, calls = tokens + sum(path.length for path in paths), calls + len(paths)
             live = [episode for episode in live if not self._over(episode)]
+        without_truncated(engine, [path for group in groups for episode in group for path in episode.paths])
         scored = [
             ScoredGroup(question, group, [e.text for e in group], [self._score(e) for e in group])
             for question, group in zip(questions, groups, strict=True)

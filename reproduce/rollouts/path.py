@@ -79,6 +79,10 @@ class Engine(Protocol):
     ("eos") or `path.budget` new tokens ("length"), then hands it to `advance` together with the others that got there
     in the same step. `advance` returns the paths to go on with: the same ones, with forced tokens appended and a new
     budget, or new ones (roots and forks). A path that it does not return is over. `run` returns when none is left.
+
+    An engine with a true `overlaps_tools` also takes `tools` (`reproduce.rollouts.tools.ToolPool`). A path that
+    `advance` does not return may then be waiting for a tool; while any is, `run` goes on, and it calls `advance`, if
+    need be with no path, when a result is there.
     """
 
     def run(self, paths: list[Path], advance: Callable[[list[Path]], list[Path]]) -> None: ...

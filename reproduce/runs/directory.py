@@ -97,14 +97,16 @@ class RunDirectory:
     def write_step(self, step: int, metrics: Mapping[str, float], rollouts, seconds: Mapping[str, float]) -> None:
         """Writes one complete RL step; after this call it survives a kill.
 
-        step: 1 + `last_complete_step()`. metrics: names of `schema.STEP_METRICS`, absent ones become NaN.
+        step: 1 + `last_complete_step()`. metrics: names of `schema.STEP_METRICS`, absent ones become NaN, and
+        `schema.SEARCH_COSTS` and `schema.ENGINE_METRICS`, the same ones in every step.
         rollouts: a DataFrame or list of dicts with the columns of `schema.ROLLOUTS_SCHEMA` (`step` may be left out).
-        seconds: `rollout` and `train`, wall seconds.
+        seconds: `rollout` and `train`, wall seconds, and `schema.ENGINE_TIMINGS` where vLLM samples.
         Raises ValueError on an unknown metric, a missing column or a step out of order.
         """
         if step != self.last_complete_step() + 1:
             raise ValueError(f"step {step} does not follow step {self.last_complete_step()}")
-        unknown = set(metrics) - set(schema.STEP_METRICS)
+        further = (*schema.SEARCH_COSTS, *schema.ENGINE_METRICS)
+        unknown = set(metrics) - {*schema.STEP_METRICS, *further}
         if unknown:
             raise ValueError(f"unknown step metrics {sorted(unknown)}; known: {', '.join(schema.STEP_METRICS)}")
         if hasattr(rollouts, "to_dict"):
@@ -113,8 +115,9 @@ class RunDirectory:
             [{**row, "step": step} for row in rollouts], schema.ROLLOUTS_SCHEMA, schema.ROLLOUTS_ORDER, "rollouts"
         )
         line = {name: float(metrics.get(name, math.nan)) for name in schema.STEP_METRICS}
+        line |= {name: float(metrics[name]) for name in further if name in metrics}
         times = {f"seconds_{name.removeprefix('seconds_')}": float(value) for name, value in seconds.items()}
-        if set(times) != set(schema.TIMINGS):
+        if set(times) - set(schema.ENGINE_TIMINGS) != set(schema.TIMINGS):
             raise ValueError(f"seconds must hold rollout and train, not {sorted(seconds)}")
         files.write_table(self._rollouts_file(step), table)
         files.write_json(self._step_file(step), {"step": step, "metrics": line, "seconds": times})
@@ -125,8 +128,11 @@ class RunDirectory:
         files.write_json(self.path / "progress.json", value, durable=False)
 
     def write_eval(self, rows) -> None:
-        """Writes eval.parquet from rows with the columns of `schema.EVAL_SCHEMA`, sorted by question and sample."""
-        table = files.rows_table(rows, schema.EVAL_SCHEMA, schema.EVAL_ORDER, "eval")
+        """Writes eval.parquet from rows with the columns of `schema.EVAL_SCHEMA`, and `schema.VERDICTS` where there are
+        any, sorted by question and sample."""
+        rows = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
+        columns = schema.extended(schema.EVAL_SCHEMA, rows[0] if rows else ())
+        table = files.rows_table(rows, columns, schema.EVAL_ORDER, "eval")
         if table.num_rows == 0:
             raise ValueError("eval: no rows")
         files.write_table(self.path / "eval.parquet", table)
@@ -147,8 +153,10 @@ class RunDirectory:
         if len(steps) != wanted:
             raise ValueError(f"finish: {len(steps)} of {wanted} steps are complete")
         if not warm_start:
-            files.write_table(self.path / "steps.parquet", files.rows_table(steps, schema.STEPS_SCHEMA))
-            files.write_table(self.path / "timings.parquet", files.rows_table(timings, schema.TIMINGS_SCHEMA))
+            columns = schema.extended(schema.STEPS_SCHEMA, steps[0] if steps else ())
+            files.write_table(self.path / "steps.parquet", files.rows_table(steps, columns))
+            columns = schema.extended(schema.TIMINGS_SCHEMA, timings[0] if timings else ())
+            files.write_table(self.path / "timings.parquet", files.rows_table(timings, columns))
             files.write_table(self.path / "rollouts.parquet", rollouts)
         total = {
             "seconds_total": self._seconds(),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reproduce.errors import UserError
-from reproduce.runs.schema import LATER, NULLABLE
+from reproduce.runs.schema import LATER, NULLABLE, extended
 
 
 def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
@@ -67,7 +67,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """The parquet file, checked against `schema` (names, order, types, no nulls where none may be); NaN for a column
-    that it may lack (`schema.LATER`).
+    that it may lack (`schema.LATER`). `schema.OPTIONAL` columns of the file stand behind the others.
 
     Raises UserError that names the file when it is missing, truncated, or of another schema.
     """
@@ -81,6 +81,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise UserError(
             f"{path} is truncated or not parquet ({reason}); move its directory away and run again"
         ) from None
+    schema = extended(schema, set(table.column_names) - set(schema.names))
     for expected in schema:
         if expected.name not in table.column_names and expected.name in LATER:
             table = table.append_column(expected, pa.array([math.nan] * table.num_rows, expected.type))

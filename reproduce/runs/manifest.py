@@ -38,9 +38,29 @@ RESULT_SECTIONS = (
 ROW_SECTIONS = ("method", "variant", "training_changes", "seed", "algorithm")
 """What tells the runs of one table apart."""
 
-NOT_IN_HASH = {"training": ("checkpoint_every",)}  # resuming does not change a result, so neither does how often
-ADDED = {"task": ("episodes",), "evaluation": ("checks",)}
+_CHAT = ("base_url", "key_variable", "timeout_seconds", "attempts", "concurrency", "requests_per_second")
+NOT_IN_HASH = {
+    "training": ("checkpoint_every", "report_to"),  # resuming changes no result, nor does who looks on
+    "task": ("data.folder",),
+    "search": (
+        "corpus", "index_dir", "mode", "cache_dir", "zone", "endpoint", "requests_per_second", "timeout_seconds",
+        "page_timeout_seconds", "attempts", "backoff_seconds", "backoff_cap_seconds", "concurrency",
+        *(f"summary.{name}" for name in _CHAT),
+    ),
+    "judge": ("mode", "cache_dir", *(f"chat.{name}" for name in _CHAT)),
+    "engine": ("memory_share", "kv_cache_gb", "url", "sync_folder"),
+}  # fmt: skip
+"""Settings that say where things are and how services are asked, not what they answer. Data, corpus and model are
+covered by their hashes and revisions (`reproduce.experiments.pins`)."""
+
+ADDED = {
+    "task": ("episodes", "data"), "evaluation": ("checks",), "model": ("revision",), "warm_start": ("data",),
+    "training": ("lora", "gradient_checkpointing", "rollout_shards"),
+}  # fmt: skip
 """Settings that older configs lack. None is what they mean there, and a setting that is None counts as absent."""
+
+ADDED_SECTIONS = ("search", "judge", "engine")
+"""Sections that older configs lack, or that are None where a job has no such thing."""
 
 CODE = ("reproduce", "data/worlds", "requirements.txt", "requirements-gpu.txt")
 
@@ -49,15 +69,14 @@ def config_hash(config) -> str:
     """12 hex digits over everything that can change a result of this job.
 
     `config` is a JobConfig or its `to_dict()`. Covered: task, model, warm start, training, evaluation, algorithm
-    overrides, method, seed, entropy_tokens and the SHA-256 of the files of the task's world and panels. Not covered:
-    the names of profile, experiment and variant (what a variant changes is), paths, `checkpoint_every`. For the method
-    "warm_start" training and algorithm settings other than temperature, device and dtype are left out, so that all
-    jobs of a table agree on it.
+    overrides, method, seed, entropy_tokens, search, judge, engine and the SHA-256 of the files of the task's world and
+    panels. Not covered: the names of profile, experiment and variant (what a variant changes is), `NOT_IN_HASH`. For
+    the method "warm_start" training and algorithm settings other than temperature, device and dtype are left out, so
+    that all jobs of a table agree on it.
     """
     data = as_dict(config)
-    parts = {name: without_added(name, data[name]) for name in RESULT_SECTIONS}
-    for section, keys in NOT_IN_HASH.items():
-        parts[section] = {key: value for key, value in parts[section].items() if key not in keys}
+    parts = {name: hashed(name, data[name]) for name in RESULT_SECTIONS}
+    parts |= {name: hashed(name, data[name]) for name in ADDED_SECTIONS if data.get(name) is not None}
     if data["method"] == WARM_START:
         parts["training"] = {key: parts["training"][key] for key in WARM_START_TRAINING}
         parts["algorithm"] = {}
@@ -68,15 +87,24 @@ def warm_start_hash(config) -> str:
     """12 hex digits over what decides the warm start's weights: task, model, warm start, temperature,
     device, dtype, world files."""
     data = as_dict(config)
-    parts = {name: without_added(name, data[name]) for name in ("task", "model", "warm_start")}
+    parts = {name: hashed(name, data[name]) for name in ("task", "model", "warm_start")}
     parts["training"] = {key: data["training"][key] for key in WARM_START_TRAINING}
     return _digest(parts, data["task"])
 
 
-def without_added(section: str, value):
-    """A config's section without the `ADDED` settings that are None."""
-    added = ADDED.get(section, ())
-    return {k: v for k, v in value.items() if k not in added or v is not None} if added else value
+def hashed(section: str, value):
+    """What of a config's section the hash covers: without the `ADDED` settings that are None and `NOT_IN_HASH`. A
+    model's revision stands for its name."""
+    if not isinstance(value, Mapping):
+        return value
+    added, left_out = ADDED.get(section, ()), NOT_IN_HASH.get(section, ())
+    kept = {k: v for k, v in value.items() if (k not in added or v is not None) and k not in left_out}
+    if section == "model" and kept.get("revision"):
+        kept.pop("name_or_path")
+    for inner, key in (name.split(".") for name in left_out if "." in name):
+        if isinstance(kept.get(inner), Mapping):
+            kept[inner] = {k: v for k, v in kept[inner].items() if k != key}
+    return kept
 
 
 def as_dict(config) -> dict:

@@ -89,7 +89,7 @@ def _refuse_foreign_warm_start(runs: list[Run], trained: list[Run]) -> None:
 
 def _stack(runs: list[Run], name: str, expected: pa.Schema, change=lambda table: table) -> pa.Table:
     tables = [labelled(change(getattr(run, name)), run.name, run.seed) for run in runs]
-    return pa.concat_tables([schema.labelled(expected).empty_table(), *tables])
+    return pa.concat_tables(tables or [schema.labelled(expected).empty_table()])
 
 
 def labelled(table: pa.Table, method: str, seed: int) -> pa.Table:

@@ -103,7 +103,8 @@ def _read_config(path: Path) -> dict:
     file = path / "config.yaml"
     try:
         config = yaml.safe_load(file.read_text())
-        return {name: config[name] for name in _CONFIG}
+        found = {name: config[name] for name in _CONFIG}
+        return found | {name: config[name] for name in manifest.ADDED_SECTIONS if config.get(name) is not None}
     except FileNotFoundError:
         raise UserError(f"{file} is missing: the run is incomplete; run it again") from None
     except (yaml.YAMLError, TypeError, KeyError) as error:

@@ -1,8 +1,10 @@
 """Columns and types of every parquet file that a run writes.
 
-A change here raises `SCHEMA_VERSION`, but for one more of the `METHOD_METRICS` or `EPISODE_METRICS`: a file without it
-is read as NaN.
+A change here raises `SCHEMA_VERSION`, but for one more of the `METHOD_METRICS` or `EPISODE_METRICS` (a file without it
+is read as NaN) or of the `OPTIONAL` columns.
 """
+
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -98,6 +100,39 @@ NULLABLE = frozenset({"answer", "gold", "text"})
 
 LATER = frozenset(METHOD_METRICS + EPISODE_METRICS)
 """Columns that a file may lack; they are read as NaN."""
+
+SEARCH_COSTS = tuple(
+    f"{kind}_{count}"
+    for kind in ("search", "page", "summary")
+    for count in ("calls", "requests", "cache_hits", "errors", "misses")
+)
+"""Columns of steps.parquet where tools are real searches: what each RL step's rollouts asked of the services (names and
+meaning: `reproduce.tasks.web.search.COSTS`, `reproduce.tasks.web.calls.Counts`)."""
+
+ENGINE_METRICS = (
+    "engine_requests", "engine_prompt_tokens", "engine_cached_tokens",
+    "entropy_topk_mean", "entropy_topk_hidden_mean", "entropy_topk_hidden_max",
+    "sampler_ratio_mean", "sampler_ratio_max", "sampler_share_capped", "sampler_gap_mean", "sampler_gap_max",
+)  # fmt: skip
+"""Columns of steps.parquet where vLLM samples: what it did (`reproduce.rollouts.engines.vllm.cost_of`) and how its
+log-probabilities differ from the trainer's (`reproduce.objectives.sampler_weights`)."""
+
+ENGINE_TIMINGS = ("seconds_weight_sync", "seconds_tool_wait")
+"""Columns of timings.parquet where vLLM samples; both are part of seconds_rollout."""
+
+VERDICTS = ("graded", "judged")
+"""Columns of eval.parquet where a judge decides `correct`: what math-verify or exact match says, and what the judge
+says (1 right, 0 wrong, NaN undecided)."""
+
+OPTIONAL = SEARCH_COSTS + VERDICTS + ENGINE_METRICS + ENGINE_TIMINGS
+"""float64 columns that a file holds, behind all others, only where the job has such a thing."""
+
+
+def extended(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """`schema` with those of `names` behind it that are `OPTIONAL`."""
+    wanted = set(names)
+    return pa.schema([*schema, *((name, pa.float64()) for name in OPTIONAL if name in wanted)])
+
 
 ROLLOUTS_ORDER = ("step", "group", "row")
 EVAL_ORDER = ("checkpoint", "question_id", "sample")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reproduce.errors import UserError
-from reproduce.runs.manifest import NOT_IN_HASH, ROW_SECTIONS, without_added
+from reproduce.runs.manifest import ROW_SECTIONS, hashed
 
 
 def table_config(configs: Mapping[Path, dict]) -> dict:
@@ -21,7 +21,7 @@ def table_config(configs: Mapping[Path, dict]) -> dict:
         if shared is None:
             first, shared = path, parts
         for section in {**shared, **parts}:
-            if _compared(section, parts) != _compared(section, shared):
+            if hashed(section, parts.get(section)) != hashed(section, shared.get(section)):
                 raise UserError(
                     f"{path} and {first} have different configs (section '{section}'): a table holds runs of one "
                     "config; move the old runs away and run again"
@@ -43,8 +43,3 @@ def _split(config: dict, varied: set[str]) -> dict:
     shared = {section: value for section, value in config.items() if section not in ROW_SECTIONS}
     shared["training"] = {key: value for key, value in config["training"].items() if key not in varied}
     return shared
-
-
-def _compared(section: str, config: dict):
-    value, ignored = without_added(section, config.get(section)), NOT_IN_HASH.get(section, ())
-    return {key: v for key, v in value.items() if key not in ignored} if isinstance(value, dict) else value

@@ -1,25 +1,24 @@
-"""Loaders of the public question files: evaluation sets (JSON lines) and the authors' RL training sets (parquet).
+"""The evaluation sets of the papers: questions with their accepted answers, from JSON-lines files.
 
 The repository does not contain these files (`data/README.md` has their cards). Every loader takes a data directory and
 returns `Question` records; a row that does not have the expected shape raises UserError naming file, line and key.
-Formats are those of the official ARPO/AEPO repository (`evaluation/data/<set>/test.jsonl`, `rl_datasets/*.parquet`).
+Formats are those of the official ARPO/AEPO repository (`evaluation/data/<set>/test.jsonl`). Its RL sets:
+`reproduce.tasks.datasets.rl`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reproduce.errors import UserError
-
-logger = logging.getLogger(__name__)
-
-# What the prompts of the RL files hold where "\boxed" was meant: "\b" read as the escape for a backspace.
-BACKSPACE_BUG, BACKSPACE_REPAIR = "\x08oxed", "\\boxed"
+from reproduce.tasks.datasets.reading import check_rows as same_rows
+from reproduce.tasks.datasets.reading import find, json_lines
+from reproduce.tasks.rewards import boxed
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,9 @@ class Question:
     """One question with its accepted answers.
 
     id: unique within the family, stable (row number in the file). golds: at least one. family: the data set's name.
-    answer_type: "math" (graded as expressions) or "qa" (graded as text). level: difficulty, where the file states one.
-    metadata: remaining columns, and for RL rows `system_prompt`, `data_source`, `ability`, `split`, `index`.
+    answer_type: "math" (graded as expressions) or "qa" (graded as text). level: difficulty from 1, 0 where the file
+    states none. metadata: remaining columns, and for RL rows `system_prompt`, `data_source`, `ability`, `split`,
+    `index`. split: "test", or "train" and "validation" for RL sets.
     """
 
     id: str
@@ -36,127 +36,152 @@ class Question:
     golds: list[str]
     family: str
     answer_type: str = "qa"
-    level: int | None = None
+    level: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
+    split: str = "test"
+
+    @property
+    def gold(self) -> str:
+        """The accepted answers as one text: the only one, or a JSON list of them."""
+        return self.golds[0] if len(self.golds) == 1 else json.dumps(self.golds, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class QuestionFile:
-    """Registry entry of an evaluation set. `columns` must be present; `rows` is the size of the published file."""
+    """Registry entry of an evaluation set. `columns` must be present.
+
+    rows: the size of the published file; None where it is not known. names: its place in a data directory, besides
+    `eval/<name>.jsonl` and `<name>/test.jsonl`. level_key: the column of the level. parts: part -> its published size;
+    part_of: the part of a row.
+    """
 
     name: str
-    rows: int
+    rows: int | None
     columns: tuple[str, ...]
     answer_type: str
     question_key: str = "question"
-    read_golds: Callable[[Any], list[str]] = field(repr=False, default=lambda answer: _as_golds(answer))
+    read_golds: Callable[[Mapping[str, Any]], list[str]] = field(repr=False, default=lambda row: _as_golds(row))
+    names: tuple[str, ...] = ()
+    level_key: str | None = None
+    parts: Mapping[str, int] | None = None
+    part_of: Callable[[Mapping[str, Any]], str] | None = field(repr=False, default=None)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Where a data directory may hold it."""
+        return (f"eval/{self.name}.jsonl", f"{self.name}/test.jsonl", *self.names)
 
 
-@dataclass(frozen=True)
-class RLFile:
-    """Registry entry of an RL training set. `rows` is the size of the published file."""
+class _Wrong(ValueError):
+    """What is wrong with a row: the key, and the end of the message."""
 
-    name: str
-    rows: int
-
-
-@dataclass(frozen=True)
-class RLSet:
-    """An RL training set as loaded.
-
-    rows: rows in the file. backspaces: occurrences of the backspace defect found in system prompts; repaired: whether
-    they were replaced by `\\boxed`. blank_golds: row numbers (from 0) left out because their gold answer is blank, so
-    that no answer could ever earn a reward; rows = len(questions) + len(blank_golds).
-    """
-
-    questions: list[Question]
-    rows: int
-    backspaces: int
-    repaired: bool
-    blank_golds: list[int]
+    def __init__(self, key: str, problem: str):
+        super().__init__(f"key {key!r} {problem}")
 
 
-def _as_golds(answer: Any) -> list[str]:
+def _as_golds(row: Mapping[str, Any]) -> list[str]:
+    answer = row["answer"]
     golds = answer if isinstance(answer, list) else [answer]
     if not golds or not all(isinstance(gold, str) and gold.strip() for gold in golds):
-        raise ValueError("must be a non-empty string or a list of them")
+        raise _Wrong("answer", "must be a non-empty string or a list of them")
     return list(golds)
 
 
-def _gsm8k_golds(answer: Any) -> list[str]:
+def _gsm8k_golds(row: Mapping[str, Any]) -> list[str]:
     """The number after the last `####`, thousands separators removed."""
+    answer = row["answer"]
     if not isinstance(answer, str) or "####" not in answer:
-        raise ValueError("must contain '#### <number>'")
+        raise _Wrong("answer", "must contain '#### <number>'")
     number = answer.rsplit("####", 1)[1].strip().replace(",", "")
     try:
         float(number)
     except ValueError:
-        raise ValueError(f"has {number!r} after '####', which is not a number") from None
+        raise _Wrong("answer", f"has {number!r} after '####', which is not a number") from None
     return [number]
 
 
+def _whole_number(row: Mapping[str, Any]) -> list[str]:
+    answer = row["answer"]
+    if type(answer) is int or (isinstance(answer, str) and answer.strip().isdigit()):
+        return [str(answer).strip()]
+    raise _Wrong("answer", "must be a whole number")
+
+
+def _math_golds(row: Mapping[str, Any]) -> list[str]:
+    """`answer`, or the last box of `solution`, as the original MATH files have it."""
+    if "answer" in row:
+        return _as_golds(row)
+    gold = boxed(row["solution"]) if isinstance(row.get("solution"), str) else None
+    if not gold:
+        raise _Wrong("solution", "must hold the answer in \\boxed{...}, or 'answer' be there")
+    return [gold]
+
+
+_HLE = {"NS": ("math", "biology", "physics", "chemistry"), "CE": ("cs", "computer", "engineering")}
+
+
+def _hle_part(row: Mapping[str, Any]) -> str:
+    """ARPO's parts of HLE: NS natural sciences, CE computing and engineering, SF all other fields."""
+    category = str(row["category"]).lower()
+    return next((part for part, starts in _HLE.items() if category.startswith(starts)), "SF")
+
+
+_QA = ("question", "answer")
 EVALUATION_FILES: dict[str, QuestionFile] = {
     entry.name: entry
     for entry in (
-        QuestionFile("2wiki", 200, ("question", "answer"), "qa"),
-        QuestionFile("hotpotqa", 200, ("question", "answer"), "qa"),
-        QuestionFile("bamboogle", 125, ("question", "answer"), "qa"),
+        QuestionFile("2wiki", 200, _QA, "qa"),
+        QuestionFile("hotpotqa", 200, _QA, "qa"),
+        QuestionFile("musique", 200, _QA, "qa"),
+        QuestionFile("bamboogle", 125, _QA, "qa"),
         QuestionFile("aime24", 30, ("id", "problem", "answer"), "math", question_key="problem"),
-        QuestionFile("math500", 500, ("question", "answer"), "math"),
-        QuestionFile("gsm8k", 1319, ("question", "answer"), "math", read_golds=_gsm8k_golds),
+        QuestionFile("aime25", 30, ("problem", "answer"), "math", question_key="problem", read_golds=_whole_number),
+        QuestionFile("math500", 500, _QA, "math"),
+        QuestionFile("gsm8k", 1319, _QA, "math", read_golds=_gsm8k_golds),
+        # The authors' file is in no mirror; either form of its rows is read, and its size is not checked.
+        QuestionFile("math", None, (), "math", read_golds=_math_golds),
+        QuestionFile("webwalker", 200, _QA, "qa"),
+        QuestionFile(
+            "gaia", 103, ("task_id", "Question", "answer", "Level"), "qa", question_key="Question", level_key="Level",
+            parts={"1": 39, "2": 52, "3": 12}, part_of=lambda row: str(row["Level"]),
+        ),
+        QuestionFile(
+            "hle", 500, (*_QA, "category"), "qa", names=("hle/top.json",), parts={"NS": 330, "CE": 75, "SF": 95},
+            part_of=_hle_part,
+        ),
+        QuestionFile("xbench", 100, _QA, "qa"),
     )
-}
-RL_FILES: dict[str, RLFile] = {
-    entry.name: entry for entry in (RLFile("train_10k", 10000), RLFile("valid", 180), RLFile("hard_search_1k", 1071))
-}
-RL_COLUMNS = ("data_source", "prompt", "ability", "reward_model", "extra_info")
+}  # fmt: skip
 
 
-def load(name: str, data_dir: str | Path, *, check_rows: bool = True) -> list[Question]:
+def question_path(name: str, data_dir: str | Path) -> Path:
+    """The file of an evaluation set in a data directory. UserError for an unknown name or a missing file."""
+    if name not in EVALUATION_FILES:
+        raise UserError(f"unknown question set {name!r}; known: {', '.join(EVALUATION_FILES)}")
+    return find(Path(data_dir), EVALUATION_FILES[name].candidates, name)
+
+
+def load(name: str, data_dir: str | Path, *, check_rows: bool = True, path: Path | None = None) -> list[Question]:
     """Questions of an evaluation set, in file order.
 
     data_dir: directory that holds `eval/<name>.jsonl`, or `<name>/test.jsonl` as in the official repository.
-    check_rows: refuse a file whose size differs from the published one (a truncated download); pass False for a subset
-    of your own. Raises UserError for an unknown name, a missing file, a malformed row or a wrong number of rows.
+    check_rows: refuse a file whose size, or the sizes of whose parts, differ from the published ones (a truncated
+    download, another split); pass False for a subset of your own. path: the file itself, where it is known.
+    Raises UserError for an unknown name, a missing file, a malformed row or wrong sizes.
     """
-    if name not in EVALUATION_FILES:
-        raise UserError(f"unknown question set {name!r}; known: {', '.join(EVALUATION_FILES)}")
+    path = question_path(name, data_dir) if path is None else path
     entry = EVALUATION_FILES[name]
-    path = _find(Path(data_dir), (f"eval/{name}.jsonl", f"{name}/test.jsonl"), name)
-    questions = [_question(entry, path, line, row) for line, row in _read_jsonl(path)]
-    _check_rows(path, len(questions), entry.rows, check_rows)
-    return [_numbered(question, number) for number, question in enumerate(questions)]
-
-
-def load_rl(name: str, data_dir: str | Path, *, keep_backspace: bool = False, check_rows: bool = True) -> RLSet:
-    """An RL training set, in file order (see `RLSet`).
-
-    data_dir: directory that holds `<name>.parquet` (or `rl_datasets/<name>.parquet`). The shipped system prompts hold
-    a backspace character and "oxed" where `\\boxed` was meant, while the reward demands `\\boxed{`: repaired and logged
-    here unless `keep_backspace` is set, for training on the files exactly as released. Rows with a blank gold are left
-    out and logged. Raises UserError as `load` does.
-    """
-    if name not in RL_FILES:
-        raise UserError(f"unknown RL set {name!r}; known: {', '.join(RL_FILES)}")
-    path = _find(Path(data_dir), (f"{name}.parquet", f"rl_datasets/{name}.parquet"), name)
-    rows = _read_parquet(path)
-    _check_rows(path, len(rows), RL_FILES[name].rows, check_rows)
-    questions: list[Question] = []
-    blank: list[int] = []
-    backspaces = 0
-    for number, row in enumerate(rows):
-        question, found = _rl_question(name, path, number, row, keep_backspace)
-        backspaces += found
-        if question is None:
-            blank.append(number)
-        else:
-            questions.append(question)
-    if backspaces:
-        action = "kept" if keep_backspace else "replaced by '\\boxed'"
-        logger.warning("%s: %d backspace characters in system prompts %s", path.name, backspaces, action)
-    if blank:
-        logger.warning("%s: left out %d rows with a blank gold answer: %s", path.name, len(blank), blank)
-    return RLSet(questions, len(rows), backspaces, bool(backspaces) and not keep_backspace, blank)
+    rows = list(json_lines(path))
+    questions = [_question(entry, path, line, row) for line, row in rows]
+    if check_rows and entry.rows is not None:
+        same_rows(path, len(questions), entry.rows)
+    if check_rows and entry.parts is not None:
+        found = Counter(entry.part_of(row) for _, row in rows)
+        if found != entry.parts:
+            expected = ", ".join(f"{part} {count}" for part, count in entry.parts.items())
+            has = ", ".join(f"{part} {count}" for part, count in sorted(found.items()))
+            raise UserError(f"{path}: has the parts {has}; the published file has {expected}: it is another selection")
+    return [replace(question, id=f"{name}-{number:05d}") for number, question in enumerate(questions)]
 
 
 def real_search_questions(data_dir: str | Path, n: int = 20) -> list[Question]:
@@ -173,113 +198,26 @@ def real_search_questions(data_dir: str | Path, n: int = 20) -> list[Question]:
     return mixed[:n]
 
 
-def _find(data_dir: Path, candidates: tuple[str, ...], name: str) -> Path:
-    for candidate in candidates:
-        if (data_dir / candidate).is_file():
-            return data_dir / candidate
-    raise UserError(
-        f"{data_dir}: no file for {name!r} (looked for {' and '.join(candidates)}); check the data directory"
-    )
-
-
-def _check_rows(path: Path, found: int, expected: int, check: bool) -> None:
-    if check and found != expected:
-        raise UserError(
-            f"{path}: {found} rows, the published file has {expected}; fetch it again, "
-            "or pass check_rows=False if this is a subset on purpose"
-        )
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, parsed row) of every non-blank line."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; fetch the file again") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise UserError(
-                    f"{path}, line {number}: not valid JSON ({error}); repair or remove the line"
-                ) from error
-
-
 def _question(entry: QuestionFile, path: Path, line: int, row: Any) -> Question:
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {line}: expected a JSON object, found {type(row).__name__}; repair the line")
     for key in entry.columns:
         if key not in row:
             raise UserError(f"{path}, line {line}: key {key!r} is missing; repair the line")
-    text = row[entry.question_key]
+    key = entry.question_key if entry.columns or entry.question_key in row else "problem"
+    text = row.get(key)
     if not isinstance(text, str) or not text.strip():
-        raise UserError(f"{path}, line {line}: key {entry.question_key!r} must be a non-empty string; repair the line")
+        raise UserError(f"{path}, line {line}: key {key!r} must be a non-empty string; repair the line")
     try:
-        golds = entry.read_golds(row["answer"])
-    except ValueError as error:
-        raise UserError(f"{path}, line {line}: key 'answer' {error}; repair the line") from error
-    metadata = {key: value for key, value in row.items() if key not in (entry.question_key, "answer")}
-    return Question("", text, golds, entry.name, entry.answer_type, None, metadata)
+        golds = entry.read_golds(row)
+        level = 0 if entry.level_key is None else _level(row, entry.level_key)
+    except _Wrong as error:
+        raise UserError(f"{path}, line {line}: {error}; repair the line") from error
+    metadata = {name: value for name, value in row.items() if name not in (key, "answer")}
+    return Question("", text, golds, entry.name, entry.answer_type, level, metadata)
 
 
-def _numbered(question: Question, number: int) -> Question:
-    return Question(
-        f"{question.family}-{number:05d}",
-        question.question,
-        question.golds,
-        question.family,
-        question.answer_type,
-        question.level,
-        question.metadata,
-    )
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: not a readable parquet file ({str(error).splitlines()[0]}); fetch it again"
-        ) from error
-    for column in RL_COLUMNS:
-        if column not in table.column_names:
-            raise UserError(f"{path}: column {column!r} is missing; expected {', '.join(RL_COLUMNS)}")
-    return table.to_pylist()
-
-
-def _rl_question(
-    name: str, path: Path, number: int, row: Mapping[str, Any], keep_backspace: bool
-) -> tuple[Question | None, int]:
-    """The question of a row (None if its gold is blank) and the number of backspace defects in its system prompt."""
-
-    def fail(key: str, wanted: str) -> UserError:
-        return UserError(f"{path}, row {number}: key {key!r} must be {wanted}; repair or remove the row")
-
-    prompt = row["prompt"]
-    if not isinstance(prompt, list) or [m.get("role") if m else None for m in prompt] != ["system", "user"]:
-        raise fail("prompt", "one system and one user message")
-    system, text = prompt[0].get("content"), prompt[1].get("content")
-    if not isinstance(system, str) or not isinstance(text, str) or not text.strip():
-        raise fail("prompt", "messages with non-empty string contents")
-    gold = (row["reward_model"] or {}).get("ground_truth")
-    if not isinstance(gold, str):
-        raise fail("reward_model.ground_truth", "a string")
-    backspaces = system.count(BACKSPACE_BUG)
-    if not gold.strip():
-        return None, backspaces
-    if not keep_backspace:
-        system = system.replace(BACKSPACE_BUG, BACKSPACE_REPAIR)
-    extra = row["extra_info"] or {}
-    metadata = {
-        "system_prompt": system,
-        "data_source": row["data_source"],
-        "ability": row["ability"],
-        "split": extra.get("split"),
-        "index": extra.get("index"),
-    }
-    answer_type = "math" if row["ability"] == "math" else "qa"
-    return Question(f"{name}-{number:05d}", text, [gold], name, answer_type, None, metadata), backspaces
+def _level(row: Mapping[str, Any], key: str) -> int:
+    if not str(row[key]).isdigit() or int(row[key]) < 1:
+        raise _Wrong(key, "must be a whole number from 1")
+    return int(row[key])

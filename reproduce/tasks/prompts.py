@@ -1,7 +1,7 @@
 """The tag grammar that model, tools and reward share, and the system prompt that explains it.
 
 The tags are those of the ARPO/AEPO data (arXiv 2507.19849, 2510.14545). The wording of `SYSTEM_PROMPT` is our own; the
-prompt stored in the authors' parquet files is read by `reproduce.tasks.benchmarks.load_rl_file`.
+prompt stored in the authors' parquet files is read by `reproduce.tasks.datasets.rl.load_rl`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from reproduce.errors import UserError
 from reproduce.seeding import child_seed
 from reproduce.tasks.environment import Call, Environment
 from reproduce.tasks.miniweb import World, generate_world, load_world
+from reproduce.tasks.prompts import SYSTEM_PROMPT
 from reproduce.tasks.questions import FAMILIES, MiniQuestion, load_panel, make_questions, panel_path
 from reproduce.tasks.rewards import Reward, reward
 from reproduce.tasks.sandbox import PythonSandbox
@@ -70,6 +71,11 @@ class MiniTask:
     def prompt(question: MiniQuestion) -> str:
         """The text in front of the completion, without the beginning-of-sequence token."""
         return f"question : {question.text}"
+
+    @staticmethod
+    def system_prompt(question: MiniQuestion) -> str:
+        """What a model of the hub is told first; a model made for the world needs no telling."""
+        return SYSTEM_PROMPT
 
     def score(self, question: MiniQuestion, text: str) -> Reward:
         """The reward of a completion (AEPO (e): format, F1, tool bonus)."""

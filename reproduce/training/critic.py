@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
+from reproduce.training.parallel import own_rows, processes, take, together
 from reproduce.training.scoring import passes, placed
 
 
@@ -46,6 +47,11 @@ class Critic:
         return self._values(inputs, mask_BT)
 
     def _values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
+        """Of the whole batch in every process; gradient flows into the rows that this process passed."""
+        rows, own_BT = own_rows(inputs, mask_BT)
+        return together(self._own_values(take(inputs, rows), own_BT), rows, mask_BT)
+
+    def _own_values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
         device = mask_BT.device.type
         found, places = [], []
         with torch.autocast(device, dtype=self.dtype, enabled=self.dtype == torch.bfloat16):
@@ -58,16 +64,17 @@ class Critic:
     def update(self, inputs: dict, mask_BT: Tensor, old_values_BT: Tensor, returns_BT: Tensor) -> dict[str, float]:
         """One optimiser step on a mini-batch; metrics of `Algorithm.value_loss` and value_grad_norm (before clipping).
 
-        Across processes the gradients are averaged, each process counting its own tokens.
+        Every process has the loss of the whole mini-batch and the gradient of its own rows; gradients are added up.
         """
         loss, metrics = self.algorithm.value_loss(self._values(inputs, mask_BT), old_values_BT, returns_BT, mask_BT)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parameters = list(self.network.parameters())
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if all(parameter.grad is None for parameter in parameters):
+            raise RuntimeError("the critic's values do not come from its network: another forward is bound to it")
+        if processes() > 1:
             for parameter in parameters:
                 torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= torch.distributed.get_world_size()
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()
         return metrics | {"value_grad_norm": float(norm)}

@@ -1,7 +1,9 @@
 """What one process does: prepare a table's warm start, or train and evaluate one method with one seed."""
 
+import json
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,16 +12,38 @@ from datasets import Dataset
 from reproduce.algorithms import load
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
-from reproduce.evaluation.evaluate import evaluate
+from reproduce.evaluation.evaluate import BATCH, evaluate
+from reproduce.evaluation.judge import Judge
+from reproduce.evaluation.verdicts import judged
 from reproduce.experiments.config import JobConfig
+from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
 from reproduce.seeding import child_seed
+from reproduce.training.parallel import gathered, own_device, process_index, processes
+from reproduce.training.replica import divided, prepared
 from reproduce.training.setups import open_setup
-from reproduce.training.tiny_model import build_model
+from reproduce.training.shards import Shards
+from reproduce.training.trackers import reported
 from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
-from reproduce.training.warm_start import load_warm_start, train_warm_start
+from reproduce.training.warm_start import load_warm_start, save_warm_start, train_warm_start
+
+
+def warm_start_folder(config: JobConfig, root: Path) -> Path:
+    """Where the warm start of a config is or is to be."""
+    return Path(root) / config.profile / "warm_starts" / warm_start_hash(config)
+
+
+def made_warm_start(config: JobConfig, root: Path) -> Path:
+    """Its folder, for one of several processes, which cannot make it. UserError if it is not there."""
+    folder = warm_start_folder(config, root)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is missing: a run of several processes needs its warm start made before, by one process; "
+            "`python -m reproduce table` does so, or: python -m reproduce warm-start CONFIG"
+        )
+    return folder
 
 
 def prepare_warm_start(config: JobConfig, root: Path) -> Path:
@@ -27,29 +51,30 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
 
     Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and SFT.
     """
-    folder = Path(root) / config.profile / "warm_starts" / warm_start_hash(config)
+    folder = warm_start_folder(config, root)
     job = config.warm_start_job()
     run = RunDirectory.open(job.directory(Path(root)), job)
     if folder.is_dir() and run.status == "finished":
         return folder
     started = time.perf_counter()
-    with open_setup(config) as setup:
+    with open_setup(job) as setup:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            tokenizer = setup.tokenizer()
-            shape = {k: v for k, v in asdict(config.model).items() if k != "name_or_path"}
-            model = build_model(
-                len(tokenizer), config.warm_start.seed, **shape, pad_id=tokenizer.pad_token_id,
-                bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id,
-            ).to(config.training.device)  # fmt: skip
-            collector = setup.collector(model, Grammar(tokenizer, setup.tools), config.warm_start.seed)
-            rows = setup.demonstrations(collector)
-            train_warm_start(model, collector, config.warm_start, rows, folder, run.progress)
+            model, tokenizer = setup.initial_model(config.training.device)
+            collector = setup.collector(
+                model, Grammar(tokenizer, setup.tools), config.warm_start.seed, default_engine=True
+            )
+            if config.warm_start.demonstrations == 0:
+                save_warm_start(model, tokenizer, folder, [])
+            else:
+                rows = setup.demonstrations(collector)
+                train_warm_start(model, collector, config.warm_start, rows, folder, run.progress)
         model, grammar = load_warm_start(folder, config.training.device, config.training.dtype, setup.tools)
         trained = time.perf_counter()
         collector = setup.collector(model, grammar, config.warm_start.seed, config.evaluation.temperature)
         e = config.evaluation
-        run.write_eval(evaluate(collector, e.split, e.questions, e.samples, "warm_start", run.progress))
+        rows = evaluate(collector, e.split, e.questions, e.samples, "warm_start", run.progress, together_of(config))
+        run.write_eval(_with_verdicts(job, setup, rows, run))
     run.finish({"seconds_train": trained - started, "seconds_eval": time.perf_counter() - trained})
     return folder
 
@@ -64,31 +89,82 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(config.entropy_tokens))
     if config.training.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("training.device is cuda, but torch finds no CUDA device; use PROFILE=mini on this machine")
-    with open_setup(config) as setup:
-        model, grammar = load_warm_start(warm_start, config.training.device, config.training.dtype, setup.tools)
-        evaluated = setup.collector(model, grammar, config.seed, config.evaluation.temperature)
-        trainer = _trainer(config, run, setup, model, grammar, evaluated, algorithm)
+    with full_card_named(config), open_setup(config) as setup, reported(run, config) as seen:
+        device = own_device(config.training.device)
+        model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.tools)
+        policy = prepared(model, config.training.lora, config.seed)
+        evaluated = setup.collector(policy[1], grammar, config.seed, config.evaluation.temperature)
+        trainer = _trainer(config, seen, setup, policy, grammar, evaluated, algorithm)
         checkpoint = last_checkpoint(run.checkpoints)
         done = 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]) // trainer.updates_per_step
         run.drop_steps_after(done)
         if done < config.training.steps:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            trainer.refresh_sampler()
+        elif trainer.replica is not None:
+            trainer.replica.load(checkpoint)
         else:
             trainer._load_from_checkpoint(str(checkpoint))
         started = time.perf_counter()
         e = config.evaluation
-        run.write_eval(evaluate(evaluated, e.split, e.questions, e.samples, "last", run.progress))
+        part = process_index(), processes()
+        rows = evaluate(evaluated, e.split, e.questions, e.samples, "last", run.progress, together_of(config), part)
+        rows = [row for own in gathered(rows) for row in own]
+        run.write_eval(_with_verdicts(config, setup, rows, run) if process_index() == 0 else rows)
     run.finish({"seconds_eval": time.perf_counter() - started})
 
 
-def _trainer(config, run, setup, model, grammar, evaluated, algorithm) -> AgenticTrainer:
-    """evaluated: the collector of evaluations."""
+def together_of(config: JobConfig) -> int:
+    """Trajectories that evaluation samples together: as many as a shard of training has, where there are shards."""
+    t = config.training
+    return BATCH if t.rollout_shards is None else t.prompts_per_step * t.group_size // t.rollout_shards
+
+
+@contextmanager
+def full_card_named(config: JobConfig) -> Iterator[None]:
+    """While open, a card whose memory is full is a UserError that says which setting to change."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        from reproduce.launch.memory import estimate, lever
+
+        card = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+        found = estimate(config, card, processes(), divided())
+        said = str(error).splitlines()[0][:120]
+        raise UserError(f"the GPU's memory is full ({said}); by estimate {lever(found)}") from None
+
+
+def _with_verdicts(config: JobConfig, setup, rows: list[dict], run: RunDirectory) -> list[dict]:
+    """The rows of an evaluation with the judge's verdicts, where the config names a judge; its counts go to the log."""
+    if config.judge is None:
+        return rows
+    e = config.evaluation
+    questions = {question.id: question for question in setup.task.panel(e.split, e.questions)}
+    run.progress("judge", 0, len(rows))
+    with Judge(config.judge, seed=config.seed, session=setup.session) as judge:
+        rows, counts = judged(rows, questions, judge)
+        print(f"judge: {json.dumps(counts | judge.costs())}", flush=True)
+    return rows
+
+
+def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> AgenticTrainer:
+    """run: the run directory, or what reports to trackers too. policy: what `prepared` gave. evaluated: the collector
+    of evaluations."""
     t, c = config.training, config.evaluation.checks
+    trained, sampled, replica = policy
+    collector = _collector(config, setup, sampled, grammar)
     questions = setup.task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
     rows = [{"prompt": setup.task.prompt(question), "index": i} for i, question in enumerate(questions)]
     return AgenticTrainer(
-        algorithm=algorithm, collector=setup.collector(model, grammar, config.seed), questions=questions, run=run,
+        algorithm=algorithm, collector=collector, questions=questions, run=run,
         entropy_tokens=config.entropy_tokens, checks=None if c is None else Checks(evaluated, c.every, c.questions),
-        model=model, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
+        model=trained, replica=replica, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
     )  # fmt: skip
+
+
+def _collector(config, setup, model, grammar) -> Collector | Shards:
+    shards = config.training.rollout_shards or 1
+    if shards == 1:
+        return setup.collector(model, grammar, config.seed)
+    return Shards([setup.collector(model, grammar, child_seed(config.seed, "shard", s)) for s in range(shards)])

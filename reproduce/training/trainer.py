@@ -16,9 +16,9 @@ fill a batch up to a size that TRL can split (`training.filler`).
 `tests/test_trainer.py` fails loudly when a signature that this relies on changes.
 """
 
-import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,36 +33,54 @@ from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollou
 from reproduce.rollouts.path import Path as TokenPath
 from reproduce.rollouts.tensors import SINGLE_TURNS, rollout_tensors
 from reproduce.runs.directory import RunDirectory
+from reproduce.runs.schema import ENGINE_TIMINGS
 from reproduce.training.batch_tensors import fold_of, longest_completions, rewards_and_groups
 from reproduce.training.critic import Critic
 from reproduce.training.entropy_history import EntropyHistory
 from reproduce.training.filler import filled, first_rows, with_filler, without_filler
+from reproduce.training.master_weights import MasterAdamW
+from reproduce.training.parallel import (
+    check_division,
+    gathered,
+    own_rows,
+    processes,
+    share_random_state,
+    take,
+    together,
+    wait_for_all,
+)  # fmt: skip
+from reproduce.training.reference import Reference
+from reproduce.training.replica import Replica, divided
+from reproduce.training.sampler_gap import SamplerGap
 from reproduce.training.scoring import scored_head, token_logps
 from reproduce.training.update_metrics import clip_metrics, recorded, update_metrics
 
 COMPLETE = "complete"
 CARRIED = "carried.pt"
 KL_ROWS = 32
+CHECKPOINTING = {"use_reentrant": False}
 PASSED = {"logps_BT", "old_logps_BT", "advantages_BT", "entropies_BT"}
 MADE_HERE = {"values_BT", "ref_logps_BT"}
 
 
 def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: int) -> GRPOConfig:
     """TRL's config for one run: each of its updates is one mini-batch, and one RL step makes epochs x minibatches."""
+    check_division(training)
     rows = training.prompts_per_step * training.group_size
     updates = training.epochs * training.minibatches
     return GRPOConfig(
         output_dir=str(output_dir), seed=seed, data_seed=seed, report_to="none", disable_tqdm=True,
         max_steps=training.steps * updates, save_steps=training.checkpoint_every * updates, save_total_limit=2,
         logging_steps=1, logging_first_step=False, save_strategy="steps",
-        per_device_train_batch_size=rows // training.minibatches, gradient_accumulation_steps=1,
+        per_device_train_batch_size=rows // training.minibatches // processes(), gradient_accumulation_steps=1,
         steps_per_generation=training.minibatches, num_iterations=training.epochs,
         num_generations=training.group_size, shuffle_dataset=False, remove_unused_columns=False,
         max_completion_length=max_completion_tokens, temperature=training.temperature, top_p=1.0, top_k=0,
         learning_rate=training.learning_rate, lr_scheduler_type="constant", weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm, beta=0.0, use_vllm=False,
-        use_cpu=training.device == "cpu", bf16=training.dtype == "bfloat16", fp16=False, gradient_checkpointing=False,
-        dataloader_pin_memory=False,
+        use_cpu=training.device == "cpu", bf16=training.dtype == "bfloat16", fp16=False,
+        gradient_checkpointing=bool(training.gradient_checkpointing), gradient_checkpointing_kwargs=CHECKPOINTING,
+        ddp_find_unused_parameters=False, ddp_broadcast_buffers=False, dataloader_pin_memory=False,
     )  # fmt: skip
 
 
@@ -80,29 +98,37 @@ class AgenticTrainer(GRPOTrainer):
             points into them.
         run: where each RL step is recorded. entropy_tokens: for the metrics (`batch_metrics`).
         checks: called with the RL step after its last update; what it returns joins the step's metrics.
+        replica: the copy that the collector samples from, where training divides the weights of the policy.
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
     """
 
     def __init__(self, *, algorithm: Algorithm, collector: Collector, questions: list, run: RunDirectory,
                  entropy_tokens: int, model, checks: Callable[[int], dict[str, float]] | None = None,
-                 **kwargs):  # fmt: skip
-        warm_start = copy.deepcopy(model)  # before TRL binds a forward of its own to the model
+                 replica: Replica | None = None, **kwargs):  # fmt: skip
+        reference = Reference(model)  # before TRL binds a forward of its own to the model, and so the next
+        start = reference.whole() if algorithm.critic is not None else None
         super().__init__(model=model, reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
             raise UserError(
                 "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
             )
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
-        self.checks = checks
+        self.checks, self.replica = checks, replica
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
         longest = self.args.max_completion_length
         self.algorithm = for_run(algorithm, max_completion_tokens=longest, updates_per_rollout=self.updates_per_step)
-        self.warm_start = warm_start.to(self.model.device).eval().requires_grad_(False)
+        self.reference = reference.to(self.model.device)
         self.critic = self.history = None
         if self.algorithm.critic is not None:
-            self.critic = Critic(self.warm_start, self.algorithm, self.args.learning_rate, self.args.weight_decay)
+            start = start.to(self.model.device)
+            self.critic = Critic(start, self.algorithm, self.args.learning_rate, self.args.weight_decay)
         if any("entropy_reference" in name for name in self.algorithm.loss_needs):
             self.history = EntropyHistory(collector.max_turns)
+        if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
+            raise UserError("the launcher divides weights (fsdp, zero3), which needs cards: take one_gpu or ddp")
+        self.host, self.gap = collector.host, None
+        if self.host is not None and self.host.on_vllm:
+            self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self.history is not None)
         self.batch: Batch | None = None
         self._paths: list[TokenPath] = []
         self._sampler_logps: torch.Tensor | None = None
@@ -114,16 +140,35 @@ class AgenticTrainer(GRPOTrainer):
         """The RL step in progress, counted from 1."""
         return self.state.global_step // self.updates_per_step + 1
 
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args, model=None):
+        """The optimiser that TRL's config names (AdamW); over float32 copies where bfloat16 weights are trained."""
+        cls, options = GRPOTrainer.get_optimizer_cls_and_kwargs(args, model)
+        low = model is not None and any(p.requires_grad and p.dtype == torch.bfloat16 for p in model.parameters())
+        return (MasterAdamW if low and not divided() else cls), options  # FSDP and DeepSpeed keep copies themselves
+
+    def refresh_sampler(self) -> None:
+        """Gives the replica, if there is one, the weights of now. Every process must call it."""
+        if self.replica is not None:
+            self.replica.refresh(self.model)
+
     # -- rollouts -------------------------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs):
         started = time.perf_counter()
+        self.refresh_sampler()
         k = self.num_generations
-        questions = [self.questions[row["index"]] for row in inputs[::k]]
+        indices = [row["index"] for row in inputs[::k]]  # of this process; the batch is that of all
+        questions = [self.questions[index] for own in gathered(indices) for index in own]
         self.batch = self.collector.collect(questions, k, self.algorithm, self.rl_step)
         paths = [row.path for row in self.batch.training_rows()]
         output = self._through_trl(inputs, paths)
         mask_BT = self._loss_mask(output)
+        gap_metrics = {}
+        if self.gap is not None:
+            rows = self.args.per_device_train_batch_size * processes()
+            tensors, gap_metrics = self.gap.close(output, mask_BT, paths, rows, partial(self._logps, self.model))
+            output |= tensors
         fold = fold_of(self.batch, mask_BT)
         entropies_BT = _padded([path.entropies for path in paths], mask_BT.device)
         rewards_J, groups_J = rewards_and_groups(self.batch, mask_BT.device)
@@ -138,10 +183,11 @@ class AgenticTrainer(GRPOTrainer):
         )
         output["advantages"] = advantages_BT = fold.split(advantages_JL)
         output["rollout_entropies"] = entropies_BT
-        self._step_metrics |= recorded(metrics)
+        self._step_metrics |= recorded(metrics) | gap_metrics
         self._step_metrics["advantage_abs_mean"] = float(advantages_BT[mask_BT].abs().mean())
         self._high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
         self._seconds_rollout, self._train_started = time.perf_counter() - started, time.perf_counter()
+        share_random_state()
         return with_filler(output, self.args.steps_per_generation)
 
     def _through_trl(self, inputs, paths: list[TokenPath]) -> dict:
@@ -170,10 +216,8 @@ class AgenticTrainer(GRPOTrainer):
         if self.history is not None:
             self.history.measure(entropies_BT, named["turns_BT"], mask_BT)
         if "ref_logps_BT" in needs:
-            with torch.no_grad():
-                named["ref_logps_BT"] = token_logps(
-                    self.warm_start, scored_head(self.warm_start), output, mask_BT, self.temperature
-                )[0]
+            with torch.no_grad(), self.reference.policy() as start:
+                named["ref_logps_BT"] = self._logps(start, output)[0]
         if self.critic is not None:
             values_BT = self.critic.values(output, mask_BT)
             returns_BT = fold.split(self.algorithm.returns(rewards_J, fold.mask_JL, fold.join(values_BT)))
@@ -208,9 +252,16 @@ class AgenticTrainer(GRPOTrainer):
         return (inputs["completion_mask"] * inputs["tool_mask"]).bool()
 
     def _logps(self, model, inputs, entropy: bool = False):
-        """(logps_BT, entropies_BT or None) at the sampling temperature, of loss-mask tokens."""
+        """(logps_BT, entropies_BT or None) at the sampling temperature, of loss-mask tokens.
+
+        Of the whole batch in every process; gradient flows into the rows that this process passed.
+        """
+        mask_BT = self._loss_mask(inputs)
+        rows, own_BT = own_rows(inputs, mask_BT)
         head = scored_head(self.accelerator.unwrap_model(model))
-        return token_logps(model, head, inputs, self._loss_mask(inputs), self.temperature, entropy)
+        found = token_logps(model, head, take(inputs, rows), own_BT, self.temperature, entropy)
+        logps_BT, entropies_BT = (None if values is None else together(values, rows, mask_BT) for values in found)
+        return logps_BT, entropies_BT
 
     def _compute_loss(self, model, inputs):
         inputs = without_filler(inputs, self._loss_mask(inputs))
@@ -222,10 +273,10 @@ class AgenticTrainer(GRPOTrainer):
         logps_BT, entropies_BT = self._logps(model, inputs, "entropies_BT" in needs)
         given = {**inputs, **self._numbers()}
         extra = {name: value for name, value in given.items() if name in needs or name in SINGLE_TURNS}
-        tokens = self.accelerator.gather(mask_BT.sum()).sum() / self.accelerator.num_processes
         loss, metrics = self.algorithm.loss(
             logps_BT, inputs["old_per_token_logps"], inputs["advantages"], mask_BT,
-            entropies_BT=entropies_BT, normalizer=tokens.clamp(min=1), rows=mask_BT.shape[0], **extra,
+            entropies_BT=entropies_BT, sampler_weights_BT=inputs.get("sampler_weights_BT"),
+            normalizer=mask_BT.sum().float().clamp(min=1), rows=mask_BT.shape[0], **extra,
         )  # fmt: skip
         metrics |= values
         with torch.no_grad():
@@ -235,12 +286,13 @@ class AgenticTrainer(GRPOTrainer):
             if len(self._updates) == 0:
                 metrics["kl_warm_start"] = self._kl_warm_start(logps_BT, inputs, mask_BT)
         self._updates.append(metrics | {"loss": float(loss.detach())})
-        return loss
+        return loss * processes()  # whose gradients are averaged, and each holds the part of its own rows
 
     def _kl_warm_start(self, logps_BT, inputs, mask_BT) -> float:
         """Mean k3 estimate of KL(policy || warm start) per sampled token, on the first rows of the first mini-batch."""
         part = {name: value[:KL_ROWS] for name, value in inputs.items() if torch.is_tensor(value) and value.dim() == 2}
-        reference_BT, _ = self._logps(self.warm_start, part)
+        with self.reference.policy() as start:
+            reference_BT, _ = self._logps(start, part)
         gap = (reference_BT - logps_BT[:KL_ROWS])[mask_BT[:KL_ROWS]]
         return float((gap.exp() - gap - 1).mean())
 
@@ -248,6 +300,8 @@ class AgenticTrainer(GRPOTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Called after every update; the last one of an RL step writes its record."""
+        if self.host is not None:
+            self.host.weights_changed()
         self._metrics["train"].clear()
         if "grad_norm" in logs and self._updates:
             self._updates[-1]["grad_norm"] = float(logs["grad_norm"])
@@ -258,6 +312,7 @@ class AgenticTrainer(GRPOTrainer):
             self.history.append()
         metrics = self._step_metrics | update_metrics(updates)
         seconds = {"rollout": self._seconds_rollout, "train": time.perf_counter() - self._train_started}
+        seconds |= {name: metrics.pop(name) for name in ENGINE_TIMINGS if name in metrics}
         if self.checks is not None:
             metrics |= self.checks(step)
         self.run.write_step(step, metrics, rollout_records(self.batch), seconds)
@@ -267,8 +322,15 @@ class AgenticTrainer(GRPOTrainer):
     def _save_checkpoint(self, model, trial):
         Trainer._save_checkpoint(self, model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        torch.save({name: part.state_dict() for name, part in self._carried().items()}, folder / CARRIED)
-        (folder / COMPLETE).touch()
+        carried = {name: part.state_dict() for name, part in self._carried().items()}
+        self.refresh_sampler()
+        wait_for_all()  # each process saves random states of its own
+        if self.args.should_save:
+            if self.replica is not None:
+                self.replica.save(folder)
+            torch.save(carried | {"processes": processes()}, folder / CARRIED)
+            (folder / COMPLETE).touch()
+        wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -276,6 +338,12 @@ class AgenticTrainer(GRPOTrainer):
         if not path.is_file():
             raise UserError(f"{path} is missing: delete {path.parent.parent} and run again")
         state = torch.load(path, map_location=self.model.device, weights_only=True)
+        written_by = state.get("processes", 1)
+        if written_by != processes():
+            raise UserError(
+                f"{path.parent} was written by {written_by} processes, and there are {processes()}: start as "
+                f"many, or delete {path.parent.parent} to begin anew"
+            )
         for name, part in self._carried().items():
             part.load_state_dict(state[name])
 

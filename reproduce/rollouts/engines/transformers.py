@@ -191,9 +191,10 @@ class _Run:
         queries = columns[column:]
         mask = (columns[None, None, :] >= start_B[:, None, None]) & (columns[None, None, :] <= queries[None, :, None])
         positions = (queries[None, :] - start_B[:, None]).clamp(min=0)
-        kinds = set(getattr(self.engine.model.config, "layer_types", None) or ["full_attention"])
+        kinds = getattr(self.engine.model.config, "layer_types", None)  # models without (Llama) take one mask for all
         out = self.engine.model(
-            input_ids=tokens_BT, attention_mask=dict.fromkeys(kinds, mask[:, None]), position_ids=positions,
+            input_ids=tokens_BT, attention_mask=dict.fromkeys(kinds, mask[:, None]) if kinds else mask[:, None],
+            position_ids=positions,
             past_key_values=self.store.cache, use_cache=True,
         )  # fmt: skip
         return out.logits

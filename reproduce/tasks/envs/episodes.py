@@ -3,18 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reproduce.tasks.envs.interface import Environment, Step, Task
-
-ATTEMPTS = 3
-"""The third loss of the same episode in a row is a UserError of the environment, so a caller may simply try again."""
-
-
-class EpisodeLost(RuntimeError):
-    """The environment failed in the middle of an episode, whose state is gone. `reset` starts the task again.
-
-    An environment that is not deterministic cannot restore the state by playing the actions again, so the caller drops
-    the episode's turns and plays it from its start.
-    """
+from reproduce.tasks.envs.interface import Environment, EpisodeLost, Step, Task
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ TRAIN, IID, OOD = "train", "iid", "ood"
 SPLITS = (TRAIN, IID, OOD)
 """Training tasks; EPO's IID and OOD evaluation tasks (arXiv 2509.22576)."""
 
+ATTEMPTS = 3
+"""The third loss of the same episode in a row is a UserError of the environment, so a caller may simply try again."""
+
 
 @dataclass(frozen=True, order=True)
 class Task:
@@ -39,6 +42,14 @@ class Step:
     done: bool = False
     success: Mapping[str, float] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EpisodeLost(RuntimeError):
+    """The environment failed in the middle of an episode, whose state is gone. `reset` starts the task again.
+
+    An environment that is not deterministic cannot restore the state by playing the actions again, so the caller drops
+    the episode's turns and plays it from its start.
+    """
 
 
 @runtime_checkable

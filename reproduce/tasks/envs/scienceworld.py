@@ -17,8 +17,7 @@ The simulator is not deterministic: the same actions may give other observations
 from collections.abc import Sequence
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.episodes import ATTEMPTS, EpisodeLost
-from reproduce.tasks.envs.interface import SPLITS, Step, Task
+from reproduce.tasks.envs.interface import ATTEMPTS, SPLITS, EpisodeLost, Step, Task
 from reproduce.tasks.envs.java import JavaDied, JavaError
 from reproduce.tasks.envs.scienceworld_pool import Simulator, SimulatorPool
 

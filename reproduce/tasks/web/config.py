@@ -51,6 +51,7 @@ class SearchConfig:
 
     service: str = "local"
     corpus: str | None = None
+    corpus_sha256: str | None = None  # of its titles and texts; filled in when a table's jobs are made
     index_dir: str | None = None  # None: beside the corpus
     results: int = 10  # paper, released
     result_chars: int = 1000  # released: characters of each snippet
@@ -58,7 +59,7 @@ class SearchConfig:
     cache_dir: str | None = None
     country: str = "us"  # paper: US-EN (released: cn)
     language: str = "en"
-    zone: str | None = None  # Bright Data: the name of your SERP zone
+    zone: str | None = None  # Bright Data: the name of your SERP zone; None: environment variable BRIGHTDATA_ZONE
     endpoint: str | None = None  # None: the service's own
     requests_per_second: float = 2.0  # released; shared by all processes with the same cache_dir; 0: no limit
     timeout_seconds: float = 60.0  # released search tool (training: 120)
@@ -86,8 +87,6 @@ class SearchConfig:
             yield "pages", "must be none when service is local: a corpus has no pages to fetch"
         if self.service != "local" and self.mode != "live" and not self.cache_dir:
             yield "cache_dir", f"must name the folder of the recording when mode is {self.mode}"
-        if self.service == "brightdata" and not self.zone:
-            yield "zone", "must name your SERP zone when service is brightdata"
         if self.pages == "summary" and self.summary is None:
             yield "summary", "must name the endpoint and model that summarise when pages is summary"
         if self.endpoint is not None:

@@ -38,12 +38,14 @@ class WebEnvironment:
         return WebSession(question)
 
     def run(self, calls: Sequence[Call]) -> list[ToolResult]:
-        """Results of a batch of calls, in order. Equal programs run once."""
+        """Results of a batch of calls, in order. Equal programs run once. Threads may run batches at the same time."""
         queries = [call.content for call in calls if call.tool == "search"]
         programs = sorted({call.content for call in calls if call.tool == "python"})
-        searching = self._beside.submit(self.search.search_many, queries)
-        printed = dict(zip(programs, self.sandbox.run_many(programs), strict=True)) if programs else {}
-        found = iter(searching.result())
+        if programs and queries:
+            searching = self._beside.submit(self.search.search_many, queries)
+            printed, found = self._run(programs), iter(searching.result())
+        else:
+            printed, found = self._run(programs), iter(self.search.search_many(queries) if queries else ())
         return [self._printed(printed[c.content]) if c.tool == "python" else self._shown(next(found)) for c in calls]
 
     def costs(self) -> dict[str, float]:
@@ -54,6 +56,9 @@ class WebEnvironment:
         """Ends the threads and the search; the sandbox is its owner's."""
         self._beside.shutdown()
         self.search.close()
+
+    def _run(self, programs: list[str]) -> dict:
+        return dict(zip(programs, self.sandbox.run_many(programs), strict=True)) if programs else {}
 
     def _printed(self, result) -> ToolResult:
         text = result.output if result.ok else (result.error or "error")

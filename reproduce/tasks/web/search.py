@@ -60,9 +60,14 @@ def open_search(config: SearchConfig, *, seed: int = 0, session: str = "", check
     for name, problem in config.problems():
         raise UserError(f"search.{name} {problem}")
     if config.service == "local":
-        return LocalSearch(open_corpus(config.corpus, config.index_dir), config)
+        index = open_corpus(config.corpus, config.index_dir)
+        if config.corpus_sha256 not in (None, index.sha256):
+            raise UserError(f"search.corpus: {config.corpus} has changed since the runs were set up; restore it")
+        return LocalSearch(index, config)
     service = HOSTED[config.service](config)
     replay = config.mode == "replay"
+    if not replay:
+        service.check()
     key = None if replay else read_key(service.variable, f"search.service {service.name} (mode {config.mode})")
     recording = open_recording(config.mode, config.cache_dir)
     common = dict(mode=config.mode, recording=recording, session=session)

@@ -6,11 +6,13 @@ Formats: Serper (google.serper.dev), Brave Search API (api.search.brave.com), Br
 
 import html
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlencode
 
+from reproduce.errors import UserError
 from reproduce.tasks.search import MAX_QUERY_CHARS
 from reproduce.tasks.web.config import SearchConfig
 from reproduce.tasks.web.keys import Secret
@@ -37,6 +39,10 @@ class Service(ABC):
     def __init__(self, config: SearchConfig):
         self.config = config
         self.url = config.endpoint or self.endpoint
+
+    def check(self) -> None:
+        """UserError if the engine lacks a setting that its requests need."""
+        return None
 
     def identity(self, query: str) -> dict[str, Any]:
         """The call as it is recorded and looked up."""
@@ -116,11 +122,20 @@ class BrightData(Service):
     name, variable, endpoint = "brightdata", "BRIGHTDATA_API_KEY", "https://api.brightdata.com/request"
     fields = ("title", "link", "description")
 
+    @property
+    def zone(self) -> str:
+        """The name of the account's SERP zone."""
+        return self.config.zone or os.environ.get("BRIGHTDATA_ZONE", "").strip()
+
+    def check(self) -> None:
+        if not self.zone:
+            raise UserError("search.service brightdata needs your SERP zone: set BRIGHTDATA_ZONE, or search.zone")
+
     def request(self, query: str, key: Secret) -> Request:
         c = self.config
         market = {"mkt": f"{c.language}-{c.country.upper()}", "setLang": c.language}
         words = urlencode({"q": query, **market, "count": c.results, "brd_json": 1})
-        body = {"zone": c.zone, "url": f"https://www.bing.com/search?{words}", "format": "raw"}
+        body = {"zone": self.zone, "url": f"https://www.bing.com/search?{words}", "format": "raw"}
         return Request("POST", self.url, headers={"Authorization": f"Bearer {key.reveal()}"}, json=body)
 
     def items(self, reply: dict) -> Any:

@@ -1,0 +1,82 @@
+"""What a table's jobs read from outside the repository, fixed before anything runs: revisions and hashes of contents.
+
+They become part of each job's config, and so of its hash: a run says which model, which question files and which corpus
+it used, and refuses others. Paths and addresses are not part of it.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.evaluation.judge import Judge
+from reproduce.experiments.config import JobConfig
+from reproduce.experiments.sections import DataConfig, ModelConfig
+from reproduce.tasks.benchmarks import load
+from reproduce.tasks.datasets.fetch import data_file, file_sha256, folder_revision, is_folder
+from reproduce.tasks.datasets.lock import locked
+from reproduce.tasks.datasets.overlap import Training
+from reproduce.tasks.datasets.rl import load_rl
+from reproduce.tasks.datasets.sources import HUB
+from reproduce.tasks.web.config import SearchConfig
+from reproduce.tasks.web.search import open_search
+
+EPISODES = "model.name_or_path asks for a hub model in a world of episodes, which is not part of this version"
+
+
+def pinned(jobs: list[JobConfig]) -> list[JobConfig]:
+    """The jobs of a table with `model.revision`, the SHA-256 of data files and of the corpus filled in.
+
+    Jobs without a hub model are returned as they are. Data files are fetched where they are missing, the index of a
+    local corpus is built, and keys of services are looked for. UserError, one line, for the first thing that is not
+    there: a locked revision, access to the hub, a gated set, a key, a recording.
+    """
+    first = jobs[0]
+    if first.model.name_or_path is None:
+        return jobs
+    if first.task.episodes is not None:
+        raise UserError(EPISODES)
+    model = _model(first.model)
+    data = first.task.data and _data(first.task.data, first.task.families, first.evaluation.split)
+    warm_start = first.warm_start
+    if warm_start.data is not None:
+        path = data_file(warm_start.data.name, data and data.folder)
+        sft = dataclasses.replace(warm_start.data, sha256=file_sha256(path))
+        warm_start = dataclasses.replace(warm_start, data=sft)
+    search = first.search and _search(first.search)
+    if first.judge is not None:
+        Judge(first.judge).close()
+    task = dataclasses.replace(first.task, data=data)
+    return [dataclasses.replace(job, model=model, task=task, warm_start=warm_start, search=search) for job in jobs]
+
+
+def _model(model: ModelConfig) -> ModelConfig:
+    if is_folder(model.name_or_path):
+        return dataclasses.replace(model, revision=folder_revision(Path(model.name_or_path)))
+    revision = locked(HUB, model.name_or_path)["revision"]
+    if model.revision not in (None, revision):
+        raise UserError(f"model.revision is {model.revision}, but {model.name_or_path} is locked at {revision}")
+    return dataclasses.replace(model, revision=revision)
+
+
+def _data(data: DataConfig, families: list[str], split: str) -> DataConfig:
+    """With the hash of every file. All are read once, so that a malformed or cut one is found now; what training and
+    test questions share is printed."""
+    names = [data.train, *(families if split == "test" else [data.validation])]
+    paths = {name: data_file(name, data.folder) for name in names}
+    training = Training(load_rl(data.train, "", check_rows=data.check_rows, path=paths[data.train]).questions)
+    for name in families if split == "test" else ():
+        found = training.overlap(load(name, "", check_rows=data.check_rows, path=paths[name]))
+        if found.touched:
+            shared = f"{found.touched} of {found.tests} questions of {name}"
+            print(f"{shared} are, exactly or nearly, in the training set {data.train} (python -m reproduce overlap)")
+    return dataclasses.replace(data, sha256={name: file_sha256(path) for name, path in paths.items()})
+
+
+def _search(search: SearchConfig) -> SearchConfig:
+    opened = open_search(search)
+    try:
+        if search.service != "local":
+            return search
+        return dataclasses.replace(search, corpus_sha256=opened.index.sha256)
+    finally:
+        opened.close()

@@ -1,0 +1,112 @@
+"""The launchers that a grid can use. Each starts a command and hands back something to poll, as `subprocess.Popen` is.
+
+local        a process for each run, as many at a time as there are cores
+accelerate   a run is started by `accelerate launch`, on all the processes that its config names
+slurm        a run is a job of a cluster (`reproduce.launch.slurm`), started there by `accelerate launch`
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from reproduce.errors import UserError
+from reproduce.experiments import processes, workers
+from reproduce.experiments.config import JobConfig
+from reproduce.runs.manifest import usable_cores
+
+LAUNCHERS = ("local", "accelerate", "slurm")
+CONFIGS = Path(__file__).parent / "accelerate"
+START = [sys.executable, "-m", "reproduce.launch.accelerated"]
+WORDS = len(START)
+"""Where in a command of `accelerated` the words of accelerate launch begin."""
+
+
+class Child(Protocol):
+    """A run that was started. returncode: None while it runs, minus the signal's number if one ended it."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+
+
+class Launcher(Protocol):
+    """at_a_time: how many runs are started together where the user does not say. alone: what starts one process, for
+    the warm start."""
+
+    at_a_time: int
+
+    def command(self, job: JobConfig, path: Path, root: Path) -> list[str]: ...
+
+    def start(self, command: list[str], log: Path) -> Child: ...
+
+    def stop(self, children: list[Child]) -> None: ...
+
+    def alone(self) -> "Launcher": ...
+
+
+class Local:
+    """Every run is a process of this machine, by itself: one at a time on its card, or one per core."""
+
+    def __init__(self, device: str = "cpu"):
+        self.at_a_time = usable_cores() if device == "cpu" else 1
+
+    def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
+        """The command line that does a job in its run directory."""
+        return [*workers.OWN, "job", str(path)]
+
+    def start(self, command: list[str], log: Path) -> subprocess.Popen | workers.Child:
+        """Starts it, output appended to `log`; it never outlives this process."""
+        return processes.start(command, log)
+
+    def stop(self, children: list) -> None:
+        """Ends the children and what they started."""
+        processes.stop(children)
+
+    def alone(self) -> "Local":
+        """A process of this machine."""
+        return Local()
+
+
+class Accelerate(Local):
+    """Every run is started by `accelerate launch` on this machine, with the config file `config`."""
+
+    def __init__(self, config: Path, at_a_time: int = 1):
+        self.config, self.at_a_time = config, at_a_time
+
+    def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
+        """As of `Local`. Port 0: two runs of one machine must not meet."""
+        return accelerated(self.config, path, "--main_process_port", "0")
+
+
+def accelerated(config: Path, path: Path, *options: str) -> list[str]:
+    """`accelerate launch` on the run of the directory `path`, with what keeps its processes from outliving us."""
+    words = ["--config_file", str(config), *options, "--module", "reproduce", "job", str(path)]
+    return [*START, *words]
+
+
+def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu") -> Launcher:
+    """The launcher `name`. config: a file, or the name of one of ours: of accelerate, or of the Slurm settings.
+
+    root: of the runs. device: what a run trains on. UserError for a launcher or config that does not exist.
+    """
+    if name == "local":
+        if config is not None:
+            raise UserError("--launch-config belongs to --launcher accelerate or slurm")
+        return Local(device)
+    if name == "accelerate":
+        return Accelerate(accelerate_config(config or "one_gpu"))
+    if name == "slurm":
+        from reproduce.launch.slurm import Slurm, SlurmConfig
+
+        return Slurm(SlurmConfig.load(config), root)
+    raise UserError(f"there is no launcher '{name}'; launchers: {', '.join(LAUNCHERS)}")
+
+
+def accelerate_config(name: str) -> Path:
+    """The accelerate config of that name, or the file. UserError that lists ours if there is neither."""
+    for path in (CONFIGS / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path.resolve()
+    ours = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    raise UserError(f"there is no accelerate config '{name}'; give a file, or one of: {', '.join(ours)}")

@@ -1,0 +1,127 @@
+"""Data parallelism: what each process does of a step, and how the processes put it together.
+
+Every process holds the same rollout batch and computes the same advantages, losses and statistics on the whole of it.
+What is divided is what costs: sampling (`training.shards`) and the passes of the networks. Of a mini-batch, each
+process passes its own rows; values are then put together, so that the loss is that of the whole mini-batch everywhere,
+and its gradient flows into the own rows alone. A loss of any form is therefore the one of a single process.
+"""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reproduce.errors import UserError
+
+
+def processes() -> int:
+    """How many processes train together, as the launcher says; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_index() -> int:
+    """The number of this process, from 0. Process 0 alone writes to the run directory."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def own_device(device: str) -> str:
+    """The device of this process: `device` itself, or, for plain cuda, the card that the launcher gave it."""
+    local = os.environ.get("LOCAL_RANK")
+    return f"cuda:{local}" if device == "cuda" and local is not None else device
+
+
+def check_division(training) -> None:
+    """UserError if the processes cannot divide the work of a step. training: `TrainingConfig`."""
+    count, shards = processes(), training.rollout_shards or 1
+    if shards % count:
+        raise UserError(
+            f"{count} processes cannot share training.rollout_shards: {shards}; set it to a multiple of {count} (it "
+            "must divide training.prompts_per_step), or start fewer processes"
+        )
+    rows = training.prompts_per_step * training.group_size // training.minibatches
+    if rows % count:
+        raise UserError(
+            f"{count} processes cannot share the {rows} trajectories of a mini-batch: change training.minibatches, "
+            "prompts_per_step or group_size"
+        )
+
+
+def gathered(value) -> list:
+    """`value` of every process, in their order; any object that can be pickled. Every process must call it."""
+    if processes() == 1:
+        return [value]
+    found: list = [None] * processes()
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
+def wait_for_all() -> None:
+    """Returns once every process has got here."""
+    if processes() > 1:
+        torch.distributed.barrier()
+
+
+def share_random_state() -> None:
+    """Gives every process the global random state of process 0, so that TRL shuffles a batch the same everywhere."""
+    if processes() > 1:
+        torch.set_rng_state(gathered(torch.get_rng_state())[0])
+
+
+def own_rows(inputs: dict, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, mask): indices of the rows that this process passes, and their loss mask.
+
+    Rows are dealt out by length, so that the processes have about as much to do. A process for which none is left
+    passes row 0 with an empty mask: all must take part in every pass.
+    """
+    everything = torch.arange(len(mask_BT), device=mask_BT.device)
+    if processes() == 1:
+        return everything, mask_BT
+    lengths_B = inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)
+    rows = lengths_B.argsort(stable=True, descending=True)[process_index() :: processes()]
+    return (rows, mask_BT[rows]) if len(rows) else (everything[:1], torch.zeros_like(mask_BT[:1]))
+
+
+def take(inputs: dict, rows: Tensor) -> dict:
+    """The given rows of every tensor of a batch; numbers stay. All rows in one process: the batch itself."""
+    if processes() == 1:
+        return inputs
+    return {name: value[rows] if torch.is_tensor(value) and value.dim() else value for name, value in inputs.items()}
+
+
+def together(values: Tensor, rows: Tensor, mask_BT: Tensor) -> Tensor:
+    """values_BT of the whole mini-batch from those that each process has for its `rows`, 0 outside their masks.
+
+    Gradient flows into the own values only. mask_BT: of the whole mini-batch.
+    """
+    if processes() == 1:
+        return values
+    own_BT = values.new_zeros(mask_BT.shape).index_copy(0, rows, values)
+    sum_BT = own_BT.detach().clone()
+    torch.distributed.all_reduce(sum_BT)
+    return sum_BT + (own_BT - own_BT.detach())
+
+
+def _on_cpu(storage, location: str):
+    """accelerate calls the CPU of process 1 cpu:1, which torch.load does not know by itself."""
+    return storage if location.startswith("cpu:") else None
+
+
+torch.serialization.register_package(9, lambda storage: None, _on_cpu)  # 9: asked before torch's own
+
+
+class Follower:
+    """What a process other than the first has in place of a `RunDirectory`: it reads where the run is, writes nothing.
+
+    path: of the run directory.
+    """
+
+    status = "running"
+
+    def __init__(self, path: Path):
+        self.path, self.checkpoints = path, path / "checkpoints"
+
+    def _nothing(self, *arguments, **options) -> None:
+        """Process 0 does it."""
+
+    drop_steps_after = write_step = progress = write_eval = finish = _nothing

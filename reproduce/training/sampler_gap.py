@@ -1,0 +1,73 @@
+"""What the trainer makes of tokens that another implementation of the policy sampled: its own numbers, and weights."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from reproduce.algorithms import Algorithm
+from reproduce.errors import UserError
+from reproduce.experiments.engine_section import EngineConfig
+from reproduce.objectives.sampler_weights import sampler_weights
+from reproduce.rollouts.path import Path
+
+
+class SamplerGap:
+    """Scores a rollout batch with the trainer's own forward pass, and corrects for the difference to the sampler.
+
+    exact entropies replace those of the sampler in the paths. With a correction, the trainer's log-probabilities become
+    the old ones and each token gets a weight; without, the sampler's stay.
+
+    Raises UserError for an algorithm that reads entropies at rollout if only truncated ones are to be had.
+    """
+
+    def __init__(self, config: EngineConfig, algorithm: Algorithm, reads_entropies: bool):
+        """reads_entropies: beyond what the algorithm's advantages read, the trainer itself reads them."""
+        self.config = config
+        self.exact = config.entropy == "exact"
+        self.passes = self.exact or config.correction != "none"
+        if not self.exact and (reads_entropies or "entropies_BT" in algorithm.advantage_needs):
+            raise UserError(
+                f"engine.entropy: {algorithm.name} reads entropies of the full softmax, and topk gives truncated ones; "
+                "set it to exact"
+            )
+
+    def close(
+        self, output: dict, mask_BT: Tensor, paths: list[Path], rows: int, score: Callable[[dict, bool], tuple],
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:  # fmt: skip
+        """(tensors that replace or join those of `output`, metrics).
+
+        output: TRL's tensors of the paths, a row each, with the sampler's `old_per_token_logps`. score(inputs, entropy)
+        -> (logps_BT, entropies_BT or None) of some rows, given `rows` at a time. The metrics are those of
+        `objectives.sampler_weights`. UserError if the gap exceeds `engine.max_gap`.
+        """
+        if not self.passes:
+            return {}, {}
+        logps_BT, entropies_BT = self._scored(output, len(paths), rows, score)
+        if self.exact:
+            for path, entropies in zip(paths, entropies_BT.tolist(), strict=True):
+                path.entropies = [e if s else 0.0 for e, s in zip(entropies, path.sampled, strict=False)]
+        c, sampler_BT = self.config, output["old_per_token_logps"]
+        corrected = c.correction != "none"
+        weights_BT, metrics = sampler_weights(
+            logps_BT, sampler_BT, mask_BT, c.correction if corrected else "token_truncate",
+            c.correction_low if corrected else None, c.correction_high if corrected else None,
+        )  # fmt: skip
+        if metrics["sampler_gap_mean"] > c.max_gap:
+            raise UserError(
+                f"engine.max_gap: log-probabilities of sampler and trainer differ by {metrics['sampler_gap_mean']:.3f} "
+                f"nats per token, more than {c.max_gap}: they do not hold the same weights, or one is too coarse (set "
+                "training.dtype to float32, or raise engine.max_gap if the difference is meant)"
+            )
+        if not corrected:
+            return {}, metrics
+        return {"old_per_token_logps": logps_BT, "sampler_weights_BT": weights_BT}, metrics
+
+    @torch.no_grad()
+    def _scored(self, output: dict, count: int, rows: int, score) -> tuple[Tensor, Tensor | None]:
+        found = []
+        for start in range(0, count, rows):
+            part = {k: v[start : start + rows] for k, v in output.items() if torch.is_tensor(v) and v.dim() == 2}
+            found.append(score(part, self.exact))
+        logps, entropies = zip(*found, strict=True)
+        return torch.cat(logps), torch.cat(entropies) if self.exact else None

@@ -1,0 +1,85 @@
+"""A rollout batch in shards, each with random streams of its own.
+
+What is sampled depends on the number of shards, which is a setting, and not on how many processes share them out: a run
+with eight shards is the same run on one process and on eight. With one shard there is nothing here to do.
+"""
+
+import copy
+
+from reproduce.algorithms import Algorithm
+from reproduce.rollouts.collector import Batch, Collector
+from reproduce.training.parallel import gathered, process_index, processes
+
+OF_THE_SAMPLER = ("session", "environment")
+"""What a trajectory was played with. It is of no use once the trajectory is there, and stays in its process."""
+
+
+class Shards:
+    """Stands where a `Collector` does in the trainer: collects each shard of a step, and puts them together.
+
+    collectors: one for each shard, on seeds of their own; shard s belongs to process s modulo their number, and only
+    its own collectors are ever used by a process. Dynamic sampling refills a shard by itself, with at most
+    `max_generation_batches` batches each. What a collector carries from step to step is kept by shard.
+    """
+
+    def __init__(self, collectors: list[Collector]):
+        self.collectors = collectors
+        first = collectors[0]
+        self.task, self.grammar, self.max_turns, self.host = first.task, first.grammar, first.max_turns, first.host
+
+    def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
+        """The groups of RL step `step`, in the order of `questions`; the same in every process."""
+        size = len(questions) // len(self.collectors)
+        own = {
+            shard: _portable(self.collectors[shard].collect(questions[shard * size :][:size], k, algorithm, step))
+            for shard in self._own()
+        }
+        found = _by_shard(gathered(own))
+        return Batch([group for batch in found for group in batch.groups], _costs([batch.cost for batch in found]))
+
+    def state_dict(self) -> dict:
+        """What later steps depend on besides seed, step and weights, of all shards. Every process must call it."""
+        return {"shards": _by_shard(gathered({shard: self.collectors[shard].state_dict() for shard in self._own()}))}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from a `state_dict()`."""
+        for collector, shard in zip(self.collectors, state["shards"], strict=True):
+            collector.load_state_dict(shard)
+
+    def _own(self) -> range:
+        return range(process_index(), len(self.collectors), processes())
+
+
+def _by_shard(found: list[dict]) -> list:
+    merged = {shard: value for of_process in found for shard, value in of_process.items()}
+    return [merged[shard] for shard in sorted(merged)]
+
+
+def _portable(batch: Batch) -> Batch:
+    """The batch without what cannot leave its process."""
+    for group in batch.groups:
+        group.trajectories = [_record(trajectory) for trajectory in group.trajectories]
+    return batch
+
+
+def _record(trajectory):
+    made = copy.copy(trajectory)
+    for name in OF_THE_SAMPLER:
+        if hasattr(made, name):
+            setattr(made, name, None)
+    return made
+
+
+def _costs(costs: list[dict[str, float]]) -> dict[str, float]:
+    """Of all shards: sums; the largest of what ends in _max; means, of trees over groups and of others over tokens."""
+    return {name: _joined(name, costs) for name in costs[0]}
+
+
+def _joined(name: str, costs: list[dict[str, float]]) -> float:
+    values = [cost[name] for cost in costs]
+    if name.endswith("_max"):
+        return max(values)
+    if not name.endswith("_mean"):
+        return sum(values)
+    weights = [cost["groups_sampled" if name.startswith("tree_") else "sampled_tokens"] for cost in costs]
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)

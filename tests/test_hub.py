@@ -1,0 +1,281 @@
+"""Pinned revisions and downloads through the hub's own client, against a server on this machine that speaks for it."""
+
+import hashlib
+import json
+import shutil
+
+import hub
+import pytest
+import tiny
+import torch
+from local_server import Answer, LocalServer
+from transformers import AutoModelForCausalLM
+
+from reproduce.cli import main
+from reproduce.errors import UserError
+from reproduce.rollouts.engines.transformers import TransformersEngine
+from reproduce.rollouts.grammar import Grammar
+from reproduce.rollouts.path import Path
+from reproduce.seeding import torch_stream
+from reproduce.tasks.datasets import fetch, lock, sources
+from reproduce.tasks.datasets.fetch import data_file, folder_revision, model_folder
+from reproduce.tasks.datasets.lock import locked, pin, read_lock
+from reproduce.tasks.datasets.sources import DATASET, FILES, GITHUB, HUB, MODELS
+from reproduce.tasks.prompts import TAGS
+from reproduce.training.hub_model import add_tags, load_folder, load_hub_model
+
+COMMIT = "a" * 40
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens there
+SFT, RL = FILES["arpo-sft-54k"].repo, FILES["train_10k"].repo
+
+
+class Hub:
+    """Answers as huggingface.co and GitHub do; `files`: (repository, path) -> bytes."""
+
+    def __init__(self, files, gated=()):
+        self.files, self.gated = files, gated
+
+    def __call__(self, asked):
+        path = asked.path.split("?")[0].lstrip("/").removeprefix("api/")
+        repo = next((repo for repo, _ in self.files if f"{repo}/" in f"{path}/"), None)
+        if repo is None:
+            return Answer(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+        if repo in self.gated and "/resolve/" in path:
+            return Answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
+        names = [name for other, name in self.files if other == repo]
+        if path.endswith("/commits/HEAD"):
+            return Answer(200, {"sha": COMMIT})
+        if "/git/trees/" in path:
+            return Answer(200, {"tree": [{"path": name, "type": "blob"} for name in names]})
+        if "/tree/" in path:
+            return Answer(
+                200, [{"type": "file", "path": n, "size": len(self.files[repo, n]), "oid": "0"} for n in names]
+            )
+        data = next((self.files[repo, name] for name in names if path.endswith(f"/{name}")), None)
+        if data is None:
+            return Answer(200, {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]})
+        etag = f'"{hashlib.sha256(data).hexdigest()}"'
+        return Answer(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT, "Content-Type": "application/octet-stream"})
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """The hub's cache, in a folder of the test."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path
+
+
+@pytest.fixture
+def lock_file(tmp_path):
+    path = tmp_path / "lock.json"
+    entries = {repo: {"revision": COMMIT, "files": ["train_10k.parquet", "README.md", "d.json"]} for repo in (SFT, RL)}
+    path.write_text(json.dumps({DATASET: entries}))
+    return path
+
+
+# -- the lock ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_lock_holds_a_commit_for_every_model():
+    committed = read_lock()
+    assert set(committed[HUB]) == set(MODELS)
+    assert len({entry["revision"] for entry in committed[HUB].values()}) == len(MODELS)
+
+
+def test_a_revision_is_asked_for_once_and_written_down(tmp_path, capsys):
+    path = tmp_path / "lock.json"
+    with LocalServer(Hub({("Qwen/Qwen3-8B", "config.json"): b"{}", (SFT, "sft.json"): b"[]"})) as server:
+        ends = dict.fromkeys((HUB, DATASET, GITHUB), server.url)
+        assert lock.main(["Qwen/Qwen3-8B", SFT], path, ends) == 0
+        assert read_lock(path) == {
+            HUB: {"Qwen/Qwen3-8B": {"revision": COMMIT, "files": ["config.json"]}},
+            DATASET: {SFT: {"revision": COMMIT, "files": ["sft.json"]}},
+        }
+        asked = len(server.asked)
+        assert lock.main(["Qwen/Qwen3-8B"], path, ends) == 0 and len(server.asked) == asked
+        assert lock.main(["Qwen/Qwen3-8B", "--update"], path, ends) == 0 and len(server.asked) > asked
+        assert lock.main(["Qwen/Qwen3-14B"], path, ends) == 1
+    assert "there is no huggingface.co/Qwen/Qwen3-14B, or it is private" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no source is called x; known: Qwen/Qwen3-14B"):
+        lock.main(["x"], path)
+
+
+def test_a_github_repository_is_pinned_with_its_files():
+    with LocalServer(Hub({(sources.AUTHORS, "evaluation/data/musique/test.jsonl"): b""})) as server:
+        entry = pin(GITHUB, sources.AUTHORS, endpoint=server.url)
+    assert entry == {"revision": COMMIT, "files": ["evaluation/data/musique/test.jsonl"]}
+
+
+def test_a_repository_without_a_revision_is_refused_with_the_command(tmp_path):
+    with pytest.raises(UserError, match=f"{SFT} has no locked revision: run `make pin-hub`"):
+        locked(DATASET, SFT, tmp_path / "lock.json")
+    with pytest.raises(UserError, match="Qwen/Qwen3-8B has no locked revision; run `make pin-hub`"):
+        model_folder("Qwen/Qwen3-8B", None)
+    (tmp_path / "lock.json").write_text(json.dumps({HUB: {"a/b": {"revision": "main"}}}))
+    with pytest.raises(UserError, match="models a/b: 'revision' must be a commit of 40 hex digits"):
+        read_lock(tmp_path / "lock.json")
+    (tmp_path / "lock.json").write_text("{")
+    with pytest.raises(UserError, match="lock.json: not valid JSON"):
+        read_lock(tmp_path / "lock.json")
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_data_file_comes_from_its_revision_and_then_from_the_cache(own_cache, lock_file):
+    with LocalServer(Hub({(RL, "train_10k.parquet"): b"rows", (SFT, "d.json"): b"[1]"})) as server:
+        path = data_file("train_10k", lock=lock_file, endpoint=server.url)
+        assert path.read_bytes() == b"rows" and path.is_relative_to(own_cache)
+        assert all(f"/resolve/{COMMIT}/" in asked.path for asked in server.asked)
+        assert data_file("arpo-sft-54k", lock=lock_file, endpoint=server.url).read_bytes() == b"[1]"
+    assert data_file("train_10k", lock=lock_file, endpoint=NOWHERE).read_bytes() == b"rows"
+
+
+def test_the_authors_selections_come_from_their_repository(own_cache, tmp_path):
+    place = "evaluation/data/musique/test.jsonl"
+    path = tmp_path / "github.json"
+    path.write_text(json.dumps({GITHUB: {sources.AUTHORS: {"revision": COMMIT, "files": [place]}}}))
+    with LocalServer(Hub({(sources.AUTHORS, place): b"{}\n"})) as server:
+        assert data_file("musique", lock=path, endpoint=server.url).read_bytes() == b"{}\n"
+        assert server.asked[0].path == f"/{sources.AUTHORS}/{COMMIT}/{place}"
+    assert data_file("musique", lock=path, endpoint=NOWHERE).read_bytes() == b"{}\n"
+    with pytest.raises(UserError, match=r"hotpotqa: RUC-NLPIR/ARPO at aaaaaaaaaaaa holds no evaluation/data/hotpotqa"):
+        data_file("hotpotqa", lock=path)
+
+
+def test_what_cannot_be_fetched_is_one_clear_line(own_cache, lock_file, tmp_path):
+    with LocalServer(Hub({(RL, "train_10k.parquet"): b""}, gated=[RL])) as server:
+        with pytest.raises(UserError, match=f"{RL} is gated: accept its terms at huggingface.co/datasets/{RL}"):
+            data_file("train_10k", lock=lock_file, endpoint=server.url)
+    for name, words in (("gaia", "103 text-only"), ("hle", "500 questions"), ("xbench", "100 questions")):
+        with pytest.raises(UserError, match=f"{name} is gated.*{words}.*{name}/test.jsonl.*task.data.folder"):
+            data_file(name, lock=lock_file)
+    with pytest.raises(UserError, match="math: the authors' file is in no mirror"):
+        data_file("math", lock=lock_file)
+    with pytest.raises(UserError, match="there is no data set 'x'"):
+        data_file("x", lock=lock_file)
+    with pytest.raises(UserError, match="task.data.folder: there is no folder"):
+        data_file("gaia", tmp_path / "absent")
+    two = json.loads(lock_file.read_text())
+    two[DATASET][SFT]["files"] = ["a.json", "b.json"]
+    lock_file.write_text(json.dumps(two))
+    with pytest.raises(UserError, match="holds several files of that kind: a.json, b.json"):
+        data_file("arpo-sft-54k", lock=lock_file)
+
+
+@pytest.mark.slow  # the hub's client tries again and again
+def test_a_hub_that_cannot_be_reached_is_one_clear_line(own_cache, lock_file):
+    with pytest.raises(UserError, match="cannot be reached from here.*HF_HOME.*task.data.folder"):
+        data_file("train_10k", lock=lock_file, endpoint=NOWHERE)
+    with pytest.raises(UserError, match="cannot be reached from here.*HF_HOME.*model.name_or_path"):
+        model_folder("tiny/model", COMMIT, endpoint=NOWHERE)
+
+
+def test_a_model_comes_from_its_revision(own_cache, tmp_path):
+    folder = hub.checkpoint(tmp_path / "model")
+    files = {("tiny/model", path.name): path.read_bytes() for path in folder.iterdir()}
+    files["tiny/model", "pytorch_model.bin"] = b"other weights"
+    with LocalServer(Hub(files)) as server:
+        found = model_folder("tiny/model", COMMIT, endpoint=server.url)
+    assert {path.name for path in found.iterdir()} == {path.name for path in folder.iterdir()}
+    model, tokenizer = load_folder(found, "tiny/model", "cpu", "float32")
+    assert model.num_parameters() > 0 and tokenizer.chat_template == hub.TEMPLATE
+
+
+# -- models of a folder ------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_known_by_its_contents(tmp_path):
+    folder = hub.checkpoint(tmp_path / "model")
+    revision = folder_revision(folder)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert folder_revision(copy) == revision and revision.startswith("folder-")
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    with pytest.raises(UserError, match="the files in .* have changed since the runs were set up"):
+        model_folder(str(copy), revision)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no .safetensors file"):
+        folder_revision(tmp_path / "empty")
+    with pytest.raises(UserError, match="there is no folder ./nowhere"):
+        model_folder("./nowhere", None)
+
+
+# padded embeddings, and embeddings without a free row
+@pytest.mark.parametrize(("kind", "tied", "rows"), [("qwen3", True, None), ("llama", False, 330)])
+def test_missing_tags_become_tokens_with_the_mean_of_what_spelt_them(tmp_path, kind, tied, rows):
+    words = hub.tokenizer()
+    folder = hub.checkpoint(tmp_path / "model", kind, len(words) if rows else None, tied)
+    before = AutoModelForCausalLM.from_pretrained(folder)
+    model, tokenizer = load_hub_model(str(folder), None, "cpu", "float32")
+    with pytest.raises(UserError, match="<search> is not a single token"):
+        Grammar(words)
+    grammar = Grammar(tokenizer)
+    text = "<think> a </think> <search> Ada </search><result> b </result> <answer> \\boxed{c} </answer>"
+    assert grammar.decode(grammar.encode(text)) == text
+    assert grammar.decode(grammar.encode("plain text <b>")) == "plain text <b>"
+    for part in ("get_input_embeddings", "get_output_embeddings"):
+        old, new = getattr(before, part)().weight, getattr(model, part)().weight
+        assert len(new) == max(len(old), len(tokenizer))
+        for tag in TAGS:
+            spelt = words.encode(tag, add_special_tokens=False)
+            assert len(spelt) > 1
+            assert torch.allclose(new[tokenizer.convert_tokens_to_ids(tag)], old[spelt].mean(0), atol=1e-6)
+        assert torch.equal(new[: len(words)], old[: len(words)])  # known tokens keep theirs
+    assert add_tags(model, tokenizer) == []
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again, words = load_folder(tmp_path / "saved", "saved", "cpu", "float32")
+    ids = torch.tensor([words.encode(text, add_special_tokens=False)])
+    assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+def test_a_tag_that_a_model_has_already_keeps_its_embedding(tmp_path):
+    words = hub.tokenizer()
+    words.add_tokens(["<think>", "</think>"])  # as Qwen3
+    model = AutoModelForCausalLM.from_pretrained(hub.checkpoint(tmp_path / "model"))
+    before = model.get_input_embeddings().weight.detach().clone()
+    assert add_tags(model, words) == [tag for tag in TAGS if "think" not in tag]
+    place = words.convert_tokens_to_ids("<think>")
+    assert torch.equal(model.get_input_embeddings().weight[place], before[place])
+    special = hub.tokenizer()
+    special.add_special_tokens({"additional_special_tokens": ["<search>"]})
+    with pytest.raises(UserError, match="<search> is a special token"):
+        add_tags(model, special)
+
+
+def test_checkpoints_that_cannot_be_used_are_refused(tmp_path):
+    with pytest.raises(UserError, match="has no chat template; take an instruct model"):
+        load_hub_model(str(hub.checkpoint(tmp_path / "base", chat_template=None)), None, "cpu", "float32")
+    folder = hub.checkpoint(tmp_path / "broken")
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="model.name_or_path: .* cannot be loaded"):
+        load_hub_model(str(folder), None, "cpu", "float32")
+    no_pad = hub.checkpoint(tmp_path / "no_pad", pad_token=None)
+    assert load_hub_model(str(no_pad), None, "cpu", "float32")[1].pad_token == "<|im_end|>"
+
+
+def test_the_commands_are_there(capsys, tmp_path):
+    assert main(["pin-hub", "nobody/nothing"]) == 2
+    assert "no source is called nobody/nothing" in capsys.readouterr().err
+    assert main(["overlap", "--data", str(tmp_path / "absent")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert fetch.RAW.startswith("https://")
+
+
+@pytest.mark.parametrize(("kind", "tied"), [("qwen3", False), ("qwen2", True), ("llama", False)])
+def test_checkpoints_of_every_kind_sample_what_a_full_forward_pass_says(tmp_path, kind, tied):
+    model, tokenizer = load_hub_model(str(hub.checkpoint(tmp_path / "model", kind, tied=tied)), None, "cpu", "float32")
+    grammar = Grammar(tokenizer)
+    prompts = [grammar.encode(text) for text in ("Where was Ada born?", "Bea")]  # of two lengths
+    paths = [Path.root(prompt) for prompt in prompts]
+    for path in paths:
+        path.budget = 12
+    TransformersEngine(model, [], grammar.eos_id, 1.0, torch_stream(0, "test")).run(paths, lambda done: [])
+    for prompt, path in zip(prompts, paths, strict=True):
+        logps, entropies = tiny.full_forward(model, prompt, path.completion)
+        assert torch.allclose(torch.tensor(path.logps), logps, atol=1e-4)
+        assert torch.allclose(torch.tensor(path.entropies), entropies, atol=1e-4)

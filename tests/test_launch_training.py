@@ -1,0 +1,200 @@
+"""What a run on a large model sets: adapters, bfloat16, layers that are computed again. Each does what it says."""
+
+import importlib.util
+
+import parallel_child
+import pytest
+import torch
+from tiny import model
+
+from reproduce.errors import UserError
+from reproduce.experiments.sections import LoraConfig
+from reproduce.training.master_weights import MasterAdamW
+from reproduce.training.parallel import take
+from reproduce.training.scoring import scored_head, token_logps
+from reproduce.training.trainer import last_checkpoint
+
+LORA = LoraConfig(rank=4, alpha=8.0)
+needs_peft = pytest.mark.skipif(
+    importlib.util.find_spec("peft") is None,
+    reason="the extra peft is missing: pip install -r requirements-gpu.txt",
+)
+
+
+def built(folder, method="grpo", **training):
+    folder.mkdir(exist_ok=True)
+    return parallel_child.built(folder, parallel_child.config(method, {"steps": 1, "rollout_shards": None} | training))
+
+
+def batch(made):
+    """The rollout batch of the first step, as `_compute_loss` would get it whole."""
+    k = made.num_generations
+    rows = [dict(row) for row in made.train_dataset for _ in range(k)]
+    made.state.max_steps = made.updates_per_step
+    made.model.train()
+    return made._generate_and_score_completions(rows)
+
+
+@needs_peft
+def test_adapters_are_all_that_is_trained_and_checkpoints_hold_only_them(tmp_path):
+    made = built(tmp_path, lora=LORA, steps=2)
+    start = {name: value.clone() for name, value in made.model.state_dict().items()}
+    parallel_child.record(made)
+    moved = {name for name, value in made.model.state_dict().items() if not torch.equal(value, start[name])}
+    adapters = {name for name in start if "lora_" in name}
+    assert moved == adapters and len(adapters) == 2 * 2 * 7, "two factors for each of the seven linear maps of a layer"
+    assert {name for name, p in made.model.named_parameters() if p.requires_grad} == adapters
+    base = model(scale=2.0).state_dict()
+    kept = {name.replace("base_model.model.", "").replace(".base_layer", ""): value for name, value in start.items()}
+    assert all(torch.equal(kept[name], value) for name, value in base.items()), "the base is the warm start"
+    checkpoint = last_checkpoint(made.run.checkpoints)
+    assert (checkpoint / "adapter_model.safetensors").is_file() and not (checkpoint / "model.safetensors").exists()
+    steps = parallel_child.steps(tmp_path)
+    assert steps[0]["kl_warm_start"] == pytest.approx(0, abs=1e-6) and steps[1]["kl_warm_start"] > 1e-5
+    again = built(tmp_path, lora=LORA, steps=2)
+    again._load_from_checkpoint(str(checkpoint))
+    assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in made.model.state_dict().items())
+    sampled = made.collector.model.state_dict()
+    assert all(sampled[name.removeprefix("base_model.model.")] is not None for name in adapters)
+    assert made.collector.model is made.model.get_base_model(), "the engine samples from the adapted policy"
+
+
+@needs_peft
+def test_the_reference_of_adapters_is_the_model_without_them(tmp_path):
+    made = built(tmp_path, lora=LORA)
+    output = batch(made)
+    mask_BT = made._loss_mask(output)
+    with torch.no_grad():
+        for name, value in made.model.named_parameters():
+            if "lora_B" in name:
+                value.normal_(generator=torch.Generator().manual_seed(1))
+        adapted, _ = made._logps(made.model, output)
+        with made.reference.policy() as start:
+            reference, _ = made._logps(start, output)
+        base = model(scale=2.0).eval()
+        expected, _ = token_logps(base, scored_head(base), output, mask_BT, made.temperature)
+        after, _ = made._logps(made.model, output)
+    torch.testing.assert_close(reference, expected)
+    assert (adapted - expected).abs().max() > 0.1 and torch.equal(adapted, after) and made.model.training
+
+
+@needs_peft
+def test_adapters_are_drawn_from_the_seed_and_bad_targets_are_named(tmp_path):
+    first, second = (dict(built(tmp_path / f, lora=LORA).model.named_parameters()) for f in "ab")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    with pytest.raises(UserError, match=r"training.lora.targets: Qwen3ForCausalLM has no module named q_projj"):
+        built(tmp_path / "c", lora=LoraConfig(targets=["q_projj"]))
+    with pytest.raises(UserError, match=r"training.lora.targets: lm_head is the output head"):
+        built(tmp_path / "d", lora=LoraConfig(targets=["lm_head"]))
+
+
+@needs_peft
+@pytest.mark.slow
+def test_a_critic_beside_adapters_has_none_and_trains_all_its_weights(tmp_path):
+    made = built(tmp_path, "ppo", lora=LORA)
+    start = {name: value.clone() for name, value in made.critic.network.state_dict().items()}
+    assert start.keys() - {"lm_head.bias"} == model().state_dict().keys(), "the layers of a model without adapters"
+    parallel_child.record(made)
+    moved = [name for name, value in made.critic.network.state_dict().items() if not torch.equal(value, start[name])]
+    assert set(moved) == set(start)
+
+
+@needs_peft
+@pytest.mark.slow
+def test_adapters_killed_and_resumed_equal_uninterrupted(tmp_path):
+    whole = parallel_child.record(built(tmp_path / "whole", "aepo", lora=LORA, steps=4))
+    parallel_child.record(built(tmp_path / "halves", "aepo", lora=LORA, steps=4), stop=2)
+    for part in (tmp_path / "halves" / "run" / "parts").glob("000003.*"):
+        part.unlink()
+    halves = parallel_child.record(built(tmp_path / "halves", "aepo", lora=LORA, steps=4))
+    assert whole["losses"][8:] == halves["losses"]
+    assert all(torch.equal(value, halves["weights"][name]) for name, value in whole["weights"].items())
+
+
+def gradients(made, output):
+    loss = made._compute_loss(made.model, output)
+    made.model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in made.model.named_parameters()}
+
+
+def test_layers_computed_again_give_the_same_gradients(tmp_path):
+    plain, again = built(tmp_path / "plain"), built(tmp_path / "again", gradient_checkpointing=True)
+    again.model.gradient_checkpointing_enable(again.args.gradient_checkpointing_kwargs)  # as train() does
+    output = batch(plain)
+    assert all(torch.equal(value, batch(again)[name]) for name, value in output.items() if torch.is_tensor(value))
+    calls = {made: [] for made in (plain, again)}
+    found = {}
+    for made in calls:
+        made.model.train()
+        layer = made.model.model.layers[0].mlp
+        layer.register_forward_pre_hook(lambda *_, made=made: calls[made].append(1))
+        made._updates = [{"kl_warm_start": 0.0}]
+        made._high_entropy = plain._high_entropy
+        found[made] = gradients(made, output)
+    assert len(calls[again]) == 2 * len(calls[plain]) > 0, "a layer is computed a second time in the backward pass"
+    for name, value in found[plain].items():
+        torch.testing.assert_close(value, found[again][name], atol=1e-6, rtol=1e-5)
+    assert again.args.gradient_checkpointing and not plain.args.gradient_checkpointing
+
+
+def test_bfloat16_is_the_type_of_weights_and_passes_and_its_optimiser_keeps_float32(tmp_path):
+    made = built(tmp_path, dtype="bfloat16", learning_rate=1e-6)
+    start = {name: value.clone() for name, value in made.model.state_dict().items()}
+    seen = []
+    made.model.model.layers[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].dtype))
+    found = parallel_child.record(made)
+    assert {p.dtype for p in made.model.parameters()} == {torch.bfloat16} == set(seen)
+    optimizer = made.optimizer.optimizer
+    assert isinstance(optimizer, MasterAdamW) and {p.dtype for p in optimizer.copies} == {torch.float32}
+    assert all(abs(loss) < 1 for loss in found["losses"])
+    moved = [
+        float((kept - start[name].float()).abs().max())
+        for (name, p), kept in zip(trained(made), optimizer.copies, strict=True)
+        if p.ndim > 1
+    ]
+    assert min(moved) > 1e-7, "a step far below what bfloat16 can hold is kept"
+
+
+def trained(made):
+    names = {id(p): name for name, p in made.model.named_parameters()}
+    return [(names[id(p)], p) for p in made.optimizer.optimizer.trained]
+
+
+def test_small_steps_add_up_on_float32_copies_and_are_lost_without():
+    rates = dict(lr=1e-6, weight_decay=0.0)
+    weights = {kind: torch.nn.Parameter(torch.full((4,), 0.02, dtype=torch.bfloat16)) for kind in ("kept", "lost")}
+    optimizers = {"kept": MasterAdamW([{"params": [weights["kept"]]}], **rates)}
+    optimizers["lost"] = torch.optim.AdamW([weights["lost"]], **rates)
+    for _ in range(200):
+        for kind, weight in weights.items():
+            weight.grad = torch.ones_like(weight)
+            optimizers[kind].step()
+    assert torch.equal(weights["lost"], torch.full((4,), 0.02, dtype=torch.bfloat16))
+    assert optimizers["kept"].copies[0].tolist() == pytest.approx([0.02 - 200e-6] * 4, rel=1e-3)
+    assert (weights["kept"] < weights["lost"]).all()
+    other = torch.nn.Parameter(torch.zeros(4, dtype=torch.bfloat16))
+    resumed = MasterAdamW([{"params": [other]}], **rates)
+    resumed.load_state_dict(optimizers["kept"].state_dict())
+    assert torch.equal(other, weights["kept"]) and torch.equal(resumed.copies[0], optimizers["kept"].copies[0])
+    for optimizer, weight in ((resumed, other), (optimizers["kept"], weights["kept"])):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert torch.equal(resumed.copies[0], optimizers["kept"].copies[0]), "Adam's moments went along"
+
+
+@pytest.mark.slow
+def test_bfloat16_killed_and_resumed_equals_uninterrupted(tmp_path):
+    whole = parallel_child.record(built(tmp_path / "whole", dtype="bfloat16", steps=4))
+    parallel_child.record(built(tmp_path / "halves", dtype="bfloat16", steps=4), stop=2)
+    for part in (tmp_path / "halves" / "run" / "parts").glob("000003.*"):
+        part.unlink()
+    halves = parallel_child.record(built(tmp_path / "halves", dtype="bfloat16", steps=4))
+    assert whole["losses"][8:] == halves["losses"]
+    assert all(torch.equal(value, halves["weights"][name]) for name, value in whole["weights"].items())
+
+
+def test_rows_are_taken_of_every_tensor_and_numbers_stay(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = take({"a": torch.arange(4), "b": 3.0, "c": torch.tensor(2.0)}, torch.tensor([2, 0]))
+    assert found["a"].tolist() == [2, 0] and found["b"] == 3.0 and found["c"] == 2.0

