@@ -12,6 +12,7 @@ LAUNCHER ?= local
 LAUNCH_CONFIG ?=
 PYTHON ?= python3
 ASSUME ?=
+SET ?=
 CSV ?=
 GAMES ?= 216
 STEPS ?= 100000
@@ -26,7 +27,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish status plan readme-plans check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan readme-plans check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
@@ -55,6 +56,9 @@ figures: $(STAMP) ## rebuild the figures (entropy, diversity, stability, EPO) fr
 
 publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into data/results, to be committed
 	@$(RUN) -m reproduce publish --profile $(PROFILE) --runs-root $(RUNS) $(if $(TABLE),--experiment table$(TABLE))
+
+tune: $(STAMP) ## try a table's shared settings on its validation panel (TABLE=3 METHODS=grpo,ppo SEEDS=0 SET="training.learning_rate=2.5e-4,5e-4"; CSV=file)
+	@$(RUN) -m reproduce tune $(TABLE) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SET),--set $(SET)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CSV),--csv $(CSV))
 
 status: $(STAMP) ## list the runs, where they are and their last metrics
 	@$(RUN) -m reproduce status --runs-root $(RUNS)

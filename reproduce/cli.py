@@ -229,6 +229,7 @@ def status(options) -> int:
 
 
 _MODULES = {
+    "tune": ("reproduce.experiments.tune", "try shared settings of a table on its validation panel, never the test panel"),
     "real-input": (
         "reproduce.evaluation.real_input",
         "grade gold and empty answers on real question files; run the agent on 20",
