@@ -10,13 +10,24 @@ from analysis import data
 from reproduce.errors import UserError
 
 TIMEOUT = 600  # seconds for one cell
-KERNELS = 2  # notebooks executed at a time
+KERNELS = 2  # at a time; each executes one notebook after another, for imports cost more than many of them
+AFRESH = """
+import sys
+import matplotlib.pyplot
+matplotlib.pyplot.close("all")
+matplotlib.rcdefaults()
+get_ipython().run_line_magic("matplotlib", "inline")
+for name in [name for name in sys.modules if name.split(".")[0] in ("analysis", "reproduce")]:
+    del sys.modules[name]
+get_ipython().reset(new_session=True)
+"""
+"""Run before each notebook of a kernel: every one finds the state of a new kernel, but for imported libraries."""
 
 
 def execute(names: tuple[str, ...], environment: dict[str, str], target: Path) -> list[Path]:
-    """Turn analysis/notebooks/<name>.py into executed target/<name>.ipynb, one kernel each, and return the paths.
+    """Turn analysis/notebooks/<name>.py into executed target/<name>.ipynb and return the paths.
 
-    The same data give the same bytes: one thread, no user start-up files, fixed cell ids, no timestamps, no stderr.
+    The same data give the same bytes: one thread, a clean state for each, no user start-up files, fixed cell ids, no timestamps, no stderr.
     A `UserError` in a notebook is raised again here; nothing is saved unless all notebooks succeed.
     """
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
@@ -66,45 +77,64 @@ async def _cancel_rest():
 
 
 async def _run_all(names, environment, scratch):
-    turns = asyncio.Semaphore(KERNELS)
+    waiting, results = list(enumerate(names)), [None] * len(names)
 
-    async def run(name):
-        async with turns:
-            return await _run(name, environment, scratch)
+    async def work(number):
+        kernel, log = _kernel(f"kernel{number}", scratch), scratch / f"kernel{number}.log"
+        client = kernel.client()
+        try:
+            with log.open("wb") as stderr:
+                await kernel.start_kernel(env=environment, stderr=stderr, cwd=str(data.ROOT))
+                client.load_connection_info(kernel.get_connection_info())
+                client.start_channels()
+                await client.wait_for_ready(timeout=TIMEOUT)
+                while waiting:
+                    i, name = waiting.pop(0)
+                    results[i] = await _run(name, kernel, client, log)
+        finally:
+            client.stop_channels()
+            if kernel.has_kernel:
+                await kernel.shutdown_kernel(now=True)
 
-    results = await asyncio.gather(*map(run, names), return_exceptions=True)
-    for result in results:
+    done = await asyncio.gather(*map(work, range(min(KERNELS, len(names)))), return_exceptions=True)
+    for result in done:
         if isinstance(result, BaseException):
             raise result
     return results
 
 
-async def _run(name: str, environment: dict[str, str], scratch: Path):
-    import jupytext
+def _kernel(name: str, scratch: Path):
+    """A manager of a kernel that is not started yet.
+
+    No kernel directories: the kernel is this interpreter, whatever "python3" means in the user's Jupyter. Messages go
+    through sockets in the scratch folder, which other users cannot read, unless its name is too long for a socket.
+    """
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    notebook = jupytext.read(data.ROOT / "analysis" / "notebooks" / f"{name}.py", fmt="py:percent")
-    # No kernel directories: the kernel is this interpreter, whatever "python3" means in the user's Jupyter. Messages go
-    # through sockets in the scratch folder, which other users cannot read, unless its name is too long for a socket.
     sockets = str(scratch / name)
     private = os.name == "posix" and len(sockets) < 90
-    manager = AsyncKernelManager(
+    return AsyncKernelManager(
         kernel_name="python3",
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
         connection_file=str(scratch / f"{name}.json"),
         transport="ipc" if private else "tcp",
         ip=sockets if private else "127.0.0.1",
     )
-    client = NotebookClient(
-        notebook, km=manager, timeout=TIMEOUT, record_timing=False, resources={"metadata": {"path": str(data.ROOT)}}
-    )
-    log = scratch / f"{name}.log"
+
+
+async def _run(name: str, kernel, client, log: Path):
+    """The notebook, executed by this kernel. log: what the kernel writes to its stderr."""
+    import jupytext
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    notebook = jupytext.read(data.ROOT / "analysis" / "notebooks" / f"{name}.py", fmt="py:percent")
+    runner = NotebookClient(notebook, km=kernel, timeout=TIMEOUT, record_timing=False)
+    runner.kc = client
     try:
-        with log.open("wb") as stderr:
-            await client.async_execute(env=environment, stderr=stderr, cleanup_kc=True)
+        await client.execute_interactive(AFRESH, silent=True, timeout=TIMEOUT)
+        await runner.async_execute(cleanup_kc=False)
     except CellExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None
