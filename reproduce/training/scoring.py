@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from reproduce.errors import UserError
 
 CPU_ROWS = 16  # rows per forward pass on a CPU, where padding costs more than one pass more
+CPU_TURNS = 48  # the same where a row is a short turn after a longer prompt
 KEPT_LOGITS = 2**27  # tokens x vocabulary; a larger head output is made in chunks and again in the backward pass
 
 
@@ -43,8 +44,9 @@ def passes(inputs: dict, mask_BT: Tensor) -> Iterator[tuple[Tensor, Tensor, Tens
     stand in a flattened (B, T), for `placed`. inputs: as for `token_logps`.
     """
     prompts_B, lengths_B = inputs["prompt_mask"].sum(1), inputs["completion_mask"].sum(1)
-    order = lengths_B.argsort(stable=True)
-    for rows in order.split(CPU_ROWS) if order.device.type == "cpu" else [order]:
+    turns = inputs["completion_ids"].shape[1] < inputs["prompt_ids"].shape[1]
+    order = (prompts_B + lengths_B if turns else lengths_B).argsort(stable=True)
+    for rows in order.split(CPU_TURNS if turns else CPU_ROWS) if order.device.type == "cpu" else [order]:
         ids = _joined(inputs, rows, prompts_B[rows], int((prompts_B + lengths_B)[rows].max()))
         row, token = mask_BT[rows].nonzero(as_tuple=True)
         yield ids, row, prompts_B[rows][row] + token, rows[row] * mask_BT.shape[1] + token
