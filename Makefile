@@ -7,6 +7,7 @@ SEEDS ?=
 METHODS ?=
 JOBS ?=
 TABLE ?=
+TASK ?=
 REPORT_TO ?=
 LAUNCHER ?= local
 LAUNCH_CONFIG ?=
@@ -20,9 +21,10 @@ EPISODES ?= 50
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+ENVS_STAMP := $(VENV)/.envs-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
-GRID = --profile $(PROFILE) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT_TO),--report-to $(REPORT_TO)) --launcher $(LAUNCHER) $(if $(LAUNCH_CONFIG),--launch-config $(LAUNCH_CONFIG))
+GRID = --profile $(PROFILE) $(if $(TASK),--task $(TASK)) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT_TO),--report-to $(REPORT_TO)) --launcher $(LAUNCHER) $(if $(LAUNCH_CONFIG),--launch-config $(LAUNCH_CONFIG))
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -39,7 +41,7 @@ reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowl
 reproduce-table2: $(STAMP) ## train what is missing of table 2 (deep search), evaluate, build table and figures, compare
 	@$(RUN) -m reproduce table 2 $(GRID)
 
-reproduce-table3: $(STAMP) ## train what is missing of table 3 (EPO on MiniHouse), evaluate, build table and figures, compare
+reproduce-table3: $(STAMP) $(if $(filter scienceworld alfworld,$(TASK)),$(ENVS_STAMP)) ## train what is missing of table 3 (EPO on MiniHouse; TASK=scienceworld or alfworld), evaluate, build table and figures, compare
 	@$(RUN) -m reproduce table 3 $(GRID)
 
 reproduce-table4: $(STAMP) ## train what is missing of table 4 (components of AEPO), evaluate, build, compare
@@ -69,7 +71,7 @@ plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; AS
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme
 
-check-envs: $(STAMP) ## hold the ALFWorld stepper to the real engine, measure ScienceWorld's success rules (GAMES=216 STEPS=100000 EPISODES=50); needs requirements-envs.txt
+check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measure ScienceWorld's success rules (GAMES=216 STEPS=100000 EPISODES=50)
 	@$(RUN) -m reproduce.tasks.envs.check_alfworld --games $(GAMES) --steps $(STEPS) --log $(RUNS)/check_alfworld.jsonl $(if $(JOBS),--jobs $(JOBS))
 	@$(RUN) -m reproduce.tasks.envs.check_scienceworld --episodes $(EPISODES) $(if $(JOBS),--workers $(JOBS))
 
@@ -114,6 +116,11 @@ $(STAMP): requirements.txt
 	@[ -x $(RUN) ] || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv failed: install the venv module of your Python (python3-venv)"; exit 2; }; }
 	@echo "installing requirements.txt into $(VENV): some minutes and up to 6 GB, once"
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(RUN) -m pip install -q -r requirements.txt
+	@touch $@
+
+$(ENVS_STAMP): $(STAMP) requirements-envs.txt
+	@echo "installing requirements-envs.txt into $(VENV): ScienceWorld with Java, ALFWorld; some minutes, once"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(RUN) -m pip install -q -r requirements-envs.txt || { command -v gcc >/dev/null && command -v g++ >/dev/null || echo "two of ALFWorld's packages are built from source and no C/C++ compiler was found: apt-get install build-essential python3-dev"; exit 2; }
 	@touch $@
 
 # vLLM runs without torchvision, torchaudio and torchcodec, whose PyPI builds do not load beside torch for CPUs.

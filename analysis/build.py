@@ -18,8 +18,9 @@ NOTEBOOKS = {
 }
 """What is built -> table -> its notebooks. A table's own notebook also draws its training curves."""
 
-STANDALONE = ("fidelity",)
-"""Notebooks that belong to no table: what papers and released code disagree about, measured on one committed batch."""
+STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld"}
+"""Notebooks that belong to no table -> the folder of data that each needs: what papers and released code disagree
+about, measured on one committed batch; what ScienceWorld's success rules are worth, on scripted episodes."""
 
 DEFAULT_PROFILE = "mini"
 
@@ -106,8 +107,8 @@ def _build(
         source.scores  # noqa: B018  broken input is reported here, in one line, before any notebook starts
     kinds = [only] if only else list(NOTEBOOKS)
     names = tuple(n for kind in kinds for source in loaded for n in NOTEBOOKS[kind].get(source.table, ()))
-    if not own and only != "figures" and (data_folder / "fidelity").is_dir():
-        names += STANDALONE
+    if not own and only != "figures":
+        names += tuple(name for name, needed in STANDALONE.items() if (data_folder / needed).is_dir())
     environment = {
         "REPRODUCE_PROFILE": profile,
         "REPRODUCE_SOURCE": str(root),
@@ -120,9 +121,10 @@ def _build(
     for source in loaded if only != "figures" else ():
         more, lines = _finish_table(source, own, data_folder, folder)
         files, text = files + more, text + lines
-        stem = source.experiment
-        if in_place and readme.insert(data.ROOT / "README.md", stem, (folder / f"{stem}.md").read_text("utf-8")):
-            files.append(data.ROOT / "README.md")
+        if in_place:
+            stem, path = source.experiment, data.ROOT / "README.md"
+            if readme.insert(path, stem, readme.shown((folder / f"{stem}.md").read_text("utf-8"), stem)):
+                files.append(path)
     files = list(dict.fromkeys(files))
     files += sorted(path for path, stamp in _stamps(folder).items() if before.get(path) != stamp and path not in files)
     return BuildResult(files, "\n".join(text))

@@ -27,8 +27,8 @@ get_ipython().reset(new_session=True)
 def execute(names: tuple[str, ...], environment: dict[str, str], target: Path) -> list[Path]:
     """Turn analysis/notebooks/<name>.py into executed target/<name>.ipynb and return the paths.
 
-    The same data give the same bytes: one thread, a clean state for each, no user start-up files, fixed cell ids, no timestamps, no stderr.
-    A `UserError` in a notebook is raised again here; nothing is saved unless all notebooks succeed.
+    The same data give the same bytes: one thread, a clean state for each, no user start-up files, fixed cell ids, no
+    timestamps, no stderr. A `UserError` in a notebook is raised again here; nothing is saved unless all succeed.
     """
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
         environment = os.environ | environment | {

@@ -12,6 +12,7 @@ from analysis import (
     provenance,
     render,
     reported,
+    rules,
     steps,
     style,
     table,
@@ -56,7 +57,8 @@ def terminal_tables(built: Table) -> list[TextTable]:
     """The table for a terminal, in narrow blocks."""
     whole = main_table(built)
     if built.spec is not grid.SPEC:
-        return cells.terminal_tables(built, whole)
+        by_rule = rules.rules_table(built.source) if built.spec is table3.SPEC else None
+        return [*cells.terminal_tables(built, whole), *([by_rule] if by_rule else [])]
     last = whole.header.index("Mean of the grid")
     bold = frozenset((i, j) for i, j in whole.bold if j < last)
     columns = [0, *range(last, len(whole.header))]
@@ -70,10 +72,13 @@ def terminal_tables(built: Table) -> list[TextTable]:
 
 
 def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
-    """The measured table (table 3: two of them), and the papers' numbers in a block of their own, if any."""
+    """The measured table (table 3: with EPO's effects, and every success rule where there are several), and the papers'
+    numbers in a block of their own, if any."""
     found = [main_table(built)]
     if built.spec is table3.SPEC:
         found.append(table3.effects_table(built.source))
+        by_rule = rules.rules_table(built.source)
+        found += [] if by_rule is None else [by_rule]
     if _has_reported(built, papers):
         found.append(reported.reported_table(papers, built.spec.reported))
     return found

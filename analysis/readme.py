@@ -1,7 +1,11 @@
-"""Puts the generated tables into the README, each between its two markers: the README's numbers are never typed."""
+"""Puts the generated tables into the README, each between its two markers: the README's numbers are never typed.
+
+Of the numbers that papers report it holds none, only a line that leads to them.
+"""
 
 from pathlib import Path
 
+from analysis import reported
 from reproduce.errors import UserError
 
 
@@ -16,6 +20,15 @@ def block(text: str, table: str) -> str:
     if start not in text or end not in text:
         raise UserError(f"README.md: the markers {start} and {end} are missing; put them back where the table belongs")
     return text.split(start, 1)[1].split(end, 1)[0].strip("\n")
+
+
+def shown(markdown: str, table: str) -> str:
+    """What the README shows of figures/<table>.md: all that was measured, and a link in place of the reported numbers,
+    which are the file's last block (`output.blocks`)."""
+    measured, heading, _ = markdown.partition(f"## {reported.TITLE}\n")
+    file = f"figures/{table}.md"
+    link = f"\nWhat the papers report for other models and benchmarks: [{file}]({file}).\n" if heading else ""
+    return f"{measured.rstrip()}\n{link}"
 
 
 def insert(readme: Path, table: str, markdown: str) -> bool:

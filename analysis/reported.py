@@ -15,6 +15,7 @@ COLUMNS = (
 )  # fmt: skip
 REPORTED_BY = ("the paper", "the authors, outside the paper", "third party")
 CONFIDENCE = ("high", "low")
+TITLE = "Reported numbers (not measured here)"
 METHODS = ("GRPO", "REINFORCE++", "DAPO", "GPPO", "CISPO", "GiGPO", "ARPO", "AEPO")
 SHARED = ("WebWalkerQA",)
 """Datasets that tables of several kinds hold: alone they do not make a table one of ours."""
@@ -119,4 +120,4 @@ def reported_table(papers: pd.DataFrame, wanted: Reported) -> TextTable:
     ]
     width = len(header)
     words = frozenset({0, 1, 2, width - 3, width - 2, width - 1})
-    return TextTable("Reported numbers (not measured here)", header, rows, notes=lines, words=words)
+    return TextTable(TITLE, header, rows, notes=lines, words=words)

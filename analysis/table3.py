@@ -97,6 +97,19 @@ def effects_table(source: Source) -> TextTable:
     return TextTable("What EPO adds to its base method", header, rows, frozenset(bold), [note], frozenset({0, 1}))
 
 
+WORLDS = {
+    "minihouse": ("MiniHouse", "IID: rooms of training, other games; OOD: other rooms."),
+    "alfworld": ("ALFWorld", "IID: rooms of training, other games; OOD: other rooms."),
+    "scienceworld": ("ScienceWorld", "IID: development variations, OOD: test variations of the trained task types."),
+}
+"""World of episodes -> its name, and what its two splits are."""
+
+
+def world(source: Source) -> tuple[str, str]:
+    """Name and splits of the world that the runs played, as in `WORLDS`."""
+    return WORLDS[(source.config.get("task") or {}).get("world", "minihouse")]
+
+
 def evaluations(source: Source) -> str:
     """`4 evaluations of 16 tasks a split`, from the settings and the logged steps."""
     checks = (source.config.get("evaluation") or {}).get("checks") or {}
@@ -122,10 +135,11 @@ def text_table(built: Table, more_notes: list[str]) -> TextTable:
             *(cells.human(row[c]) for c in costs), str(int(row["n_seeds"])) if row["n_seeds"] else MISSING,
         ])  # fmt: skip
     absent = [built.spec.name(m) for m in built.frame.index if built.frame.loc[m, "n_seeds"] == 0]
+    name, splits = world(built.source)
     lines = [
-        "Success in percent. IID: rooms of training, other games; OOD: other rooms. IID, OOD, Both: last checkpoint on "
-        "the whole panel. [a, b]: 95 % stratified bootstrap interval over seeds × tasks "
-        f"({statistics.N_DRAWS} draws). Bold: the paired interval against every other row excludes 0.",
+        f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. [a, b]: 95 % "
+        f"stratified bootstrap interval over seeds × tasks ({statistics.N_DRAWS} draws). Bold: the paired interval "
+        "against every other row excludes 0.",
         f"Best of training is the paper's statistic: mean over seeds of the best of {evaluations(built.source)} during "
         "training, with its interval over seeds. It is a maximum of noisy numbers and not comparable with the columns "
         "before it.",
@@ -136,4 +150,4 @@ def text_table(built: Table, more_notes: list[str]) -> TextTable:
         *provenance.lines(built.source, built.spec.name),
         *more_notes,
     ]
-    return TextTable(cells.title(built), header, rows, frozenset(bold), lines)
+    return TextTable(cells.title(built).replace("MiniHouse", name), header, rows, frozenset(bold), lines)

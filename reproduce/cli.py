@@ -12,16 +12,16 @@ import traceback
 from functools import partial
 from pathlib import Path
 
+from reproduce import arguments
+from reproduce.arguments import DEFAULT_PROFILE
 from reproduce.errors import UserError
 from reproduce.experiments.processes import ONE_THREAD, die_with_parent
 
-DEFAULT_PROFILE = "mini"
 
-
-def main(arguments: list[str] | None = None) -> int:
+def main(words: list[str] | None = None) -> int:
     """Runs one command; prints a UserError as one line."""
     die_with_parent()
-    words = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if words is None else words
     try:
         if words and words[0] in PROGRAMS:
             return PROGRAMS[words[0]](words[1:]) or 0
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="python -m reproduce", description=__doc__.splitlines()[0])
+    top = arguments.Parser(prog="python -m reproduce", description=__doc__.splitlines()[0])
     commands = top.add_subparsers(title="commands", required=True, metavar="command")
 
     def command(name: str, run, help: str) -> argparse.ArgumentParser:
@@ -61,11 +61,14 @@ def parser() -> argparse.ArgumentParser:
     sub = command("table", table, "train, evaluate and build one table; does only what is missing")
     sub.add_argument("table", help="number of the table: 1, 2, 3, 4 or 5")
     sub.add_argument("--profile", default=DEFAULT_PROFILE)
-    sub.add_argument("--seeds", type=_seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")
+    sub.add_argument("--task", help="another world of the same table, such as scienceworld for table 3")
+    sub.add_argument("--seeds", type=arguments.seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")
     sub.add_argument(
-        "--methods", type=_names, help="methods, variants or groups: all, core, grpo,aepo (default: the table's)"
+        "--methods",
+        type=arguments.names,
+        help="methods, variants or groups: all, core, grpo,aepo (default: the table's)",
     )
-    sub.add_argument("--jobs", type=_count, help="runs at a time (default: one per core; one on a GPU)")
+    sub.add_argument("--jobs", type=arguments.count, help="runs at a time (default: one per core; one on a GPU)")
     sub.add_argument("--runs-root", type=Path, default=Path("runs"))
     sub.add_argument("--no-build", action="store_true", help="train only, build neither table nor figures")
     sub.add_argument("--launcher", choices=("local", "accelerate", "slurm"), default="local", help="where runs start")
@@ -108,7 +111,7 @@ def table(options) -> int:
 
     return grid.reproduce(
         options.table,
-        options.profile,
+        f"{options.profile}-{options.task}" if options.task else options.profile,
         methods=options.methods,
         seeds=options.seeds,
         max_jobs=options.jobs,
@@ -229,7 +232,10 @@ def status(options) -> int:
 
 
 _MODULES = {
-    "tune": ("reproduce.experiments.tune", "try shared settings of a table on its validation panel, never the test panel"),
+    "tune": (
+        "reproduce.experiments.tune",
+        "try shared settings of a table on its validation panel, never the test panel",
+    ),
     "real-input": (
         "reproduce.evaluation.real_input",
         "grade gold and empty answers on real question files; run the agent on 20",
@@ -259,38 +265,6 @@ PROGRAMS = {name: partial(_program, module) for name, (module, _) in _MODULES.it
 """Commands with options of their own: all words after the command's name are theirs."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with one-line errors and the project's exit code."""
-
-    def error(self, message: str):
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def _refuse(message: str) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("name at least one")
-    return names
-
-
-def _seeds(text: str) -> list[int]:
-    seeds: list[int] = []
-    for part in _names(text):
-        first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise argparse.ArgumentTypeError(f"'{part}' is not a seed; write 0,1,2 or 0-7")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds:
-        raise argparse.ArgumentTypeError(f"'{text}' names no seed; write 0,1,2 or 0-7")
-    return seeds
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; write 1 or more")
-    return int(text)

@@ -11,9 +11,10 @@ from reproduce.experiments.config import TableConfig
 from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
 from reproduce.tasks.rewards import Reward
-from reproduce.training.setups import HouseSetup
+from reproduce.training.episode_setups import HouseSetup
 from reproduce.training.tiny_model import build_model
-from reproduce.training.trainer import AgenticTrainer, grpo_config
+from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trl_config import grpo_config
 
 
 def config(method="grpo", turns=4, episodes=None, **training):

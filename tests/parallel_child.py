@@ -27,10 +27,12 @@ from reproduce.runs.manifest import ROOT
 from reproduce.seeding import child_seed
 from reproduce.tasks.rewards import Reward
 from reproduce.tasks.suite import open_task
+from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.parallel import Follower, process_index
 from reproduce.training.replica import prepared
 from reproduce.training.shards import Shards
-from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
+from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trl_config import grpo_config
 
 
 class Stopped(Exception):

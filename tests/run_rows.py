@@ -44,11 +44,15 @@ def rollouts(step: int, text: str = "<think> a </think>") -> list[dict]:
     return rows
 
 
-def evaluations(checkpoint: str = "last", questions: int = 2, text: str = "t") -> list[dict]:
+def evaluations(
+    checkpoint: str = "last", questions: int = 2, text: str = "t", right=lambda question, sample: True
+) -> list[dict]:
+    """Two samples of each question; right(question, sample): whether one is correct."""
     return [
         {
             "checkpoint": checkpoint, "question_id": f"q{question:03d}", "family": "mini-math", "level": 1,
-            "split": "test", "sample": sample, "reward": 1.0, "correct": True, "format_ok": True, "answer": "7",
+            "split": "test", "sample": sample, "reward": 1.0, "correct": right(question, sample), "format_ok": True,
+            "answer": "7",
             "gold": "7", "tool_calls": 1, "completion_tokens": 9, "sampled_tokens": 8, "actions": "answer",
             "turn_entropies": [0.25], "text": f"{text}{question}{sample}",
         }

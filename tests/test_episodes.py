@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from house import Told, collector, config, loaded, model, setup_of, trainer
+from stopping import train_until
 from tiny import full_forward
 
 from reproduce.algorithms import load
@@ -22,7 +23,6 @@ from reproduce.rollouts.tensors import rollout_tensors
 from reproduce.runs.manifest import config_hash
 from reproduce.tasks.envs.interface import EpisodeLost
 from reproduce.training.filler import filled, with_filler, without_filler
-from reproduce.training.trainer import last_checkpoint
 
 
 def collected(k=4, questions=3, job=None, **changes):
@@ -286,19 +286,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
             job = config("ppo+epo", turns=3, steps=3, epochs=1)
             checks = Checks(collector(lm, job, temperature=0.4), 2, 2)
             made = trainer(tmp_path / folder, job, lm, checks=checks)
-            checkpoint = last_checkpoint(made.run.checkpoints)
-            write = made.run.write_step
-
-            def write_step(step, *args, write=write, stop=stop):
-                if step > stop:
-                    raise KeyboardInterrupt
-                write(step, *args)
-
-            made.run.write_step = write_step
-            try:
-                made.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-            except KeyboardInterrupt:
-                assert stop < 3
+            assert train_until(made, stop) == (stop < 3)
         parts = [p.read_bytes() for p in sorted(made.run.parts.glob("*.rollouts.parquet"))]
         steps = [p.read_text().split('"seconds"')[0] for p in sorted(made.run.parts.glob("*.steps.json"))]
         return lm.state_dict(), parts, steps

@@ -14,8 +14,8 @@ import torch
 from reproduce.errors import UserError
 from reproduce.runs.manifest import ROOT
 from reproduce.training import parallel
+from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.replica import Replica
-from reproduce.training.trainer import last_checkpoint
 
 TESTS = Path(__file__).resolve().parent
 METHODS = ["dapo", "aepo", "ppo+epo", "gigpo", "aepo-released", "epo-released"]

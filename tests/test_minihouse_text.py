@@ -6,6 +6,7 @@ from house import loaded
 
 from reproduce.tasks.envs.alfworld_player import demonstrate
 from reproduce.tasks.envs.interface import Step
+from reproduce.tasks.envs.prompts import Turn
 from reproduce.tasks.minihouse_text import MiniHouseForm, short
 
 
@@ -36,9 +37,9 @@ def test_messages_and_answers_hold_no_unknown_word_and_stay_short(episodes):
     setup, tokenizer = loaded()
     lengths = []
     for played in episodes:
-        actions = [action for _, action in played]
+        past = [Turn(step.text, action) for step, action in played]
         for turn, (step, action) in enumerate(played):
-            text = f"{setup.task.form.prompt(step, actions[:turn])} {setup.task.form.response(action)}"
+            text = f"{setup.task.form.prompt(step, past[:turn])} {setup.task.form.response(action)}"
             ids = tokenizer.encode(text, add_special_tokens=False)
             assert tokenizer.unk_token_id not in ids and len(ids) == len(text.split()), text
             lengths.append(len(ids))
@@ -56,13 +57,13 @@ THINGS, PLACES = ("bread", "mug", "mug2"), ("drawer", "drawer3", "fridge", "shel
 
 def test_a_message_holds_goal_last_actions_observation_and_every_action_but_help():
     form = MiniHouseForm(THINGS, PLACES)
-    actions = ["look", "go to fridge 1", "open fridge 1"]
+    past = [Turn("seen", action) for action in ("look", "go to fridge 1", "open fridge 1")]
     expected = (
         "put a hot bread in fridge <last> go fridge open fridge <now> fridge open bread mug2 <can> "
         "close fridge examine fridge go drawer drawer3 <here> shelf look take bread mug2"
     )
-    assert form.prompt(FRIDGE, actions) == expected
-    assert MiniHouseForm(THINGS, PLACES, window=0).prompt(FRIDGE, actions).split("<last> ")[1].startswith("<now>")
+    assert form.prompt(FRIDGE, past) == expected
+    assert MiniHouseForm(THINGS, PLACES, window=0).prompt(FRIDGE, past).split("<last> ")[1].startswith("<now>")
     assert form.action("<action> take mug2 </action>", FRIDGE).text == "take mug 2 from fridge 1"
 
 

@@ -127,7 +127,7 @@ def test_the_paper_profile_is_made_of_real_jobs_and_stops_at_the_first_missing_t
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match="ARPO-RL-DeepSearch-1K has no locked revision: run `make pin-hub`"):
         grid.reproduce("2", "paper", runs_root=tmp_path)
-    with pytest.raises(UserError, match="a hub model in a world of episodes"):
+    with pytest.raises(UserError, match="Qwen2.5-7B-Instruct has no locked revision"):
         grid.reproduce("3", "paper", runs_root=tmp_path)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis import output, readme
+from analysis import output, readme, render, reported
+from analysis.render import TextTable
 from reproduce.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +21,28 @@ def test_the_readme_shows_the_generated_tables(name):
         return
     if subprocess.run(["git", "diff", "--quiet", "--", "figures"], cwd=ROOT).returncode:
         pytest.skip("figures/ was rebuilt from local runs")
-    assert block == (ROOT / "figures" / f"{name}.md").read_text().strip()
+    markdown = (ROOT / "figures" / f"{name}.md").read_text()
+    assert block == readme.shown(markdown, name).strip()
+    assert "\n## " not in markdown.partition(f"## {reported.TITLE}")[2], "the reported numbers are the last block"
+    assert (f"(figures/{name}.md)" in block) == (f"## {reported.TITLE}" in markdown) == (name[-1] in "123")
+
+
+def test_reported_numbers_stand_behind_a_link():
+    tables = [TextTable(title, ["Method", "IID"], [["EPO", cell]]) for title, cell in (
+        ("Table 3. Measured", "12.3"), ("What EPO adds", "+1.0"), (reported.TITLE, "91.4"),
+    )]  # fmt: skip
+    markdown = "\n".join(render.markdown(table) for table in tables)
+    assert readme.shown(markdown, "table3") == (
+        "\n".join(render.markdown(table) for table in tables[:2])
+        + "\nWhat the papers report for other models and benchmarks: [figures/table3.md](figures/table3.md).\n"
+    )
+    measured = "\n".join(render.markdown(table) for table in tables[:2])
+    assert readme.shown(measured, "table3") == measured
+
+
+def test_the_readme_holds_no_reported_number():
+    text = (ROOT / "README.md").read_text()
+    assert reported.TITLE not in text and "Reported by" not in text
 
 
 def test_insert_replaces_the_block_and_only_it(tmp_path):

@@ -17,7 +17,7 @@ from reproduce.tasks.envs import java, scienceworld_pool
 from reproduce.tasks.envs.episodes import play, replay
 from reproduce.tasks.envs.interface import Environment, EpisodeLost, Task
 from reproduce.tasks.envs.java import JavaDied, Reference
-from reproduce.tasks.envs.scienceworld import RULES, ScienceWorld, is_done, success
+from reproduce.tasks.envs.scienceworld import EPO_KINDS, RULES, ScienceWorld, is_done, success
 from reproduce.tasks.envs.scienceworld_pool import SimulatorPool
 from reproduce.tasks.envs.scripted import ROOMS, WAIT, measure, panel, tour
 
@@ -220,7 +220,7 @@ def test_splits_are_epos_and_do_not_overlap(pool):
     splits = {split: environment.tasks(split) for split in ("train", "iid", "ood")}
     assert {split: len(tasks) for split, tasks in splits.items()} == {"train": 3322, "iid": 1661, "ood": 1684}
     assert len({task.id for tasks in splits.values() for task in tasks}) == 3322 + 1661 + 1684
-    assert len({task.kind for task in splits["train"]}) == 29 and splits["iid"][0].id == "boil/14"
+    assert len({task.kind for task in splits["train"]}) == EPO_KINDS == 29 and splits["iid"][0].id == "boil/14"
     everything = ScienceWorld(pool, kinds=list(pool.variations()))
     assert sum(len(everything.tasks(split)) for split in splits) == 7207
     with pytest.raises(UserError, match="no split 'dev'"):

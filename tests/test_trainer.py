@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
+from stopping import train_until
 from tiny import LocalPrinter, model, tokenizer
 from trl import GRPOTrainer
 
@@ -20,7 +21,9 @@ from reproduce.rollouts.collector import Collector, consecutive_high
 from reproduce.runs.directory import RunDirectory
 from reproduce.tasks.rewards import Reward
 from reproduce.tasks.suite import open_task
-from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
+from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trl_config import grpo_config
 
 
 def config(method="grpo", **training):
@@ -155,20 +158,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, method):
             torch.manual_seed(len(stops) * 100 + stop)  # whatever the global generator holds must not matter
             lm = model(scale=2.0)
             made = trainer(tmp_path / folder, config(method, steps=4), lm)
-            checkpoint = last_checkpoint(made.run.checkpoints)
-            if stop < 4:
-                write, made.run.write_step = made.run.write_step, None
-
-                def write_step(step, *args, write=write, stop=stop):
-                    if step > stop:
-                        raise KeyboardInterrupt
-                    write(step, *args)
-
-                made.run.write_step = write_step
-            try:
-                made.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-            except KeyboardInterrupt:
-                pass
+            assert train_until(made, stop) == (stop < 4)
         parts = sorted(made.run.parts.glob("*.rollouts.parquet"))
         metrics = [p.read_text().split('"seconds"')[0] for p in sorted(made.run.parts.glob("*.steps.json"))]
         critic = {} if made.critic is None else {f"critic.{k}": v for k, v in made.critic.network.state_dict().items()}

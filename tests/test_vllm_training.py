@@ -24,7 +24,8 @@ from reproduce.runs.directory import RunDirectory
 from reproduce.tasks.rewards import Reward
 from reproduce.tasks.suite import open_task
 from reproduce.training.engine_host import EngineHost
-from reproduce.training.trainer import AgenticTrainer, grpo_config
+from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trl_config import grpo_config
 
 
 class StandIn:

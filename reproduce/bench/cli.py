@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from reproduce.arguments import Parser
 from reproduce.bench.report import show, write_csv
 from reproduce.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Row, Sizes
 from reproduce.errors import UserError
@@ -96,16 +97,9 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse that raises UserError on words it does not know, for one line instead of a page."""
-
-    def error(self, message: str):
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = _Parser(
+    made = Parser(
         prog="python -m reproduce bench",
         description="Compare speed with a named alternative in one run: our rollouts with TRL's own multi-turn path, "
         "an RL step of aepo with one of grpo, a sandboxed Python call with a bare subprocess, and, with the packages "

@@ -16,7 +16,7 @@ from reproduce.rollouts.agent import AgentLoop
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.seeding import torch_stream
 from reproduce.tasks.prompts import escape_tags
-from reproduce.training.trainer import grpo_config
+from reproduce.training.trl_config import grpo_config
 
 CHAT_TEMPLATE = """
 {%- for message in messages -%}

@@ -16,7 +16,8 @@ from reproduce.algorithms import load
 from reproduce.bench.rows import Row, Sizes, paired
 from reproduce.bench.setting import Setting
 from reproduce.rollouts.collector import Collector
-from reproduce.training.trainer import AgenticTrainer, grpo_config
+from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trl_config import grpo_config
 
 
 class _Stopped(Exception):

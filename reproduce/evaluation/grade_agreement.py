@@ -7,7 +7,6 @@ run directory, or a folder with runs such as `runs/paper/table2`, whose configs 
 rows hold the verdicts of the judge that was asked (`read_runs`).
 """
 
-import argparse
 import json
 import math
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from reproduce.arguments import Parser
 from reproduce.errors import UserError
 from reproduce.evaluation.agreement import F1_RIGHT, Agreement, agreement
 from reproduce.evaluation.judge import Judge, JudgeConfig
@@ -147,14 +147,9 @@ def _line(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Prints the comparison. UserError for bad input."""
-    parser = _Parser(prog="python -m reproduce grade-agreement", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m reproduce grade-agreement", description=__doc__.splitlines()[0])
     parser.add_argument("answers", type=Path, help="JSONL or parquet file, one answer a row; or a folder with runs")
     parser.add_argument("--data", type=Path, help="folder with the question files that the rows' family and id name")
     parser.add_argument(

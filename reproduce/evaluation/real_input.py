@@ -9,7 +9,6 @@ questions with these tools. A mini model knows a few hundred words, most of them
 the check shows is that nothing breaks, and how much of the text it can read.
 """
 
-import argparse
 import sys
 from collections import Counter
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reproduce.arguments import Parser
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
 from reproduce.rollouts.agent import Grammar, Limits
@@ -304,14 +304,9 @@ def _named(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Prints the report. Exit codes: 0 as it should be, 1 a grader or the Python tool is wrong, 2 bad input."""
-    parser = _Parser(prog="python -m reproduce real-input", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m reproduce real-input", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with eval/*.jsonl and search_cache.json")
     parser.add_argument(
         "--model", type=Path, help="folder of a warm start (default: the newest finished one, else random weights)"

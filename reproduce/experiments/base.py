@@ -1,4 +1,7 @@
-"""What several tables share: a table's file names it as `base`, and its own keys win over it."""
+"""What several tables share: a table's file names it as `base`, and its own keys win over it.
+
+A profile that only the table has is called after one of the base, such as smoke-scienceworld, and builds on that.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +27,17 @@ def with_base(data: dict, path: Path, folder: Path) -> tuple[dict, str]:
         raise UserError(f"{path.name}: 'base' must be the name of a file beside it, not {name!r}")
     base = build(BaseConfig, read_yaml(folder / name), name)
     profiles = data.get("profiles") or {}
+    below = {profile: changes or {} for profile, changes in base.profiles.items()}
     for profile in profiles:
-        if profile not in base.profiles:
+        of = profile.rpartition("-")[0]
+        if profile not in base.profiles and of not in base.profiles:
             raise UserError(f"{path.name}: 'profiles.{profile}' is not in {name}{nearest(profile, base.profiles)}")
+        below.setdefault(profile, base.profiles.get(of) or {})
     merged = {
         **data,
         "groups": data.get("groups", base.groups),
         "defaults": _merged(base.defaults, data.get("defaults") or {}),
-        "profiles": {p: _merged(changes or {}, profiles.get(p) or {}) for p, changes in base.profiles.items()},
+        "profiles": {p: _merged(changes, profiles.get(p) or {}) for p, changes in below.items()},
     }
     merged.pop("base")
     return merged, f"{path.name} with {name}"

@@ -90,6 +90,10 @@ class JobConfig:
         hub, web = self.model.name_or_path is not None, self.task.world == WEB
         if not hub and (self.warm_start.demonstrations == 0 or self.warm_start.data is not None):
             yield "warm_start", "needs demonstrations of its world: the model is made from scratch"
+        if hub and self.task.episodes is not None and self.warm_start.demonstrations:
+            yield "warm_start.demonstrations", "must be 0: in a world of episodes a hub model begins as it is"
+        if not hub and self.task.episodes is not None and self.task.episodes.prompt_tokens is not None:
+            yield "task.episodes.prompt_tokens", "belongs to hub models: leave it out"
         for name, value in (("task.data", self.task.data), ("search", self.search)):
             if web != (value is not None):
                 yield name, "is missing: the world web needs it" if web else "belongs to the world web: leave it out"

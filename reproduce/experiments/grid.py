@@ -68,9 +68,7 @@ def reproduce(
     """
     jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm"), report_to))
     chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
-    if jobs[0].task.episodes is None:  # else no code of the model's runs
-        sandbox = probe()  # refuses a machine where model-written code could not be confined, before anything runs
-        print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
+    name_sandbox(jobs[0])
     failures = run(jobs, runs_root, max_jobs, chosen.command, warm_start_command, chosen)
     if failures:
         for failure in failures:
@@ -85,6 +83,13 @@ def reproduce(
         for path in built.files:
             print(shown(path))
     return 0
+
+
+def name_sandbox(job: JobConfig) -> None:
+    """Says what confines model-written code; UserError, before anything runs, on a machine where nothing could."""
+    if job.task.episodes is None:  # else no code of the model's runs
+        sandbox = probe()
+        print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
 
 
 def run(

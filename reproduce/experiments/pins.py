@@ -10,31 +10,29 @@ from pathlib import Path
 from reproduce.errors import UserError
 from reproduce.evaluation.judge import Judge
 from reproduce.experiments.config import JobConfig
-from reproduce.experiments.sections import DataConfig, ModelConfig
+from reproduce.experiments.sections import ALFWORLD, DataConfig, ModelConfig
 from reproduce.tasks.benchmarks import load
 from reproduce.tasks.datasets.fetch import data_file, file_sha256, folder_revision, is_folder
 from reproduce.tasks.datasets.lock import locked
 from reproduce.tasks.datasets.overlap import Training
 from reproduce.tasks.datasets.rl import load_rl
 from reproduce.tasks.datasets.sources import HUB
+from reproduce.tasks.envs.alfworld_source import PublishedGames
 from reproduce.tasks.web.config import SearchConfig
 from reproduce.tasks.web.search import open_search
 
-EPISODES = "model.name_or_path asks for a hub model in a world of episodes, which is not part of this version"
-
 
 def pinned(jobs: list[JobConfig]) -> list[JobConfig]:
-    """The jobs of a table with `model.revision`, the SHA-256 of data files and of the corpus filled in.
+    """The jobs of a table with `model.revision`, the SHA-256 of data files, games and of the corpus filled in.
 
-    Jobs without a hub model are returned as they are. Data files are fetched where they are missing, the index of a
+    Jobs that read none of these are returned as they are. Data files are fetched where they are missing, the index of a
     local corpus is built, and keys of services are looked for. UserError, one line, for the first thing that is not
     there: a locked revision, access to the hub, a gated set, a key, a recording.
     """
+    jobs = _with_games(jobs)
     first = jobs[0]
     if first.model.name_or_path is None:
         return jobs
-    if first.task.episodes is not None:
-        raise UserError(EPISODES)
     model = _model(first.model)
     data = first.task.data and _data(first.task.data, first.task.families, first.evaluation.split)
     warm_start = first.warm_start
@@ -47,6 +45,15 @@ def pinned(jobs: list[JobConfig]) -> list[JobConfig]:
         Judge(first.judge).close()
     task = dataclasses.replace(first.task, data=data)
     return [dataclasses.replace(job, model=model, task=task, warm_start=warm_start, search=search) for job in jobs]
+
+
+def _with_games(jobs: list[JobConfig]) -> list[JobConfig]:
+    """With the hash of ALFWorld's published games, where these are played. UserError if they are not there."""
+    task = jobs[0].task
+    if task.world != ALFWORLD or task.episodes is None or task.episodes.games not in (None, "published"):
+        return jobs
+    episodes = dataclasses.replace(task.episodes, games_sha256=PublishedGames().sha256())
+    return [dataclasses.replace(job, task=dataclasses.replace(task, episodes=episodes)) for job in jobs]
 
 
 def _model(model: ModelConfig) -> ModelConfig:

@@ -8,6 +8,7 @@ from reproduce.tasks.benchmarks import EVALUATION_FILES
 from reproduce.tasks.datasets.rl import RL_FILES
 
 WEB = "web"
+ALFWORLD = "alfworld"
 """The world of real questions (`task.data`) with real searches (`search`)."""
 
 
@@ -21,8 +22,20 @@ class EpisodeConfig:
     success_reward: float = 1.0  # the paper; released code: 10
     invalid_penalty: float = 0.0  # for each turn in the wrong format; released code: 0.1, the paper has none
     history: int = 2  # past turns that a message shows (released code)
+    at_a_time: int | None = None  # episodes played at the same time; None: all of a batch
+    prompt_tokens: int | None = None  # hub models: the longest message; older turns are left out of longer ones
+    success_rule: str | None = None  # scienceworld: released (None), strict or score decides the reward
+    games: str | None = None  # alfworld: published (None), or ones that are generated in its style
+    engine: str | None = None  # alfworld: stepper (None), or the real one, which is some hundred times slower
+    games_sha256: str | None = None  # of the published games; filled in when a table's jobs are made
 
     def problems(self):
+        for key in ("at_a_time", "prompt_tokens"):
+            if getattr(self, key) is not None:
+                yield from positive(self, key)
+        for key, known in (("success_rule", RULES), ("games", GAMES), ("engine", ENGINES)):
+            if getattr(self, key) not in (None, *known):
+                yield key, f"must be one of {', '.join(known)}"
         yield from positive(self, "success_reward")
         if self.invalid_penalty < 0:
             yield "invalid_penalty", "must not be negative: it is taken off the reward"
@@ -110,6 +123,9 @@ class ModelConfig:
             yield "num_heads", f"must be a multiple of num_kv_heads ({self.num_kv_heads})"
 
 
+RULES = ("released", "strict", "score")
+GAMES = ("published", "generated-full", "generated-mini")
+ENGINES = ("stepper", "real")
 SHAPE = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size")
 """The settings of a model made from scratch."""
 

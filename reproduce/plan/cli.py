@@ -6,33 +6,25 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reproduce.arguments import DEFAULT_PROFILE, Parser, count, names, seeds
 from reproduce.errors import UserError
 from reproduce.runs.manifest import ROOT
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse that raises UserError on words it does not know, for one line instead of a page."""
-
-    def error(self, message: str):
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    from reproduce.cli import DEFAULT_PROFILE, _count, _names, _seeds
-
-    made = _Parser(
+    made = Parser(
         prog="python -m reproduce plan",
         description="What a table costs before it starts: hours, tokens, tool calls, search cost and disk, per row and "
         "in total, with every assumption and its source. Starts nothing.",
     )
     made.add_argument("--table", default="2", help="number of the table (default: %(default)s)")
     made.add_argument("--profile", default=DEFAULT_PROFILE, help="default: %(default)s")
-    made.add_argument("--methods", type=_names, help="methods, variants or groups (default: the table's)")
-    made.add_argument("--seeds", type=_seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")
-    made.add_argument("--jobs", type=_count, help="runs at a time on a CPU (default: one per core)")
+    made.add_argument("--methods", type=names, help="methods, variants or groups (default: the table's)")
+    made.add_argument("--seeds", type=seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")
+    made.add_argument("--jobs", type=count, help="runs at a time on a CPU (default: one per core)")
     made.add_argument(
-        "--assume", type=_names, action="append", default=[], metavar="NAME=VALUE",
+        "--assume", type=names, action="append", default=[], metavar="NAME=VALUE",
         help="another value of an assumption, several with commas: gpu=A100,gpus=16,search_price=0",
     )  # fmt: skip
     made.add_argument("--runs-root", type=Path, default=Path("runs"), help="runs to learn from (default: %(default)s)")

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig
-from reproduce.experiments.pins import EPISODES
 from reproduce.plan import workload
 from reproduce.plan.assumptions import Assumptions
 from reproduce.plan.flops import Model, model_of
@@ -76,11 +74,9 @@ class Plan:
 def plan(jobs: list[JobConfig], observed: list[Observed], assume: Assumptions) -> Plan:
     """The plan of a table's jobs (`TableConfig.jobs`); observed: what may be learned from. Starts nothing.
 
-    UserError for jobs that cannot be run, and for a model of unknown shape.
+    UserError for a model of unknown shape.
     """
     job = jobs[0]
-    if job.model.name_or_path is not None and job.task.episodes is not None:
-        raise UserError(EPISODES)
     model = model_of(job.model, vocabulary_of(job))
     shape, known = shape_for(job, observed, assume), efforts(observed)
     hosted = job.search is not None and job.search.service != "local"

@@ -14,6 +14,7 @@ from reproduce.plan.assumptions import ASSUMED, Assumptions
 from reproduce.seeding import stream
 from reproduce.tasks.envs.alfworld_player import demonstrate as play_errand
 from reproduce.tasks.envs.minihouse import FOLDER, open_minihouse
+from reproduce.tasks.envs.prompts import Turn
 from reproduce.tasks.minihouse_text import MiniHouseForm, names_of
 
 SHOWN = 120
@@ -107,8 +108,8 @@ def _house(noise: float, turns: int, history: int) -> Shape:
     prompts, answers, lengths = [], [], []
     for number, task in enumerate(tasks[:: max(1, len(tasks) // SHOWN)]):
         played, _ = play_errand(environment, task, stream(0, "plan", number), noise, turns)
-        actions = [action for _, action in played]
-        prompts.append(sum(1 + len(form.prompt(step, actions[:i]).split()) for i, (step, _) in enumerate(played)))
+        actions, past = [action for _, action in played], [Turn(step.text, action) for step, action in played]
+        prompts.append(sum(1 + len(form.prompt(step, past[:i]).split()) for i, (step, _) in enumerate(played)))
         answers.append(sum(1 + len(form.response(action).split()) for action in actions))
         lengths.append(len(played))
     count = float(np.mean(lengths))

@@ -7,6 +7,9 @@ from reproduce.plan.assumptions import Assumptions
 from reproduce.plan.flops import Model
 from reproduce.plan.shapes import Shape
 from reproduce.tasks.benchmarks import EVALUATION_FILES
+from reproduce.tasks.envs.alfworld_fast.game import KINDS
+from reproduce.tasks.envs.scienceworld import EPO_KINDS, ScienceWorld
+from reproduce.tasks.episode_task import ALL
 
 KL_ROWS = 32
 """Rows on which the KL to the warm start is measured, once a step (`training.trainer.KL_ROWS`)."""
@@ -124,7 +127,10 @@ def evaluation(job, model: Model, shape: Shape) -> Work:
     small checks during training."""
     e, sizes = job.evaluation, {name: file.rows for name, file in EVALUATION_FILES.items() if file.rows}
     splits = 2 if job.task.episodes is not None and e.split == "test" else 1
-    count = float(sum(min(e.questions, sizes.get(f, e.questions)) for f in job.task.families) * e.samples * splits)
+    families = job.task.families
+    if families == [ALL]:
+        families = [ALL] * (EPO_KINDS if job.task.world == ScienceWorld.name else len(KINDS))
+    count = float(sum(min(e.questions, sizes.get(f, e.questions)) for f in families) * e.samples * splits)
     if e.checks is not None:
         count += job.training.steps // e.checks.every * 2 * e.checks.questions
     return _sampled(model, shape, count)

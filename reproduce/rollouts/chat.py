@@ -3,9 +3,24 @@
 from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector
+from reproduce.rollouts.episodes import Episode, EpisodeCollector
+from reproduce.tasks.envs.prompts import fit_history
 
 
-class ChatCollector(Collector):
+class _Chats:
+    """What turns a chat into tokens. grammar: the model's, with its tokenizer."""
+
+    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        """Token ids of a chat in the tokenizer's template. UserError if it has none."""
+        tokenizer = self.grammar.tokenizer
+        if not tokenizer.chat_template:
+            raise UserError("model.name_or_path: the tokenizer has no chat template; take an instruct model")
+        return list(
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        )
+
+
+class ChatCollector(_Chats, Collector):
     """A `Collector` whose prompts are chats. task: has `system_prompt(question)` beside `prompt(question)`.
 
     Each batch's cost also says what its tools asked of outside services, where the environment counts that (`costs`).
@@ -20,15 +35,6 @@ class ChatCollector(Collector):
             ]
         )
 
-    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
-        """Token ids of a chat in the tokenizer's template. UserError if it has none."""
-        tokenizer = self.grammar.tokenizer
-        if not tokenizer.chat_template:
-            raise UserError("model.name_or_path: the tokenizer has no chat template; take an instruct model")
-        return list(
-            tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-        )
-
     def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
         """As `Collector.collect`."""
         costs = getattr(self.task.environment, "costs", dict)
@@ -36,3 +42,29 @@ class ChatCollector(Collector):
         batch = super().collect(questions, k, algorithm, step)
         batch.cost |= {name: value - before[name] for name, value in costs().items()}
         return batch
+
+
+class ChatEpisodeCollector(_Chats, EpisodeCollector):
+    """An `EpisodeCollector` whose messages are chats of one user message (EPO's set-up has no system message).
+
+    prompt_tokens: the longest message, in tokens of the template; older turns are left out of longer ones, never the
+    task, and what is sampled from is what is trained on. None: no limit.
+    """
+
+    def __init__(self, *arguments, prompt_tokens: int | None = None):
+        super().__init__(*arguments)
+        self.prompt_tokens = prompt_tokens
+
+    def message_ids(self, message: str) -> list[int]:
+        """Token ids of a turn's message, up to where the answer begins."""
+        return self.chat_ids([{"role": "user", "content": message}])
+
+    def message(self, episode: Episode) -> str:
+        """As in `EpisodeCollector`, within the limit. UserError if even a message without history is longer."""
+        past, prompt = episode.past, self.task.form.prompt
+        if self.prompt_tokens is None:
+            return prompt(episode.step, past)
+        return fit_history(
+            lambda shown: prompt(episode.step, shown, len(past)), past, self.prompt_tokens,
+            lambda text: len(self.message_ids(text)),
+        )  # fmt: skip

@@ -1,11 +1,15 @@
 """Episodes of multi-turn environments: every turn is a prompt and a completion of its own (EPO, arXiv 2509.22576).
 
-All episodes of a call go through their turns together: one engine run samples the next answer of every episode that is
-not over, then the environments, which know nothing of the model, play them. Nothing is carried from turn to turn but
+The episodes of a call go through their turns together (all, or as many at a time as the task says): one engine run
+samples the next answer of every episode that is not over, then the environments, which know nothing of the model, play
+them. Nothing is carried from turn to turn but
 what the message says, so an episode trains one row per turn.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from reproduce.errors import UserError
@@ -14,6 +18,7 @@ from reproduce.rollouts.path import Engine, Path
 from reproduce.rollouts.policies import Independent
 from reproduce.rollouts.trajectory import Rollout
 from reproduce.tasks.envs.interface import Environment, EpisodeLost, Step
+from reproduce.tasks.envs.prompts import Turn as PastTurn
 from reproduce.tasks.episode_task import EpisodeQuestion
 
 
@@ -78,6 +83,11 @@ class Episode:
         return [turn.command for turn in self.turns]
 
     @property
+    def past(self) -> list[PastTurn]:
+        """What the next message may show of the turns so far."""
+        return [PastTurn(turn.observation, turn.command) for turn in self.turns]
+
+    @property
     def calls(self) -> int:
         """Turns played."""
         return len(self.turns)
@@ -125,17 +135,21 @@ class EpisodeCollector(Collector):
                 f"{type(policy).__name__} forks trajectories, but an environment's episode cannot be forked; choose a "
                 "method with independent rollouts"
             )
-        environments = iter(self.task.environments(len(questions) * k))
-        groups = [[Episode(q, next(environments), g, r) for r in range(k)] for g, q in enumerate(questions)]
-        live = [episode for group in groups for episode in group]
-        for episode in live:
-            episode.start()
+        together = self.task.at_a_time or len(questions) * k
+        environments = self.task.environments(min(together, len(questions) * k))
+        numbered = iter(itertools.cycle(environments))
+        groups = [[Episode(q, next(numbered), g, r) for r in range(k)] for g, q in enumerate(questions)]
+        episodes = [episode for group in groups for episode in group]
         engine, tokens, calls = self.engine(purpose), 0, 0
-        while live:
-            paths = [self._path(episode) for episode in live]
-            self._answer(engine, live, paths)
-            tokens, calls = tokens + sum(path.length for path in paths), calls + len(paths)
-            live = [episode for episode in live if not self._over(episode)]
+        with _threads(self.task.threads) as play_all:
+            for start in range(0, len(episodes), together):
+                live = episodes[start : start + together]
+                play_all(Episode.start, live)
+                while live:
+                    paths = [self._path(episode) for episode in live]
+                    self._answer(engine, live, paths, play_all)
+                    tokens, calls = tokens + sum(path.length for path in paths), calls + len(paths)
+                    live = [episode for episode in live if not self._over(episode)]
         without_truncated(engine, [path for group in groups for episode in group for path in episode.paths])
         scored = [
             ScoredGroup(question, group, [e.text for e in group], [self._score(e) for e in group])
@@ -147,23 +161,39 @@ class EpisodeCollector(Collector):
         """Token ids of a turn's message, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(message)]
 
+    def message(self, episode: Episode) -> str:
+        """What the next turn of an episode is asked."""
+        return self.task.form.prompt(episode.step, episode.past)
+
     def _path(self, episode: Episode) -> Path:
-        message = self.task.form.prompt(episode.step, episode.actions)
-        path = Path.root(self.message_ids(message))
+        path = Path.root(self.message_ids(self.message(episode)))
         path.turn, path.budget = len(episode.turns), self.limits.completion_tokens
         return path
 
-    def _answer(self, engine: Engine, episodes: list[Episode], paths: list[Path]) -> None:
+    def _answer(self, engine: Engine, episodes: list[Episode], paths: list[Path], play_all) -> None:
         """One turn of all `episodes`."""
         engine.run(paths, lambda done: [])
-        for episode, path in zip(episodes, paths, strict=True):
+
+        def play(episode: Episode, path: Path) -> None:
             try:
                 episode.play(path, self.grammar.decode(path.completion), self.task.form)
             except EpisodeLost:
                 episode.start()
+
+        play_all(play, episodes, paths)
 
     def _over(self, episode: Episode) -> bool:
         return episode.step.done or len(episode.turns) == self.limits.tool_calls
 
     def _score(self, episode: Episode):
         return self.task.score(episode.step.success, [turn.fault for turn in episode.turns])
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Callable]:
+    """A `map` that is done when it returns: one call after another, or `count` at a time in threads."""
+    if count == 1:
+        yield lambda call, *lists: list(map(call, *lists))
+        return
+    with ThreadPoolExecutor(count) as pool:
+        yield lambda call, *lists: list(pool.map(call, *lists))

@@ -54,7 +54,10 @@ NOT_IN_HASH = {
 covered by their hashes and revisions (`reproduce.experiments.pins`)."""
 
 ADDED = {
-    "task": ("episodes", "data"), "evaluation": ("checks",), "model": ("revision",), "warm_start": ("data",),
+    "task": (
+        "episodes", "data", "episodes.at_a_time", "episodes.prompt_tokens", "episodes.success_rule", "episodes.games",
+        "episodes.engine", "episodes.games_sha256",
+    ), "evaluation": ("checks",), "model": ("revision",), "warm_start": ("data",),
     "training": ("lora", "gradient_checkpointing", "rollout_shards"),
 }  # fmt: skip
 """Settings that older configs lack. None is what they mean there, and a setting that is None counts as absent."""
@@ -101,8 +104,9 @@ def hashed(section: str, value):
     kept = {k: v for k, v in value.items() if (k not in added or v is not None) and k not in left_out}
     if section == "model" and kept.get("revision"):
         kept.pop("name_or_path")
-    for inner, key in (name.split(".") for name in left_out if "." in name):
-        if isinstance(kept.get(inner), Mapping):
+    for inner, key in (name.split(".") for name in (*left_out, *added) if "." in name):
+        absent = f"{inner}.{key}" in left_out
+        if isinstance(kept.get(inner), Mapping) and (absent or kept[inner].get(key) is None):
             kept[inner] = {k: v for k, v in kept[inner].items() if k != key}
     return kept
 

@@ -9,8 +9,11 @@ from reproduce.errors import UserError
 from reproduce.seeding import stream
 from reproduce.tasks.envs.actions import ParsedAction
 from reproduce.tasks.envs.interface import IID, OOD, TRAIN, Environment, Step, Task
+from reproduce.tasks.envs.prompts import Turn
 from reproduce.tasks.rewards import Reward
 
+ALL = "all"
+"""In place of the families: every kind of task that the environment has."""
 VALIDATION_SHARE = 1 / 6
 """Of each kind's training tasks, the last ones are kept for the warm start and for choosing settings."""
 PANELS = {"validation": (), "iid": (IID,), "ood": (OOD,), "test": (IID, OOD)}
@@ -20,8 +23,11 @@ PANELS = {"validation": (), "iid": (IID,), "ood": (OOD,), "test": (IID, OOD)}
 class Form(Protocol):
     """How an environment talks to a model, such as `minihouse_text.MiniHouseForm`."""
 
-    def prompt(self, step: Step, actions: Sequence[str]) -> str:
-        """The message of a turn, given what the environment said last and the actions played so far."""
+    def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
+        """The message of a turn, given what the environment said last and the turns before, oldest first.
+
+        steps: number of turns so far, where `past` no longer holds them all (default: its length).
+        """
 
     def response(self, command: str) -> str:
         """The answer that plays `command`, for demonstrations."""
@@ -55,20 +61,23 @@ class EpisodeTask:
     """Episodes of many turns with one reward at the end (EPO, arXiv 2509.22576, section 3).
 
     open_environments(count): that many environments of one kind, each for one episode at a time. families: the kinds of
-    task to train and evaluate on. success_reward: reward of a success (the paper: 1; released code: 10), times the
-    value of the environment's first success rule. invalid_penalty: taken off for each turn whose answer has the wrong
-    format (the paper: none; released code: 0.1, off that turn's own row only; here it is part of the episode's return).
+    task to train and evaluate on; ("all",): every one. at_a_time: episodes that are played at the same time, None: all
+    of a batch. threads: turns of different episodes played side by side (1: one after another). success_reward: reward
+    of a success (the paper: 1; released code: 10), times the value of the environment's first success rule.
+    invalid_penalty: taken off for each turn whose answer has the wrong format (the paper: none; released code: 0.1, off
+    that turn's own row only; here it is part of the episode's return).
     """
 
     def __init__(
         self, open_environments: Callable[[int], list[Environment]], form: Form, families: Sequence[str],
-        success_reward: float = 1.0, invalid_penalty: float = 0.0,
+        success_reward: float = 1.0, invalid_penalty: float = 0.0, at_a_time: int | None = None, threads: int = 1,
     ):  # fmt: skip
         self._open = open_environments
         self._environments = open_environments(1)
-        self.form, self.families = form, tuple(families)
         self.success_reward, self.invalid_penalty = success_reward, invalid_penalty
+        self.at_a_time, self.threads = at_a_time, threads
         kinds = sorted({task.kind for task in self._environments[0].tasks(TRAIN)})
+        self.form, self.families = form, tuple(kinds if list(families) == [ALL] else families)
         for family in self.families:
             if family not in kinds:
                 raise UserError(f"task.families: there is no kind of task {family!r}; choose from {', '.join(kinds)}")
@@ -100,6 +109,11 @@ class EpisodeTask:
                     raise UserError(f"the panel {name or split} holds {len(tasks)} tasks of {kind}, {count} asked")
             found += [self._question(by_kind[kind][i]) for i in range(count) for kind in self.families]
         return found
+
+    def panel_size(self, split: str) -> int:
+        """The most that `panel` can be asked for: the number of tasks of the rarest kind."""
+        by_split = [self._by_kind(name) if name else self._validation for name in PANELS[split] or (None,)]
+        return min(len(tasks) for by_kind in by_split for tasks in by_kind.values())
 
     def random_panel(self, split: str, count: int, seed: int) -> list[EpisodeQuestion]:
         """`count` tasks of "iid" or "ood", drawn one by one from all of the split, so that a task may come twice."""

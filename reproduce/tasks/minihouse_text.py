@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 from reproduce.tasks.envs.actions import ACTION_CLOSE, ACTION_OPEN, ALFWORLD_FALLBACK, ParsedAction, parse_action
 from reproduce.tasks.envs.interface import SPLITS, Step
-from reproduce.tasks.envs.prompts import WINDOW
+from reproduce.tasks.envs.prompts import WINDOW, Turn
 
 LAST, NOW, CAN, HERE = "<last>", "<now>", "<can>", "<here>"
 TAGS = (ACTION_OPEN, ACTION_CLOSE)
@@ -84,10 +84,10 @@ class MiniHouseForm:
         self.window, self._places = window, frozenset(places)
         self._kept = {*things, *self._places, *STATES}
 
-    def prompt(self, step: Step, actions: Sequence[str]) -> str:
-        """The message of a turn. actions: commands played so far in the episode, oldest first."""
+    def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
+        """The message of a turn. past: the turns before, oldest first; steps are not told."""
         goal = step.info["goal"].removeprefix("Your task is to: ").rstrip(".")
-        last = [short(action) for action in actions[max(len(actions) - self.window, 0) :]]
+        last = [short(turn.action) for turn in past[max(len(past) - self.window, 0) :]]
         parts = [goal, LAST, *last, NOW, self._seen(step.text), CAN, self._possible(step.admissible)]
         return " ".join(part for part in parts if part)
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from trl.trainer.utils import pad
 
 from reproduce.rollouts.collector import Batch
 from reproduce.rollouts.fold import Fold, Whole
@@ -27,3 +28,8 @@ def longest_completions(batch: Batch, device) -> Tensor:
     """lengths_J: tokens of each trajectory's longest completion, which is what the limit on completions is about."""
     trajectories = (group.trajectories[i] for _, group, i in batch.rows())
     return torch.tensor([max(path.length for path in t.paths) for t in trajectories], device=device)
+
+
+def padded(rows: list[list[float]], device) -> Tensor:
+    """rows_BT: one row of numbers each, with zeros to the right."""
+    return pad([torch.tensor(row) for row in rows], padding_value=0.0, padding_side="right").to(device)

@@ -20,13 +20,15 @@ from reproduce.tasks.prompts import TAGS
 RIGHT_PAD = "<|finetune_right_pad_id|>"  # Llama 3.1's token for this, which its tokenizer does not name as such
 
 
-def load_hub_model(name_or_path: str, revision: str | None, device: str, dtype: str):
-    """(model, tokenizer) at a revision, with every tag a token. UserError if there is no such model, it cannot be
-    loaded, or its tokenizer has no chat template or no end of sequence."""
-    return load_folder(model_folder(name_or_path, revision), name_or_path, device, dtype)
+def load_hub_model(
+    name_or_path: str, revision: str | None, device: str, dtype: str, tags: tuple[str, ...] = TAGS
+):  # fmt: skip
+    """(model, tokenizer) at a revision, with every one of `tags` a token. UserError if there is no such model, it
+    cannot be loaded, or its tokenizer has no chat template or no end of sequence."""
+    return load_folder(model_folder(name_or_path, revision), name_or_path, device, dtype, tags)
 
 
-def load_folder(folder: Path, name: str, device: str, dtype: str):
+def load_folder(folder: Path, name: str, device: str, dtype: str, tags: tuple[str, ...] = TAGS):
     """As `load_hub_model`, from a folder; name: what error messages call it."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -44,7 +46,7 @@ def load_folder(folder: Path, name: str, device: str, dtype: str):
         tokenizer.pad_token = RIGHT_PAD if known else tokenizer.eos_token  # masks decide what counts, not this id
     if model.get_output_embeddings() is None:
         raise UserError(f"model.name_or_path: {name} is no causal language model with output embeddings")
-    add_tags(model, tokenizer)
+    add_tags(model, tokenizer, tags)
     return model.to(device), tokenizer
 
 

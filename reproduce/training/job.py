@@ -21,12 +21,14 @@ from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
 from reproduce.seeding import child_seed
+from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.parallel import gathered, own_device, process_index, processes
 from reproduce.training.replica import divided, prepared
 from reproduce.training.setups import open_setup
 from reproduce.training.shards import Shards
 from reproduce.training.trackers import reported
-from reproduce.training.trainer import AgenticTrainer, grpo_config, last_checkpoint
+from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trl_config import grpo_config
 from reproduce.training.warm_start import load_warm_start, save_warm_start, train_warm_start
 
 

@@ -23,8 +23,7 @@ from pathlib import Path
 
 import torch
 from transformers import Trainer
-from trl import GRPOConfig, GRPOTrainer
-from trl.trainer.utils import pad
+from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
 from reproduce.errors import UserError
@@ -34,13 +33,13 @@ from reproduce.rollouts.path import Path as TokenPath
 from reproduce.rollouts.tensors import SINGLE_TURNS, rollout_tensors
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.schema import ENGINE_TIMINGS
-from reproduce.training.batch_tensors import fold_of, longest_completions, rewards_and_groups
+from reproduce.training.batch_tensors import fold_of, longest_completions, padded, rewards_and_groups
+from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.entropy_history import EntropyHistory
 from reproduce.training.filler import filled, first_rows, with_filler, without_filler
 from reproduce.training.master_weights import MasterAdamW
 from reproduce.training.parallel import (
-    check_division,
     gathered,
     own_rows,
     processes,
@@ -55,33 +54,9 @@ from reproduce.training.sampler_gap import SamplerGap
 from reproduce.training.scoring import scored_head, token_logps
 from reproduce.training.update_metrics import clip_metrics, recorded, update_metrics
 
-COMPLETE = "complete"
-CARRIED = "carried.pt"
 KL_ROWS = 32
-CHECKPOINTING = {"use_reentrant": False}
 PASSED = {"logps_BT", "old_logps_BT", "advantages_BT", "entropies_BT"}
 MADE_HERE = {"values_BT", "ref_logps_BT"}
-
-
-def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: int) -> GRPOConfig:
-    """TRL's config for one run: each of its updates is one mini-batch, and one RL step makes epochs x minibatches."""
-    check_division(training)
-    rows = training.prompts_per_step * training.group_size
-    updates = training.epochs * training.minibatches
-    return GRPOConfig(
-        output_dir=str(output_dir), seed=seed, data_seed=seed, report_to="none", disable_tqdm=True,
-        max_steps=training.steps * updates, save_steps=training.checkpoint_every * updates, save_total_limit=2,
-        logging_steps=1, logging_first_step=False, save_strategy="steps",
-        per_device_train_batch_size=rows // training.minibatches // processes(), gradient_accumulation_steps=1,
-        steps_per_generation=training.minibatches, num_iterations=training.epochs,
-        num_generations=training.group_size, shuffle_dataset=False, remove_unused_columns=False,
-        max_completion_length=max_completion_tokens, temperature=training.temperature, top_p=1.0, top_k=0,
-        learning_rate=training.learning_rate, lr_scheduler_type="constant", weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm, beta=0.0, use_vllm=False,
-        use_cpu=training.device == "cpu", bf16=training.dtype == "bfloat16", fp16=False,
-        gradient_checkpointing=bool(training.gradient_checkpointing), gradient_checkpointing_kwargs=CHECKPOINTING,
-        ddp_find_unused_parameters=False, ddp_broadcast_buffers=False, dataloader_pin_memory=False,
-    )  # fmt: skip
 
 
 def recorded_reward(completions, reward, **kwargs) -> list[float]:
@@ -170,7 +145,7 @@ class AgenticTrainer(GRPOTrainer):
             tensors, gap_metrics = self.gap.close(output, mask_BT, paths, rows, partial(self._logps, self.model))
             output |= tensors
         fold = fold_of(self.batch, mask_BT)
-        entropies_BT = _padded([path.entropies for path in paths], mask_BT.device)
+        entropies_BT = padded([path.entropies for path in paths], mask_BT.device)
         rewards_J, groups_J = rewards_and_groups(self.batch, mask_BT.device)
         lengths_J = longest_completions(self.batch, mask_BT.device)
         penalty_J = self.algorithm.overlong_penalty(lengths_J, self.args.max_completion_length)
@@ -197,7 +172,7 @@ class AgenticTrainer(GRPOTrainer):
         self._paths = filled(paths, groups * self.num_generations)
         if len(self._paths) != len(inputs):  # TRL wants an input per row, of which it logs the prompt
             inputs = [dict(inputs[0]) for _ in self._paths]
-        self._sampler_logps = _padded([path.logps for path in self._paths], self.accelerator.device)
+        self._sampler_logps = padded([path.logps for path in self._paths], self.accelerator.device)
         try:
             output = super()._generate_and_score_completions(inputs)
             output["old_per_token_logps"] = self._sampler_logps  # which TRL leaves out at one update per rollout
@@ -328,22 +303,12 @@ class AgenticTrainer(GRPOTrainer):
         if self.args.should_save:
             if self.replica is not None:
                 self.replica.save(folder)
-            torch.save(carried | {"processes": processes()}, folder / CARRIED)
-            (folder / COMPLETE).touch()
+            complete(folder, carried)
         wait_for_all()
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        path = Path(resume_from_checkpoint) / CARRIED
-        if not path.is_file():
-            raise UserError(f"{path} is missing: delete {path.parent.parent} and run again")
-        state = torch.load(path, map_location=self.model.device, weights_only=True)
-        written_by = state.get("processes", 1)
-        if written_by != processes():
-            raise UserError(
-                f"{path.parent} was written by {written_by} processes, and there are {processes()}: start as "
-                f"many, or delete {path.parent.parent} to begin anew"
-            )
+        state = load_carried(Path(resume_from_checkpoint), self.model.device)
         for name, part in self._carried().items():
             part.load_state_dict(state[name])
 
@@ -351,13 +316,3 @@ class AgenticTrainer(GRPOTrainer):
         """name -> what later steps depend on besides policy, optimiser, seed and step."""
         found = {"collector": self.collector, "critic": self.critic, "entropy_history": self.history}
         return {name: part for name, part in found.items() if part is not None}
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint below `folder`, or None. A checkpoint cut short by a kill does not count."""
-    found = [p.parent for p in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
-
-
-def _padded(rows: list[list[float]], device) -> torch.Tensor:
-    return pad([torch.tensor(row) for row in rows], padding_value=0.0, padding_side="right").to(device)

@@ -23,6 +23,7 @@ from reproduce.rollouts.grammar import WEB_TOOLS, Grammar
 from reproduce.seeding import child_seed, stream
 from reproduce.tasks.datasets.sft import read_sft
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
+from reproduce.tasks.episode_task import EpisodeTask
 from reproduce.tasks.suite import MiniTask, fresh_world
 from reproduce.training.parallel import processes
 
@@ -102,7 +103,10 @@ class _StopInRange(TrainerCallback):
 
     def measure(self, step: int) -> None:
         task = self.collector.task
-        questions = task.panel("validation", CHECK_QUESTIONS // len(task.families))
+        count = CHECK_QUESTIONS // len(task.families)
+        if isinstance(task, EpisodeTask):  # some kinds of an environment have few tasks
+            count = min(count, task.panel_size("validation"))
+        questions = task.panel("validation", count)
         groups, _ = self.collector.sample(questions, CHECK_SAMPLES, ("warm-start-check", step))
         rewards = [reward for group in groups for reward in group.rewards]
         self.success = float(np.mean([reward.correct for reward in rewards]))

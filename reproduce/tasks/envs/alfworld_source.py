@@ -4,6 +4,7 @@ A source lists tasks by split and gives each task's game in two forms: as the st
 `.tw-pddl` file for the real engine.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -118,6 +119,13 @@ class PublishedGames:
         """All tasks of a split, sorted by path. UserError if the data is missing."""
         check_split(split)
         return tuple(self._found[split])
+
+    def sha256(self) -> str:
+        """Over names and contents of all games, so that a run says which games it played."""
+        digest = hashlib.sha256()
+        for task, path in (item for split in SPLITS for item in self._found[split].items()):
+            digest.update(f"{task.split} {task.id}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
 
     def game(self, task: Task) -> tuple[Rules, Game]:
         """Rules and game for the stepper."""

@@ -30,6 +30,8 @@ MOVE_LIMIT = 100
 SIMPLIFICATION = "easy"
 NOT_IN_EPO = ("use-thermometer",)
 """The one task type that EPO's index files leave out."""
+EPO_KINDS = 29
+"""Task types that are left."""
 
 RULES = ("released", "strict", "score")
 LISTINGS = ("objects", "pairs", "none")

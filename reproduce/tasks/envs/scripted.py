@@ -4,7 +4,7 @@ They show what a success rule is worth: an agent that only waits, or that looks 
 done no task. The built-in expert's path is the other end of the scale.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 
 from reproduce.seeding import stream
@@ -44,35 +44,47 @@ def panel(tasks: list[Task], size: int, seed: int) -> list[Task]:
 
 def measure(
     pool: SimulatorPool, tasks: list[Task], policies: tuple[str, ...] = POLICIES, workers: int = 1,
-    progress: Callable[[], None] = lambda: None,
+    keep: Callable[[dict], None] = lambda row: None, finished: Container[tuple[str, str]] = frozenset(),
 ) -> list[dict]:  # fmt: skip
     """One row per policy and task: policy, split, kind, task, turns, gold_length, score, released, strict.
 
-    `score` is the raw final score, -100 to 100. Episodes of all policies but `GOLD_WHOLE` end after EPO's 30 turns at
-    the latest; `GOLD_WHOLE` ends with the path, without any limit on turns or moves. gold_length: actions in the
-    expert's path, None in rows of other policies. `workers` episodes are played at a time, each with a simulator of
-    its own out of `pool`; `progress` is called after each.
+    score: the raw final score, -100 to 100. released, strict: whether the episode is a success under that rule.
+    gold_length: actions in the expert's path, 0 in rows of policies that do not follow it. Episodes of all policies but
+    `GOLD_WHOLE` end after EPO's 30 turns at the latest; `GOLD_WHOLE` ends with the path, without any limit on turns or
+    moves. Both follow the same path: the expert is asked once a task.
+    finished: (policy, task id) of episodes not to play. `workers` tasks are played at a time, each with a simulator of
+    its own out of `pool`; `keep` gets every row as soon as its episode is over, in the worker's thread.
     """
 
-    def row(job: tuple[str, Task]) -> dict:
-        policy, task = job
-        path: tuple[str, ...] | None = None
-        free = {"move_limit": None} if policy == GOLD_WHOLE else {}
-        with ScienceWorld(pool, listing="none", **free) as environment:
-            if policy in (GOLD, GOLD_WHOLE):
+    def rows(task: Task) -> list[dict]:
+        wanted = [policy for policy in policies if (policy, task.id) not in finished]
+        path: tuple[str, ...] = ()
+        if {GOLD, GOLD_WHOLE} & set(wanted):
+            with ScienceWorld(pool, listing="none") as environment:
                 path = environment.gold_path(task)
-            chosen: Policy = {WAIT: wait, TOUR: tour}.get(policy) or replay(path)
-            episode = play(environment, task, chosen, len(path) if policy == GOLD_WHOLE else TURNS)
-        progress()
-        return {
-            "policy": policy, "split": task.split, "kind": task.kind, "task": task.id, "turns": len(episode.actions),
-            "gold_length": None if path is None else len(path), "score": episode.last.info["score"],
-            "released": episode.last.success["released"], "strict": episode.last.success["strict"],
-        }  # fmt: skip
+        made = []
+        for policy in wanted:
+            made.append(_row(pool, task, policy, path))
+            keep(made[-1])
+        return made
 
     with ThreadPoolExecutor(workers) as threads:
         try:
-            return list(threads.map(row, [(policy, task) for task in tasks for policy in policies]))
+            return [row for made in threads.map(rows, tasks) for row in made]
         except KeyboardInterrupt:
             pool.close()  # or the episodes that run now would first be played to their ends
             raise
+
+
+def _row(pool: SimulatorPool, task: Task, policy: str, path: tuple[str, ...]) -> dict:
+    """Plays one episode. path: the expert's, for the policies that follow it."""
+    follows = policy in (GOLD, GOLD_WHOLE)
+    chosen: Policy = replay(path) if follows else {WAIT: wait, TOUR: tour}[policy]
+    free = {"move_limit": None} if policy == GOLD_WHOLE else {}
+    with ScienceWorld(pool, listing="none", **free) as environment:
+        episode = play(environment, task, chosen, len(path) if policy == GOLD_WHOLE else TURNS)
+    return {
+        "policy": policy, "split": task.split, "kind": task.kind, "task": task.id, "turns": len(episode.actions),
+        "gold_length": len(path) if follows else 0, "score": episode.last.info["score"],
+        **{rule: episode.last.success[rule] == 1.0 for rule in ("released", "strict")},
+    }  # fmt: skip

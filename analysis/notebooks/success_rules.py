@@ -1,0 +1,66 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What a success rule is worth
+# EPO's released code counts a ScienceWorld episode as a success when it is over and its score is above 0. An episode is
+# also over when its 100 moves are used up, and one `wait` takes 11. So policies that do no task can succeed. Here they
+# are measured on the real simulator, under each of three success rules, next to the simulator's own expert.
+#
+# Nothing is played in this notebook: it reads `data/scienceworld/`, which
+# `python -m reproduce.tasks.envs.check_scienceworld --out data/scienceworld` wrote.
+
+# %%
+import sys
+from pathlib import Path
+
+ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
+sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
+
+from analysis import notebook, style, success_rules
+
+folder = notebook.figures()
+measured = success_rules.load(notebook.data_folder() / "scienceworld")
+_ = success_rules.write(measured, folder)
+
+# %% [markdown]
+# ## Success under each rule
+# Without a move limit (`move_limit=None` of our environment) an idle episode ends with its turns, not by itself, and is
+# no released success either.
+
+# %%
+notebook.show(success_rules.rates_table(measured))
+
+# %%
+_ = style.save(success_rules.figure_rules(measured), folder, "success_rules")
+
+# %% [markdown]
+# ## Against the expert
+# The rules do not only differ in level: they order the policies differently.
+
+# %%
+notebook.show(success_rules.against_gold_table(measured))
+
+# %% [markdown]
+# ## How long the expert's paths are
+
+# %%
+notebook.show(success_rules.gold_table(measured))
+
+# %% [markdown]
+# ## Which task types give a score for looking around
+
+# %%
+notebook.show(success_rules.kinds_table(measured))
+
+# %%
+_ = style.save(success_rules.figure_kinds(measured), folder, "success_rules_kinds")

@@ -1,0 +1,42 @@
+"""What the commands' option parsers share: one-line errors, and lists of names, seeds and numbers of runs."""
+
+import argparse
+
+from reproduce.errors import UserError
+
+DEFAULT_PROFILE = "mini"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises UserError on words it does not know, for one line instead of a page."""
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def names(text: str) -> list[str]:
+    """`"grpo, aepo"` -> ["grpo", "aepo"]."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("name at least one")
+    return found
+
+
+def seeds(text: str) -> list[int]:
+    """`"0,4-6"` -> [0, 4, 5, 6]."""
+    found: list[int] = []
+    for part in names(text):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"'{part}' is not a seed; write 0,1,2 or 0-7")
+        found += range(int(first), int(last or first) + 1)
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' names no seed; write 0,1,2 or 0-7")
+    return found
+
+
+def count(text: str) -> int:
+    """A number of runs at a time, 1 or more."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; write 1 or more")
+    return int(text)

@@ -1,0 +1,158 @@
+"""The record of the trials of `make tune`: what every run of a table's tuning directories came to, finished or not."""
+
+import csv
+import itertools
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from reproduce.errors import UserError
+from reproduce.experiments.strict import read_yaml
+from reproduce.runs.manifest import ADDED_SECTIONS, RESULT_SECTIONS, ROW_SECTIONS, WARM_START, hashed
+from reproduce.runs.reader import Run, find_runs, read_run, status_of
+
+SETTINGS = [name for name in (*RESULT_SECTIONS, *ADDED_SECTIONS) if name not in ROW_SECTIONS]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A line of the record: one row of the table (or its warm start) under one combination of settings.
+
+    success: pass@1 on the validation panel, percent, mean over `seeds`, `questions` and `samples` of each; low, high:
+    its 95 % stratified bootstrap interval over seeds and questions, over questions alone for one seed; None where no
+    run has finished. differing: every setting in which the combinations of this table differ, with its value here,
+    those that the table's file set meanwhile too. unfinished: seeds that failed or still run. config_hash: of every
+    finished run. commit: the code's.
+    """
+
+    settings: str
+    differing: str
+    method: str
+    success: float | None
+    low: float | None
+    high: float | None
+    seeds: str
+    unfinished: str
+    questions: int
+    samples: int
+    config_hash: str
+    commit: str
+
+
+def directories(root: Path, profile: str, table: str) -> list[Path]:
+    """The tuning directories of a table, sorted by name."""
+    return sorted(path for path in (root / profile).glob(f"tune{table}.*") if path.is_dir())
+
+
+def trials(root: Path, profile: str, table: str) -> list[Trial]:
+    """Every trial, by combination and row. UserError for a broken run, for runs of different configs in a directory,
+    and for one that was evaluated on anything but the validation panel."""
+    found: dict[Path, list[Path]] = {}
+    for base in directories(root, profile, table):
+        runs = [path for path in find_runs(root, profile, base.name) if (path / "manifest.json").is_file()]
+        if runs:
+            found[base] = runs
+    settings = {base: _settings(runs[0]) for base, runs in found.items()}
+    keys = sorted({key for of in settings.values() for key in of})
+    keys = [key for key in keys if len({of.get(key) for of in settings.values()}) > 1]
+    lines = []
+    for base, runs in found.items():
+        differing = " ".join(f"{key}={settings[base].get(key)}" for key in keys)
+        lines += _of_directory(root, profile, base, runs, differing)
+    return lines
+
+
+def _of_directory(root: Path, profile: str, base: Path, paths: list[Path], differing: str) -> Iterator[Trial]:
+    from analysis import data, pairing
+
+    by_name: dict[str, list[Path]] = {}
+    for path in paths:
+        by_name.setdefault(path.name if path.name == WARM_START else path.parent.name, []).append(path)
+    runs = {path: _validated(path) for path in paths if status_of(path) == "finished"}
+    scores = data.load(profile, base.name, root).scores if runs else {}
+    for name, of_name in by_name.items():
+        finished = [runs[path] for path in of_name if path in runs]
+        unfinished = [f"{path.name} {status_of(path)}" for path in of_name if path not in runs]
+        score = estimate = None
+        if finished:
+            score = scores[name]
+            estimate = pairing.estimate(score)
+        ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
+        config = finished[0].config["evaluation"] if finished else {}
+        yield Trial(
+            base.name.partition(".")[2], differing, name,
+            *(None if end is None else round(100 * end, 2) for end in ends),
+            seeds=",".join(str(run.seed) for run in finished), unfinished=", ".join(unfinished),
+            questions=len(score.questions) if score else 0, samples=config.get("samples", 0),
+            config_hash=" ".join(run.manifest["config_hash"] for run in finished),
+            commit=" ".join(dict.fromkeys(_commit(run) for run in finished)),
+        )  # fmt: skip
+
+
+def _validated(path: Path) -> Run:
+    run = read_run(path)
+    split = run.config["evaluation"]["split"]
+    if split != "validation":
+        raise UserError(f"{path} was evaluated on the split {split}, not validation: move it away")
+    return run
+
+
+def _commit(run: Run) -> str:
+    commit = run.manifest["code_commit"]
+    return f"{str(commit)[:12]}{' (changed)' if run.manifest['code_dirty'] else ''}"
+
+
+def _settings(path: Path) -> dict[str, str]:
+    """Every setting of the run that the rows of a table share, as dotted key -> value."""
+    config = read_yaml(path / "config.yaml")
+    shared = {name: hashed(name, config[name]) for name in SETTINGS if config.get(name) is not None}
+    own = {f"training.{name}" for name in config.get("training_changes") or {}}
+    return {key: str(value) for key, value in _flat(shared) if key not in own}
+
+
+def _flat(settings: dict, before: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def write(path: Path, found: list[Trial]) -> None:
+    """The record as CSV, a line per trial."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([column.name for column in fields(Trial)])
+        writer.writerows(astuple(trial) for trial in found)
+
+
+def text(found: list[Trial]) -> str:
+    """A line per trial, grouped by combination, each with the mean over its rows, the warm start left out.
+
+    Where the combinations did not all finish the same rows and seeds, on panels of one size, it says so: their means
+    do not compare.
+    """
+    lines, made = [], set()
+    for settings, group in itertools.groupby(found, key=lambda trial: trial.settings):
+        members = list(group)
+        trained = [t for t in members if t.method != WARM_START and t.success is not None]
+        made.add(tuple((t.method, t.seeds, t.questions, t.samples) for t in trained))
+        mean = f": {np.mean([t.success for t in trained]):.1f} % over {_counted(trained)}" if trained else ""
+        lines.append(f"{settings}{mean}")
+        lines += [f"    {_line(trial)}" for trial in members]
+    if len(made) > 1:
+        lines.append("These combinations differ in their rows, seeds or panels: compare lines of one method and seeds.")
+    return "\n".join(lines)
+
+
+def _counted(trained: list[Trial]) -> str:
+    return f"{len(trained)} methods" if len(trained) > 1 else trained[0].method
+
+
+def _line(t: Trial) -> str:
+    parts = [] if t.success is None else [f"{t.success:5.1f} [{t.low:.1f}, {t.high:.1f}]", f"seeds {t.seeds}"]
+    parts += [f"unfinished: {t.unfinished}"] if t.unfinished else []
+    return f"{t.method:24} {'  '.join(parts)}"

@@ -1,0 +1,30 @@
+"""From the settings of a run to TRL's."""
+
+from pathlib import Path
+
+from trl import GRPOConfig
+
+from reproduce.training.parallel import check_division, processes
+
+CHECKPOINTING = {"use_reentrant": False}
+
+
+def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: int) -> GRPOConfig:
+    """TRL's config for one run: each of its updates is one mini-batch, and one RL step makes epochs x minibatches."""
+    check_division(training)
+    rows = training.prompts_per_step * training.group_size
+    updates = training.epochs * training.minibatches
+    return GRPOConfig(
+        output_dir=str(output_dir), seed=seed, data_seed=seed, report_to="none", disable_tqdm=True,
+        max_steps=training.steps * updates, save_steps=training.checkpoint_every * updates, save_total_limit=2,
+        logging_steps=1, logging_first_step=False, save_strategy="steps",
+        per_device_train_batch_size=rows // training.minibatches // processes(), gradient_accumulation_steps=1,
+        steps_per_generation=training.minibatches, num_iterations=training.epochs,
+        num_generations=training.group_size, shuffle_dataset=False, remove_unused_columns=False,
+        max_completion_length=max_completion_tokens, temperature=training.temperature, top_p=1.0, top_k=0,
+        learning_rate=training.learning_rate, lr_scheduler_type="constant", weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm, beta=0.0, use_vllm=False,
+        use_cpu=training.device == "cpu", bf16=training.dtype == "bfloat16", fp16=False,
+        gradient_checkpointing=bool(training.gradient_checkpointing), gradient_checkpointing_kwargs=CHECKPOINTING,
+        ddp_find_unused_parameters=False, ddp_broadcast_buffers=False, dataloader_pin_memory=False,
+    )  # fmt: skip
