@@ -73,7 +73,7 @@ readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again
 
 check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measure ScienceWorld's success rules (GAMES=216 STEPS=100000 EPISODES=50)
 	@$(RUN) -m reproduce.tasks.envs.check_alfworld --games $(GAMES) --steps $(STEPS) --log $(RUNS)/check_alfworld.jsonl $(if $(JOBS),--jobs $(JOBS))
-	@$(RUN) -m reproduce.tasks.envs.check_scienceworld --episodes $(EPISODES) $(if $(JOBS),--workers $(JOBS))
+	@$(RUN) -m reproduce.tasks.envs.check_scienceworld --episodes $(EPISODES) --out $(RUNS)/scienceworld-$(EPISODES) $(if $(JOBS),--workers $(JOBS))
 
 worlds: $(STAMP) ## write the committed worlds and question panels again
 	@$(RUN) -m reproduce.tasks.worlds

@@ -37,7 +37,7 @@ def eval_rows(
                     "reward": float(correct),
                     "correct": correct,
                     "format_ok": True,
-                    "answer": "a",
+                    "answer": "a" if splits == ("test",) else f"won {correct:d}",  # worlds of episodes: their rules
                     "gold": "a",
                     "tool_calls": 3,
                     "completion_tokens": 40,

@@ -127,8 +127,11 @@ def test_the_paper_profile_is_made_of_real_jobs_and_stops_at_the_first_missing_t
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match="ARPO-RL-DeepSearch-1K has no locked revision: run `make pin-hub`"):
         grid.reproduce("2", "paper", runs_root=tmp_path)
-    with pytest.raises(UserError, match="Qwen2.5-7B-Instruct has no locked revision"):
-        grid.reproduce("3", "paper", runs_root=tmp_path)
+    (episodes, *_) = pinned(TableConfig.load("3").jobs("paper"))  # needs the model's commit alone, which is known
+    assert len(episodes.model.revision) == 40 and episodes.task.world == "scienceworld"
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
+    with pytest.raises(UserError, match="alfworld-download"):
+        grid.reproduce("3", "paper-alfworld", runs_root=tmp_path)
 
 
 # -- the whole path ----------------------------------------------------------------------------------------------------

@@ -170,9 +170,12 @@ class WarmStartConfig:
     success_high: float = 0.40
     seed: int = 0
     data: SFTDataConfig | None = None  # None: demonstrations made here
+    check_questions: int | None = None  # validation tasks of a check; None: 60
 
     def problems(self):
         yield from positive(self, "max_epochs", "learning_rate", "batch_size")
+        if self.check_questions is not None:
+            yield from positive(self, "check_questions")
         if self.demonstrations < 0:
             yield "demonstrations", "must not be negative"
         if self.data is not None and (self.noise, self.success_low, self.success_high) != (0, 0, 1):

@@ -107,7 +107,7 @@ class HouseSetup(EpisodeSetup):
     def opened(self, count: int) -> list[Environment]:
         """`count` environments over the same games."""
         source, real = self.games.source, self.config.task.episodes.engine == "real"
-        return [RealAlfworld(source) if real else FastAlfworld(source, self.games) for _ in range(count)]
+        return [RealAlfworld(source, quick=True) if real else FastAlfworld(source, self.games) for _ in range(count)]
 
     def words(self) -> Sequence[str]:
         """MiniHouse's words, and the names in the games."""

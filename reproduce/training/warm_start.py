@@ -96,14 +96,15 @@ def sft_rows(collector: ChatCollector, config, path: Path) -> list[dict]:
 class _StopInRange(TrainerCallback):
     """Measures validation success every `every` steps and stops training once it reaches `target`."""
 
-    def __init__(self, collector: Collector, every: int, target: float, report):
+    def __init__(self, collector: Collector, every: int, target: float, report, questions: int = CHECK_QUESTIONS):
         self.collector, self.every, self.target, self.report = collector, every, target, report
+        self.questions = questions
         self.success = 0.0
         self.history: list[dict[str, float]] = []
 
     def measure(self, step: int) -> None:
         task = self.collector.task
-        count = CHECK_QUESTIONS // len(task.families)
+        count = max(1, self.questions // len(task.families))
         if isinstance(task, EpisodeTask):  # some kinds of an environment have few tasks
             count = min(count, task.panel_size("validation"))
         questions = task.panel("validation", count)
@@ -137,7 +138,8 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         fp16=False, max_length=None, packing=False, dataloader_pin_memory=False,
         **(_on_demonstrations(config) if config.data is None else _on_data(config, model)),
     )  # fmt: skip
-    stop = _StopInRange(collector, CHECK_EVERY, (config.success_low + config.success_high) / 2, report)
+    middle = (config.success_low + config.success_high) / 2
+    stop = _StopInRange(collector, CHECK_EVERY, middle, report, config.check_questions or CHECK_QUESTIONS)
     rows = list(rows)
     if not rows:
         raise UserError("warm start: no demonstration fits into task.max_completion_tokens; raise it")
