@@ -1,5 +1,7 @@
 """Numbers from steps.parquet, a row per RL step: means and edges of a run, bands over seeds, runs that collapsed."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -69,3 +71,23 @@ def collapse_note(source: Source, name=style.name) -> str:
     rule = "training success over the last tenth of the steps below half of that over the first tenth"
     found = ", ".join(f"{name(m)} ({n} of {runs} runs)" for m, (n, runs) in collapsed(source).items())
     return f"Collapsed ({rule}): {found or 'none'}."
+
+
+def identical(source: Source) -> list[tuple[str, str]]:
+    """Pairs of rows whose runs are the same: equal rewards, entropies and gradient norms in every step of every seed
+    that both have."""
+    columns = ["reward_mean", "entropy", "grad_norm"]
+    found = {(m, s): rows.sort_values("step")[columns] for (m, s), rows in source.steps.groupby(["method", "seed"])}
+    logged = {key: frame.to_numpy(dtype=float).tobytes() for key, frame in found.items()}
+    pairs = []
+    for a, b in itertools.combinations(style.order({method for method, _ in logged}), 2):
+        both = [seed for method, seed in logged if method == a and (b, seed) in logged]
+        if both and all(logged[a, seed] == logged[b, seed] for seed in both):
+            pairs.append((a, b))
+    return pairs
+
+
+def identical_note(source: Source, name=style.name) -> list[str]:
+    """One sentence that names the rows that are the same runs; none if there are none."""
+    found = ", ".join(f"{name(a)} and {name(b)}" for a, b in identical(source))
+    return [f"The same runs, step by step (what sets the two apart changed nothing here): {found}."] if found else []

@@ -288,6 +288,20 @@ def test_collapsed_runs_are_counted_and_named(tmp_path):
     assert steps.collapse_note(load(write_results(tmp_path / "calm"), 2)).endswith("none.")
 
 
+def test_rows_that_are_the_same_runs_are_named(tmp_path):
+    root = write_results(tmp_path, {"grpo": 0.4, "gppo": 0.1, "dapo": 0.4})
+    path = root / "results" / "mini" / "table2" / "steps.parquet"
+    same = {("gppo", s): step_rows("grpo", s) for s in (0, 1, 2)}
+    frames = {(m, s): same.get((m, s), step_rows(m, s)) for m in ("grpo", "gppo", "dapo") for s in (0, 1, 2)}
+    save(pd.concat([frame.assign(method=m, seed=s) for (m, s), frame in frames.items()]), path, "steps")
+    source = data.load(data_root=root)
+    assert steps.identical(source) == [("grpo", "gppo")]
+    assert output.main_table(output.build(source)).notes[-1].endswith("changed nothing here): GRPO and GPPO.")
+    frames["gppo", 2] = frames["gppo", 2].assign(grad_norm=0.5)
+    save(pd.concat([frame.assign(method=m, seed=s) for (m, s), frame in frames.items()]), path, "steps")
+    assert steps.identical_note(data.load(data_root=root)) == []
+
+
 # files
 
 
