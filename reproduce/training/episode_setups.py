@@ -5,6 +5,7 @@ the hub reads EPO's messages in its chat template and begins as it is.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
 from reproduce.errors import UserError
@@ -37,7 +38,7 @@ MINI_GAMES = f"generated-{SIZE}"
 """The games that MiniHouse has, with what the real engine needs beside."""
 
 
-class EpisodeSetup(WebSetup):
+class EpisodeSetup(WebSetup, ABC):
     """Episodes of many turns, each turn a prompt of its own.
 
     A world of its own says which environments it opens, the form of its messages, its words, and what it demonstrates.
@@ -59,17 +60,17 @@ class EpisodeSetup(WebSetup):
         """The collector of a model of the hub."""
         return ChatEpisodeCollector(*arguments, prompt_tokens=self.config.task.episodes.prompt_tokens)
 
+    @abstractmethod
     def words(self) -> Sequence[str]:
         """The vocabulary of a model made from nothing."""
-        raise NotImplementedError
 
     def tokenizer(self):
         """The tokenizer of a model that is trained from nothing."""
         return word_tokenizer(self.words())
 
+    @abstractmethod
     def demonstrated(self, environment: Environment, task: Task, number: int) -> list[tuple[Step, str]]:
         """One demonstration, the `number`-th: what was seen and what was done, per turn."""
-        raise NotImplementedError
 
     def demonstrations(self, collector: EpisodeCollector) -> Iterator[dict]:
         """A row for every turn of scripted episodes on the training tasks."""
