@@ -21,6 +21,7 @@ from reproduce.experiments.engine_section import EngineConfig
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
 from reproduce.rollouts.engines.vllm import VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_install import vllm_version
+from reproduce.rollouts.engines.vllm_local import CPU_BATCH
 from reproduce.rollouts.path import Path
 from reproduce.rollouts.policies import AEPORollout
 from reproduce.rollouts.tools import ToolPool
@@ -64,6 +65,17 @@ def test_new_weights_change_what_is_sampled_and_until_then_the_old_ones_sample(m
     assert [p.completion for p in left_behind] == [p.completion for p in before] and gap(lm, left_behind) > 0.05
     after = sampled(vllm_tiny.engine(lm, stop=[]))
     assert gap(lm, after) < 1e-4 and [p.logps for p in after] != [p.logps for p in before]
+
+
+def test_more_prompts_than_one_pass_holds_are_sampled_with_their_own_seeds():
+    lm = vllm_tiny.model(scale=2.0)
+    rng = np.random.default_rng(0)
+    paths = [Path.root(rng.integers(4, lm.config.vocab_size, size=480).tolist()) for _ in range(28)]
+    for path in paths:
+        path.budget = 3
+    assert sum(len(path.prompt) for path in paths) > CPU_BATCH
+    vllm_tiny.engine(lm, stop=[]).run(paths, lambda done: [])
+    assert all(path.length == 3 for path in paths) and gap(lm, paths) < 1e-4
 
 
 def test_every_layer_is_handed_over():

@@ -5,7 +5,6 @@ Torch, Transformers and TRL are imported where they are needed: after the thread
 
 import argparse
 import contextlib
-import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -88,7 +87,8 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        # a real file, for vLLM asks stdout for its number
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -20,6 +20,7 @@ from reproduce.rollouts.engines.vllm_install import check_vllm, memory_errors
 from reproduce.rollouts.engines.weights import named_weights, version_of
 
 UNTIED = {"tie_word_embeddings": False}
+CPU_BATCH = 8192  # tokens of one pass
 CPU_BLOCK = 32  # tokens that the cache of prefixes keeps or forgets together; what vLLM takes on a CPU are multiples
 
 
@@ -133,6 +134,12 @@ def _hidden(package: str) -> Iterator[None]:
         sys.modules.update(hidden)
 
 
+def _whole_prompts(max_context: int | None) -> dict:
+    """vLLM's settings on a CPU, where version 0.31 fails on a prompt read in parts if its request has a seed."""
+    room = {} if max_context is None else {"max_num_batched_tokens": max(max_context, CPU_BATCH)}
+    return {"enable_chunked_prefill": False, **room}
+
+
 def _start(folder: str | Path, dtype, top_logprobs: int, config, device: str):
     from vllm import LLM
 
@@ -144,7 +151,7 @@ def _start(folder: str | Path, dtype, top_logprobs: int, config, device: str):
         gpu_memory_utilization=config.memory_share,
         kv_cache_memory_bytes=None if config.kv_cache_gb is None else int(config.kv_cache_gb * 1e9),
         block_size=CPU_BLOCK if on_cpu else None, enforce_eager=on_cpu, disable_log_stats=True,
-        generation_config="vllm", seed=0,
+        generation_config="vllm", seed=0, **(_whole_prompts(config.max_context) if on_cpu else {}),
         # beside other training processes, whose group vLLM joins; each keeps a whole vLLM of its own
         distributed_executor_backend="external_launcher" if several else None,
     )  # fmt: skip
