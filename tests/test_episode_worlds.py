@@ -13,7 +13,6 @@ from hub import checkpoint
 
 from analysis import rules
 from analysis.data import Scores
-from reproduce.algorithms import load
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig, TableConfig
 from reproduce.rollouts.grammar import Grammar
@@ -105,7 +104,7 @@ def test_a_hub_model_reads_epo_s_message_as_a_chat_and_no_tag_is_made_a_token(tm
     assert text.startswith("<|im_start|>user\nYou live in ALFRED's household")
     assert text.endswith(f"{INSTRUCTION}<|im_end|>\n<|im_start|>assistant\n") and "system" not in text
     assert "Steps taken so far: 2." in text and f"[2] Action: {episode.actions[1]}" in text
-    assert all(f"- {action}" in text for action in episode.turns[2].observation and made_admissible(made, episode))
+    assert all(f"- {action}" in text for action in made_admissible(made, episode))
     assert not groups[0].rewards[0].format_ok, "an untrained model writes no tags"
 
 
@@ -287,7 +286,7 @@ def test_the_whole_path_on_the_real_environment(task, tmp_path, capsys):
     assert len(steps) == 2 and (steps.tool_calls > 0).all() and torch.tensor(steps.loss).isfinite().all()
 
 
-def test_a_setup_without_the_extra_names_the_requirement(tmp_path):
+def test_a_setup_without_the_extra_names_the_requirement():
     try:
         import scienceworld  # noqa: F401
     except ModuleNotFoundError:
@@ -295,4 +294,3 @@ def test_a_setup_without_the_extra_names_the_requirement(tmp_path):
             open_episodes(JobConfig.from_dict(changed("smoke-scienceworld")))
     else:
         pytest.skip("scienceworld is installed")
-    assert load("grpo").rollout is not None

@@ -137,7 +137,7 @@ class EpisodeCollector(Collector):
             )
         together = self.task.at_a_time or len(questions) * k
         environments = self.task.environments(min(together, len(questions) * k))
-        numbered = iter(itertools.cycle(environments))
+        numbered = itertools.cycle(environments)
         groups = [[Episode(q, next(numbered), g, r) for r in range(k)] for g, q in enumerate(questions)]
         episodes = [episode for group in groups for episode in group]
         engine, tokens, calls = self.engine(purpose), 0, 0

@@ -102,18 +102,16 @@ class EpisodeTask:
         if split not in PANELS:
             raise UserError(f"there is no panel {split!r}; panels: {', '.join(PANELS)}")
         found = []
-        for name in PANELS[split] or (None,):
-            by_kind = self._by_kind(name) if name else self._validation
+        for name, by_kind in self._panels(split):
             for kind, tasks in by_kind.items():
                 if count > len(tasks):
-                    raise UserError(f"the panel {name or split} holds {len(tasks)} tasks of {kind}, {count} asked")
+                    raise UserError(f"the panel {name} holds {len(tasks)} tasks of {kind}, {count} asked")
             found += [self._question(by_kind[kind][i]) for i in range(count) for kind in self.families]
         return found
 
     def panel_size(self, split: str) -> int:
         """The most that `panel` can be asked for: the number of tasks of the rarest kind."""
-        by_split = [self._by_kind(name) if name else self._validation for name in PANELS[split] or (None,)]
-        return min(len(tasks) for by_kind in by_split for tasks in by_kind.values())
+        return min(len(tasks) for _, by_kind in self._panels(split) for tasks in by_kind.values())
 
     def random_panel(self, split: str, count: int, seed: int) -> list[EpisodeQuestion]:
         """`count` tasks of "iid" or "ood", drawn one by one from all of the split, so that a task may come twice."""
@@ -147,6 +145,10 @@ class EpisodeTask:
     @cached_property
     def _validation(self) -> dict[str, list[Task]]:
         return {kind: tasks[len(tasks) - _held_out(tasks) :] for kind, tasks in self._by_kind(TRAIN).items()}
+
+    def _panels(self, split: str) -> list[tuple[str, dict[str, list[Task]]]]:
+        """(name, tasks by kind) of each split that a panel is made of."""
+        return [(name, self._by_kind(name)) for name in PANELS[split]] or [(split, self._validation)]
 
     def _by_kind(self, split: str) -> dict[str, list[Task]]:
         tasks = self._environments[0].tasks(split)
