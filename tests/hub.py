@@ -45,9 +45,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-    texts = [f"{question(name)} {name} was born in {town} found it" for name, town in PEOPLE.items()]
+    texts = [f"{question(name)} {answered(name, town)}" for name, town in PEOPLE.items()]
     made.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEMPLATE,
@@ -114,7 +114,7 @@ def config(model: Path, data: Path, /, **changes) -> dict:
     made = {
         "profile": "paper", "experiment": "table2", "method": "grpo", "seed": 0,
         "task": {
-            "world": "web", "families": ["hotpotqa", "webwalker"], "max_tool_calls": 2, "max_completion_tokens": 96,
+            "world": "web", "families": ["hotpotqa", "webwalker"], "max_tool_calls": 2, "max_completion_tokens": 160,
             "data": {"train": "train_10k", "folder": str(data), "check_rows": False},
         },
         "model": {"name_or_path": str(model)},

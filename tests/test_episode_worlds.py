@@ -1,11 +1,16 @@
 """Worlds of episodes beside MiniHouse's tiny model: models of the hub, episodes in parts, ALFWorld and ScienceWorld."""
 
+import json
 import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from house import collector, config, setup_of
@@ -17,7 +22,7 @@ from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig, TableConfig
 from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
-from reproduce.runs.manifest import config_hash
+from reproduce.runs.manifest import ROOT, config_hash
 from reproduce.tasks.envs.forms import AlfworldForm, ScienceWorldForm
 from reproduce.tasks.envs.interface import Step
 from reproduce.tasks.envs.prompts import INSTRUCTION, Turn
@@ -284,6 +289,45 @@ def test_the_whole_path_on_the_real_environment(task, tmp_path, capsys):
     assert re.search(r"EPO on (ScienceWorld|ALFWorld)", said)
     steps = pd.read_parquet(tmp_path / f"smoke-{task}" / "table3" / "grpo" / "0" / "steps.parquet")
     assert len(steps) == 2 and (steps.tool_calls > 0).all() and torch.tensor(steps.loss).isfinite().all()
+
+
+@pytest.mark.slow
+def test_a_killed_run_on_the_real_simulator_keeps_its_finished_episodes_and_leaves_no_process(tmp_path):
+    pytest.importorskip("scienceworld", reason="scienceworld is not installed: pip install -r requirements-envs.txt")
+    words = ["table", "3", "--profile", "smoke", "--task", "scienceworld", "--methods", "grpo", "--jobs", "1"]
+    command = [sys.executable, "-m", "reproduce", *words, "--runs-root", str(tmp_path)]
+    run = tmp_path / "smoke-scienceworld" / "table3" / "grpo" / "0"
+    log = (tmp_path / "log").open("w")
+    grid = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        kept = wait_for(lambda: [text for text in episodes_in(run) if len(text) > 4], grid)[0]
+        started = psutil.Process(grid.pid).children(recursive=True)
+    finally:
+        grid.kill()
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert len(started) > 2 and not alive, "the run and its Java processes"
+    assert subprocess.run(command, cwd=ROOT, stdout=log, stderr=log).returncode == 0
+    rollouts = pd.read_parquet(run / "rollouts.parquet")
+    first = rollouts[rollouts.step == 1].set_index(["group", "row"]).actions
+    for episode in kept[1:]:
+        assert first[episode["group"], episode["row"]] == " > ".join(turn["command"] for turn in episode["turns"])
+    assert not (run / "parts").exists()
+
+
+def episodes_in(run) -> list[list[dict]]:
+    """The lines of each file of kept episodes in the first step of a run."""
+    files = sorted((run / "parts" / "episodes" / "shard-0").glob("1-*.jsonl"))
+    return [[json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            for path in files]  # fmt: skip
+
+
+def wait_for(found, process, seconds=400):
+    """What `found()` returns once it is something, while the process runs."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    return value
 
 
 def test_a_setup_without_the_extra_names_the_requirement():

@@ -14,15 +14,14 @@ from transformers import AutoModelForCausalLM
 from reproduce.cli import main
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.transformers import TransformersEngine
-from reproduce.rollouts.grammar import Grammar
+from reproduce.rollouts.grammar import Grammar, SpeltGrammar
 from reproduce.rollouts.path import Path
 from reproduce.seeding import torch_stream
 from reproduce.tasks.datasets import fetch, lock, sources
 from reproduce.tasks.datasets.fetch import data_file, folder_revision, model_folder
 from reproduce.tasks.datasets.lock import locked, pin, read_lock
 from reproduce.tasks.datasets.sources import DATASET, FILES, GITHUB, HUB, MODELS
-from reproduce.tasks.prompts import TAGS
-from reproduce.training.hub_model import add_tags, load_folder, load_hub_model
+from reproduce.training.hub_model import load_folder, load_hub_model
 
 COMMIT = "a" * 40
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens there
@@ -204,47 +203,20 @@ def test_a_folder_is_known_by_its_contents(tmp_path):
         model_folder("./nowhere", None)
 
 
-# padded embeddings, and embeddings without a free row
-@pytest.mark.parametrize(("kind", "tied", "rows"), [("qwen3", True, None), ("llama", False, 330)])
-def test_missing_tags_become_tokens_with_the_mean_of_what_spelt_them(tmp_path, kind, tied, rows):
-    words = hub.tokenizer()
-    folder = hub.checkpoint(tmp_path / "model", kind, len(words) if rows else None, tied)
-    before = AutoModelForCausalLM.from_pretrained(folder)
+@pytest.mark.parametrize(("kind", "tied"), [("qwen3", True), ("llama", False)])
+def test_a_checkpoint_keeps_its_weights_and_its_words_and_spells_the_tags(tmp_path, kind, tied):
+    folder = hub.checkpoint(tmp_path / "model", kind, tied=tied)
+    before = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     model, tokenizer = load_hub_model(str(folder), None, "cpu", "float32")
+    assert tokenizer.get_vocab() == hub.tokenizer().get_vocab()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(UserError, match="<search> is not a single token"):
-        Grammar(words)
-    grammar = Grammar(tokenizer)
-    text = "<think> a </think> <search> Ada </search><result> b </result> <answer> \\boxed{c} </answer>"
-    assert grammar.decode(grammar.encode(text)) == text
-    assert grammar.decode(grammar.encode("plain text <b>")) == "plain text <b>"
-    for part in ("get_input_embeddings", "get_output_embeddings"):
-        old, new = getattr(before, part)().weight, getattr(model, part)().weight
-        assert len(new) == max(len(old), len(tokenizer))
-        for tag in TAGS:
-            spelt = words.encode(tag, add_special_tokens=False)
-            assert len(spelt) > 1
-            assert torch.allclose(new[tokenizer.convert_tokens_to_ids(tag)], old[spelt].mean(0), atol=1e-6)
-        assert torch.equal(new[: len(words)], old[: len(words)])  # known tokens keep theirs
-    assert add_tags(model, tokenizer) == []
-    model.save_pretrained(tmp_path / "saved")
-    tokenizer.save_pretrained(tmp_path / "saved")
-    again, words = load_folder(tmp_path / "saved", "saved", "cpu", "float32")
-    ids = torch.tensor([words.encode(text, add_special_tokens=False)])
-    assert torch.equal(again(ids).logits, model(ids).logits)
-
-
-def test_a_tag_that_a_model_has_already_keeps_its_embedding(tmp_path):
-    words = hub.tokenizer()
-    words.add_tokens(["<think>", "</think>"])  # as Qwen3
-    model = AutoModelForCausalLM.from_pretrained(hub.checkpoint(tmp_path / "model"))
-    before = model.get_input_embeddings().weight.detach().clone()
-    assert add_tags(model, words) == [tag for tag in TAGS if "think" not in tag]
-    place = words.convert_tokens_to_ids("<think>")
-    assert torch.equal(model.get_input_embeddings().weight[place], before[place])
-    special = hub.tokenizer()
-    special.add_special_tokens({"additional_special_tokens": ["<search>"]})
-    with pytest.raises(UserError, match="<search> is a special token"):
-        add_tags(model, special)
+        Grammar(tokenizer)
+    grammar = SpeltGrammar(tokenizer)
+    text = "<think> a </think> <search> Ada </search>"
+    ids = grammar.encode(text)
+    assert len(ids) > 12 and grammar.decode(ids) == text
+    assert grammar.call(ids) == ("search", " Ada ") and ids[-1] in grammar.stop_ids
 
 
 def test_checkpoints_that_cannot_be_used_are_refused(tmp_path):
@@ -269,7 +241,7 @@ def test_the_commands_are_there(capsys, tmp_path):
 @pytest.mark.parametrize(("kind", "tied"), [("qwen3", False), ("qwen2", True), ("llama", False)])
 def test_checkpoints_of_every_kind_sample_what_a_full_forward_pass_says(tmp_path, kind, tied):
     model, tokenizer = load_hub_model(str(hub.checkpoint(tmp_path / "model", kind, tied=tied)), None, "cpu", "float32")
-    grammar = Grammar(tokenizer)
+    grammar = SpeltGrammar(tokenizer)
     prompts = [grammar.encode(text) for text in ("Where was Ada born?", "Bea")]  # of two lengths
     paths = [Path.root(prompt) for prompt in prompts]
     for path in paths:

@@ -136,7 +136,7 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
     arguments.max_tool_calling_iterations = setting.limits.tool_calls
     arguments.top_k = 1 if greedy else 0
     model = setting.copy_of_model()
-    model.generation_config.eos_token_id = [setting.grammar.eos_id, *setting.grammar.close]
+    model.generation_config.eos_token_id = [setting.grammar.eos_id, *setting.grammar.stop_ids]
     rows = [
         {"prompt": [{"role": "user", "content": setting.task.prompt(q)}], "index": i} for i, q in enumerate(questions)
     ]
@@ -167,7 +167,7 @@ def our_side(setting: Setting, questions: list, k: int, greedy: bool = False) ->
 
     def run(repetition: int) -> Sample:
         engine = TransformersEngine(
-            model, list(grammar.close), grammar.eos_id, setting.config.training.temperature,
+            model, grammar.stop_ids, grammar.eos_id, setting.config.training.temperature,
             torch_stream(0, "bench", repetition), greedy=greedy,
         )  # fmt: skip
         loop = AgentLoop(engine, task.environment, task.call_type, grammar, setting.limits)

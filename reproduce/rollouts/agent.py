@@ -1,9 +1,10 @@
 """The agent loop: turns prompts into groups of exactly k trajectories, calling tools and growing trees on the way.
 
 The engine samples; this module decides what a finished segment means. A segment that ends with a closing tool tag is a
-call: its result is appended as forced tokens and a new turn begins. Under a branching policy the first `entropy_tokens`
-tokens of a turn are a look-ahead: they are sampled, measured, and kept as the beginning of the continuation; when the
-policy says so, a new path forks off at the end of the tool result.
+call: its result is appended as forced tokens and a new turn begins. One that ends with a token that only could have
+closed a tag goes on. Under a branching policy the first `entropy_tokens` tokens of a turn are a look-ahead: they are
+sampled, measured, and kept as the beginning of the continuation; when the policy says so, a new path forks off at the
+end of the tool result.
 
 A policy with `late_test` measures the segment before the call instead. Its look-ahead is one token long, only so that
 the engine has been fed all of the prefix that a fork shares. A policy with `lockstep` decides on forks and fill-ups in
@@ -135,6 +136,11 @@ class AgentLoop:
         calls: list[tuple[Trajectory, Any]] = []
         for path in done:
             trajectory = self.trajectories[id(path)]
+            if path.finish == "stop" and not self.grammar.ends_call(path.completion[trajectory.segment_start :]):
+                path.finish = "length"  # a token that could have ended a call's tag
+                if path.budget > 0:
+                    go_on.append(path)
+                    continue
             if trajectory.measuring:
                 trajectory.measuring = False
                 go_on += self._looked_ahead(trajectory)
@@ -229,10 +235,7 @@ class AgentLoop:
 
     def _parse(self, trajectory: Trajectory) -> Any | None:
         """The call that the segment ends with; None if it has no content or the call limit is reached."""
-        segment = trajectory.path.completion[trajectory.segment_start :]
-        tool = self.grammar.close[segment[-1]]
-        starts = [i for i, token in enumerate(segment) if self.grammar.open.get(token) == tool]
-        content = self.grammar.decode(segment[starts[-1] + 1 : -1]) if starts else ""
+        tool, content = self.grammar.call(trajectory.path.completion[trajectory.segment_start :])
         if not content.strip() or trajectory.calls >= self.limits.tool_calls:
             return None
         trajectory.calls += 1

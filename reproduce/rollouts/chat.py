@@ -3,7 +3,8 @@
 from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector
-from reproduce.rollouts.episodes import Episode, EpisodeCollector
+from reproduce.rollouts.episode import Episode
+from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.tasks.envs.prompts import fit_history
 
 

@@ -105,7 +105,7 @@ class Collector:
             return engine
         device = str(next(self.model.parameters()).device)
         return TransformersEngine(
-            self.model, list(self.grammar.close), self.grammar.eos_id, self.temperature,
+            self.model, self.grammar.stop_ids, self.grammar.eos_id, self.temperature,
             torch_stream(self.seed, "sampling", *purpose, device=device),
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The tags by which model and agent loop understand each other, as tokens."""
+"""The tags by which model and agent loop understand each other: tokens of their own, or spelt with ordinary ones."""
 
 import math
 
@@ -9,20 +9,37 @@ WEB_TOOLS, ACTIONS = ("search", "python"), ("action",)
 
 
 class Grammar:
-    """The tag tokens of a tokenizer, and text to ids and back. Every tag of `tools` must be a single token."""
+    """The tag tokens of a tokenizer, and text to ids and back. Every tag of `tools` must be a single token.
+
+    `stop_ids`: the tokens at which an engine hands a path over.
+    """
 
     def __init__(self, tokenizer, tools: tuple[str, ...] = WEB_TOOLS):
         self.tokenizer = tokenizer
         self.eos_id, self.pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.log_vocabulary = math.log(len(tokenizer))
+        self._find_tags(tools)
+
+    def _find_tags(self, tools: tuple[str, ...]) -> None:
         self.open = {self._tag(f"<{tool}>"): tool for tool in tools}
         self.close = {self._tag(f"</{tool}>"): tool for tool in tools}
-        self.log_vocabulary = math.log(len(tokenizer))
+        self.stop_ids = list(self.close)
 
     def _tag(self, tag: str) -> int:
         ids = self.tokenizer.encode(tag, add_special_tokens=False)
         if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
             raise UserError(f"tokenizer: {tag} is not a single token; add the tags to the tokenizer's vocabulary")
         return ids[0]
+
+    def ends_call(self, segment: list[int]) -> bool:
+        """Whether a segment whose last token is a stop token ends with a call."""
+        return True
+
+    def call(self, segment: list[int]) -> tuple[str, str]:
+        """(tool, content) of the call that a segment ends with; content is "" where the call was never opened."""
+        tool = self.close[segment[-1]]
+        starts = [i for i, token in enumerate(segment) if self.open.get(token) == tool]
+        return tool, self.decode(segment[starts[-1] + 1 : -1]) if starts else ""
 
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens."""
@@ -31,3 +48,51 @@ class Grammar:
     def decode(self, ids: list[int]) -> str:
         """Text without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+class SpeltGrammar(Grammar):
+    """Tags as text, for a model that spells them with the tokens of its vocabulary, as those of the papers do.
+
+    A segment ends with the token that completes a closing tag. Which one that is depends on how the model cuts its
+    text, so an engine stops at every token that can, and `ends_call` says whether this one did. What such a token
+    holds behind the tag (">\\n") stays in the trajectory. UserError for a tag that is a special token: decoding drops
+    it.
+    """
+
+    def _find_tags(self, tools: tuple[str, ...]) -> None:
+        self.tools = tools
+        self.closing = [f"</{tool}>" for tool in tools]
+        known, special = self.tokenizer.get_vocab(), set(self.tokenizer.all_special_ids)
+        for tag in [f"<{tool}>" for tool in tools] + self.closing:
+            if known.get(tag) in special:
+                raise UserError(f"tokenizer: {tag} is a special token, so that texts would lose it")
+        pieces = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))]) if tools else []
+        self.stop_ids = [i for i, piece in enumerate(pieces) if any(_may_end(piece, tag) for tag in self.closing)]
+
+    def ends_call(self, segment: list[int]) -> bool:
+        """Whether a closing tag is complete with the segment's last token."""
+        return self._closed(segment) is not None
+
+    def call(self, segment: list[int]) -> tuple[str, str]:
+        """As of `Grammar`. ValueError if the segment ends with no call."""
+        closed = self._closed(segment)
+        if closed is None:
+            raise ValueError("the segment ends with no call")
+        tool, before = closed
+        start = before.rfind(f"<{tool}>")
+        return tool, before[start + len(f"<{tool}>") :] if start >= 0 else ""
+
+    def _closed(self, segment: list[int]) -> tuple[str, str] | None:
+        """(tool, the text before its closing tag) of the first closing tag in a segment."""
+        text = self.decode(segment)
+        found = [(text.find(tag), tool) for tag, tool in zip(self.closing, self.tools, strict=True) if tag in text]
+        if not found:
+            return None
+        at, tool = min(found)
+        return tool, text[:at]
+
+
+def _may_end(piece: str, tag: str) -> bool:
+    """Whether a token with the text `piece` can complete `tag`, given the right text before it."""
+    ends = [i + 1 for i, character in enumerate(piece) if character == tag[-1]]
+    return any(tag.endswith(piece[:end]) or piece[:end].endswith(tag) for end in ends)

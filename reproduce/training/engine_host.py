@@ -40,7 +40,7 @@ class EngineHost:
         self.seconds_weight_sync += self._sampler.load(model, always=self._changed)
         self._changed = False
         own = child_seed(seed, "sampling", *names)
-        return VllmEngine(self._sampler, list(grammar.close), grammar.eos_id, temperature, own)
+        return VllmEngine(self._sampler, grammar.stop_ids, grammar.eos_id, temperature, own)
 
     def tools(self, environment) -> AbstractContextManager[ToolPool | None]:
         """Threads for an environment's calls, where the config asks for some."""

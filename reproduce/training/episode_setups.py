@@ -46,12 +46,11 @@ class EpisodeSetup(WebSetup, ABC):
 
     collector_type = EpisodeCollector
     threads = 1
-    tags = ()  # a hub model begins as it is: it spells the tags in its own tokens and ends an answer by itself
 
     def __init__(self, config: JobConfig, open_environments: Callable[[int], list[Environment]], form: Form):
         t, e = config.task, config.task.episodes
         self.config = config
-        self.tools = ACTIONS if config.model.name_or_path is None else ()
+        self.tools = ACTIONS if config.model.name_or_path is None else ()  # one of the hub ends an answer by itself
         self.task = EpisodeTask(
             open_environments, form, t.families, e.success_reward, e.invalid_penalty, e.at_a_time, self.threads
         )
@@ -123,6 +122,8 @@ class HouseSetup(EpisodeSetup):
 
 class ScienceWorldSetup(EpisodeSetup):
     """The real ScienceWorld: a Java process for each of the episodes that are played at the same time."""
+
+    repeatable = False
 
     def __init__(self, config: JobConfig):
         e = config.task.episodes

@@ -17,7 +17,7 @@ from reproduce.evaluation.judge import Judge
 from reproduce.evaluation.verdicts import judged
 from reproduce.experiments.config import JobConfig
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.grammar import Grammar
+from reproduce.rollouts.kept_episodes import KeptEpisodes
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
 from reproduce.seeding import child_seed
@@ -63,17 +63,16 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             model, tokenizer = setup.initial_model(config.training.device)
-            collector = setup.collector(
-                model, Grammar(tokenizer, setup.tools), config.warm_start.seed, default_engine=True
-            )
+            collector = setup.collector(model, setup.grammar(tokenizer), config.warm_start.seed, default_engine=True)
             if config.warm_start.demonstrations == 0:
                 save_warm_start(model, tokenizer, folder, [])
             else:
                 rows = setup.demonstrations(collector)
                 train_warm_start(model, collector, config.warm_start, rows, folder, run.progress)
-        model, grammar = load_warm_start(folder, config.training.device, config.training.dtype, setup.tools)
+        model, grammar = load_warm_start(folder, config.training.device, config.training.dtype, setup.grammar)
         trained = time.perf_counter()
         collector = setup.collector(model, grammar, config.warm_start.seed, config.evaluation.temperature)
+        _keep_episodes(setup, run, collector, "evaluated")
         e = config.evaluation
         rows = evaluate(collector, e.split, e.questions, e.samples, "warm_start", run.progress, together_of(config))
         run.write_eval(_with_verdicts(job, setup, rows, run))
@@ -93,9 +92,10 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         raise UserError("training.device is cuda, but torch finds no CUDA device; use PROFILE=mini on this machine")
     with full_card_named(config), open_setup(config) as setup, reported(run, config) as seen:
         device = own_device(config.training.device)
-        model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.tools)
+        model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.grammar)
         policy = prepared(model, config.training.lora, config.seed)
         evaluated = setup.collector(policy[1], grammar, config.seed, config.evaluation.temperature)
+        _keep_episodes(setup, run, evaluated, f"evaluated-{process_index()}")
         trainer = _trainer(config, seen, setup, policy, grammar, evaluated, algorithm)
         checkpoint = last_checkpoint(run.checkpoints)
         done = 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]) // trainer.updates_per_step
@@ -155,6 +155,8 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
     t, c = config.training, config.evaluation.checks
     trained, sampled, replica = policy
     collector = _collector(config, setup, sampled, grammar)
+    for shard, one in enumerate(collector.collectors if isinstance(collector, Shards) else [collector]):
+        _keep_episodes(setup, run, one, f"shard-{shard}")
     questions = setup.task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
     rows = [{"prompt": setup.task.prompt(question), "index": i} for i, question in enumerate(questions)]
     return AgenticTrainer(
@@ -163,6 +165,12 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
         model=trained, replica=replica, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
     )  # fmt: skip
+
+
+def _keep_episodes(setup, run: RunDirectory, collector: Collector, name: str) -> None:
+    """Where the world cannot repeat an episode, finished ones are kept in the run's parts until it is finished."""
+    if not setup.repeatable:
+        collector.kept = KeptEpisodes(run.parts / "episodes" / name)
 
 
 def _collector(config, setup, model, grammar) -> Collector | Shards:

@@ -119,7 +119,7 @@ class Follower:
     status = "running"
 
     def __init__(self, path: Path):
-        self.path, self.checkpoints = path, path / "checkpoints"
+        self.path, self.checkpoints, self.parts = path, path / "checkpoints", path / "parts"
 
     def _nothing(self, *arguments, **options) -> None:
         """Process 0 does it."""

@@ -12,9 +12,8 @@ from reproduce.experiments.sections import SHAPE, WEB
 from reproduce.rollouts.agent import Limits
 from reproduce.rollouts.chat import ChatCollector
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.grammar import WEB_TOOLS, Grammar
+from reproduce.rollouts.grammar import WEB_TOOLS, Grammar, SpeltGrammar
 from reproduce.tasks.datasets.fetch import data_file, file_sha256
-from reproduce.tasks.prompts import TAGS
 from reproduce.tasks.question_task import open_questions
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.suite import open_task
@@ -29,7 +28,7 @@ class WebSetup:
     """A MiniWeb world with its Python tool."""
 
     tools = WEB_TOOLS
-    tags = TAGS  # what a hub model's tokenizer gets as tokens of their own
+    repeatable = True  # an environment says the same to the same actions
     collector_type = Collector
     chat_collector_type = ChatCollector
 
@@ -45,11 +44,16 @@ class WebSetup:
         """(model, tokenizer) that the warm start begins with: made from nothing, float32, or the hub's."""
         m = self.config.model
         if m.name_or_path is not None:
-            return load_hub_model(m.name_or_path, m.revision, device, self.config.training.dtype, self.tags)
+            return load_hub_model(m.name_or_path, m.revision, device, self.config.training.dtype)
         tokenizer = self.tokenizer()
         shape = {name: value for name, value in asdict(m).items() if name in SHAPE}
         ids = dict(pad_id=tokenizer.pad_token_id, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
         return build_model(len(tokenizer), self.config.warm_start.seed, **shape, **ids).to(device), tokenizer
+
+    def grammar(self, tokenizer) -> Grammar:
+        """The tags of the tools: tokens of a model made from nothing, spelt by one of the hub."""
+        kind = Grammar if self.config.model.name_or_path is None else SpeltGrammar
+        return kind(tokenizer, self.tools)
 
     host: EngineHost | None = None
     """What the config's `engine` asks for; None: Transformers, tools in batches."""

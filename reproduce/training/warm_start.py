@@ -7,7 +7,7 @@ of the wanted range, and fails with a clear error if it never enters that range.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from reproduce.errors import UserError
 from reproduce.rollouts.chat import ChatCollector
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.grammar import WEB_TOOLS, Grammar
+from reproduce.rollouts.grammar import Grammar
 from reproduce.seeding import child_seed, stream
 from reproduce.tasks.datasets.sft import read_sft
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
@@ -194,8 +194,11 @@ def _on_gpu(model) -> bool:
     return next(model.parameters()).device.type == "cuda"
 
 
-def load_warm_start(folder: Path, device: str, dtype: str, tools: tuple[str, ...] = WEB_TOOLS):
-    """(model, Grammar over `tools`) of a saved warm start. UserError if it is missing or half-written."""
+def load_warm_start(folder: Path, device: str, dtype: str, grammar: Callable[..., Grammar] = Grammar):
+    """(model, grammar) of a saved warm start. grammar: makes it from the tokenizer (`WebSetup.grammar`).
+
+    UserError if it is missing or half-written.
+    """
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     try:
@@ -203,4 +206,4 @@ def load_warm_start(folder: Path, device: str, dtype: str, tools: tuple[str, ...
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: cannot load the warm start ({error}); delete the folder and run again") from None
-    return model.to(device), Grammar(tokenizer, tools)
+    return model.to(device), grammar(tokenizer)

@@ -1,0 +1,99 @@
+"""One episode of a multi-turn environment, turn by turn."""
+
+from dataclasses import dataclass, field
+
+from reproduce.rollouts.path import Path
+from reproduce.tasks.envs.interface import Environment, EpisodeLost, Step
+from reproduce.tasks.envs.prompts import Turn as PastTurn
+from reproduce.tasks.episode_task import EpisodeQuestion
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn: the observation that it started from, message and answer in tokens, and the command that was played.
+
+    fault: what is wrong with the answer's format, "" if nothing is.
+    """
+
+    observation: str
+    path: Path
+    response: str
+    command: str
+    fault: str
+
+
+@dataclass(eq=False)
+class Episode:
+    """One episode of a group, in the terms of `trajectory.Trajectory`.
+
+    environment: what plays it, once it has begun. step: what the environment said last.
+    """
+
+    question: EpisodeQuestion
+    group: int
+    row: int
+    environment: Environment | None = None
+    step: Step = Step("")
+    turns: list[Turn] = field(default_factory=list)
+
+    single_turns = True
+    parent = branch_token = branch_turn = -1  # episodes do not fork
+
+    def start(self) -> None:
+        """Begins at the task's first observation; an environment that gets lost in doing so is asked again."""
+        self.turns.clear()
+        while True:
+            try:
+                self.step = self.environment.reset(self.question.task)
+                return
+            except EpisodeLost:
+                continue
+
+    def play(self, path: Path, response: str, form) -> None:
+        """Adds the turn that sampled `path`. Raises EpisodeLost, without the turn, if the environment got lost."""
+        action = form.action(response, self.step)
+        after = self.environment.step(action.text)
+        self.turns.append(Turn(self.step.text, path, response, action.text, action.fault))
+        self.step = after
+
+    @property
+    def paths(self) -> list[Path]:
+        """What is trained on: one path per turn."""
+        return [turn.path for turn in self.turns]
+
+    @property
+    def observations(self) -> list[str]:
+        """What each turn started from, in the environment's own words."""
+        return [turn.observation for turn in self.turns]
+
+    @property
+    def actions(self) -> list[str]:
+        """The commands that were played."""
+        return [turn.command for turn in self.turns]
+
+    @property
+    def past(self) -> list[PastTurn]:
+        """What the next message may show of the turns so far."""
+        return [PastTurn(turn.observation, turn.command) for turn in self.turns]
+
+    @property
+    def calls(self) -> int:
+        """Turns played."""
+        return len(self.turns)
+
+    @property
+    def length(self) -> int:
+        """Completion tokens of all turns; all of them are sampled, by this episode alone, and trained on."""
+        return sum(path.length for path in self.paths)
+
+    new_tokens = trained_tokens = length
+
+    def segment_entropies(self) -> list[list[float]]:
+        """Entropies (nats) of the sampled tokens, turn by turn."""
+        return [path.entropies for path in self.paths]
+
+    @property
+    def text(self) -> str:
+        """What was seen and answered, a turn after the other, and what the environment said last."""
+        said = [f"{turn.observation}\n> {turn.response}" for turn in self.turns]
+        return "\n".join([*said, self.step.text])
