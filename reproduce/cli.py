@@ -141,7 +141,8 @@ def job(options) -> int:
             print(f"{options.directory} is finished already")
             return 0
         try:
-            from reproduce.training.job import made_warm_start, prepare_warm_start, run_job
+            from reproduce.training.job import run_job
+            from reproduce.training.prepare import made_warm_start, prepare_warm_start
 
             alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
             run_job(config, run, prepare_warm_start(config, root) if alone else made_warm_start(config, root))
@@ -157,8 +158,9 @@ def job(options) -> int:
 def _follow(path: Path, config, root: Path) -> int:
     """The part of a run that a process other than the first one has."""
     from reproduce.runs.reader import status_of
-    from reproduce.training.job import made_warm_start, run_job
+    from reproduce.training.job import run_job
     from reproduce.training.parallel import Follower
+    from reproduce.training.prepare import made_warm_start
 
     if status_of(path) == "finished":
         return 0
@@ -184,10 +186,13 @@ def warm_start(options) -> int:
     os.environ.update({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()})
     from reproduce.experiments.config import JobConfig
     from reproduce.runs.files import locked
-    from reproduce.training.job import prepare_warm_start
+    from reproduce.training.prepare import prepare_warm_start
 
     config, root = JobConfig.from_yaml(options.config), options.runs_root.resolve()
     folder = config.warm_start_job().directory(root)
+    if int(os.environ.get("RANK", "0")):  # one of several processes: the first one has the directory
+        prepare_warm_start(config, root)
+        return 0
     with locked(folder / ".lock", f"{folder} is being written by another process; wait for it or stop it"):
         print(f"warm start: {prepare_warm_start(config, root)}")
     return 0

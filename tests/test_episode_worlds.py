@@ -28,7 +28,8 @@ from reproduce.tasks.envs.interface import Step
 from reproduce.tasks.envs.prompts import INSTRUCTION, Turn
 from reproduce.tasks.scienceworld_text import ScienceWorldShortForm, vocabulary
 from reproduce.training.episode_setups import open_episodes
-from reproduce.training.job import prepare_warm_start, run_job
+from reproduce.training.job import run_job
+from reproduce.training.prepare import prepare_warm_start
 
 
 def changed(profile="smoke", **sections) -> dict:

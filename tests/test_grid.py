@@ -17,6 +17,7 @@ from reproduce import cli
 from reproduce.errors import UserError
 from reproduce.experiments import grid
 from reproduce.experiments.progress import FINISHED, RUNNING, Row, duration, seconds_left
+from reproduce.launch.launchers import warm_start_config
 from reproduce.runs import files, manifest
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run
@@ -31,7 +32,7 @@ sys.path.insert(0, {tests!r})
 from test_grid import JOBS, child
 from reproduce.experiments import grid
 try:
-    grid.run(JOBS, sys.argv[1], max_jobs=1, command=child, warm_start=None)
+    grid.run(JOBS, sys.argv[1], max_jobs=1, command=child, warm_start=False)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -50,7 +51,7 @@ def run(root: Path, jobs=JOBS, **orders) -> list[grid.Failure]:
     """The grid of `jobs`, two at a time; `orders` by method tell its runs how to misbehave."""
     root.mkdir(exist_ok=True)
     (root / "orders.json").write_text(json.dumps({f"{method}/0": order for method, order in orders.items()}))
-    return grid.run(jobs, root, 2, command=child, warm_start=None)
+    return grid.run(jobs, root, 2, command=child, warm_start=False)
 
 
 def paths(root: Path) -> list[Path]:
@@ -112,7 +113,7 @@ def test_another_config_is_refused_before_anything_runs(tmp_path):
     before = tree(tmp_path)
     changed = [job(method=config.method, training={"learning_rate": 2e-3}) for config in JOBS]
     with pytest.raises(UserError, match=r"aepo/0 holds a finished run of another config.*--runs-root"):
-        grid.run(changed, tmp_path, 2, command=child, warm_start=None)
+        grid.run(changed, tmp_path, 2, command=child, warm_start=False)
     assert tree(tmp_path) == before
 
 
@@ -122,7 +123,7 @@ def test_a_broken_finished_run_is_named_and_left_alone(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     before = tree(tmp_path)
     with pytest.raises(UserError, match="steps.parquet is truncated"):
-        grid.run(JOBS, tmp_path, 2, command=child, warm_start=None)
+        grid.run(JOBS, tmp_path, 2, command=child, warm_start=False)
     assert tree(tmp_path) == before
 
 
@@ -174,7 +175,7 @@ def test_no_child_outlives_the_grid_and_its_steps_are_kept(tmp_path, number, cod
 
 def test_the_warm_start_comes_first_and_its_failure_stops_the_grid(tmp_path):
     def warm_start(config, path, root):
-        stored = grid._warm_start_config(path)
+        stored = warm_start_config(path)
         return [sys.executable, "-c", f"print(open({str(stored)!r}).read()); import sys; sys.exit('no demonstrations')"]
 
     (failure,) = grid.run(JOBS, tmp_path, 2, command=child, warm_start=warm_start)
@@ -268,7 +269,7 @@ def test_what_a_user_can_mend_is_one_line(monkeypatch, capsys, error, code, line
 def test_a_failed_run_makes_exit_code_1_and_no_table(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(grid, "resolve", lambda *arguments: JOBS)
     log = tmp_path / "log.txt"
-    monkeypatch.setattr(grid, "run", lambda *arguments: [grid.Failure("grpo seed 0", "ValueError: x", log)])
+    monkeypatch.setattr(grid, "run", lambda *arguments, **options: [grid.Failure("grpo seed 0", "ValueError: x", log)])
     assert cli.main(["table", "2", "--runs-root", str(tmp_path)]) == 1
     assert f"grpo seed 0 failed: ValueError: x (log: {log})" in capsys.readouterr().out
 

@@ -11,7 +11,8 @@ from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.kept_episodes import KeptEpisodes, fingerprint
 from reproduce.runs.directory import RunDirectory
 from reproduce.training.episode_setups import HouseSetup, ScienceWorldSetup
-from reproduce.training.job import prepare_warm_start, run_job
+from reproduce.training.job import run_job
+from reproduce.training.prepare import prepare_warm_start
 
 
 class Killed(BaseException):
@@ -136,7 +137,8 @@ def test_a_killed_run_resumes_with_its_finished_episodes_in_training_and_evaluat
     monkeypatch.setattr(HouseSetup, "repeatable", False)
     job = config(steps=2, episodes={"at_a_time": 4})
     job = replace(job, evaluation=replace(job.evaluation, checks=None))
-    monkeypatch.setattr("reproduce.training.job.open_setup", _opened)
+    for module in ("job", "prepare"):
+        monkeypatch.setattr(f"reproduce.training.{module}.open_setup", _opened)
     start = prepare_warm_start(job, tmp_path)
     of_warm_start = set(tmp_path.rglob("*.jsonl"))
     assert not of_warm_start, "a finished run keeps none"

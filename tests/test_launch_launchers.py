@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import hub
 import parallel_child
 import psutil
 import pytest
@@ -21,6 +22,8 @@ from test_grid import JOBS, TESTS, bytes_of, child, importable, paths, steps_in_
 from reproduce import cli
 from reproduce.errors import UserError
 from reproduce.experiments import grid
+from reproduce.experiments.config import JobConfig
+from reproduce.experiments.pins import pinned
 from reproduce.experiments.processes import ONE_THREAD
 from reproduce.launch.launchers import (
     CONFIGS,
@@ -35,7 +38,7 @@ from reproduce.launch.on_node import OnNode
 from reproduce.launch.slurm import DEFAULT, Slurm, SlurmConfig
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run
-from reproduce.training.job import warm_start_folder
+from reproduce.training.prepare import warm_start_folder
 
 needs_submitit = pytest.mark.skipif(
     importlib.util.find_spec("submitit") is None, reason="the extra submitit is missing: pip install submitit==1.5.4"
@@ -197,7 +200,7 @@ def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         jobs = real_jobs(tmp_path / name, ("grpo",))
-    assert grid.run(jobs, tmp_path / "one", 1, warm_start=None) == []
+    assert grid.run(jobs, tmp_path / "one", 1, warm_start=False) == []
     launcher = Accelerate(two_processes(tmp_path))
     start = launcher.start
 
@@ -210,9 +213,9 @@ def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
         return made
 
     launcher.start = killed
-    (failure,) = grid.run(jobs, tmp_path / "two", 1, warm_start=None, launcher=launcher)
+    (failure,) = grid.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=launcher)
     assert "SIGKILL" in failure.reason
-    assert grid.run(jobs, tmp_path / "two", 1, warm_start=None, launcher=Accelerate(two_processes(tmp_path))) == []
+    assert grid.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=Accelerate(two_processes(tmp_path))) == []
     one, two = (read_run(jobs[0].directory(tmp_path / name)) for name in ("one", "two"))
     for name in ("steps", "eval"):
         a, b = one.frame(name), two.frame(name)
@@ -225,11 +228,24 @@ def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_cold_start_takes_the_processes_of_the_runs(tmp_path):
+    """A table on a hub's model as a command begins it: cold start and run, each by two processes."""
+    model, data = hub.checkpoint(tmp_path / "model"), hub.data_folder(tmp_path / "data")
+    changes = {"warm_start": {"batch_size": 4}, "training": {"steps": 1, "rollout_shards": 2}}
+    jobs = pinned([JobConfig.from_dict(hub.config(model, data, **changes))])
+    assert grid.run(jobs, tmp_path, 1, launcher=Accelerate(two_processes(tmp_path))) == []
+    start = jobs[0].warm_start_job().directory(tmp_path)
+    said = (start / "log.txt").read_text()
+    assert said.count("rows of arpo-sft-54k.json have at most") == 2, "both processes"
+    assert len(read_run(start).eval) == 8 and len(read_run(jobs[0].directory(tmp_path)).steps) == 1
+
+
+@pytest.mark.slow
 def test_the_error_of_one_of_several_processes_is_the_error_of_the_run(tmp_path):
     jobs = real_jobs(tmp_path, ("grpo",))
     shutil.rmtree(warm_start_folder(jobs[0], tmp_path))
-    (failure,) = grid.run(jobs, tmp_path, 1, warm_start=None, launcher=Accelerate(two_processes(tmp_path)))
-    assert "needs its warm start made before, by one process" in failure.reason and "\n" not in failure.reason
+    (failure,) = grid.run(jobs, tmp_path, 1, warm_start=False, launcher=Accelerate(two_processes(tmp_path)))
+    assert "needs its warm start made before" in failure.reason and "\n" not in failure.reason
 
 
 def test_the_command_line_names_the_launchers(capsys):

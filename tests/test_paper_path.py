@@ -22,7 +22,8 @@ from reproduce.runs.manifest import config_hash, warm_start_hash
 from reproduce.runs.reader import read_run
 from reproduce.tasks.web.search import COSTS
 from reproduce.training import warm_start
-from reproduce.training.job import prepare_warm_start, run_job
+from reproduce.training.job import run_job
+from reproduce.training.prepare import prepare_warm_start
 
 
 @pytest.fixture(scope="module")

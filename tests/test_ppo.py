@@ -227,7 +227,8 @@ def test_a_policy_in_bfloat16_has_a_critic_in_float32():
 def test_ppo_and_grpo_epo_through_the_job(tmp_path):
     from reproduce.runs.directory import RunDirectory
     from reproduce.runs.reader import read_run
-    from reproduce.training.job import prepare_warm_start, run_job
+    from reproduce.training.job import run_job
+    from reproduce.training.prepare import prepare_warm_start
 
     for job in TableConfig.load(2).jobs("smoke", ["ppo", "grpo+epo"], [0]):
         job = replace(job, training=replace(job.training, steps=2), evaluation=replace(job.evaluation, questions=2))

@@ -185,7 +185,8 @@ def test_a_real_run_reports_what_it_records(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from reproduce.experiments.config import TableConfig
-    from reproduce.training.job import prepare_warm_start, run_job
+    from reproduce.training.job import run_job
+    from reproduce.training.prepare import prepare_warm_start
 
     made = TableConfig.load(2).jobs("smoke", ["grpo"], [0])[0]
     training = replace(made.training, steps=2, report_to="tensorboard")

@@ -242,7 +242,7 @@ def test_a_directory_holds_one_config_and_no_test_panel(tmp_path):
 def grids(monkeypatch):
     """`tune` with runs that write what a real one writes and train nothing."""
     monkeypatch.setenv("PYTHONPATH", f"{manifest.ROOT}:{TESTS}")
-    monkeypatch.setattr(grid, "run", partial(grid.run, command=child, warm_start=None))
+    monkeypatch.setattr(grid, "run", partial(grid.run, command=child, warm_start=False))
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """EPO's own way to evaluate (arXiv 2509.22576, released code): often, on a few tasks that are drawn anew each time.
 
-Every 5 RL steps, 16 tasks of each split, one episode each, temperature 0.4. The paper's `Succ.*` is the best of these
-evaluations, an order statistic of noise. Here it stands beside the whole fixed panel at the last checkpoint.
+Every 5 RL steps, 16 tasks of each split, one episode each (temperature 0.4 there). The paper's `Succ.*` is the best of
+these evaluations, an order statistic of noise. Here it stands beside the whole fixed panel at the last checkpoint.
 """
 
 from reproduce.rollouts.episodes import EpisodeCollector

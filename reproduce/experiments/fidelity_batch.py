@@ -35,7 +35,7 @@ from reproduce.tasks.rewards import model_text
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.suite import open_task
 from reproduce.training.entropy_history import EntropyHistory
-from reproduce.training.job import prepare_warm_start
+from reproduce.training.prepare import prepare_warm_start
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
 from reproduce.training.warm_start import load_warm_start

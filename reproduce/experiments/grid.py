@@ -18,7 +18,7 @@ from reproduce.experiments.config import JobConfig
 from reproduce.experiments.pins import pinned
 from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, Display, Row
 from reproduce.experiments.resolve import reporting, resolve
-from reproduce.launch.launchers import Child, Launcher, Local, open_launcher
+from reproduce.launch.launchers import Child, Launcher, Local, open_launcher, warm_start_config, words
 from reproduce.runs import directory, files
 from reproduce.runs.reader import read_run, status_of
 from reproduce.tasks.sandbox import probe
@@ -41,12 +41,8 @@ class Failure:
         return f"{self.name} failed: {self.reason} (log: {shown(self.log)})"
 
 
-def warm_start_command(job: JobConfig, path: Path, root: Path) -> list[str]:
-    return [*workers.OWN, "warm-start", str(_warm_start_config(path)), "--runs-root", str(root)]
-
-
-def _warm_start_config(path: Path) -> Path:
-    return path.with_name(".warm_start.yaml")
+def _by_one_process(job: JobConfig, path: Path, root: Path) -> list[str]:
+    return [*workers.OWN, *words(job, path, root)]
 
 
 def reproduce(
@@ -63,13 +59,13 @@ def reproduce(
 ) -> int:
     """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed.
 
-    launcher, launch_config: where runs are started (`reproduce.launch.launchers`), and the warm start by one process.
+    launcher, launch_config: where runs are started (`reproduce.launch.launchers`), and a warm start on an SFT set.
     report_to: trackers (`reproduce.training.trackers`); default: the config's.
     """
     jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm"), report_to))
     chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
     name_sandbox(jobs[0])
-    failures = run(jobs, runs_root, max_jobs, chosen.command, warm_start_command, chosen)
+    failures = run(jobs, runs_root, max_jobs, chosen.command, launcher=chosen)
     if failures:
         for failure in failures:
             print(failure)
@@ -97,15 +93,16 @@ def run(
     runs_root: Path | str,
     max_jobs: int | None = None,
     command: Command | None = None,
-    warm_start: Command | None = warm_start_command,
+    warm_start: Command | bool = True,
     launcher: Launcher | None = None,
 ) -> list[Failure]:
     """Brings every job to "finished"; returns those that failed.
 
     Finished runs of the same config are skipped, unfinished ones resumed. `max_jobs` at a time, default the launcher's.
-    `warm_start` (None: no warm start) runs once before the others, by one process. command: default the launcher's;
-    launcher: default processes of this machine, one per core. Raises UserError, before anything is touched, when a
-    directory holds a run of another config or a broken finished run, or when another grid is at work on these runs.
+    warm_start: what makes it, once, before the others (False: nothing does); default one process or, on an SFT set, the
+    launcher's processes. command: default the launcher's. launcher: default processes of this machine, one per core.
+    Raises UserError, before anything is touched, when a directory holds a run of another config or a broken finished
+    run, or when another grid is at work on these runs.
     """
     root, launcher = Path(runs_root).resolve(), launcher or Local()
     base = root / jobs[0].profile / jobs[0].experiment
@@ -124,8 +121,13 @@ def run(
             done = len(rows) - len(waiting)
             display.event(f"{shown(base)}: {len(rows)} runs, {done} finished already, {workers} at a time")
             if first and (waiting or first[0].state != FINISHED):
-                first[0].job.to_yaml(_prepared(_warm_start_config(first[0].path)))
-                failures = _work(first, 1, warm_start, root, display, launcher.alone(), check=False)
+                first[0].job.to_yaml(_prepared(warm_start_config(first[0].path)))
+                alone = shared.warm_start.data is None
+                begin = _by_one_process if alone else launcher.command
+                starter = launcher.alone() if alone else launcher
+                failures = _work(
+                    first, 1, begin if warm_start is True else warm_start, root, display, starter, check=False
+                )
             if not failures:
                 failures = _work(waiting, workers, command or launcher.command, root, display, launcher)
     return failures

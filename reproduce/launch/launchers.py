@@ -13,7 +13,7 @@ from typing import Protocol
 from reproduce.errors import UserError
 from reproduce.experiments import processes, workers
 from reproduce.experiments.config import JobConfig
-from reproduce.runs.manifest import usable_cores
+from reproduce.runs.manifest import WARM_START, usable_cores
 
 LAUNCHERS = ("local", "accelerate", "slurm")
 CONFIGS = Path(__file__).parent / "accelerate"
@@ -32,7 +32,7 @@ class Child(Protocol):
 
 class Launcher(Protocol):
     """at_a_time: how many runs are started together where the user does not say. alone: what starts one process, for
-    the warm start."""
+    a warm start that one process makes."""
 
     at_a_time: int
 
@@ -52,8 +52,8 @@ class Local:
         self.at_a_time = usable_cores() if device == "cpu" else 1
 
     def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
-        """The command line that does a job in its run directory."""
-        return [*workers.OWN, "job", str(path)]
+        """The command line that does a job in its run directory, or makes a warm start."""
+        return [*workers.OWN, *words(job, path, root)]
 
     def start(self, command: list[str], log: Path) -> subprocess.Popen | workers.Child:
         """Starts it, output appended to `log`; it never outlives this process."""
@@ -76,13 +76,24 @@ class Accelerate(Local):
 
     def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
         """As of `Local`. Port 0: two runs of one machine must not meet."""
-        return accelerated(self.config, path, "--main_process_port", "0")
+        return accelerated(self.config, words(job, path, root), "--main_process_port", "0")
 
 
-def accelerated(config: Path, path: Path, *options: str) -> list[str]:
-    """`accelerate launch` on the run of the directory `path`, with what keeps its processes from outliving us."""
-    words = ["--config_file", str(config), *options, "--module", "reproduce", "job", str(path)]
-    return [*START, *words]
+def words(job: JobConfig, path: Path, root: Path) -> list[str]:
+    """What `python -m reproduce` is told, to do a job in its run directory or to make a warm start."""
+    if job.name == WARM_START:
+        return ["warm-start", str(warm_start_config(path)), "--runs-root", str(root)]
+    return ["job", str(path)]
+
+
+def warm_start_config(path: Path) -> Path:
+    """Where the config of the warm start lies whose run directory is `path`."""
+    return path.with_name(".warm_start.yaml")
+
+
+def accelerated(config: Path, words: list[str], *options: str) -> list[str]:
+    """`accelerate launch` of `python -m reproduce <words>`, with what keeps its processes from outliving us."""
+    return [*START, "--config_file", str(config), *options, "--module", "reproduce", *words]
 
 
 def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu") -> Launcher:

@@ -15,7 +15,7 @@ from pathlib import Path
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig
 from reproduce.experiments.strict import build, positive, read_yaml
-from reproduce.launch.launchers import WORDS, accelerate_config, accelerated
+from reproduce.launch.launchers import WORDS, accelerate_config, accelerated, words
 from reproduce.launch.on_node import OnNode
 from reproduce.runs import files
 from reproduce.runs.manifest import ROOT
@@ -122,7 +122,8 @@ class Slurm:
 
     def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
         """The command line that a node runs; several nodes share a port of their own."""
-        return accelerated(self.accelerate, path, *(["--main_process_port", "0"] if self.config.nodes == 1 else []))
+        port = ["--main_process_port", "0"] if self.config.nodes == 1 else []
+        return accelerated(self.accelerate, words(job, path, root), *port)
 
     def start(self, command: list[str], log: Path) -> SlurmRun:
         """The job of a run: the one that an earlier command submitted, if it waits or runs, else a new one."""

@@ -1,6 +1,5 @@
-"""What one process does: prepare a table's warm start, or train and evaluate one method with one seed."""
+"""What a run does: it trains and evaluates one method with one seed."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +11,13 @@ from datasets import Dataset
 from reproduce.algorithms import load
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
-from reproduce.evaluation.evaluate import BATCH, evaluate
-from reproduce.evaluation.judge import Judge
-from reproduce.evaluation.verdicts import judged
+from reproduce.evaluation.evaluate import evaluate
 from reproduce.experiments.config import JobConfig
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.kept_episodes import KeptEpisodes
 from reproduce.runs.directory import RunDirectory
-from reproduce.runs.manifest import warm_start_hash
 from reproduce.seeding import child_seed
 from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
 from reproduce.training.parallel import gathered, own_device, process_index, processes
 from reproduce.training.replica import divided, prepared
 from reproduce.training.setups import open_setup
@@ -29,55 +25,7 @@ from reproduce.training.shards import Shards
 from reproduce.training.trackers import reported
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
-from reproduce.training.warm_start import load_warm_start, save_warm_start, train_warm_start
-
-
-def warm_start_folder(config: JobConfig, root: Path) -> Path:
-    """Where the warm start of a config is or is to be."""
-    return Path(root) / config.profile / "warm_starts" / warm_start_hash(config)
-
-
-def made_warm_start(config: JobConfig, root: Path) -> Path:
-    """Its folder, for one of several processes, which cannot make it. UserError if it is not there."""
-    folder = warm_start_folder(config, root)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is missing: a run of several processes needs its warm start made before, by one process; "
-            "`python -m reproduce table` does so, or: python -m reproduce warm-start CONFIG"
-        )
-    return folder
-
-
-def prepare_warm_start(config: JobConfig, root: Path) -> Path:
-    """Folder of the warm start that `config` asks for, trained if no run has needed it before, and evaluated.
-
-    Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and SFT.
-    """
-    folder = warm_start_folder(config, root)
-    job = config.warm_start_job()
-    run = RunDirectory.open(job.directory(Path(root)), job)
-    if folder.is_dir() and run.status == "finished":
-        return folder
-    started = time.perf_counter()
-    with open_setup(job) as setup:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            model, tokenizer = setup.initial_model(config.training.device)
-            collector = setup.collector(model, setup.grammar(tokenizer), config.warm_start.seed, default_engine=True)
-            if config.warm_start.demonstrations == 0:
-                save_warm_start(model, tokenizer, folder, [])
-            else:
-                rows = setup.demonstrations(collector)
-                train_warm_start(model, collector, config.warm_start, rows, folder, run.progress)
-        model, grammar = load_warm_start(folder, config.training.device, config.training.dtype, setup.grammar)
-        trained = time.perf_counter()
-        collector = setup.collector(model, grammar, config.warm_start.seed, config.evaluation.temperature)
-        _keep_episodes(setup, run, collector, "evaluated")
-        e = config.evaluation
-        rows = evaluate(collector, e.split, e.questions, e.samples, "warm_start", run.progress, together_of(config))
-        run.write_eval(_with_verdicts(job, setup, rows, run))
-    run.finish({"seconds_train": trained - started, "seconds_eval": time.perf_counter() - trained})
-    return folder
+from reproduce.training.warm_start import load_warm_start
 
 
 def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
@@ -95,7 +43,7 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.grammar)
         policy = prepared(model, config.training.lora, config.seed)
         evaluated = setup.collector(policy[1], grammar, config.seed, config.evaluation.temperature)
-        _keep_episodes(setup, run, evaluated, f"evaluated-{process_index()}")
+        keep_episodes(setup, run, evaluated, f"evaluated-{process_index()}")
         trainer = _trainer(config, seen, setup, policy, grammar, evaluated, algorithm)
         checkpoint = last_checkpoint(run.checkpoints)
         done = 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]) // trainer.updates_per_step
@@ -112,14 +60,8 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         part = process_index(), processes()
         rows = evaluate(evaluated, e.split, e.questions, e.samples, "last", run.progress, together_of(config), part)
         rows = [row for own in gathered(rows) for row in own]
-        run.write_eval(_with_verdicts(config, setup, rows, run) if process_index() == 0 else rows)
+        run.write_eval(with_verdicts(config, setup, rows, run) if process_index() == 0 else rows)
     run.finish({"seconds_eval": time.perf_counter() - started})
-
-
-def together_of(config: JobConfig) -> int:
-    """Trajectories that evaluation samples together: as many as a shard of training has, where there are shards."""
-    t = config.training
-    return BATCH if t.rollout_shards is None else t.prompts_per_step * t.group_size // t.rollout_shards
 
 
 @contextmanager
@@ -136,19 +78,6 @@ def full_card_named(config: JobConfig) -> Iterator[None]:
         raise UserError(f"the GPU's memory is full ({said}); by estimate {lever(found)}") from None
 
 
-def _with_verdicts(config: JobConfig, setup, rows: list[dict], run: RunDirectory) -> list[dict]:
-    """The rows of an evaluation with the judge's verdicts, where the config names a judge; its counts go to the log."""
-    if config.judge is None:
-        return rows
-    e = config.evaluation
-    questions = {question.id: question for question in setup.task.panel(e.split, e.questions)}
-    run.progress("judge", 0, len(rows))
-    with Judge(config.judge, seed=config.seed, session=setup.session) as judge:
-        rows, counts = judged(rows, questions, judge)
-        print(f"judge: {json.dumps(counts | judge.costs())}", flush=True)
-    return rows
-
-
 def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> AgenticTrainer:
     """run: the run directory, or what reports to trackers too. policy: what `prepared` gave. evaluated: the collector
     of evaluations."""
@@ -156,7 +85,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
     trained, sampled, replica = policy
     collector = _collector(config, setup, sampled, grammar)
     for shard, one in enumerate(collector.collectors if isinstance(collector, Shards) else [collector]):
-        _keep_episodes(setup, run, one, f"shard-{shard}")
+        keep_episodes(setup, run, one, f"shard-{shard}")
     questions = setup.task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
     rows = [{"prompt": setup.task.prompt(question), "index": i} for i, question in enumerate(questions)]
     return AgenticTrainer(
@@ -165,12 +94,6 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
         model=trained, replica=replica, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
     )  # fmt: skip
-
-
-def _keep_episodes(setup, run: RunDirectory, collector: Collector, name: str) -> None:
-    """Where the world cannot repeat an episode, finished ones are kept in the run's parts until it is finished."""
-    if not setup.repeatable:
-        collector.kept = KeptEpisodes(run.parts / "episodes" / name)
 
 
 def _collector(config, setup, model, grammar) -> Collector | Shards:

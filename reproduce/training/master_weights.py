@@ -7,6 +7,8 @@ trains (arXiv 1710.03740); the model itself stays in bfloat16, so that sampling 
 
 import torch
 
+from reproduce.training.replica import divided
+
 
 class MasterAdamW(torch.optim.AdamW):
     """`torch.optim.AdamW` on float32 copies of the parameters, which are rounded to the copies after every step.
@@ -55,3 +57,16 @@ class MasterAdamW(torch.optim.AdamW):
             kept.copy_(saved)
             parameter.copy_(kept)
         super().load_state_dict(state)
+
+
+def low_precision(model: torch.nn.Module | None) -> bool:
+    """Whether bfloat16 weights of the model are trained."""
+    return model is not None and any(p.requires_grad and p.dtype == torch.bfloat16 for p in model.parameters())
+
+
+def in_float32(optimizer: type, model: torch.nn.Module | None) -> type:
+    """The optimiser for a model: `MasterAdamW` in place of AdamW where bfloat16 weights are trained.
+
+    FSDP and DeepSpeed, which divide weights, keep float32 copies themselves.
+    """
+    return MasterAdamW if low_precision(model) and not divided() else optimizer

@@ -21,7 +21,7 @@ from reproduce.tasks.web import WebEnvironment, open_search
 from reproduce.training.engine_host import EngineHost
 from reproduce.training.hub_model import load_hub_model
 from reproduce.training.tiny_model import build_model, build_tokenizer
-from reproduce.training.warm_start import sft_rows, web_rows
+from reproduce.training.warm_start import web_rows
 
 
 class WebSetup:
@@ -71,6 +71,8 @@ class WebSetup:
     def demonstrations(self, collector: Collector) -> Iterator[dict]:
         """Rows for the warm start: input_ids and labels (-100 where nothing is learned)."""
         if self.config.warm_start.data is not None:
+            from reproduce.training.cold_start import sft_rows  # it imports what trains
+
             return sft_rows(collector, self.config.warm_start, self.data_file(self.config.warm_start.data.name))
         return web_rows(collector, self.config.warm_start, self.config.task.max_tool_calls)
 

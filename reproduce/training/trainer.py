@@ -38,7 +38,7 @@ from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.entropy_history import EntropyHistory
 from reproduce.training.filler import filled, first_rows, with_filler, without_filler
-from reproduce.training.master_weights import MasterAdamW
+from reproduce.training.master_weights import in_float32
 from reproduce.training.parallel import (
     gathered,
     own_rows,
@@ -119,8 +119,7 @@ class AgenticTrainer(GRPOTrainer):
     def get_optimizer_cls_and_kwargs(args, model=None):
         """The optimiser that TRL's config names (AdamW); over float32 copies where bfloat16 weights are trained."""
         cls, options = GRPOTrainer.get_optimizer_cls_and_kwargs(args, model)
-        low = model is not None and any(p.requires_grad and p.dtype == torch.bfloat16 for p in model.parameters())
-        return (MasterAdamW if low and not divided() else cls), options  # FSDP and DeepSpeed keep copies themselves
+        return in_float32(cls, model), options
 
     def refresh_sampler(self) -> None:
         """Gives the replica, if there is one, the weights of now. Every process must call it."""

@@ -17,15 +17,12 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from reproduce.errors import UserError
-from reproduce.rollouts.chat import ChatCollector
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.grammar import Grammar
 from reproduce.seeding import child_seed, stream
-from reproduce.tasks.datasets.sft import read_sft
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
 from reproduce.tasks.episode_task import EpisodeTask
 from reproduce.tasks.suite import MiniTask, fresh_world
-from reproduce.training.parallel import processes
 
 QUESTIONS_PER_WORLD = 400
 CHECK_QUESTIONS, CHECK_SAMPLES = 60, 4
@@ -66,33 +63,6 @@ def web_rows(collector: Collector, config, max_calls: int) -> Iterator[dict]:
     return (row for row in rows if row is not None)
 
 
-def sft_rows(collector: ChatCollector, config, path: Path) -> list[dict]:
-    """The rows of an SFT set (`config.data`, at most `config.demonstrations`) as chats, tokenised as `tokenised` does.
-
-    What is longer than `config.data.max_tokens` is left out. UserError if nothing is left.
-    """
-    grammar, rows, seen = collector.grammar, [], 0
-    for row in read_sft(path, config.demonstrations):
-        seen += 1
-        ids = collector.chat_ids(row.messages)
-        labels = [-100] * len(ids)
-        for text, learned in row.pieces:
-            piece = grammar.encode(text)
-            ids += piece
-            labels += piece if learned else [-100] * len(piece)
-        if len(ids) < config.data.max_tokens:
-            rows.append({"input_ids": [*ids, grammar.eos_id], "labels": [*labels, grammar.eos_id]})
-    print(
-        f"warm start: {len(rows)} of {seen} rows of {path.name} have at most {config.data.max_tokens} tokens",
-        flush=True,
-    )
-    if not rows:
-        raise UserError(
-            f"warm_start.data.max_tokens: no row of {path.name} has at most {config.data.max_tokens} tokens"
-        )
-    return rows
-
-
 class _StopInRange(TrainerCallback):
     """Measures validation success every `every` steps and stops training once it reaches `target`."""
 
@@ -127,30 +97,31 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
     """Fine-tunes `model` and saves it with its tokenizer to `folder` (replaced in one step).
 
     config: `WarmStartConfig`. rows: input_ids and labels, as `tokenised` makes them. report(stage, step, total):
-    progress. Returns the checks: step, success, format_ok; none with `config.data`. Raises UserError if the success
-    ends outside [success_low, success_high].
+    progress. Returns the checks: step, success, format_ok. Raises UserError if the success ends outside [success_low,
+    success_high].
     """
     scratch = folder.with_name(folder.name + ".sft")
     args = SFTConfig(
         output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
         num_train_epochs=config.max_epochs, learning_rate=config.learning_rate,
-        max_grad_norm=1.0, save_strategy="no", logging_steps=50, use_cpu=not _on_gpu(model),
-        fp16=False, max_length=None, packing=False, dataloader_pin_memory=False,
-        **(_on_demonstrations(config) if config.data is None else _on_data(config, model)),
+        max_grad_norm=1.0, save_strategy="no", logging_steps=50,
+        use_cpu=next(model.parameters()).device.type != "cuda", fp16=False, bf16=False, max_length=None, packing=False,
+        dataloader_pin_memory=False, per_device_train_batch_size=config.batch_size, dataloader_drop_last=True,
+        weight_decay=0.01, lr_scheduler_type="constant_with_warmup", warmup_steps=20, gradient_checkpointing=False,
+        train_sampling_strategy="group_by_length",
     )  # fmt: skip
     middle = (config.success_low + config.success_high) / 2
     stop = _StopInRange(collector, CHECK_EVERY, middle, report, config.check_questions or CHECK_QUESTIONS)
     rows = list(rows)
     if not rows:
         raise UserError("warm start: no demonstration fits into task.max_completion_tokens; raise it")
-    dataset = Dataset.from_list(rows)
     trainer = SFTTrainer(
-        model=model, args=args, train_dataset=dataset, processing_class=collector.grammar.tokenizer,
-        callbacks=[stop] if config.data is None else [],
+        model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=collector.grammar.tokenizer,
+        callbacks=[stop],
     )  # fmt: skip
     trainer.train()
     shutil.rmtree(scratch, ignore_errors=True)
-    if config.data is None and not config.success_low <= stop.success <= config.success_high:
+    if not config.success_low <= stop.success <= config.success_high:
         raise UserError(
             f"warm start: validation success is {stop.success:.2f}, outside [{config.success_low}, "
             f"{config.success_high}]; change warm_start.demonstrations, max_epochs or noise"
@@ -167,31 +138,6 @@ def save_warm_start(model, tokenizer, folder: Path, checks: list[dict]) -> None:
     tokenizer.save_pretrained(temporary)
     (temporary / "checks.json").write_text(json.dumps(checks, indent=1) + "\n")
     temporary.replace(folder)
-
-
-def _on_demonstrations(config) -> dict:
-    """TRL's settings for a small model and demonstrations made here."""
-    return dict(
-        per_device_train_batch_size=config.batch_size, dataloader_drop_last=True, weight_decay=0.01, bf16=False,
-        lr_scheduler_type="constant_with_warmup", warmup_steps=20, gradient_checkpointing=False,
-        train_sampling_strategy="group_by_length",
-    )  # fmt: skip
-
-
-def _on_data(config, model) -> dict:
-    """TRL's settings for a hub model and an SFT set: one row at a time in each process, gradients added up."""
-    share = config.batch_size / processes()
-    if share != int(share):
-        raise UserError(f"warm_start.batch_size: must be a multiple of the {processes()} processes")
-    return dict(
-        per_device_train_batch_size=1, gradient_accumulation_steps=int(share), weight_decay=config.data.weight_decay,
-        lr_scheduler_type=config.data.schedule, warmup_steps=config.data.warmup_share,
-        bf16=next(model.parameters()).dtype == torch.bfloat16, gradient_checkpointing=_on_gpu(model),
-    )  # fmt: skip
-
-
-def _on_gpu(model) -> bool:
-    return next(model.parameters()).device.type == "cuda"
 
 
 def load_warm_start(folder: Path, device: str, dtype: str, grammar: Callable[..., Grammar] = Grammar):

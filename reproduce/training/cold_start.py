@@ -1,0 +1,116 @@
+"""The cold start of a hub's model: supervised fine-tuning on an SFT set (ARPO-SFT-54K) by TRL's `SFTTrainer`.
+
+As many processes take part as the launcher started. Weights may be divided among them (FSDP, ZeRO-3); a whole copy
+takes them over at the end. Checkpoints lie beside the folder that is made, and a killed cold start goes on from the
+last one.
+"""
+
+import shutil
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from reproduce.errors import UserError
+from reproduce.rollouts.chat import ChatCollector
+from reproduce.seeding import child_seed
+from reproduce.tasks.datasets.sft import read_sft
+from reproduce.training.checkpoints import complete, last_checkpoint, load_carried
+from reproduce.training.master_weights import in_float32, low_precision
+from reproduce.training.parallel import process_index, processes, wait_for_all
+from reproduce.training.replica import Replica, divided
+from reproduce.training.warm_start import save_warm_start
+
+CHECKPOINT_EVERY = 50
+"""Updates from one checkpoint to the next."""
+
+
+def sft_rows(collector: ChatCollector, config, path: Path) -> list[dict]:
+    """The rows of an SFT set (`config.data`, at most `config.demonstrations`) as chats: input_ids, labels (-100 where
+    nothing is learned).
+
+    What is longer than `config.data.max_tokens` is left out. UserError if nothing is left.
+    """
+    grammar, rows, seen = collector.grammar, [], 0
+    for row in read_sft(path, config.demonstrations):
+        seen += 1
+        ids = collector.chat_ids(row.messages)
+        labels = [-100] * len(ids)
+        for text, learned in row.pieces:
+            piece = grammar.encode(text)
+            ids += piece
+            labels += piece if learned else [-100] * len(piece)
+        if len(ids) < config.data.max_tokens:
+            rows.append({"input_ids": [*ids, grammar.eos_id], "labels": [*labels, grammar.eos_id]})
+    print(
+        f"warm start: {len(rows)} of {seen} rows of {path.name} have at most {config.data.max_tokens} tokens",
+        flush=True,
+    )
+    if not rows:
+        raise UserError(
+            f"warm_start.data.max_tokens: no row of {path.name} has at most {config.data.max_tokens} tokens"
+        )
+    return rows
+
+
+class _Trainer(SFTTrainer):
+    """`SFTTrainer` whose optimiser keeps float32 copies of bfloat16 weights."""
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args, model=None):
+        """The optimiser that the config names (AdamW); over float32 copies where bfloat16 weights are trained."""
+        cls, options = SFTTrainer.get_optimizer_cls_and_kwargs(args, model)
+        return in_float32(cls, model), options
+
+
+class _Told(TrainerCallback):
+    """Reports every update, and completes every checkpoint."""
+
+    def __init__(self, report):
+        self.report = report
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.report("warm start", state.global_step, state.max_steps)
+
+    def on_save(self, args, state, control, **kwargs):
+        wait_for_all()  # each process saves random states of its own
+        if state.is_world_process_zero:
+            complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", {})
+
+
+def train_cold_start(model, tokenizer, config, rows: list[dict], folder: Path, report) -> None:
+    """Fine-tunes `model` and saves it with its tokenizer to `folder` (replaced in one step). Every process calls it.
+
+    config: `WarmStartConfig` with `data`. rows: as of `sft_rows`. report(stage, step, total): progress. UserError if
+    the processes cannot share a batch, or another number of them wrote the checkpoint to go on from.
+    """
+    share = config.batch_size / processes()
+    if share != int(share):
+        raise UserError(f"warm_start.batch_size: must be a multiple of the {processes()} processes")
+    scratch = folder.with_name(folder.name + ".sft")
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    whole = Replica(model) if divided() else None
+    args = SFTConfig(
+        output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
+        num_train_epochs=config.max_epochs, learning_rate=config.learning_rate, max_grad_norm=1.0,
+        per_device_train_batch_size=1, gradient_accumulation_steps=int(share), weight_decay=config.data.weight_decay,
+        lr_scheduler_type=config.data.schedule, warmup_steps=config.data.warmup_share,
+        save_strategy="steps", save_steps=CHECKPOINT_EVERY, save_total_limit=2, logging_steps=50, use_cpu=on_cpu,
+        fp16=False, bf16=low_precision(model), max_length=None, packing=False, dataloader_pin_memory=False,
+        gradient_checkpointing=not on_cpu, ddp_find_unused_parameters=False, ddp_broadcast_buffers=False,
+    )  # fmt: skip
+    trainer = _Trainer(
+        model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        callbacks=[_Told(report)],
+    )  # fmt: skip
+    checkpoint = last_checkpoint(scratch)
+    if checkpoint is not None:
+        load_carried(checkpoint, "cpu")  # refuses that of another number of processes
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if whole is not None:
+        whole.refresh(trainer.model)
+    if process_index() == 0:
+        save_warm_start(model if whole is None else whole.model, tokenizer, folder, [])
+        shutil.rmtree(scratch, ignore_errors=True)
+    wait_for_all()

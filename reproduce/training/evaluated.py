@@ -1,0 +1,36 @@
+"""What a run and its warm start share when they are evaluated."""
+
+import json
+
+from reproduce.evaluation.evaluate import BATCH
+from reproduce.evaluation.judge import Judge
+from reproduce.evaluation.verdicts import judged
+from reproduce.experiments.config import JobConfig
+from reproduce.rollouts.collector import Collector
+from reproduce.rollouts.kept_episodes import KeptEpisodes
+from reproduce.runs.directory import RunDirectory
+
+
+def together_of(config: JobConfig) -> int:
+    """Trajectories that evaluation samples together: as many as a shard of training has, where there are shards."""
+    t = config.training
+    return BATCH if t.rollout_shards is None else t.prompts_per_step * t.group_size // t.rollout_shards
+
+
+def with_verdicts(config: JobConfig, setup, rows: list[dict], run: RunDirectory) -> list[dict]:
+    """The rows of an evaluation with the judge's verdicts, where the config names a judge; its counts go to the log."""
+    if config.judge is None:
+        return rows
+    e = config.evaluation
+    questions = {question.id: question for question in setup.task.panel(e.split, e.questions)}
+    run.progress("judge", 0, len(rows))
+    with Judge(config.judge, seed=config.seed, session=setup.session) as judge:
+        rows, counts = judged(rows, questions, judge)
+        print(f"judge: {json.dumps(counts | judge.costs())}", flush=True)
+    return rows
+
+
+def keep_episodes(setup, run: RunDirectory, collector: Collector, name: str) -> None:
+    """Where the world cannot repeat an episode, finished ones are kept in the run's parts until it is finished."""
+    if not setup.repeatable:
+        collector.kept = KeptEpisodes(run.parts / "episodes" / name)

@@ -1,0 +1,53 @@
+"""A cold start in one process of several: cold_child.main([runs root, model folder, data folder, key=value ...]).
+
+fsdp=1 divides the weights; cut=N ends process by process after update N, as a kill would.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import hub
+import parallel_child
+import torch
+
+from reproduce.experiments.config import JobConfig
+from reproduce.experiments.pins import pinned
+from reproduce.training import cold_start
+from reproduce.training.parallel import process_index
+from reproduce.training.prepare import prepare_warm_start
+
+
+class Cut(BaseException):
+    pass
+
+
+def job(model: Path, data: Path, dtype: str = "float32") -> JobConfig:
+    """Sixteen rows in batches of four, two passes: eight updates, a checkpoint every third."""
+    changes = {"warm_start": {"batch_size": 4, "max_epochs": 2}, "training": {"dtype": dtype}}
+    return pinned([JobConfig.from_dict(hub.config(model, data, **changes))])[0]
+
+
+def main(words: list[str]) -> None:
+    root, model, data, *more = words
+    settings = {key: json.loads(value) for key, value in (word.split("=", 1) for word in more)}
+    if settings.get("fsdp"):
+        parallel_child.divide_weights()
+    torch.set_num_threads(1)
+    cold_start.CHECKPOINT_EVERY = 3
+    told, cut = cold_start._Told.on_step_end, settings.get("cut")
+    seen: list[int] = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if not seen and process_index() == 0:
+            (Path(root) / "first_step").write_text(str(state.global_step))
+        seen.append(state.global_step)
+        told(self, args, state, control, **kwargs)
+        if state.global_step == cut:
+            raise Cut
+
+    cold_start._Told.on_step_end = on_step_end
+    try:
+        prepare_warm_start(job(Path(model), Path(data)), Path(root))
+    except Cut:
+        sys.exit(9)
