@@ -164,8 +164,9 @@ def test_an_environment_without_its_packages_is_a_row_that_says_so(name, monkeyp
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_both_sides_of_an_environment_are_stepped(name):
     pytest.importorskip(name, reason="needs the extra of requirements-envs.txt")
-    speed, memory = env_rows(name, QUICK, lambda *arguments: None)
+    speed, *bound, memory = env_rows(name, QUICK, lambda *arguments: None)
     assert speed.left > speed.right > 0 and speed.aim and memory.left > 0
+    assert all(row.left > row.right > 0 and not row.aim for row in bound)
 
 
 @pytest.mark.slow

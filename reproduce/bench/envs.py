@@ -1,9 +1,10 @@
 """Real environments: our stepping against the way that the released code steps, eight episodes at a time.
 
 ScienceWorld: `reproduce.tasks.envs.scienceworld` against the package's own environment as EPO's released worker uses it
-(arXiv 2509.22576): `step`, which lists every valid pair of action and object, and a second listing for the prompt. Both
-sides have eight Java processes and a thread for each. ALFWorld: the stepper against the stock engine, both with eight
-games in this thread, stepped in turn by the same commands.
+(arXiv 2509.22576): `step`, which lists every valid pair of action and object, and a second listing for the prompt. A
+third side plays the simulator's own step alone, which bounds what stepping can gain. All have eight Java processes and
+a thread for each. ALFWorld: the stepper against the stock engine, both with eight games in this thread, stepped in turn
+by the same commands.
 """
 
 import gc
@@ -45,13 +46,20 @@ def scienceworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) ->
 
     classpath()  # UserError without the packages
     found = []
-    for number, side in enumerate((_ours, _released), start=1):
+    for number, side in enumerate((_ours, _released, _bare), start=1):
         found.append(side(sizes))
-        report("ScienceWorld: our stepping against the released worker's", number, 2)
-    (speed, memory), (other_speed, other_memory) = found
+        report("ScienceWorld: our stepping against the released worker's", number, 3)
+    (speed, memory), (other_speed, other_memory), (bare_speed, _) = found
     note = f"a Java process; ours at most {JVM_MB} MB: {'yes' if max(memory) <= JVM_MB else 'no'}"
     return [
         paired("scienceworld", SPEED, (sides[0], speed), (sides[1], other_speed), headline=True),
+        paired(
+            "scienceworld",
+            "the same, nothing but the simulator's step",
+            ("bare calls", bare_speed),
+            (sides[1], other_speed),
+            note="the most that any stepping can reach",
+        ),
         paired("scienceworld", MEMORY, (sides[0], memory), (sides[1], other_memory), note=note),
     ]
 
@@ -73,6 +81,27 @@ def _ours(sizes: Sizes) -> tuple[list[float], list[float]]:
         tasks = environments[0].tasks(IID)[: AT_ONCE * 20 : 20]
         pairs = list(zip(environments, tasks, strict=True))
         speeds = _together([(lambda e=e, t=t: e.reset(t), e.step) for e, t in pairs], sizes)
+        return speeds, [_java_mb()] * len(speeds)
+
+
+def _bare(sizes: Sizes) -> tuple[list[float], list[float]]:
+    """The one call that no way of stepping can do without."""
+    from reproduce.tasks.envs.interface import IID
+    from reproduce.tasks.envs.scienceworld import SIMPLIFICATION, ScienceWorld
+    from reproduce.tasks.envs.scienceworld_pool import Simulator, SimulatorPool
+
+    def start(simulator: Simulator, kind: str, variation: str):
+        simulator.load(kind, int(variation), SIMPLIFICATION)
+        simulator.call("step", "look around")
+
+    with SimulatorPool(AT_ONCE) as pool:
+        tasks = [task.id.rpartition("/") for task in ScienceWorld(pool).tasks(IID)[: AT_ONCE * 20 : 20]]
+        simulators = [pool.take() for _ in tasks]
+        calls = [
+            (lambda s=s, k=k, v=v: start(s, k, v), lambda action, s=s: s.call("step", action))
+            for s, (k, _, v) in zip(simulators, tasks, strict=True)
+        ]
+        speeds = _together(calls, sizes)
         return speeds, [_java_mb()] * len(speeds)
 
 

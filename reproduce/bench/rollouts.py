@@ -59,7 +59,8 @@ class Sample:
     """What one repetition of one side did.
 
     seconds and cpu: of generation with tool calls, wall and CPU; seconds_scored: until log-probs are there, too.
-    tokens, forced, calls: of all trajectories together; completions: token ids of each, forced ones included.
+    tokens, forced, calls: of all trajectories together; forwarded: positions that went through the model for them,
+    padding included; completions: token ids of each, forced ones included.
     """
 
     seconds: float
@@ -68,12 +69,24 @@ class Sample:
     tokens: int
     forced: int
     calls: int
+    forwarded: int
     completions: list[list[int]]
 
     @property
     def trajectories(self) -> int:
         """Number of trajectories."""
         return len(self.completions)
+
+
+def counted(model):
+    """The model, which from now on counts in `model.forwarded` the positions that go through it."""
+    model.forwarded = 0
+
+    def count(module, arguments, options) -> None:
+        module.forwarded += (arguments[0] if arguments else options["input_ids"]).numel()
+
+    model.register_forward_pre_hook(count, with_kwargs=True)
+    return model
 
 
 def trl_tokenizer(grammar):
@@ -121,8 +134,9 @@ class Timed(GRPOTrainer):
     """TRL's trainer with a clock around `_generate`, which prompts enter and finished trajectories leave."""
 
     def _generate(self, prompts):
-        started, cpu = time.perf_counter(), time.process_time()
+        started, cpu, self.model.forwarded = time.perf_counter(), time.process_time(), 0
         output = super()._generate(prompts)
+        self.forwarded = self.model.forwarded
         self.seconds, self.cpu = time.perf_counter() - started, time.process_time() - cpu
         self.completion_ids, self.tool_mask = output[1], output[2]
         return output
@@ -135,7 +149,7 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
     arguments = grpo_config(folder, training, setting.limits.completion_tokens, seed=0)
     arguments.max_tool_calling_iterations = setting.limits.tool_calls
     arguments.top_k = 1 if greedy else 0
-    model = setting.copy_of_model()
+    model = counted(setting.copy_of_model())
     model.generation_config.eos_token_id = [setting.grammar.eos_id, *setting.grammar.stop_ids]
     rows = [
         {"prompt": [{"role": "user", "content": setting.task.prompt(q)}], "index": i} for i, q in enumerate(questions)
@@ -155,14 +169,16 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
         whole = time.perf_counter() - started
         tokens = sum(sum(mask) for mask in trainer.tool_mask)
         forced = sum(len(mask) for mask in trainer.tool_mask) - tokens
-        return Sample(trainer.seconds, trainer.cpu, whole, tokens, forced, count[0], trainer.completion_ids)
+        return Sample(
+            trainer.seconds, trainer.cpu, whole, tokens, forced, count[0], trainer.forwarded, trainer.completion_ids
+        )
 
     return run
 
 
 def our_side(setting: Setting, questions: list, k: int, greedy: bool = False) -> Callable[[int], Sample]:
     """The same with our agent loop and engine; each repetition draws from its own stream."""
-    task, grammar, model = setting.task, setting.grammar, setting.copy_of_model()
+    task, grammar, model = setting.task, setting.grammar, counted(setting.copy_of_model())
     bos = grammar.tokenizer.bos_token_id
 
     def run(repetition: int) -> Sample:
@@ -171,13 +187,14 @@ def our_side(setting: Setting, questions: list, k: int, greedy: bool = False) ->
             torch_stream(0, "bench", repetition), greedy=greedy,
         )  # fmt: skip
         loop = AgentLoop(engine, task.environment, task.call_type, grammar, setting.limits)
-        started, cpu = time.perf_counter(), time.process_time()
+        started, cpu, model.forwarded = time.perf_counter(), time.process_time(), 0
         rollout = loop.rollout(questions, [[bos, *grammar.encode(task.prompt(q))] for q in questions], k)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         paths = [t.path for group in rollout.groups for t in group]
         forced = sum(p.length for p in paths) - rollout.sampled_tokens
         completions = [p.completion for p in paths]
-        return Sample(seconds, cpu, seconds, rollout.sampled_tokens, forced, rollout.tool_calls, completions)
+        forwarded = model.forwarded
+        return Sample(seconds, cpu, seconds, rollout.sampled_tokens, forced, rollout.tool_calls, forwarded, completions)
 
     return run
 
@@ -215,6 +232,10 @@ def rollout_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable)
         row(
             "per second, log-probs included", lambda s: s.tokens / s.seconds_scored,
             note="TRL: and its forward pass for log-probs; ours come with sampling, entropies too",
+        ),
+        row(
+            "forwarded positions per sampled token", lambda s: s.forwarded / s.tokens,
+            note="1 / ratio: what not passing a prefix again can gain",
         ),
         row("sampled tokens per trajectory", lambda s: s.tokens / s.trajectories, note="equal work: about 1"),
         row("forced tokens per trajectory", lambda s: s.forced / s.trajectories, note="equal work: about 1"),

@@ -56,11 +56,16 @@ def _with_games(jobs: list[JobConfig]) -> list[JobConfig]:
     return [dataclasses.replace(job, task=dataclasses.replace(task, episodes=episodes)) for job in jobs]
 
 
+def _revision(name_or_path: str) -> str:
+    """Of a folder, by its contents; of a repository, as locked."""
+    if is_folder(name_or_path):
+        return folder_revision(Path(name_or_path))
+    return locked(HUB, name_or_path)["revision"]
+
+
 def _model(model: ModelConfig) -> ModelConfig:
-    if is_folder(model.name_or_path):
-        return dataclasses.replace(model, revision=folder_revision(Path(model.name_or_path)))
-    revision = locked(HUB, model.name_or_path)["revision"]
-    if model.revision not in (None, revision):
+    revision = _revision(model.name_or_path)
+    if not is_folder(model.name_or_path) and model.revision not in (None, revision):
         raise UserError(f"model.revision is {model.revision}, but {model.name_or_path} is locked at {revision}")
     return dataclasses.replace(model, revision=revision)
 
@@ -80,6 +85,8 @@ def _data(data: DataConfig, families: list[str], split: str) -> DataConfig:
 
 
 def _search(search: SearchConfig) -> SearchConfig:
+    if search.encoder is not None:
+        search = dataclasses.replace(search, encoder_revision=_revision(search.encoder))
     opened = open_search(search)
     try:
         if search.service != "local":

@@ -43,8 +43,8 @@ NOT_IN_HASH = {
     "training": ("checkpoint_every", "report_to"),  # resuming changes no result, nor does who looks on
     "task": ("data.folder",),
     "search": (
-        "corpus", "index_dir", "mode", "cache_dir", "zone", "endpoint", "requests_per_second", "timeout_seconds",
-        "page_timeout_seconds", "attempts", "backoff_seconds", "backoff_cap_seconds", "concurrency",
+        "corpus", "index_dir", "encoder", "mode", "cache_dir", "zone", "endpoint", "requests_per_second",
+        "timeout_seconds", "page_timeout_seconds", "attempts", "backoff_seconds", "backoff_cap_seconds", "concurrency",
         *(f"summary.{name}" for name in _CHAT),
     ),
     "judge": ("mode", "cache_dir", *(f"chat.{name}" for name in _CHAT)),
@@ -58,7 +58,7 @@ ADDED = {
         "episodes", "data", "episodes.at_a_time", "episodes.prompt_tokens", "episodes.success_rule", "episodes.games",
         "episodes.engine", "episodes.games_sha256",
     ), "evaluation": ("checks",), "model": ("revision",), "warm_start": ("data", "check_questions"),
-    "training": ("lora", "gradient_checkpointing", "rollout_shards"),
+    "training": ("lora", "gradient_checkpointing", "rollout_shards"), "search": ("encoder_revision",),
 }  # fmt: skip
 """Settings that older configs lack. None is what they mean there, and a setting that is None counts as absent."""
 

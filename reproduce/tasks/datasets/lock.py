@@ -19,7 +19,7 @@ import httpx
 from reproduce.errors import UserError
 from reproduce.runs.files import write_json
 from reproduce.runs.manifest import ROOT
-from reproduce.tasks.datasets.sources import DATASET, FILES, GITHUB, HUB, MODELS
+from reproduce.tasks.datasets.sources import DATASET, ENCODERS, FILES, GITHUB, HUB, MODELS
 
 LOCK = ROOT / "data" / "hub.lock.json"
 GITHUB_API = "https://api.github.com"
@@ -115,7 +115,7 @@ def _unreachable(repo: str, kind: str) -> str:
 def wanted() -> list[tuple[str, str]]:
     """(kind, repository) of everything in `sources`, gated data sets left out."""
     data = {(file.kind, file.repo) for file in FILES.values() if file.missing is None}
-    return [*((HUB, repo) for repo in MODELS), *sorted(data)]
+    return [*((HUB, repo) for repo in (*MODELS, *ENCODERS)), *sorted(data)]
 
 
 def main(argv: list[str] | None = None, path: Path | None = None, endpoints: dict[str, str] | None = None) -> int:

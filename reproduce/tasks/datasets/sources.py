@@ -39,6 +39,10 @@ MODELS = {
 }
 
 
+ENCODERS = ("intfloat/e5-base-v2",)
+"""For dense search in a corpus (`search.encoder`); the papers search the web."""
+
+
 @dataclass(frozen=True)
 class DataFile:
     """One file of a repository. paths: its place there, the first one that exists (patterns of fnmatch).

@@ -6,7 +6,8 @@ counts are in `costs()`.
 
     config.py       the settings                     search.py       one interface over all of it
     services.py     Serper, Brave, Bright Data       corpus.py       BM25 over a JSONL or parquet corpus
-    fetch.py        pages as text                    chat.py         an OpenAI-compatible endpoint
+    fetch.py        pages as text                    dense.py        the same corpus by embeddings
+                                                     chat.py         an OpenAI-compatible endpoint
     transport.py    requests with retries            limiter.py      so many requests a second
     cache.py        the recording on disk            calls.py        record, replay or live; many at a time
     keys.py         keys, kept out of all output     environment.py  the tool of an episode

@@ -44,15 +44,17 @@ class ChatConfig:
 class SearchConfig:
     """Where searches go, what they give, and whether they are recorded.
 
-    service: "local" (BM25 over `corpus`, a JSONL or parquet file) or a hosted engine. mode and cache_dir (hosted and
-    pages): see `calls.py`; live needs no cache_dir. pages: "none" gives snippets, "text" the text of the first
-    `pages_read` results, "summary" what the model `summary` finds in it for the query.
+    service: "local" (over `corpus`, a JSONL or parquet file, by BM25 or an `encoder`) or a hosted engine. mode and
+    cache_dir (hosted and pages): see `calls.py`; live needs no cache_dir. pages: "none" gives snippets, "text" the text
+    of the first `pages_read` results, "summary" what the model `summary` finds in it for the query.
     """
 
     service: str = "local"
     corpus: str | None = None
     corpus_sha256: str | None = None  # of its titles and texts; filled in when a table's jobs are made
     index_dir: str | None = None  # None: beside the corpus
+    encoder: str | None = None  # dense search: a model of the hub such as intfloat/e5-base-v2, or a folder; None: BM25
+    encoder_revision: str | None = None  # filled in when a table's jobs are made
     results: int = 10  # paper, released
     result_chars: int = 1000  # released: characters of each snippet
     mode: str = "record"
@@ -83,6 +85,8 @@ class SearchConfig:
             yield "pages", f"must be one of {', '.join(PAGES)}, not {self.pages!r}"
         if self.service == "local" and not self.corpus:
             yield "corpus", "must name a JSONL or parquet file when service is local"
+        if self.service != "local" and self.encoder is not None:
+            yield "encoder", f"belongs to the local search: leave it out for {self.service}"
         if self.service == "local" and self.pages != "none":
             yield "pages", "must be none when service is local: a corpus has no pages to fetch"
         if self.service != "local" and self.mode != "live" and not self.cache_dir:

@@ -82,7 +82,7 @@ def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "Cor
     corpus = Path(corpus)
     if not corpus.is_file():
         raise UserError(f"{corpus}: no such file; search.corpus names the corpus of the local search")
-    folder = Path(index_dir) if index_dir else corpus.with_name(f"{corpus.name}.bm25")
+    folder = index_folder(corpus, index_dir)
     if _is_of(folder, corpus):
         return CorpusIndex(folder)
     try:
@@ -95,6 +95,12 @@ def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "Cor
         if not _is_of(folder, corpus):
             _build(corpus, folder)
     return CorpusIndex(folder)
+
+
+def index_folder(corpus: str | Path, index_dir: str | Path | None = None) -> Path:
+    """Where the index of a corpus is: `index_dir`, or beside the corpus."""
+    corpus = Path(corpus)
+    return Path(index_dir) if index_dir else corpus.with_name(f"{corpus.name}.bm25")
 
 
 def _stamp(corpus: Path) -> dict[str, Any]:
@@ -169,9 +175,10 @@ class CorpusIndex:
             threshold = np.partition(scores[best], len(best) - k)[len(best) - k]
             best = best[scores[best] >= threshold]  # all that tie with the k-th, so that the position decides
         best = best[np.lexsort((best, -scores[best]))][:k]
-        return [Hit(i, float(scores[i]), *self._passage(i), i) for i in best.tolist()]
+        return [Hit(i, float(scores[i]), *self.passage(i), i) for i in best.tolist()]
 
-    def _passage(self, position: int) -> tuple[str, str]:
+    def passage(self, position: int) -> tuple[str, str]:
+        """(title, text) of a passage. Safe to call from several threads."""
         start, end = int(self._offsets[position]), int(self._offsets[position + 1])
         title, text = json.loads(os.pread(self._file.fileno(), end - start, start))
         return title, text

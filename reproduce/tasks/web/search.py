@@ -7,7 +7,7 @@ from reproduce.errors import UserError
 from reproduce.tasks.web.calls import FIELDS, Calls, Counts
 from reproduce.tasks.web.chat import ChatModel, open_recording
 from reproduce.tasks.web.config import SearchConfig
-from reproduce.tasks.web.corpus import CorpusIndex, open_corpus
+from reproduce.tasks.web.corpus import CorpusIndex, index_folder, open_corpus
 from reproduce.tasks.web.fetch import MAX_PAGE_BYTES, PageReader, check_public
 from reproduce.tasks.web.keys import Secret, read_key
 from reproduce.tasks.web.limiter import RateLimiter
@@ -63,6 +63,12 @@ def open_search(config: SearchConfig, *, seed: int = 0, session: str = "", check
         index = open_corpus(config.corpus, config.index_dir)
         if config.corpus_sha256 not in (None, index.sha256):
             raise UserError(f"search.corpus: {config.corpus} has changed since the runs were set up; restore it")
+        if config.encoder is not None:
+            from reproduce.tasks.web.dense import DenseIndex  # imports torch
+
+            index = DenseIndex(
+                index, index_folder(config.corpus, config.index_dir), config.encoder, config.encoder_revision
+            )
         return LocalSearch(index, config)
     service = HOSTED[config.service](config)
     replay = config.mode == "replay"
