@@ -149,7 +149,7 @@ def test_a_machine_without_slurm_is_told_so(tmp_path):
 
 
 def test_nodes_of_a_job_are_told_their_place():
-    task = OnNode(tuple(accelerated(CONFIGS / "fsdp_nodes.yaml", Path("run"))), Path("log.txt"), WORDS, 2, 8)
+    task = OnNode(tuple(accelerated(CONFIGS / "fsdp_nodes.yaml", ["job", "run"])), Path("log.txt"), WORDS, 2, 8)
     words = task._place(1, "node7", "41234_0")
     assert words == ["--num_machines", "2", "--machine_rank", "1", "--main_process_ip", "node7",
                      "--num_processes", "16", "--main_process_port", "21234"]  # fmt: skip
@@ -160,7 +160,7 @@ def test_accelerate_reads_its_configs(path):
     """By its own parser, with the words that we add; what a config sets is what the launch gets."""
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-    words = accelerated(path, Path("run"), "--main_process_port", "0")[3:]
+    words = accelerated(path, ["job", "run"], "--main_process_port", "0")[3:]
     arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
     said = yaml.safe_load(path.read_text())
     assert arguments.num_processes == said["num_processes"] and arguments.num_machines == said["num_machines"]
@@ -264,7 +264,7 @@ def test_the_launch_of_accelerate_ends_with_what_started_it(tmp_path):
         "import os, sys, time\nfrom reproduce.experiments.processes import die_with_parent\ndie_with_parent()\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
     )
-    words = [*accelerated(CONFIGS / "one_gpu.yaml", Path("run"))[:5], str(script)]
+    words = [*accelerated(CONFIGS / "one_gpu.yaml", ["job", "run"])[:5], str(script)]
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom reproduce.experiments import processes\n"
         f"processes.start({words!r}, Path({str(tmp_path / 'log.txt')!r}))\ntime.sleep(60)\n"
