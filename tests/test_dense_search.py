@@ -1,6 +1,7 @@
 """Dense search: exact nearest passages by an encoder's embeddings, made once, gone on with after a kill."""
 
 import shutil
+from functools import cache
 
 import hub
 import numpy as np
@@ -49,9 +50,14 @@ def opened(corpus, encoder, **changes):
     ))  # fmt: skip
 
 
+@cache
+def loaded(encoder):
+    return AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
+
+
 def alone(encoder, text: str) -> np.ndarray:
     """A text's vector, encoded by itself, without padding."""
-    tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
+    tokenizer, model = loaded(encoder)
     with torch.no_grad():
         mean = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
     return (mean / mean.norm()).numpy()

@@ -17,8 +17,8 @@ class Grammar:
     def __init__(self, tokenizer, tools: tuple[str, ...] = WEB_TOOLS):
         self.tokenizer = tokenizer
         self.eos_id, self.pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-        self.log_vocabulary = math.log(len(tokenizer))
         self._find_tags(tools)
+        self.log_vocabulary = math.log(len(tokenizer))
 
     def _find_tags(self, tools: tuple[str, ...]) -> None:
         self.open = {self._tag(f"<{tool}>"): tool for tool in tools}
