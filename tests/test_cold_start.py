@@ -1,7 +1,5 @@
 """The cold start on an SFT set: several processes make what one makes, and a killed one goes on."""
 
-import multiprocessing
-import os
 from pathlib import Path
 
 import cold_child
@@ -9,7 +7,7 @@ import hub
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_launch_parallel import free_port
+from test_launch_parallel import together
 
 from reproduce.errors import UserError
 from reproduce.runs.reader import read_run
@@ -26,26 +24,10 @@ def files(tmp_path_factory):
     return hub.checkpoint(root / "model"), hub.data_folder(root / "data")
 
 
-def _child(rank: int, count: int, port: str, words: list[str]) -> None:
-    if count > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
-        os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    cold_child.main(words)
-
-
 def made(root: Path, files, count: int, *settings: str, codes=None) -> Path:
     """The warm start's folder after a cold start by `count` processes, which end with `codes` (default: all 0)."""
-    context, port = multiprocessing.get_context("fork"), free_port()
     words = [str(root), *map(str, files), *settings]
-    children = [context.Process(target=_child, args=(rank, count, port, words)) for rank in range(count)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(120)
-    found = [child.exitcode for child in children]
-    for child in children:
-        child.kill()
-    assert found == (codes or [0] * count)
+    assert together(cold_child.main, count, words, seconds=120) == (codes or [0] * count)
     return warm_start_folder(cold_child.job(*files), root)
 
 

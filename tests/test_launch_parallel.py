@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import parallel_child
@@ -27,27 +28,31 @@ def free_port() -> str:
         return str(one.getsockname()[1])
 
 
-def _child(rank: int, count: int, port: str, words: list[str]) -> None:
+def _child(main: Callable, rank: int, count: int, port: str, words: list[str]) -> None:
     if count > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    parallel_child.main(words)
+    main(words)
+
+
+def together(main: Callable, count: int, words: list[str], seconds: float = 300) -> list[int | None]:
+    """Exit codes of `main(words)` in `count` processes, forks of this one that find each other; None: it still ran."""
+    context, port = multiprocessing.get_context("fork"), free_port()
+    children = [context.Process(target=_child, args=(main, rank, count, port, words)) for rank in range(count)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(seconds)
+    codes = [child.exitcode for child in children]
+    for child in children:
+        child.kill()
+    return codes
 
 
 def run(folder: Path, method: str, count: int, *settings: str) -> tuple[dict, list[dict]]:
     """What `parallel_child.record` found with `count` processes, forks of this one, and the metrics of the RL steps."""
     folder.mkdir(exist_ok=True)
-    context, port = multiprocessing.get_context("fork"), free_port()
-    words = [str(folder), method, *settings]
-    children = [context.Process(target=_child, args=(rank, count, port, words)) for rank in range(count)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(300)
-    codes = [child.exitcode for child in children]
-    for child in children:
-        child.kill()
-    assert codes == [0] * count
+    assert together(parallel_child.main, count, [str(folder), method, *settings]) == [0] * count
     return torch.load(folder / "record.pt"), parallel_child.steps(folder)
 
 

@@ -15,7 +15,7 @@ from reproduce.runs.manifest import ROOT
 
 OWN = [sys.executable, "-m", "reproduce"]
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["reproduce.training.job"])
+_context.set_forkserver_preload(["reproduce.training.job", "reproduce.training.prepare"])
 
 
 class Child:

@@ -83,9 +83,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
     of evaluations."""
     t, c = config.training, config.evaluation.checks
     trained, sampled, replica = policy
-    collector = _collector(config, setup, sampled, grammar)
-    for shard, one in enumerate(collector.collectors if isinstance(collector, Shards) else [collector]):
-        keep_episodes(setup, run, one, f"shard-{shard}")
+    collector = _collector(config, setup, run, sampled, grammar)
     questions = setup.task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
     rows = [{"prompt": setup.task.prompt(question), "index": i} for i, question in enumerate(questions)]
     return AgenticTrainer(
@@ -96,8 +94,10 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
     )  # fmt: skip
 
 
-def _collector(config, setup, model, grammar) -> Collector | Shards:
-    shards = config.training.rollout_shards or 1
-    if shards == 1:
-        return setup.collector(model, grammar, config.seed)
-    return Shards([setup.collector(model, grammar, child_seed(config.seed, "shard", s)) for s in range(shards)])
+def _collector(config, setup, run, model, grammar) -> Collector | Shards:
+    count = config.training.rollout_shards or 1
+    seeds = [config.seed] if count == 1 else [child_seed(config.seed, "shard", s) for s in range(count)]
+    collectors = [setup.collector(model, grammar, seed) for seed in seeds]
+    for shard, collector in enumerate(collectors):
+        keep_episodes(setup, run, collector, f"shard-{shard}")
+    return collectors[0] if count == 1 else Shards(collectors)

@@ -98,7 +98,7 @@ class DenseIndex:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encode = self._encoder if device == "cpu" else Encoder(model_folder(encoder, revision), encoder, device)
         kept = _read(note) if part.is_file() else {}
-        done = kept.get("done", 0) if {**stamp, "done": kept.get("done")} == kept else 0
+        done = kept.get("done", 0) if stamp.items() <= kept.items() else 0
         width = encode([PASSAGE]).shape[1]
         shape = (self.passages, width)
         vectors = np.lib.format.open_memmap(part, "r+") if done else np.lib.format.open_memmap(
