@@ -70,23 +70,27 @@ def _turns(sizes: Sizes) -> list[str]:
     return [f"teleport to {ROOMS[i % len(ROOMS)]}" if i % 2 else "look around" for i in range(sizes.turns)]
 
 
-def _ours(sizes: Sizes) -> tuple[list[float], list[float]]:
+def _tasks(environment) -> list:
+    """The tasks that every side plays."""
     from reproduce.tasks.envs.interface import IID
+
+    return environment.tasks(IID)[: AT_ONCE * 20 : 20]
+
+
+def _ours(sizes: Sizes) -> tuple[list[float], list[float]]:
     from reproduce.tasks.envs.scienceworld import ScienceWorld
     from reproduce.tasks.envs.scienceworld_pool import SimulatorPool
 
     with SimulatorPool(AT_ONCE) as pool:
         pool.warm_up(AT_ONCE)
         environments = [ScienceWorld(pool) for _ in range(AT_ONCE)]
-        tasks = environments[0].tasks(IID)[: AT_ONCE * 20 : 20]
-        pairs = list(zip(environments, tasks, strict=True))
+        pairs = list(zip(environments, _tasks(environments[0]), strict=True))
         speeds = _together([(lambda e=e, t=t: e.reset(t), e.step) for e, t in pairs], sizes)
         return speeds, [_java_mb()] * len(speeds)
 
 
 def _bare(sizes: Sizes) -> tuple[list[float], list[float]]:
     """The one call that no way of stepping can do without."""
-    from reproduce.tasks.envs.interface import IID
     from reproduce.tasks.envs.scienceworld import SIMPLIFICATION, ScienceWorld
     from reproduce.tasks.envs.scienceworld_pool import Simulator, SimulatorPool
 
@@ -95,7 +99,7 @@ def _bare(sizes: Sizes) -> tuple[list[float], list[float]]:
         simulator.call("step", "look around")
 
     with SimulatorPool(AT_ONCE) as pool:
-        tasks = [task.id.rpartition("/") for task in ScienceWorld(pool).tasks(IID)[: AT_ONCE * 20 : 20]]
+        tasks = [task.id.rpartition("/") for task in _tasks(ScienceWorld(pool))]
         simulators = [pool.take() for _ in tasks]
         calls = [
             (lambda s=s, k=k, v=v: start(s, k, v), lambda action, s=s: s.call("step", action))
@@ -106,11 +110,10 @@ def _bare(sizes: Sizes) -> tuple[list[float], list[float]]:
 
 
 def _released(sizes: Sizes) -> tuple[list[float], list[float]]:
-    from reproduce.tasks.envs.interface import IID
     from reproduce.tasks.envs.scienceworld import SIMPLIFICATION, ScienceWorld
 
     with ScienceWorld() as environment:
-        tasks = [task.id.rpartition("/") for task in environment.tasks(IID)[: AT_ONCE * 20 : 20]]
+        tasks = [task.id.rpartition("/") for task in _tasks(environment)]
     with _java_on_path():
         from scienceworld import ScienceWorldEnv
 

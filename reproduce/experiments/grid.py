@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproduce.experiments import workers
 from reproduce.experiments.config import JobConfig
 from reproduce.experiments.pins import pinned
 from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, Display, Row
 from reproduce.experiments.resolve import reporting, resolve
-from reproduce.launch.launchers import Child, Launcher, Local, open_launcher, warm_start_config, words
+from reproduce.launch.launchers import Child, Launcher, Local, open_launcher, warm_start_config
 from reproduce.runs import directory, files
 from reproduce.runs.reader import read_run, status_of
 from reproduce.tasks.sandbox import probe
@@ -39,10 +38,6 @@ class Failure:
 
     def __str__(self) -> str:
         return f"{self.name} failed: {self.reason} (log: {shown(self.log)})"
-
-
-def _by_one_process(job: JobConfig, path: Path, root: Path) -> list[str]:
-    return [*workers.OWN, *words(job, path, root)]
 
 
 def reproduce(
@@ -123,7 +118,7 @@ def run(
             if first and (waiting or first[0].state != FINISHED):
                 first[0].job.to_yaml(_prepared(warm_start_config(first[0].path)))
                 alone = shared.warm_start.data is None
-                begin = _by_one_process if alone else launcher.command
+                begin = Local().command if alone else launcher.command
                 starter = launcher.alone() if alone else launcher
                 failures = _work(
                     first, 1, begin if warm_start is True else warm_start, root, display, starter, check=False
