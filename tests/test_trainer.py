@@ -276,6 +276,24 @@ def test_a_checkpoint_cut_short_does_not_count(tmp_path):
     assert last_checkpoint(tmp_path / "none") is None
 
 
+def test_rejected_groups_have_no_advantage_even_where_lengths_are_penalised(tmp_path):
+    """Equal rewards, unequal lengths: the overlong penalty alone would become a z-score of full size."""
+    made = trainer(tmp_path, config("dapo"), varied=False, max_generation_batches=1, overlong_buffer=1.0)
+    shaped = []
+    penalty = type(made.algorithm).overlong_penalty
+
+    def spy(algorithm, lengths, limit):
+        shaped.append(penalty(algorithm, lengths, limit))
+        return shaped[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(made.algorithm), "overlong_penalty", spy)
+        output = made._generate_and_score_completions([made.train_dataset[i] for i in (0, 0, 0, 0, 1, 1, 1, 1)])
+    assert all(group.rejected for group in made.batch.groups)
+    assert all(len(set(part.tolist())) > 1 for part in shaped[0].split(4)), "the penalty differs inside each group"
+    assert not output["advantages"].any()
+
+
 def test_dapo_replaces_groups_without_a_signal_and_stops_at_its_limit(tmp_path):
     made = trainer(tmp_path, config("dapo"), varied=False, max_generation_batches=3)
     batch = made.collector.collect(made.questions[:2], 4, made.algorithm, 1)

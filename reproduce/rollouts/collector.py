@@ -23,12 +23,16 @@ from reproduce.tasks.suite import MiniTask
 
 @dataclass
 class ScoredGroup:
-    """k trajectories of one question with their texts and rewards."""
+    """k trajectories of one question with their texts and rewards.
+
+    rejected: dynamic sampling dropped the group, and it only fills up a batch that was short. Its advantages are 0.
+    """
 
     question: object
     trajectories: list[Trajectory]
     texts: list[str]
     rewards: list[Reward]
+    rejected: bool = False
 
     @property
     def reward_values(self) -> list[float]:
@@ -174,8 +178,8 @@ class Collector:
                 values = torch.tensor(group.reward_values)
                 degenerate = bool((values == values[0]).all())
                 cost["groups_degenerate"] += degenerate
-                keep = bool(algorithm.filter_groups(values, torch.zeros(k, dtype=torch.int64)).all())
-                (kept if keep else dropped).append(group)
+                group.rejected = not bool(algorithm.filter_groups(values, torch.zeros(k, dtype=torch.int64)).all())
+                (dropped if group.rejected else kept).append(group)
             if len(kept) >= wanted:
                 break
         cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))

@@ -24,6 +24,15 @@ def rewards_and_groups(batch: Batch, device) -> tuple[Tensor, Tensor]:
     return rewards_J, torch.tensor([g for g, _, _ in rows], device=device)
 
 
+def counted(batch: Batch, device) -> Tensor:
+    """counted_J: False for trajectories of groups that dynamic sampling rejected, whose advantages are 0.
+
+    A reward that is shaped after the filter (DAPO's overlong penalty) would otherwise turn equal rewards into a
+    z-score of lengths.
+    """
+    return torch.tensor([not group.rejected for _, group, _ in batch.rows()], device=device)
+
+
 def longest_completions(batch: Batch, device) -> Tensor:
     """lengths_J: tokens of each trajectory's longest completion, which is what the limit on completions is about."""
     trajectories = (group.trajectories[i] for _, group, i in batch.rows())

@@ -33,7 +33,7 @@ from reproduce.rollouts.path import Path as TokenPath
 from reproduce.rollouts.tensors import SINGLE_TURNS, rollout_tensors
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.schema import ENGINE_TIMINGS
-from reproduce.training.batch_tensors import fold_of, longest_completions, padded, rewards_and_groups
+from reproduce.training.batch_tensors import counted, fold_of, longest_completions, padded, rewards_and_groups
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.entropy_history import EntropyHistory
@@ -155,6 +155,7 @@ class AgenticTrainer(GRPOTrainer):
         advantages_JL, metrics = self.algorithm.advantages_and_metrics(
             shaped_J, groups_J, fold.mask_JL, entropies_BT=fold.join(entropies_BT), **extra
         )
+        advantages_JL = torch.where(counted(self.batch, mask_BT.device)[:, None], advantages_JL, 0.0)
         output["advantages"] = advantages_BT = fold.split(advantages_JL)
         output["rollout_entropies"] = entropies_BT
         self._step_metrics |= recorded(metrics) | gap_metrics
