@@ -14,7 +14,7 @@ from reproduce.tasks.rewards import Reward
 from reproduce.training.episode_setups import HouseSetup
 from reproduce.training.tiny_model import build_model
 from reproduce.training.trainer import AgenticTrainer
-from reproduce.training.trl_config import grpo_config
+from reproduce.training.trl_config import grpo_config, question_indices
 
 
 def config(method="grpo", turns=4, episodes=None, **training):
@@ -67,7 +67,7 @@ class Told:
         assert advance(paths) == []
 
 
-def trainer(folder, job, lm=None, varied=True, checks=None, **overrides):
+def trainer(folder, job, lm=None, varied=True, checks=None, rate_factor=None, **overrides):
     """A trainer on MiniHouse; varied: a reward that differs between episodes, for a model that never wins."""
     lm = model() if lm is None else lm
     setup = setup_of(job)
@@ -76,10 +76,11 @@ def trainer(folder, job, lm=None, varied=True, checks=None, **overrides):
         made._score = lambda e: Reward(e.length % 5 / 4, 0.0, True, "", e.length % 5 == 4)
     t = job.training
     questions = setup.task.train_questions(t.steps * t.prompts_per_step, 1)
-    rows = [{"prompt": setup.task.prompt(q), "index": i} for i, q in enumerate(questions)]
+    rows = [{"prompt": setup.task.prompt(questions[max(0, i)]), "index": i} for i in question_indices(t)]
     run = RunDirectory.open(folder / "run", job)
     return AgenticTrainer(
         algorithm=load(job.method, **overrides), collector=made, questions=questions, run=run, entropy_tokens=3,
         model=lm, processing_class=loaded()[1], train_dataset=Dataset.from_list(rows), checks=checks,
         args=grpo_config(run.checkpoints, t, job.task.max_completion_tokens, job.seed),
+        rate_factor=rate_factor, group_size=t.group_size,
     )  # fmt: skip

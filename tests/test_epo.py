@@ -268,6 +268,7 @@ def test_released_indicator_counts_the_edges_of_the_corridor_as_outside():
 )
 def test_released_schedule(step, weight):
     assert epo.released_phase_weight(step) == pytest.approx(weight, abs=5e-4)
+    assert epo.released_phase_weight(step + 151) == epo.released_phase_weight(150), "clamped at its 150 epochs"
 
 
 def test_released_schedule_runs_to_150_whatever_the_number_of_steps_and_can_be_the_papers():

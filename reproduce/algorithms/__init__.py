@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from reproduce.algorithms.base import Algorithm
-from reproduce.algorithms.run import for_run, inert_at_one_update
+from reproduce.algorithms.run import check_group_size, for_run, inert_at_one_update
 from reproduce.algorithms.settings import nearest
 from reproduce.errors import UserError
 
@@ -37,7 +37,7 @@ _METHODS = {
     "aepo-released": "aepo_released:AEPO_RELEASED",
 }
 
-__all__ = ["Algorithm", "for_run", "inert_at_one_update", "load", "names"]
+__all__ = ["Algorithm", "check_group_size", "for_run", "inert_at_one_update", "load", "names"]
 
 
 def names() -> tuple[str, ...]:

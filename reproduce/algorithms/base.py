@@ -81,6 +81,11 @@ class Algorithm:
         return tuple(getattr(self.advantage, "needs", ()))
 
     @property
+    def advantage_compares_groups(self) -> bool:
+        """Whether a trajectory's advantage depends on the other trajectories of its question."""
+        return getattr(self.advantage, "compares_groups", True)
+
+    @property
     def loss_needs(self) -> tuple[str, ...]:
         """Names of the tensors and numbers that `loss` cannot do without, beyond the mask."""
         return tuple(dict.fromkeys(name for _, part in self._loss_parts() for name in getattr(part, "needs", ())))

@@ -19,13 +19,25 @@ def inert_at_one_update(algorithm: Algorithm) -> tuple[str, ...]:
     )
 
 
-def for_run(algorithm: Algorithm, *, max_completion_tokens: int, updates_per_rollout: int) -> Algorithm:
+def check_group_size(algorithm: Algorithm, group_size: int) -> None:
+    """UserError if a group of one trajectory leaves the method without a signal: every advantage would be 0."""
+    if group_size > 1 or not (algorithm.advantage_compares_groups or algorithm.rollout.branches):
+        return
+    reason = "grows trees" if algorithm.rollout.branches else "compares the trajectories of a group"
+    raise UserError(f"{algorithm.name}: it {reason}, so training.group_size must be at least 2")
+
+
+def for_run(
+    algorithm: Algorithm, *, max_completion_tokens: int, updates_per_rollout: int, group_size: int = 2
+) -> Algorithm:
     """`algorithm` with the settings filled in that its method leaves to the run.
 
     max_completion_tokens: the longest completion that the run may sample, which is Dr. GRPO's `length_constant` where
-    that is None. updates_per_rollout: optimiser steps per rollout batch (epochs x mini-batches). Raises UserError if
-    there is only one and a part of the method is inert then.
+    that is None. updates_per_rollout: optimiser steps per rollout batch (epochs x mini-batches). group_size:
+    trajectories per question. Raises UserError if there is only one update and a part of the method is inert then, or
+    one trajectory per question and the method compares them.
     """
+    check_group_size(algorithm, group_size)
     inert = inert_at_one_update(algorithm)
     if updates_per_rollout < 2 and inert:
         raise UserError(

@@ -141,6 +141,7 @@ class ProfileConfig:
     methods: list | None = None
     seeds: list | None = None
     algorithm: dict = field(default_factory=dict)
+    method_training: dict = field(default_factory=dict)  # method -> what it changes of `training`, as it was published
     task: dict = field(default_factory=dict)
     model: dict = field(default_factory=dict)
     warm_start: dict = field(default_factory=dict)
@@ -222,11 +223,19 @@ class TableConfig:
                 }  # fmt: skip
                 if data["entropy_tokens"] is None:
                     del data["entropy_tokens"]
+                own = changes.method_training.get(method) or {}
+                _check_shared(own, f"{self.source}: profiles.{profile}.method_training.{method}")
+                data["training"] = {**data["training"], **own}
                 if variant:
                     data |= {"variant": name, "training_changes": variant.training}
                     data["training"] = {**data["training"], **variant.training}
                 jobs.append(build(JobConfig, data, f"{self.source}, profile {profile}"))
         return jobs
+
+    def method_names(self, profile: str) -> list[str]:
+        """The methods that the table's and the profile's settings name, for a check that they exist."""
+        changes = self._profile(profile)
+        return [*self.algorithm, *changes.algorithm, *changes.method_training]
 
     def _profile(self, profile: str) -> ProfileConfig:
         if profile not in self.profiles:
@@ -260,6 +269,13 @@ class TableConfig:
                 yield f"groups.{name}", "must be a list of methods, variants or groups"
         if self.grid and self.variants:
             yield "grid", "makes the rows of the table: it cannot stand beside variants"
+
+
+def _check_shared(changes: dict, source: str) -> None:
+    """UserError if a row's own training settings change what the shared warm start depends on."""
+    for key in changes:
+        if key in NOT_OF_A_VARIANT:
+            raise UserError(f"{source}.{key} must be the same for all rows of a table: they share a warm start")
 
 
 def tables(folder: Path = TABLES) -> list[str]:

@@ -23,12 +23,12 @@ def resolve(
     from reproduce import algorithms
 
     groups = f"; groups: {', '.join(config.groups)}" if config.groups else ""
-    for method in [*(job.method for job in jobs), *config.algorithm]:
+    for method in [*(job.method for job in jobs), *config.method_names(profile)]:
         if method not in algorithms.names():
             raise UserError(f"there is no method '{method}'; methods: {', '.join(algorithms.names())}{groups}")
     _check_variants(config, profile)
     for job in {job.name: job for job in jobs}.values():
-        algorithms.load(job.method, **job.algorithm)
+        algorithms.check_group_size(algorithms.load(job.method, **job.algorithm), job.training.group_size)
     device = jobs[0].training.device
     if here and device.startswith("cuda"):
         import torch

@@ -203,6 +203,23 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class ScheduleConfig:
+    """Cosine decay of the policy's learning rate over the RL steps, after a linear warm-up; a critic's stays constant.
+
+    The defaults are EPO's (arXiv 2509.22576 v2, tables 2 and 3; its released launcher has the same).
+    """
+
+    warmup_share: float = 0.1  # of the RL steps, rounded down; it begins at `floor`, as in the released code
+    floor: float = 0.2  # the lowest rate, as a share of learning_rate
+
+    def problems(self):
+        if not 0 <= self.warmup_share < 1:
+            yield "warmup_share", "must be at least 0 and below 1"
+        if not 0 <= self.floor <= 1:
+            yield "floor", "must lie between 0 and 1"
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """One RL step = a batch of prompts_per_step x group_size trajectories, then epochs x minibatches updates."""
 
@@ -222,14 +239,14 @@ class TrainingConfig:
     gradient_checkpointing: bool | None = None  # true: layers are computed again in the backward pass
     report_to: str | None = None  # trackers that see every step: tensorboard, trackio, wandb, several with commas
     rollout_shards: int | None = None  # parts of a rollout batch with random streams of their own; None: 1
+    schedule: ScheduleConfig | None = None  # None: a constant learning rate
 
     def problems(self):
         yield from positive(
             self, "steps", "prompts_per_step", "epochs", "minibatches", "learning_rate", "temperature",
             "max_grad_norm", "checkpoint_every",
         )  # fmt: skip
-        if self.group_size < 2:
-            yield "group_size", "must be at least 2: advantages are relative to the group"
+        yield from positive(self, "group_size")  # 1 is for methods that compare no groups (`algorithms.for_run`)
         if self.weight_decay < 0:
             yield "weight_decay", "must not be negative"
         if self.minibatches > 0 and (self.prompts_per_step * self.group_size) % self.minibatches:

@@ -24,8 +24,9 @@ def released_phase_weight(step: int, max_epochs: int = 150) -> float:
     """The schedule of the released code, which has another form and falls to almost 0.
 
     With h = max_epochs // 2: 1 - 0.2 (1 - exp(-2 k / h)) up to k = h, then 0.8 exp(-3 (k - h) / (max_epochs - h)), with
-    a jump between. max_epochs is the constant 150 there, whatever the number of steps.
+    a jump between. max_epochs is the constant 150 there, whatever the number of steps; beyond it the last value holds.
     """
+    step = min(step, max_epochs)
     half = max_epochs // 2
     if step <= half:
         return 1.0 - 0.2 * (1.0 - math.exp(-2.0 * step / half))

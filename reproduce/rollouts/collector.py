@@ -176,7 +176,7 @@ class Collector:
             branches += rollout.branches
             for group in groups:
                 values = torch.tensor(group.reward_values)
-                degenerate = bool((values == values[0]).all())
+                degenerate = k > 1 and bool((values == values[0]).all())
                 cost["groups_degenerate"] += degenerate
                 group.rejected = not bool(algorithm.filter_groups(values, torch.zeros(k, dtype=torch.int64)).all())
                 (dropped if group.rejected else kept).append(group)

@@ -58,7 +58,7 @@ ADDED = {
         "episodes", "data", "episodes.at_a_time", "episodes.prompt_tokens", "episodes.success_rule", "episodes.games",
         "episodes.engine", "episodes.games_sha256",
     ), "evaluation": ("checks",), "model": ("revision",), "warm_start": ("data", "check_questions"),
-    "training": ("lora", "gradient_checkpointing", "rollout_shards"), "search": ("encoder_revision",),
+    "training": ("lora", "gradient_checkpointing", "rollout_shards", "schedule"), "search": ("encoder_revision",),
 }  # fmt: skip
 """Settings that older configs lack. None is what they mean there, and a setting that is None counts as absent."""
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,11 +21,12 @@ from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
 from reproduce.training.parallel import gathered, own_device, process_index, processes
 from reproduce.training.replica import divided, prepared
+from reproduce.training.schedule import cosine_factor
 from reproduce.training.setups import open_setup
 from reproduce.training.shards import Shards
 from reproduce.training.trackers import reported
 from reproduce.training.trainer import AgenticTrainer
-from reproduce.training.trl_config import grpo_config
+from reproduce.training.trl_config import grpo_config, question_indices
 from reproduce.training.warm_start import load_warm_start
 
 
@@ -85,13 +87,22 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
     trained, sampled, replica = policy
     collector = _collector(config, setup, run, sampled, grammar)
     questions = setup.task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
-    rows = [{"prompt": setup.task.prompt(question), "index": i} for i, question in enumerate(questions)]
+    rows = [{"prompt": setup.task.prompt(questions[max(0, i)]), "index": i} for i in question_indices(t)]
     return AgenticTrainer(
         algorithm=algorithm, collector=collector, questions=questions, run=run,
         entropy_tokens=config.entropy_tokens, checks=None if c is None else Checks(evaluated, c.every, c.questions),
         model=trained, replica=replica, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
+        rate_factor=_rate_factor(t), group_size=t.group_size,
     )  # fmt: skip
+
+
+def _rate_factor(training):
+    """RL step -> factor on the learning rate, or None where it is constant."""
+    s = training.schedule
+    if s is None:
+        return None
+    return partial(cosine_factor, steps=training.steps, warmup_share=s.warmup_share, floor=s.floor)
 
 
 def _collector(config, setup, run, model, grammar) -> Collector | Shards:

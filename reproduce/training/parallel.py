@@ -40,7 +40,7 @@ def check_division(training) -> None:
             "must divide training.prompts_per_step), or start fewer processes"
         )
     rows = training.prompts_per_step * training.group_size // training.minibatches
-    if rows % count:
+    if rows % count and training.group_size > 1:
         raise UserError(
             f"{count} processes cannot share the {rows} trajectories of a mini-batch: change training.minibatches, "
             "prompts_per_step or group_size"

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 from trl import GRPOTrainer
 
@@ -52,6 +53,7 @@ from reproduce.training.reference import Reference
 from reproduce.training.replica import Replica, divided
 from reproduce.training.sampler_gap import SamplerGap
 from reproduce.training.scoring import scored_head, token_logps
+from reproduce.training.trl_config import NO_QUESTION
 from reproduce.training.update_metrics import clip_metrics, recorded, update_metrics
 
 KL_ROWS = 32
@@ -74,12 +76,15 @@ class AgenticTrainer(GRPOTrainer):
         run: where each RL step is recorded. entropy_tokens: for the metrics (`batch_metrics`).
         checks: called with the RL step after its last update; what it returns joins the step's metrics.
         replica: the copy that the collector samples from, where training divides the weights of the policy.
+        rate_factor: RL step (from 0) -> factor on the policy's learning rate; None: constant.
+        group_size: trajectories per question; None: TRL's num_generations, which cannot be 1.
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
     """
 
     def __init__(self, *, algorithm: Algorithm, collector: Collector, questions: list, run: RunDirectory,
                  entropy_tokens: int, model, checks: Callable[[int], dict[str, float]] | None = None,
-                 replica: Replica | None = None, **kwargs):  # fmt: skip
+                 replica: Replica | None = None, rate_factor: Callable[[int], float] | None = None,
+                 group_size: int | None = None, **kwargs):  # fmt: skip
         reference = Reference(model)  # before TRL binds a forward of its own to the model, and so the next
         start = reference.whole() if algorithm.critic is not None else None
         super().__init__(model=model, reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)
@@ -88,10 +93,14 @@ class AgenticTrainer(GRPOTrainer):
                 "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
             )
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
-        self.checks, self.replica = checks, replica
+        self.checks, self.replica, self.rate_factor = checks, replica, rate_factor
+        self.num_generations = group_size or self.num_generations
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
         longest = self.args.max_completion_length
-        self.algorithm = for_run(algorithm, max_completion_tokens=longest, updates_per_rollout=self.updates_per_step)
+        self.algorithm = for_run(
+            algorithm, max_completion_tokens=longest, updates_per_rollout=self.updates_per_step,
+            group_size=self.num_generations,
+        )  # fmt: skip
         self.reference = reference.to(self.model.device)
         self.critic = self.history = None
         if self.algorithm.critic is not None:
@@ -121,6 +130,16 @@ class AgenticTrainer(GRPOTrainer):
         cls, options = GRPOTrainer.get_optimizer_cls_and_kwargs(args, model)
         return in_float32(cls, model), options
 
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """A learning rate that moves once an RL step, by `rate_factor`; TRL's, which is constant, without one."""
+        if self.rate_factor is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        self.lr_scheduler = LambdaLR(
+            self.optimizer if optimizer is None else optimizer,
+            lambda update: self.rate_factor(update // self.updates_per_step),
+        )
+        return self.lr_scheduler
+
     def refresh_sampler(self) -> None:
         """Gives the replica, if there is one, the weights of now. Every process must call it."""
         if self.replica is not None:
@@ -133,7 +152,7 @@ class AgenticTrainer(GRPOTrainer):
         self.refresh_sampler()
         k = self.num_generations
         indices = [row["index"] for row in inputs[::k]]  # of this process; the batch is that of all
-        questions = [self.questions[index] for own in gathered(indices) for index in own]
+        questions = [self.questions[index] for own in gathered(indices) for index in own if index != NO_QUESTION]
         self.batch = self.collector.collect(questions, k, self.algorithm, self.rl_step)
         paths = [row.path for row in self.batch.training_rows()]
         output = self._through_trl(inputs, paths)

@@ -48,6 +48,10 @@ class Whitened:
     group_baseline: bool = False
     needs = ()
 
+    @property
+    def compares_groups(self) -> bool:
+        return self.group_baseline
+
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
         baseline = advantages.group_centred if self.group_baseline else advantages.finite_rewards
         values_BT = baseline(rewards_B, groups_B)[:, None].expand(mask_BT.shape)

@@ -18,6 +18,7 @@ class GAE:
     whiten: bool = True
     whitening_epsilon: float = 1e-8
     needs = ("values_BT",)
+    compares_groups = False
 
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
         advantages_BT, _ = self._both(finite_rewards(rewards_B, groups_B), tensors["values_BT"], mask_BT)
