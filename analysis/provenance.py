@@ -12,6 +12,14 @@ from analysis.render import MISSING, TextTable
 COMPARED = ("model", "warm_start", "training", "evaluation", "entropy_tokens")
 """The sections in which a table may differ from table 2 beside its task and its rows."""
 
+REMARKS = {
+    "gppo": "GPPO was trained with an upper clip of 0.2, no dual clip and no dynamic sampling; its authors' launchers "
+    "have 0.28, a dual clip of 10 and dynamic sampling (OTHER-4 in figures/fidelity.md).",
+    "ce-gppo": "CE-GPPO was trained without dual clip and dynamic sampling, which its authors' launchers have (OTHER-5 "
+    "in figures/fidelity.md).",
+}
+"""Method -> where its committed runs differ from its authors' own, under every table that has its row."""
+
 MAX_HASHES = 8  # rows whose first config hash is printed; more only in table<n>_runs.csv
 
 
@@ -31,11 +39,19 @@ def lines(source: Source, name: Callable[[str], str] = style.name) -> list[str]:
         f"Measured here, profile {source.profile}: {origin}.",
         panel(source),
         *training(source),
+        *remarks(source),
         f"Seeds: {seeds}.",
         f"Commit: {commit}. {_hashes(source, name)}",
         f"Machine: {_counts(source.manifests, machine)}.",
     ]
     return found
+
+
+def remarks(source: Source) -> list[str]:
+    """`REMARKS` of the methods that have a row with results."""
+    rows = source.config.get("rows") or {}
+    methods = {(rows.get(name) or {}).get("method", name) for name in source.scores}
+    return [text for method, text in REMARKS.items() if method in methods]
 
 
 def _names(names: list[str], trained: dict) -> str:

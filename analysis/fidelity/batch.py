@@ -63,6 +63,11 @@ class Batch:
         return int(self.mask_BT.sum())
 
     @property
+    def completion_limit(self) -> int:
+        """Tokens that a completion may have in the run of the batch."""
+        return self.about["config"]["task"]["max_completion_tokens"]
+
+    @property
     def k(self) -> int:
         """Trajectories per question."""
         return self.about["group_size"]

@@ -97,29 +97,46 @@ def masked_nan(batch):
 
 @measure("%", "distance of the acting factor's gradient with statistics of micro-batches, from those of the batch")
 def packed_statistics(batch):
-    acting = {"factor_silently_off": False}
-    return compared(batch, ("aepo-released", acting | {"statistics_sequences": None}), ("aepo-released", acting))
+    whole = {"factor_silently_off": False, "micro_batch_limit": batch.completion_limit, "statistics_sequences": None}
+    packed = whole | {"statistics_sequences": 2.0, "statistics_limit": batch.completion_limit}
+    return compared(batch, ("aepo-released", whole), ("aepo-released", packed))
 
 
 @measure("%", "distance of its gradient at budgets of 4 rows, from the one at budgets of 2")
 def packing_choice(batch):
-    acting = {"factor_silently_off": False}
+    limit = batch.completion_limit
+    acting = {"factor_silently_off": False, "micro_batch_limit": limit, "statistics_limit": limit}
     return compared(batch, ("aepo-released", acting), ("aepo-released", acting | {"statistics_sequences": 4.0}))
+
+
+def packed_mean(batch: Batch) -> dict:
+    """The overrides that take token means of micro-batches, under the launchers' budget: two rows of the limit."""
+    return {"aggregation": "micro_batch_token_mean", "micro_batch_limit": batch.completion_limit}
 
 
 @measure("%", "distance of AEPO's gradient with token means of micro-batches")
 def packed_mean_aepo(batch):
-    return compared(batch, ("aepo", {}), ("aepo", {"aggregation": "micro_batch_token_mean"}))
+    return compared(batch, ("aepo", {}), ("aepo", packed_mean(batch)))
 
 
 @measure("%", "distance of ARPO's gradient with token means of micro-batches")
 def packed_mean_arpo(batch):
-    return compared(batch, ("arpo", {}), ("arpo", {"aggregation": "micro_batch_token_mean"}))
+    return compared(batch, ("arpo", {}), ("arpo", packed_mean(batch)))
+
+
+@measure("%", "distance of GPPO's gradient with the range .2 / .28 and the dual clip 10 of its launchers")
+def gppo_launcher(batch):
+    return compared(batch, ("gppo", {}), ("gppo", {"clip_high": 0.28, "dual_clip": 10.0}))
+
+
+@measure("%", "distance of CE-GPPO's gradient with the dual clip 10 of its launchers")
+def ce_gppo_launcher(batch):
+    return compared(batch, ("ce-gppo", {}), ("ce-gppo", {"dual_clip": 10.0}))
 
 
 def log_error(batch: Batch, mask_BT: torch.Tensor) -> float:
     """Error in percent of a mean entropy whose rows stand in the order of the micro-batches, its masks in their own."""
-    order = torch.argsort(packing.micro_batches(batch.mask_BT, 2.0), stable=True)
+    order = torch.argsort(packing.micro_batches(batch.mask_BT, 2.0, batch.completion_limit), stable=True)
     entropies_BT = batch.tensors["all_entropies_BT"]
     right, wrong = (float(values_BT[mask_BT].mean()) for values_BT in (entropies_BT, entropies_BT[order]))
     return 100 * (wrong / right - 1)

@@ -114,9 +114,14 @@ def late_tests(batch):
     return other_side(change(tests), change(tests, now="before"))
 
 
-@measure("%", "branch tests whose late dH is exactly 0, those at the first call")
+@measure("%", "branch tests whose late dH is exactly 0 in a worker's first batch, those at the first call")
 def late_zero(batch):
     return 100 * np.mean(change(batch.branch_tests, now="before") == 0)
+
+
+@measure("%", "branch tests whose late dH is exactly 0 in a later batch, against the kept baselines")
+def late_zero_later(batch):
+    return 100 * np.mean(change(batch.branch_tests, now="before", baseline="stale") == 0)
 
 
 @measure("%", "branch tests that the threshold decides otherwise against the first batch's baseline")

@@ -14,7 +14,8 @@ GPPO = Algorithm(
     citation="Su et al. 2025, Klear-Reasoner, arXiv 2508.07629",
     rollout=Independent(),
     advantage=GroupZScore(std_epsilon=1e-6),  # as GRPO
-    # 0.2 / 0.2: the authors' scripts for its successors; factors 1: the definition; their code adds a dual clip c = 3
+    # factors 1: the definition. The authors' launchers (Kwai-Klear/KlearReasoner, recipe/dapo) have 0.2 / 0.28, a dual
+    # clip of 10 and dynamic sampling; that comes with the next training of tables 1, 2 and 5 (OTHER-4 of the audit)
     surrogate=GradientKeeping(clip_low=0.2, clip_high=0.2, dual_clip=None, beta_1=1.0, beta_2=1.0),
     aggregation=TokenMean(),  # released code
 )

@@ -19,6 +19,8 @@ RANGES = {
     "step_discount": (0.0, 1.0, True),
     "micro_batch_sequences": (1.0, math.inf, True),
     "statistics_sequences": (1.0, math.inf, True),
+    "micro_batch_limit": (1, math.inf, True),
+    "statistics_limit": (1, math.inf, True),
     "penalty_slope": (0.0, 1.0, True),
     "std_epsilon": (0.0, 1.0, False),
     "whitening_epsilon": (0.0, 1.0, False),
@@ -54,10 +56,13 @@ RANGES = {
     "turn_gate": (0, math.inf, True),
     "schedule_epochs": (2, math.inf, True),
 }
-INTEGERS = {"entropy_tokens", "length_constant", "max_generation_batches", "turn_gate", "schedule_epochs"}
+INTEGERS = {
+    "entropy_tokens", "length_constant", "max_generation_batches", "turn_gate", "schedule_epochs", "micro_batch_limit",
+    "statistics_limit",
+}  # fmt: skip
 OPTIONAL = {
     "dual_clip", "length_constant", "critic_learning_rate", "value_clip", "turn_gate", "micro_batch_sequences",
-    "statistics_sequences",
+    "statistics_sequences", "micro_batch_limit", "statistics_limit",
 }  # fmt: skip
 _SMOOTHING = (
     "smoothing_weight", "corridor_low", "corridor_high", "smoothing_reference", "phase_schedule", "phase_decay",
@@ -66,8 +71,12 @@ _SMOOTHING = (
 _DECAY = ("decay_by", "decay_start", "decay_end", "decay_rate")
 # (switch, value): settings that nothing reads then, so changing them would be a silent no-op
 UNREAD = {
-    ("entropy_advantage", False): ("entropy_coefficient", "factor_silently_off", "statistics_sequences"),
-    ("factor_silently_off", True): ("entropy_coefficient", "statistics_sequences"),
+    ("entropy_advantage", False): (
+        "entropy_coefficient", "factor_silently_off", "statistics_sequences", "statistics_limit",
+    ),
+    ("factor_silently_off", True): ("entropy_coefficient", "statistics_sequences", "statistics_limit"),
+    ("statistics_sequences", None): ("statistics_limit",),
+    ("micro_batch_sequences", None): ("micro_batch_limit",),
     ("dynamic_budget", False): ("beta", "budget_floor_plus_one", "pilot_mean_all_segments"),
     ("dynamic_budget", True): ("initial_fraction",),
     ("branch_penalty", False): ("penalty_slope", "penalised_draw", "penalty_per_prompt"),

@@ -14,9 +14,10 @@ from reproduce.objectives.advantages import entropy_zscore
 from reproduce.objectives.aggregation import masked_sum
 
 
-def micro_batches(mask_BT: Tensor, sequences: float | None) -> Tensor:
-    """Pack_B (int64): the micro-batch of each row, under a budget of `sequences` times the longest row's tokens.
+def micro_batches(mask_BT: Tensor, sequences: float | None, limit: int | None = None) -> Tensor:
+    """Pack_B (int64): the micro-batch of each row, under a budget of `sequences` x `limit` tokens.
 
+    limit: the longest completion that may be sampled, which the launchers' budget counts; None: the longest row given.
     A row's length is the position of its last loss-mask token. As in verl there are ceil(all tokens / budget) of them
     and they are of about equal size: the longest row first, each to the emptiest one (verl: Karmarkar-Karp). Among
     equally long rows the masks decide, and only among equal masks the order of the rows. sequences None: all in one.
@@ -29,7 +30,7 @@ def micro_batches(mask_BT: Tensor, sequences: float | None) -> Tensor:
     keys = list(
         zip(lengths, mask_BT.sum(-1).tolist(), place_BT.sum(-1).tolist(), (place_BT**2).sum(-1).tolist(), strict=True)
     )
-    loads = [0] * max(1, math.ceil(sum(lengths) / max(1.0, sequences * max(lengths))))
+    loads = [0] * max(1, math.ceil(sum(lengths) / max(1.0, sequences * (limit or max(lengths)))))
     for row in sorted(range(len(lengths)), key=keys.__getitem__, reverse=True):
         emptiest = loads.index(min(loads))
         loads[emptiest] += lengths[row]

@@ -13,16 +13,19 @@ class MicroBatchTokenMean:
 
     Released code: `verl/workers/actor/dp_actor.py`, `update_policy` (with `core_algos.agg_loss`). Off: aggregation
     "token_mean" (AEPO's paper) or "sequence_mean" (ARPO's eq. 6).
-    micro_batch_sequences: token budget of a micro-batch, in rows as long as the longest one. The launchers allow
-    2 (P + R) tokens, P and R the longest prompt and response; a loss sees no prompts, so here lengths are those of
+    micro_batch_sequences: token budget of a micro-batch, in rows of `micro_batch_limit` tokens. The launchers allow
+    2 (P + R) tokens, P and R the limits on prompt and response; a loss sees no prompts, so here lengths are those of
     completions. None: the tensors given are one micro-batch, for callers that split for themselves.
+    micro_batch_limit: the run's limit on completions, in tokens; None: the longest one of the update batch, which
+    makes micro-batches smaller than the released ones.
     """
 
     micro_batch_sequences: float | None = 2.0
+    micro_batch_limit: int | None = None
     needs = ()
 
     def __call__(self, values_BT, mask_BT, normalizer, rows):
-        pack_B = packing.micro_batches(mask_BT, self.micro_batch_sequences)
+        pack_B = packing.micro_batches(mask_BT, self.micro_batch_sequences, self.micro_batch_limit)
         return packing.micro_batch_token_mean(values_BT, mask_BT, pack_B, rows)
 
 
@@ -39,13 +42,14 @@ class CurrentEntropyFactor:
     factor_silently_off: the released `dp_actor.update_policy` computes entropies only if `entropy_coeff` is not 0; both
     launchers leave it at 0, so the flag `enable_entropy_balanced_advantage` does nothing. False: the factor acts.
     The paper's form: token_weight="none", advantage="entropy_aware".
-    statistics_sequences: as `micro_batch_sequences`; keep the two equal.
+    statistics_sequences, statistics_limit: as `micro_batch_sequences` and `micro_batch_limit`; keep them equal.
     """
 
     entropy_advantage: bool = True
     factor_silently_off: bool = True
     entropy_coefficient: float = 0.2
     statistics_sequences: float | None = 2.0
+    statistics_limit: int | None = None
 
     @property
     def acts(self) -> bool:
@@ -58,6 +62,6 @@ class CurrentEntropyFactor:
     def __call__(self, tensors, mask_BT):
         if not self.acts:
             return torch.ones_like(tensors["logps_BT"], requires_grad=False)
-        pack_B = packing.micro_batches(mask_BT, self.statistics_sequences)
+        pack_B = packing.micro_batches(mask_BT, self.statistics_sequences, self.statistics_limit)
         z_BT = packing.micro_batch_entropy_zscore(tensors["entropies_BT"], mask_BT, pack_B)
         return 1.0 + self.entropy_coefficient * z_BT
