@@ -55,7 +55,7 @@ def test_numbers_in_either_notation_are_the_same_config():
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
-        ("training", "group_size", 1), ("training", "minibatches", 3), ("training", "steps", 0),
+        ("training", "group_size", 0), ("training", "minibatches", 3), ("training", "steps", 0),
         ("training", "device", "tpu"), ("training", "dtype", "int8"), ("model", "num_heads", 3),
         ("model", "num_kv_heads", 3), ("warm_start", "noise", 1.5), ("warm_start", "success_low", 0.5),
         ("evaluation", "split", "dev"), ("evaluation", "samples", -1), ("task", "max_tool_calls", 0),
