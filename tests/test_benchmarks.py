@@ -81,7 +81,7 @@ GOOD = {"question": "Who?", "answer": ["Bea"]}
         ("math500", {"question": "Who?", "answer": 5}, "line 2: key 'answer' must be"),
         ("gsm8k", {"question": "Who?", "answer": "just 5"}, "line 2: key 'answer' must contain '####"),
         ("gsm8k", {"question": "Who?", "answer": "#### five"}, "line 2: key 'answer' has 'five'"),
-        ("aime24", {"id": 1, "question": "Who?", "answer": "5"}, "line 2: key 'problem' is missing"),
+        ("aime24", {"id": 1, "text": "Who?", "answer": "5"}, "line 2: key 'problem' is missing"),
     ],
 )
 def test_a_malformed_row_is_named_by_file_line_and_key(tmp_path, name, row, message):

@@ -282,7 +282,7 @@ def test_threads_that_open_a_corpus_at_once_build_it_once(tmp_path, monkeypatch)
         ("c.jsonl", b"", "holds no passage with a word"),
         ("c.jsonl", b'{"text": "?!"}\n', "holds no passage with a word"),
         ("c.parquet", b"PAR1", "not a readable parquet file"),
-        ("c.txt", b"words", "must be a .jsonl or .parquet file"),
+        ("c.txt", b"words", "must be a .jsonl, .json or .parquet file"),
     ],
 )
 def test_a_bad_corpus_is_named_and_leaves_no_index(tmp_path, name, content, message):

@@ -26,6 +26,7 @@ from reproduce.rollouts.rounds import ForkPoint, Rounds
 from reproduce.rollouts.tools import ToolPool
 from reproduce.rollouts.trajectory import Group, Limits, Rollout, Trajectory
 from reproduce.tasks.prompts import escape_tags
+from reproduce.text import clean
 
 
 class AgentLoop:
@@ -245,7 +246,7 @@ class AgentLoop:
         """Append a tool result; the path goes on unless no token is left for it."""
         trajectory.actions.append(result.action)
         trajectory.results.append(result.text)
-        forced = self.grammar.encode(f"<result> {escape_tags(result.text)} </result>")
+        forced = self.grammar.encode(f"<result> {escape_tags(clean(result.text))} </result>")
         if trajectory.path.length + len(forced) >= self.limits.completion_tokens:
             return self._end(trajectory, "length")
         trajectory.path.add_forced(forced)

@@ -1,11 +1,14 @@
 """Rollouts of models that were trained on chats: the prompt is a system and a user message in the model's template."""
 
+import re
+
 from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.tasks.envs.prompts import fit_history
+from reproduce.text import clean
 
 
 class _Chats:
@@ -16,9 +19,32 @@ class _Chats:
         tokenizer = self.grammar.tokenizer
         if not tokenizer.chat_template:
             raise UserError("model.name_or_path: the tokenizer has no chat template; take an instruct model")
+        return encoded_chat(tokenizer, [{**message, "content": clean(message["content"])} for message in messages])
+
+
+def encoded_chat(tokenizer, messages: list[dict[str, str]]) -> list[int]:
+    """Token ids of a chat up to where the model's answer begins. A control token that a message spells stays text."""
+    controls = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    spelt = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)")
+    found: list[str] = []
+
+    def hidden(match: re.Match) -> str:
+        found.append(match[0])
+        return f"\ue000{len(found) - 1}\ue001"
+
+    if any(spelt.search(message["content"]) for message in messages):
+        messages = [{**m, "content": spelt.sub(hidden, m["content"].replace("\ue000", ""))} for m in messages]
+    if not found:
         return list(
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         )
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    ids: list[int] = []
+    for number, piece in enumerate(re.split("\ue000(\\d+)\ue001", text)):
+        foreign = number % 2 == 1
+        piece = found[int(piece)] if foreign else piece
+        ids += tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=foreign)
+    return ids
 
 
 class ChatCollector(_Chats, Collector):

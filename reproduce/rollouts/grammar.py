@@ -69,6 +69,10 @@ class SpeltGrammar(Grammar):
         pieces = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))]) if tools else []
         self.stop_ids = [i for i, piece in enumerate(pieces) if any(_may_end(piece, tag) for tag in self.closing)]
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of text that may be foreign: a control token that it spells is spelt, and controls nothing."""
+        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
     def ends_call(self, segment: list[int]) -> bool:
         """Whether a closing tag is complete with the segment's last token."""
         return self._closed(segment) is not None

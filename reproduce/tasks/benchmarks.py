@@ -1,4 +1,4 @@
-"""The evaluation sets of the papers: questions with their accepted answers, from JSON-lines files.
+"""The evaluation sets of the papers: questions with their accepted answers, from JSON-lines files or JSON lists.
 
 The repository does not contain these files (`data/README.md` has their cards). Every loader takes a data directory and
 returns `Question` records; a row that does not have the expected shape raises UserError naming file, line and key.
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.errors import UserError
+from reproduce.tasks.datasets.public_rows import canonical, decrypted
 from reproduce.tasks.datasets.reading import check_rows as same_rows
-from reproduce.tasks.datasets.reading import find, json_lines
+from reproduce.tasks.datasets.reading import find, json_rows
 from reproduce.tasks.rewards import boxed
 
 
@@ -171,7 +172,9 @@ def load(name: str, data_dir: str | Path, *, check_rows: bool = True, path: Path
     """
     path = question_path(name, data_dir) if path is None else path
     entry = EVALUATION_FILES[name]
-    rows = list(json_lines(path))
+    rows = [(line, canonical(row, entry.columns)) for line, row in json_rows(path)]
+    if name == "xbench":
+        rows = [(line, decrypted(row, f"{path}, line {line}")) for line, row in rows]
     questions = [_question(entry, path, line, row) for line, row in rows]
     if check_rows and entry.rows is not None:
         same_rows(path, len(questions), entry.rows)

@@ -8,8 +8,8 @@ passages. Nothing is random and no progress bar is shown.
 from __future__ import annotations
 
 import itertools
-import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,14 @@ import bm25s
 import numpy as np
 
 from reproduce.errors import UserError
+from reproduce.tasks.datasets.reading import json_value
 
 MAX_QUERY_CHARS = 2000  # longer queries come from degenerate generations; hosted engines refuse them too
 
-_WORD = re.compile(r"\w+")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+_UNSPACED += "\u3005\u3041-\u30fa\u30fc-\u30ff\uac00-\ud7af"  # Japanese, Korean
+_UNSPACED += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese
+_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
 _PAGE = re.compile(r"^Page (\d+):[ \t]*", re.MULTILINE)
 
 
@@ -36,8 +40,31 @@ class Hit(NamedTuple):
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-cased runs of letters, digits and underscores, in order. No stemming, one-letter tokens kept."""
-    return _WORD.findall(text.lower())
+    """The tokens of a passage, in order: runs of letters, digits and underscores, case folded, in Unicode's form C.
+
+    No stemming, one-letter tokens kept. Scripts that write no spaces between words (Chinese, Japanese, Thai, ...), and
+    Korean, whose words carry endings, give their characters and the pairs of neighbouring characters.
+    """
+    return [token for run in _runs(text) for token in ([*run, *_pairs(run)] if _unspaced(run) else [run])]
+
+
+def query_tokens(text: str) -> list[str]:
+    """The tokens of a query: as `tokenize`, but of a run without spaces the pairs alone, or its one character."""
+    return [token for run in _runs(text) for token in ((_pairs(run) or [run]) if _unspaced(run) else [run])]
+
+
+def _runs(text: str) -> list[str]:
+    if text.isascii():
+        return _WORD.findall(text.lower())
+    return _WORD.findall(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()))
+
+
+def _unspaced(run: str) -> bool:
+    return not run.isascii() and re.match(f"[{_UNSPACED}]", run) is not None
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[i : i + 2] for i in range(len(run) - 1)]
 
 
 class PassageIndex:
@@ -108,7 +135,7 @@ class PassageIndex:
         A token that the query repeats counts each time, as in bm25s.
         """
         scores = np.zeros(len(self.ids), dtype=np.float32)
-        for word in tokenize(query):
+        for word in query_tokens(query):
             posting = self._postings.get(word)
             if posting is not None:
                 scores[posting[0]] += posting[1]  # a passage occurs once per posting, so this adds correctly
@@ -174,12 +201,7 @@ def read_search_cache(path: str | Path) -> list[dict[str, str]]:
     not such an object.
     """
     path = Path(path)
-    try:
-        cache = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the search cache ({error.strerror}); check the path") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); the search cache is one JSON object") from error
+    cache = json_value(path)
     if not isinstance(cache, dict):
         raise UserError(f"{path}: the search cache must be a JSON object from query to result text")
     records: list[dict[str, str]] = []

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from reproduce.errors import UserError
 from reproduce.experiments.engine_section import EngineConfig
+from reproduce.rollouts.engines.ends import end_ids
 from reproduce.rollouts.engines.vllm import VllmEngine
 from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.tools import ToolPool
@@ -40,7 +41,8 @@ class EngineHost:
         self.seconds_weight_sync += self._sampler.load(model, always=self._changed)
         self._changed = False
         own = child_seed(seed, "sampling", *names)
-        return VllmEngine(self._sampler, grammar.stop_ids, grammar.eos_id, temperature, own)
+        ends = end_ids(grammar.eos_id, model, grammar.stop_ids)
+        return VllmEngine(self._sampler, grammar.stop_ids, ends, temperature, own)
 
     def tools(self, environment) -> AbstractContextManager[ToolPool | None]:
         """Threads for an environment's calls, where the config asks for some."""

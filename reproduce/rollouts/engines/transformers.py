@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from reproduce.rollouts.engines.ends import end_ids
 from reproduce.rollouts.path import Path
 
 _GROW = 64
@@ -101,7 +102,8 @@ class TransformersEngine:
 
     Args:
         model: any decoder that takes `past_key_values`, a 4D boolean mask per layer type and `position_ids`.
-        stop_ids: tokens that end a segment (closing tool tags). eos_id: ends a path.
+        stop_ids: tokens that end a segment (closing tool tags). eos_id: ends a path, and so does every end token that
+            the model's generation config declares.
         temperature: sampling temperature (> 0); log-probs and entropies are of the tempered distribution.
         generator: the torch stream that sampling draws from.
         greedy: take the most likely token instead of sampling.
@@ -112,7 +114,8 @@ class TransformersEngine:
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
         self.model, self.temperature, self.generator, self.greedy = model, temperature, generator, greedy
-        self.stop_ids, self.eos_id = frozenset(stop_ids), eos_id
+        self.stop_ids = frozenset(stop_ids)
+        self.end_ids = end_ids(eos_id, model, self.stop_ids)
         self.device = next(model.parameters()).device
 
     @torch.inference_mode()
@@ -153,7 +156,7 @@ class _Run:
 
     def reason(self, path: Path) -> str:
         token = path.tokens[-1]
-        return "eos" if token == self.engine.eos_id else "stop" if token in self.engine.stop_ids else "length"
+        return "eos" if token in self.engine.end_ids else "stop" if token in self.engine.stop_ids else "length"
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +183,7 @@ class _Run:
             path = self.live[row]
             path.add_sampled(token, logp, entropy)
             path.budget -= 1
-            if token == engine.eos_id or token in engine.stop_ids or path.budget <= 0:
+            if token in engine.end_ids or token in engine.stop_ids or path.budget <= 0:
                 done.append(path)
         return done
 

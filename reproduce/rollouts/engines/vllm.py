@@ -74,7 +74,8 @@ class Sampler(Protocol):
 
 
 class VllmEngine:
-    """`reproduce.rollouts.path.Engine` on a `Sampler`; arguments as for `TransformersEngine`, but `seed`.
+    """`reproduce.rollouts.path.Engine` on a `Sampler`; arguments as for `TransformersEngine`, but `seed`, and
+    `eos_id` may be several tokens: the sampler knows no model to ask.
 
     Raises ValueError for a temperature that is not positive, or is not 1 with `greedy`.
     """
@@ -82,15 +83,16 @@ class VllmEngine:
     overlaps_tools = True
     """`run` takes the pool of the tools and samples on while calls are under way."""
 
-    def __init__(self, sampler: Sampler, stop_ids: Iterable[int], eos_id: int, temperature: float, seed: int,
-                 greedy: bool = False):  # fmt: skip
+    def __init__(self, sampler: Sampler, stop_ids: Iterable[int], eos_id: int | Iterable[int], temperature: float,
+                 seed: int, greedy: bool = False):  # fmt: skip
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
         if greedy and temperature != 1.0:
             raise ValueError(f"greedy sampling has the log-probs of temperature 1, not {temperature}")
         self.sampler, self.temperature, self.seed, self.greedy = sampler, temperature, seed, greedy
-        self.stop_ids, self.eos_id = frozenset(stop_ids), eos_id
-        self._stops = tuple(sorted({*self.stop_ids, eos_id}))
+        self.stop_ids = frozenset(stop_ids)
+        self.end_ids = frozenset([eos_id] if isinstance(eos_id, int) else eos_id)
+        self._stops = tuple(sorted(self.stop_ids | self.end_ids))
         self._numbers: dict[int, tuple[Path, int, int]] = {}
         self._paths = self._requests = 0
         self.totals = dict.fromkeys(TOTALS, 0.0)
@@ -148,7 +150,7 @@ class VllmEngine:
             path.add_sampled(token, logp, entropy)
         path.budget -= len(segment.tokens)
         token = path.tokens[-1]
-        path.finish = "eos" if token == self.eos_id else "stop" if token in self.stop_ids else "length"
+        path.finish = "eos" if token in self.end_ids else "stop" if token in self.stop_ids else "length"
         self.totals["cached_tokens"] += segment.cached
         self.totals["sampled_tokens"] += len(segment.tokens)
         self.totals["entropy_topk"] += sum(entropies)

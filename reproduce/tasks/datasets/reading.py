@@ -1,11 +1,17 @@
-"""Rows of JSON-lines, JSON and parquet files; what cannot be read is a UserError that names file, line and key."""
+"""Rows of JSON, JSON-lines and parquet files, cleaned; what cannot be read is a UserError that names file, row and key.
+
+Every loader of question files, training sets, corpora and recordings reads through here, so that their texts are valid
+Unicode in one normal form (`reproduce.text.clean`) and one file has one meaning everywhere.
+"""
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from reproduce.errors import UserError
+from reproduce.text import cleaned
 
 
 def find(folder: Path, candidates: tuple[str, ...], name: str) -> Path:
@@ -25,50 +31,95 @@ def check_rows(path: Path, found: int, expected: int) -> None:
         )
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, parsed row) of every non-blank line."""
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise UserError(
-                    f"{path}, line {number}: not valid JSON ({error}); repair or remove the line"
-                ) from error
+def parsed(text: bytes, where: str) -> Any:
+    """The cleaned value of a JSON text in UTF-8. where: file and line, for the UserError."""
+    try:
+        return cleaned(json.loads(text.decode()))
+    except RecursionError:
+        raise UserError(f"{where}: JSON nested too deeply; repair or remove it") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 at byte {error.start}; fetch the file again") from None
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error}); repair or remove it") from None
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(row number from 1, row) of a file that is one JSON list, or JSON lines."""
-    text = _text(path)
-    if not text.lstrip().startswith("["):
-        yield from json_lines(path)
-        return
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); fetch the file again") from error
-    yield from enumerate(rows, start=1)
+    """(number from 1, row) of a file of JSON lines, or of one JSON list. A byte-order mark is no part of it.
+
+    The number is that of the line, or of the row in a list. Lines are read one at a time.
+    """
+    with _opened(path) as file:
+        first = file.readline()
+        while first and not _text(first).strip():
+            first = file.readline()
+        file.seek(0)
+        if _is_list(first):
+            rows = parsed(_text(file.read()), f"{path}")
+            if not isinstance(rows, list):
+                raise UserError(f"{path}: expected a JSON list or JSON lines")
+            yield from enumerate(rows, start=1)
+            return
+        for number, line in enumerate(file, start=1):
+            if _text(line).strip():
+                yield number, parsed(_text(line), f"{path}, line {number}")
+
+
+def json_value(path: Path) -> Any:
+    """The cleaned value of a whole JSON file."""
+    with _opened(path) as file:
+        return parsed(_text(file.read()), f"{path}")
 
 
 def parquet_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """All rows. UserError if one of `columns` is missing."""
+    """All rows, cleaned. UserError if one of `columns` is missing."""
+    with _readable(path) as file:
+        table = file.read(use_threads=False)
+        for column in columns:
+            if column not in table.column_names:
+                raise UserError(f"{path}: column {column!r} is missing; expected {', '.join(columns)}")
+        return cleaned(table.to_pylist())
+
+
+def parquet_batches(path: Path, columns: tuple[str, ...], rows: int = 4096) -> Iterator[dict[str, Any]]:
+    """The rows one by one, cleaned, with those of `columns` that the file has; `rows` are held at a time."""
+    with _readable(path) as file:
+        wanted = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=rows, columns=wanted, use_threads=False):
+            yield from cleaned(batch.to_pylist())
+
+
+@contextmanager
+def _readable(path: Path):
+    """An open parquet file; whatever pyarrow raises for a damaged one is a UserError."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(path).read(use_threads=False)
-    except (pyarrow.ArrowException, OSError) as error:
+        yield pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not a readable parquet file ({str(error).splitlines()[0]}); fetch it again"
-        ) from error
-    for column in columns:
-        if column not in table.column_names:
-            raise UserError(f"{path}: column {column!r} is missing; expected {', '.join(columns)}")
-    return table.to_pylist()
+        ) from None
 
 
-def _text(path: Path) -> str:
+def _opened(path: Path):
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; fetch the file again") from error
+        return open(path, "rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+
+
+def _text(line: bytes) -> bytes:
+    """Without a byte-order mark."""
+    return line.removeprefix(b"\xef\xbb\xbf")
+
+
+def _is_list(first: bytes) -> bool:
+    """Whether a file with this first line is one JSON list. A line that is a list of its own is a row."""
+    if not _text(first).lstrip().startswith(b"["):
+        return False
+    try:
+        value = json.loads(_text(first).decode())
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(value, list) or not value or isinstance(value[0], (dict, list))

@@ -45,7 +45,7 @@ def read_sft(path: Path, limit: int | None = None) -> Iterator[SFTRow]:
 
 def _row(row: Any, where: str) -> SFTRow:
     said = row.get("conversations") if isinstance(row, dict) else None
-    if not isinstance(said, list) or not all(isinstance(m, dict) and m.get("from") in ROLES for m in said):
+    if not isinstance(said, list) or not all(isinstance(m, dict) and str(m.get("from")) in ROLES for m in said):
         raise UserError(f"{where}: 'conversations' must be a list of messages from {', '.join(ROLES)}")
     if not all(isinstance(m.get("value"), str) and m["value"].strip() for m in said):
         raise UserError(f"{where}: every message needs a non-empty 'value'")
@@ -53,6 +53,8 @@ def _row(row: Any, where: str) -> SFTRow:
     if roles != ["user", "assistant"] * (len(said) // 2) or not said:
         raise UserError(f"{where}: a question and an answer must follow each other, and an answer come last")
     system = row.get("system")
+    if not isinstance(system, str | None):
+        raise UserError(f"{where}: 'system' must be a string")
     messages = [{"role": "system", "content": system.replace(BACKSPACE_BUG, BACKSPACE_REPAIR)}] if system else []
     messages.append({"role": "user", "content": said[0]["value"]})
     pieces = []

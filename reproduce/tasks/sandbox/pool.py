@@ -12,6 +12,7 @@ from reproduce.errors import UserError
 from reproduce.tasks.sandbox.backend import Unavailable
 from reproduce.tasks.sandbox.limits import DEFAULTS, Limits, SandboxResult
 from reproduce.tasks.sandbox.probe import BACKENDS, HELP, probe
+from reproduce.tasks.sandbox.source import program_source
 from reproduce.tasks.sandbox.worker import GRACE_SECONDS, Worker
 
 
@@ -63,7 +64,10 @@ class PythonSandbox:
         return self.run_many([code])[0]
 
     def run_many(self, codes: Sequence[str]) -> list[SandboxResult]:
-        """Run programs, as many at a time as there are workers; results in the order of `codes`."""
+        """Run programs, as many at a time as there are workers; results in the order of `codes`.
+
+        codes: as they stand in tool calls; what is wrapped around a program is taken off (`source.program_source`).
+        """
         if self._pid != os.getpid() or not self._close.alive:
             raise RuntimeError("this PythonSandbox is closed or belongs to the parent process: open another")
         with self._lock:
@@ -75,7 +79,7 @@ class PythonSandbox:
                         worker = idle.pop(0)
                         index, code = waiting.popleft()
                         busy[worker] = index
-                        _explained(worker.send, code)
+                        _explained(worker.send, program_source(code))
                     done = select.select(list(busy), [], [], self.limits.seconds + GRACE_SECONDS)[0]
                     for worker in done or list(busy):
                         results[busy[worker]] = worker.receive()

@@ -19,48 +19,27 @@ import bm25s
 import numpy as np
 
 from reproduce.errors import UserError
-from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, tokenize
+from reproduce.tasks.datasets.reading import json_rows, parquet_batches
+from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, query_tokens, tokenize
 
-FORMAT = 1
+FORMAT = 2
 TEXT_KEYS = ("text", "contents", "passage", "passage_text")  # first one present; "contents": as FlashRAG's corpora
 K1, B = 1.5, 0.75  # as in `PassageIndex`
 
 
 def read_corpus(path: Path) -> Iterator[tuple[str, str]]:
-    """(title, text) of each passage of a `.jsonl` or `.parquet` file, in order.
+    """(title, text) of each passage of a `.jsonl`, `.json` or `.parquet` file, in order, cleaned.
 
     A passage has a string `text` (or `contents`, `passage`, `passage_text`) and may have a string `title`. UserError
     naming file, line or row, and key, if one has not.
     """
-    if path.suffix == ".jsonl":
-        yield from (_passage(row, f"{path}, line {number}") for number, row in _json_rows(path))
+    if path.suffix in (".jsonl", ".json"):
+        yield from (_passage(row, f"{path}, line {number}") for number, row in json_rows(path))
     elif path.suffix == ".parquet":
-        yield from (_passage(row, f"{path}, row {number}") for number, row in enumerate(_parquet_rows(path)))
+        rows = parquet_batches(path, ("title", *TEXT_KEYS))
+        yield from (_passage(row, f"{path}, row {number}") for number, row in enumerate(rows))
     else:
-        raise UserError(f"{path}: search.corpus must be a .jsonl or .parquet file")
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError as error:
-                    raise UserError(f"{path}, line {number}: not valid JSON ({error}); repair the line") from None
-
-
-def _parquet_rows(path: Path) -> Iterator[dict]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        wanted = [name for name in ("title", *TEXT_KEYS) if name in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=4096, columns=wanted, use_threads=False):
-            yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: search.corpus must be a .jsonl, .json or .parquet file")
 
 
 def _passage(row: Any, where: str) -> tuple[str, str]:
@@ -74,7 +53,7 @@ def _passage(row: Any, where: str) -> tuple[str, str]:
 
 
 def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "CorpusIndex":
-    """The index of a corpus, built first if there is none of this corpus file (its size and time decide).
+    """The index of a corpus, built first if there is none of this corpus file (its content decides, not its time).
 
     Processes that open it at once wait for the one that builds. UserError if the corpus is missing, malformed or empty,
     or the folder cannot be written.
@@ -82,8 +61,8 @@ def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "Cor
     corpus = Path(corpus)
     if not corpus.is_file():
         raise UserError(f"{corpus}: no such file; search.corpus names the corpus of the local search")
-    folder = index_folder(corpus, index_dir)
-    if _is_of(folder, corpus):
+    folder, stamp = index_folder(corpus, index_dir), _stamp(corpus)
+    if _is_of(folder, stamp):
         return CorpusIndex(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +71,8 @@ def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "Cor
         raise UserError(f"{folder}: cannot write the index here ({error.strerror}); set search.index_dir") from None
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_of(folder, corpus):
-            _build(corpus, folder)
+        if not _is_of(folder, stamp):
+            _build(corpus, folder, stamp)
     return CorpusIndex(folder)
 
 
@@ -104,21 +83,21 @@ def index_folder(corpus: str | Path, index_dir: str | Path | None = None) -> Pat
 
 
 def _stamp(corpus: Path) -> dict[str, Any]:
-    status = corpus.stat()
-    return {"format": FORMAT, "corpus": corpus.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+    with open(corpus, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"format": FORMAT, "corpus": corpus.name, "corpus_sha256": digest}
 
 
-def _is_of(folder: Path, corpus: Path) -> bool:
+def _is_of(folder: Path, stamp: dict[str, Any]) -> bool:
     try:
         made = json.loads((folder / "index.json").read_text())
     except (OSError, ValueError):
         return False
-    return _stamp(corpus).items() <= made.items()
+    return stamp.items() <= made.items()
 
 
-def _build(corpus: Path, folder: Path) -> None:
+def _build(corpus: Path, folder: Path, stamp: dict[str, Any]) -> None:
     """Writes the index beside its place and moves it there when it is complete."""
-    stamp = _stamp(corpus)
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -166,7 +145,7 @@ class CorpusIndex:
         Safe to call from several threads.
         """
         known = self._bm25.vocab_dict
-        words = [known[word] for word in tokenize(query) if word in known] if len(query) <= MAX_QUERY_CHARS else []
+        words = [known[word] for word in query_tokens(query) if word in known] if len(query) <= MAX_QUERY_CHARS else []
         if not words or k < 1:
             return []
         scores = self._bm25.get_scores_from_ids(words)

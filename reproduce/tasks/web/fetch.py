@@ -10,8 +10,8 @@ from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, ParserRejectedMark
 from bs4.element import CData, NavigableString, Tag
 
 from reproduce.tasks.web.calls import Calls, Counts
-from reproduce.tasks.web.services import clean
 from reproduce.tasks.web.transport import Outcome, Request, Transport, Unusable
+from reproduce.text import clean
 
 for category in (
     MarkupResemblesLocatorWarning,

@@ -17,6 +17,7 @@ from reproduce.tasks.search import MAX_QUERY_CHARS
 from reproduce.tasks.web.config import SearchConfig
 from reproduce.tasks.web.keys import Secret
 from reproduce.tasks.web.transport import Request
+from reproduce.text import clean
 
 _TAG = re.compile(r"<[^<>]*>")
 
@@ -143,11 +144,6 @@ class BrightData(Service):
 
 
 HOSTED: dict[str, type[Service]] = {service.name: service for service in (Serper, Brave, BrightData)}
-
-
-def clean(text: str) -> str:
-    """`text` without lone surrogates, which no file and no request can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(value: Any) -> str:
