@@ -72,7 +72,10 @@ _DECAY = ("decay_by", "decay_start", "decay_end", "decay_rate")
 # (switch, value): settings that nothing reads then, so changing them would be a silent no-op
 UNREAD = {
     ("entropy_advantage", False): (
-        "entropy_coefficient", "factor_silently_off", "statistics_sequences", "statistics_limit",
+        "entropy_coefficient",
+        "factor_silently_off",
+        "statistics_sequences",
+        "statistics_limit",
     ),
     ("factor_silently_off", True): ("entropy_coefficient", "statistics_sequences", "statistics_limit"),
     ("statistics_sequences", None): ("statistics_limit",),

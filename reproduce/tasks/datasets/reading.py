@@ -97,9 +97,7 @@ def _readable(path: Path):
     try:
         yield pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not a readable parquet file ({str(error).splitlines()[0]}); fetch it again"
-        ) from None
+        raise UserError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]}); fetch it again") from None
 
 
 def _opened(path: Path):
