@@ -14,8 +14,9 @@ from pathlib import Path
 
 from reproduce import arguments
 from reproduce.arguments import DEFAULT_PROFILE
+from reproduce.environment import settle
 from reproduce.errors import UserError
-from reproduce.experiments.processes import ONE_THREAD, die_with_parent
+from reproduce.experiments.processes import die_with_parent
 
 
 def main(words: list[str] | None = None) -> int:
@@ -125,13 +126,15 @@ def table(options) -> int:
 
 def job(options) -> int:
     """One run in this process. Its output goes to the terminal; the grid sends it to log.txt."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()})
+    settle()
     from reproduce.experiments.config import JobConfig
-    from reproduce.runs.directory import RunDirectory
-    from reproduce.runs.files import locked
 
     path = options.directory.resolve()
     config = JobConfig.from_yaml(path / "config.yaml")
+    settle(network=config.sends)
+    from reproduce.runs.directory import RunDirectory
+    from reproduce.runs.files import locked
+
     root = path.parents[3]
     if int(os.environ.get("RANK", "0")):  # one of several processes: the first one has the run directory
         return _follow(path, config, root)
@@ -183,12 +186,14 @@ def _mark_failed(run, error: Exception) -> None:
 
 
 def warm_start(options) -> int:
-    os.environ.update({name: os.environ.get(name, value) for name, value in ONE_THREAD.items()})
+    settle()
     from reproduce.experiments.config import JobConfig
+
+    config, root = JobConfig.from_yaml(options.config), options.runs_root.resolve()
+    settle(network=config.sends)
     from reproduce.runs.files import locked
     from reproduce.training.prepare import prepare_warm_start
 
-    config, root = JobConfig.from_yaml(options.config), options.runs_root.resolve()
     folder = config.warm_start_job().directory(root)
     if int(os.environ.get("RANK", "0")):  # one of several processes: the first one has the directory
         prepare_warm_start(config, root)

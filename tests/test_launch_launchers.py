@@ -20,11 +20,11 @@ import yaml
 from test_grid import JOBS, TESTS, bytes_of, child, importable, paths, steps_in_log  # noqa: F401
 
 from reproduce import cli
+from reproduce.environment import ONE_THREAD
 from reproduce.errors import UserError
 from reproduce.experiments import grid
 from reproduce.experiments.config import JobConfig
 from reproduce.experiments.pins import pinned
-from reproduce.experiments.processes import ONE_THREAD
 from reproduce.launch.launchers import (
     CONFIGS,
     WORDS,

@@ -421,3 +421,26 @@ def test_runs_of_different_configs_are_not_published_together(tmp_path):
     with pytest.raises(UserError, match="grpo/3.*other settings"):
         publish.publish("smoke", "table2", tmp_path / "more", tmp_path / "out")
     assert len(find_runs(tmp_path / "more", "smoke", "table2")) == 6
+
+
+@pytest.mark.parametrize("home", ["/", "", None])
+def test_a_home_that_is_none_leaves_messages_alone(monkeypatch, home):
+    """Containers give unknown users HOME=/, or none."""
+    if home is None:
+        monkeypatch.setattr(Path, "home", classmethod(lambda cls: (_ for _ in ()).throw(RuntimeError("no home"))))
+    else:
+        monkeypatch.setenv("HOME", home)
+    assert manifest.without_paths("cannot read /data/x") == "cannot read /data/x"
+
+
+def test_the_commit_is_read_without_the_environments_help(monkeypatch, tmp_path):
+    own = manifest.code_version()
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CEILING_DIRECTORIES"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert manifest.code_version() == own
+
+
+def test_a_commit_that_cannot_be_read_is_said_to_be_unknown(monkeypatch, caplog):
+    monkeypatch.setenv("PATH", "")
+    assert manifest.code_version() == (None, None)
+    assert "commit of this code is not known" in caplog.text or not (manifest.ROOT / ".git").exists()

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from reproduce.environment import child_environment
 from reproduce.experiments import processes, workers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,10 +25,11 @@ def test_a_forked_command_has_the_exit_code_and_output_of_a_fresh_one(tmp_path):
 
 
 def test_a_stopped_child_reports_its_signal(tmp_path):
-    child = workers.start(["job", str(tmp_path)], tmp_path / "log.txt", processes.ONE_THREAD)
+    before = dict(os.environ)
+    child = workers.start(["job", str(tmp_path)], tmp_path / "log.txt", child_environment())
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait(60) == -signal.SIGKILL
-    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1"
+    assert dict(os.environ) == before, "the server's environment is not this process's"
 
 
 def test_a_forked_run_is_killed_with_the_process_that_asked_for_it(tmp_path):

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from reproduce.arguments import Parser
 from reproduce.bench.report import show, write_csv
 from reproduce.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Row, Sizes
+from reproduce.environment import ONE_THREAD
 from reproduce.errors import UserError
-from reproduce.experiments.processes import ONE_THREAD
 from reproduce.runs.manifest import ROOT
 
 

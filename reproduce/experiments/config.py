@@ -60,6 +60,12 @@ class JobConfig:
         """What the run is called: its variant, or its method."""
         return self.variant or self.method
 
+    @property
+    def sends(self) -> bool:
+        """Whether a run may send something: to the hub, a search engine, a model server or a tracker."""
+        searches = self.search is not None and self.search.mode != "replay"
+        return searches or self.judge is not None or bool(self.model.name_or_path or self.training.report_to)
+
     def problems(self):
         yield from positive(self, "entropy_tokens")
         if self.seed < 0:

@@ -9,15 +9,11 @@ import threading
 import time
 from pathlib import Path
 
+from reproduce.environment import child_environment
 from reproduce.experiments import workers
 from reproduce.runs.manifest import ROOT
 
 PARENT = "REPRODUCE_PARENT_PID"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Two one-thread processes do not disturb each other; one two-thread process suffers when anything else runs."""
-
-QUIET = {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-"""`rollout_func` is pinned with TRL and tested; its warning in every log would hide others."""
 
 
 def start(command: list[str], log: Path) -> subprocess.Popen | workers.Child:
@@ -27,8 +23,8 @@ def start(command: list[str], log: Path) -> subprocess.Popen | workers.Child:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if command[: len(workers.OWN)] == workers.OWN:
-        return workers.start(command[len(workers.OWN) :], log, {**ONE_THREAD, **QUIET})
-    environment = {**os.environ, **ONE_THREAD, **QUIET, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
+        return workers.start(command[len(workers.OWN) :], log, {**child_environment(), PARENT: str(os.getpid())})
+    environment = {**child_environment(), PARENT: str(os.getpid())}
     with open(log, "ab") as output:
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -38,9 +34,9 @@ def start(command: list[str], log: Path) -> subprocess.Popen | workers.Child:
 
 def die_with_parent() -> None:
     """Called first by a child: from now on it is killed when the process that started it ends, even by kill -9."""
-    parent = int(os.environ.pop(PARENT, "0"))
-    if parent:
-        die_with(parent)
+    parent = os.environ.pop(PARENT, "")
+    if parent.isascii() and parent.isdigit() and int(parent):  # anything else is not ours
+        die_with(int(parent))
 
 
 def die_with(parent: int) -> None:

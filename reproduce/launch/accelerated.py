@@ -8,13 +8,14 @@
 import os
 import sys
 
+from reproduce.environment import LAUNCHED
 from reproduce.experiments.processes import PARENT, die_with_parent
 
 
 def main() -> None:
     """Runs `accelerate launch` with the words of the command line."""
     die_with_parent()
-    os.environ[PARENT] = str(os.getpid())
+    os.environ |= {PARENT: str(os.getpid()), LAUNCHED: "1"}
     from accelerate.commands.launch import main as launch
 
     launch()

@@ -5,7 +5,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproduce.experiments.processes import PARENT, QUIET
+from reproduce.environment import child_environment
+from reproduce.experiments.processes import PARENT
 from reproduce.runs.manifest import ROOT
 
 
@@ -30,7 +31,7 @@ class OnNode:
         command = list(self.command)
         if self.nodes > 1:
             command[self.words : self.words] = self._place(here.global_rank, here.hostnames[0], here.job_id)
-        environment = {**os.environ, **QUIET, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())}
+        environment = {**child_environment(), PARENT: str(os.getpid())}
         with open(self.log, "ab") as output:
             return subprocess.run(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT

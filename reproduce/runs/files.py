@@ -1,5 +1,6 @@
 """Atomic files: written beside, flushed to disk, then renamed. A reader sees the old file, the new one, or none."""
 
+import errno
 import fcntl
 import json
 import math
@@ -13,6 +14,9 @@ import pyarrow.parquet as pq
 
 from reproduce.errors import UserError
 from reproduce.runs.schema import LATER, NULLABLE, extended
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk raises; the command line has a line for it."""
 
 
 def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
@@ -143,13 +147,27 @@ def locked(path: Path, message: str) -> Iterator[None]:
 
     The kernel releases the lock when the process ends, however it ends; the file itself stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(message) from None
+        except OSError as error:
+            raise UserError(
+                f"{path}: this file system cannot lock files ({error.strerror}); set --runs-root to one that can"
+            ) from None
         yield
+
+
+def _opened(path: Path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a")
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        where = error.filename or path
+        raise UserError(f"{where}: cannot write here ({error.strerror}); set --runs-root to another folder") from None
 
 
 def is_locked(path: Path) -> bool:
@@ -159,6 +177,6 @@ def is_locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:
+    except OSError:  # no such file, or a file system without locks
         return False
     return False

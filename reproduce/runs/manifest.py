@@ -3,14 +3,16 @@
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import re
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = ROOT / "data" / "worlds"
@@ -134,13 +136,8 @@ def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
         name = path.relative_to(folder)
         if path.is_file() and path.suffix not in (".md", ".tmp") and any(map(of_task.fullmatch, name.parts)):
-            hashes[name.as_posix()] = _file_hash(path, path.stat().st_mtime_ns, path.stat().st_size)
+            hashes[name.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return hashes
-
-
-@cache
-def _file_hash(path: Path, _mtime: int, _size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def new_manifest(config) -> dict:
@@ -174,17 +171,25 @@ def now() -> str:
 
 
 def code_version() -> tuple[str | None, bool | None]:
-    """The commit of this checkout, and whether files that decide results differ from it; (None, None) outside git."""
+    """The commit of this checkout, and whether files that decide results differ from it.
+
+    (None, None) outside git. Where git is there and cannot answer, a warning says why. Variables such as GIT_DIR, which
+    would name another repository, play no part.
+    """
     try:
         commit = _git("rev-parse", "HEAD").strip()
         return commit, bool(_git("status", "--porcelain", "--", *CODE).strip())
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
+        if (ROOT / ".git").exists():
+            reason = getattr(error, "stderr", None) or error
+            logger.warning("the commit of this code is not known: %s", " ".join(str(reason).split())[:200])
         return None, None
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={ROOT}", *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def versions() -> dict[str, str | None]:
@@ -226,4 +231,9 @@ def usable_cores() -> int:
 def without_paths(text: str) -> str:
     """`text` as one line, without this checkout's and the user's directories: manifests are published."""
     text = " ".join(text.split())
-    return text.replace(f"{ROOT}/", "").replace(str(ROOT), ".").replace(str(Path.home()), "~")
+    text = text.replace(f"{ROOT}/", "").replace(str(ROOT), ".")
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # neither HOME nor an entry of the user's
+        return text
+    return text if home == "/" else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from reproduce.environment import set_precision
 from reproduce.errors import UserError
 from reproduce.rollouts.chat import ChatCollector
 from reproduce.seeding import child_seed
@@ -91,6 +92,7 @@ def train_cold_start(model, tokenizer, config, rows: list[dict], folder: Path, r
     scratch = folder.with_name(folder.name + ".sft")
     on_cpu = next(model.parameters()).device.type == "cpu"
     whole = Replica(model) if divided() else None
+    set_precision("bfloat16" if low_precision(model) else "float32")
     args = SFTConfig(
         output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
         num_train_epochs=config.max_epochs, learning_rate=config.learning_rate, max_grad_norm=1.0,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from trl import GRPOConfig
 
+from reproduce.environment import set_precision
 from reproduce.training.parallel import check_division, processes
 
 CHECKPOINTING = {"use_reentrant": False}
@@ -36,6 +37,7 @@ def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: in
     is the trainer's too.
     """
     check_division(training)
+    set_precision(training.dtype)
     updates = training.epochs * training.minibatches
     return GRPOConfig(
         output_dir=str(output_dir), seed=seed, data_seed=seed, report_to="none", disable_tqdm=True,

@@ -16,6 +16,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from reproduce.environment import set_precision
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.grammar import Grammar
@@ -101,6 +102,7 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
     success_high].
     """
     scratch = folder.with_name(folder.name + ".sft")
+    set_precision("float32")
     args = SFTConfig(
         output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
         num_train_epochs=config.max_epochs, learning_rate=config.learning_rate,
