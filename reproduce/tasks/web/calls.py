@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from reproduce.tasks.web.cache import Recording, content_key
-from reproduce.tasks.web.transport import CLOSED, Outcome
+from reproduce.tasks.web.outcomes import Outcome
+from reproduce.tasks.web.transport import CLOSED
 
 MODES = ("live", "record", "replay")
 NOT_RECORDED = "not recorded"

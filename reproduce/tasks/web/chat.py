@@ -13,7 +13,8 @@ from reproduce.tasks.web.calls import Calls, Counts
 from reproduce.tasks.web.config import ChatConfig
 from reproduce.tasks.web.keys import read_key
 from reproduce.tasks.web.limiter import RateLimiter
-from reproduce.tasks.web.transport import Outcome, Patience, Request, Transport
+from reproduce.tasks.web.outcomes import Outcome
+from reproduce.tasks.web.transport import Patience, Request, Transport
 from reproduce.text import clean
 
 

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from reproduce.errors import UserError
+from reproduce.tasks.web.addresses import check_public
 from reproduce.tasks.web.calls import FIELDS, Calls, Counts
 from reproduce.tasks.web.chat import ChatModel, open_recording
 from reproduce.tasks.web.config import SearchConfig
 from reproduce.tasks.web.corpus import CorpusIndex, index_folder, open_corpus
-from reproduce.tasks.web.fetch import MAX_PAGE_BYTES, PageReader, check_public
+from reproduce.tasks.web.fetch import MAX_PAGE_BYTES, PageReader
 from reproduce.tasks.web.keys import Secret, read_key
 from reproduce.tasks.web.limiter import RateLimiter
+from reproduce.tasks.web.outcomes import Outcome
 from reproduce.tasks.web.services import HOSTED, Service, WebHit
-from reproduce.tasks.web.transport import Outcome, Patience, Transport
+from reproduce.tasks.web.transport import Patience, Transport
 
 PAGE_ATTEMPTS = 2  # ours: one dead page of fifty must not hold up a batch of rollouts
 KINDS = ("search", "page", "summary")
