@@ -15,11 +15,11 @@ from test_search import PAGES, REAL_DATA, needs_cache
 from reproduce.errors import UserError
 from reproduce.tasks.search import PassageIndex, read_search_cache
 from reproduce.tasks.web import SearchConfig, open_search
+from reproduce.tasks.web.addresses import check_public
 from reproduce.tasks.web.config import ChatConfig
 from reproduce.tasks.web.corpus import open_corpus
-from reproduce.tasks.web.addresses import check_public
-from reproduce.tasks.web.page_text import page_text
 from reproduce.tasks.web.outcomes import Unusable
+from reproduce.tasks.web.page_text import page_text
 
 HTML = """<!doctype html><html><head><title> A  page </title><style>p {}</style></head><body>
 <nav><a href=/>Home</a></nav><header>Big name</header>

@@ -1,4 +1,4 @@
-"""Which addresses pages are read from: public ones of the web, never this machine, a local network or a cloud's metadata.
+"""Which addresses pages are read from: those of the public web, no local network and no metadata service of a cloud.
 
 The addresses come from search results and redirects, which anyone may have written. `check_public` decides about an URL
 with a name and about one with the number that a name resolves to; `connections.py` asks it for both.

@@ -1,4 +1,4 @@
-"""The body of a reply, inflated piece by piece: no piece and no whole grows beyond a bound, whatever the server sent."""
+"""The body of a reply, inflated piece by piece: neither a piece nor the whole grows beyond a bound."""
 
 import zlib
 from collections.abc import Iterable, Iterator

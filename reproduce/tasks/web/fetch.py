@@ -18,15 +18,14 @@ MAX_PAGE_BYTES = 1 << 20
 class PageReader:
     """Reads pages, many at a time, through `Calls`: recorded, replayed or live."""
 
-    def __init__(self, transport: Transport, counts: Counts, page_chars: int, **calls):
-        """page_chars: characters of a page's text that are kept. calls: the other arguments of `Calls`."""
+    def __init__(self, transport: Transport | None, counts: Counts, page_chars: int, **calls):
+        """transport: None for a replay. page_chars: characters of a page's text that are kept. calls: the other
+        arguments of `Calls`."""
         self.transport, self.page_chars = transport, page_chars
-        self.calls = Calls(counts, self._ask, retry=False, **calls)
+        self.calls = Calls(counts, self._ask, transport, retry=False, **calls)
 
     def close(self) -> None:
-        self.transport.stop()
         self.calls.close()
-        self.transport.close()
 
     def read_many(self, urls: Sequence[str]) -> list[Outcome]:
         """For each address {"title", "text"}, or an error."""

@@ -82,7 +82,7 @@ def is_binary(body: bytes, charset: str | None) -> bool:
 
 
 def _is_wide(body: bytes, charset: str | None) -> bool:
-    """Whether the body is UTF-16: by its byte-order mark, or declared so and with the zeros that Latin text then has."""
+    """Whether the body is UTF-16: by its byte-order mark, or declared so and with the zeros that Latin text has."""
     encoding = webencodings.lookup(charset or "")
     declared = encoding is not None and encoding.name.startswith("utf-16")
     return body[:2] in (b"\xff\xfe", b"\xfe\xff") or declared and b"\0" in body

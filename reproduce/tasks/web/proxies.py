@@ -1,7 +1,7 @@
 """What the environment says about the network: proxies, exceptions from them, certificates. Bad values are refused.
 
-Read are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (their lower-case names come first), SSL_CERT_FILE, SSL_CERT_DIR
-and SSLKEYLOGFILE. An error names the variable and never its value, which may hold a password.
+HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (their lower-case names come first), SSL_CERT_FILE, SSL_CERT_DIR and
+SSLKEYLOGFILE are read. An error names the variable and never its value, which may hold a password.
 """
 
 import ipaddress
@@ -67,10 +67,8 @@ def ssl_context() -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE") if os.environ.get(name)]
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        raise UserError(
-            f"certificates cannot be read ({reason}): correct the environment variable {' or '.join(names)}, or unset it"
-            if names else f"certificates cannot be read ({reason}): install the package certifi again"
-        ) from None  # fmt: skip
+        what = f"correct the environment variable {' or '.join(names)}, or unset it" if names else "reinstall certifi"
+        raise UserError(f"certificates cannot be read ({reason}): {what}") from None
 
 
 def check_network_environment() -> None:

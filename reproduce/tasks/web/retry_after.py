@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 
 def seconds_to_wait(text: str, most: float, now: datetime | None = None) -> float:
-    """Seconds in [0, most] that the header asks for: a number, with decimals or without, or a date. 0 for anything else.
+    """Seconds in [0, most] that the header asks for: a number, with or without decimals, or a date; else 0.
 
     now: for tests.
     """
