@@ -11,10 +11,9 @@ counts are in `costs()`.
     transport.py    requests with retries            limiter.py      so many requests a second
     connections.py  connections, addresses checked   addresses.py    which addresses are public
     bodies.py       bodies, inflated within bounds   deadline.py     one time limit for all of a request
-    proxies.py      proxies and certificates         retry_after.py  how long a service asks us to wait
     outcomes.py     a value, or why there is none    calls.py        record, replay or live; many at a time
     cache.py        the recording on disk            keys.py         keys, kept out of all output
-    environment.py  the tool of an episode
+    retry_after.py  how long a service asks to wait  environment.py  the tool of an episode
 """
 
 from reproduce.tasks.web.config import SearchConfig

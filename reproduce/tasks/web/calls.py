@@ -50,7 +50,8 @@ class Calls:
     """Resolves batches of calls; see the module.
 
     ask(request, key) -> Outcome: asks the service; called from `threads` threads. transport: what it asks through,
-    closed with the calls; None for a replay. recording: None in live mode. session: names the run, for its failures. retry: False makes a failure final for its session.
+    closed with the calls; None for a replay. recording: None in live mode. session: names the run, for its
+    failures. retry: False makes a failure final for its session.
     """
 
     def __init__(

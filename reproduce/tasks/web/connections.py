@@ -17,8 +17,8 @@ from contextlib import contextmanager
 import httpcore
 import httpx
 
+from reproduce.network import Proxies, read_proxies, ssl_context
 from reproduce.tasks.web.deadline import seconds_left
-from reproduce.tasks.web.proxies import Proxies, read_proxies, ssl_context
 
 MOST_ADDRESSES = 8  # of a name; all are checked, so many are tried
 
@@ -29,7 +29,7 @@ class Connections:
     """Pools of connections: one for what is reached directly, one for each proxy of the environment.
 
     most: connections at a time. kept: of them, idle ones that are used again. check: `Backend`'s.
-    UserError for a bad network environment (`proxies.py`).
+    UserError for a bad network environment (`reproduce.network`).
     """
 
     def __init__(self, most: int, kept: int, check: Check | None = None, proxies: Proxies | None = None):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from reproduce.errors import UserError
+from reproduce.network import read_proxies
 from reproduce.tasks.web.addresses import check_public
 from reproduce.tasks.web.calls import FIELDS, Calls, Counts
 from reproduce.tasks.web.chat import ChatModel, open_recording
@@ -14,7 +15,6 @@ from reproduce.tasks.web.fetch import MAX_PAGE_BYTES, PageReader
 from reproduce.tasks.web.keys import Secret, read_key
 from reproduce.tasks.web.limiter import RateLimiter
 from reproduce.tasks.web.outcomes import Outcome
-from reproduce.tasks.web.proxies import read_proxies
 from reproduce.tasks.web.services import HOSTED, Service, WebHit
 from reproduce.tasks.web.transport import Patience, Transport
 

@@ -69,7 +69,7 @@ class Transport:
     check: called with each URL, redirects included, before it is requested, and with each address that its name
     resolves to (`http://<number>:<port>/`) before it is connected to; raises `Unusable` to refuse. With a check,
     redirects are followed; without, a redirect is a failure, so that a key goes nowhere else. UserError for a bad
-    network environment (`proxies.py`).
+    network environment (`reproduce.network`).
     """
 
     def __init__(
