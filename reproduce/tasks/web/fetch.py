@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from reproduce.tasks.web.calls import Calls, Counts
 from reproduce.tasks.web.outcomes import Outcome, Unusable
-from reproduce.tasks.web.page_text import decoded, is_binary, page_text
 from reproduce.tasks.web.transport import Request, Transport
 from reproduce.text import clean
 
@@ -35,6 +34,8 @@ class PageReader:
         return self.transport.send(Request("GET", request["url"], headers=HEADERS), self._read, key)
 
     def _read(self, body: bytes, content_type: str) -> dict[str, str]:
+        from reproduce.tasks.web.page_text import decoded, is_binary, page_text  # lxml, which only pages need
+
         kind, _, options = content_type.lower().partition(";")
         charset = options.replace(" ", "").partition("charset=")[2].partition(";")[0].strip("\"'") or None
         if is_binary(body, charset):
