@@ -40,16 +40,18 @@ class Proxies:
 
     def of(self, scheme: str, host: str, port: int | None) -> Proxy | None:
         """The proxy of an address; None where it is reached directly."""
-        if any(_matches(entry, host.lower().rstrip("."), port or 0) for entry in self.exceptions):
+        proxy = self.by_scheme.get(scheme)
+        if proxy is None or any(_matches(entry, host.lower().rstrip("."), port or 0) for entry in self.exceptions):
             return None
-        return self.by_scheme.get(scheme)
+        return proxy
 
 
 def read_proxies() -> Proxies:
     """The proxies of the environment. UserError, naming the variable, for a value that cannot be used."""
-    every = _proxy("all_proxy")
+    every, exceptions = _proxy("all_proxy"), _exceptions()
     found = {scheme: _proxy(f"{scheme}_proxy") or every for scheme in SCHEMES}
-    return Proxies({scheme: proxy for scheme, proxy in found.items() if proxy is not None}, _exceptions())
+    found = {} if "*" in exceptions else {scheme: proxy for scheme, proxy in found.items() if proxy is not None}
+    return Proxies(found, exceptions)
 
 
 def ssl_context() -> ssl.SSLContext:
@@ -131,8 +133,6 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
-    if entry == "*":
-        return True
     network = _network(entry)
     if network is not None:
         try:
