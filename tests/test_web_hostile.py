@@ -221,7 +221,7 @@ def packed(data, wbits):
     return packer.compress(data) + packer.flush()
 
 
-BOMB = b"\0" * (200 << 20)
+BOMB = b"\0" * (64 << 20)
 GZIP, ZLIB, RAW = 31, 15, -15
 
 

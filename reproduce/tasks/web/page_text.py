@@ -15,7 +15,7 @@ from reproduce.text import clean
 
 MAIN_CHARS = 200  # a <main> or <article> with less text is a frame around something else
 PIECE = 1 << 14  # bytes that are parsed at a time
-MOST_WORK = 500_000_000  # steps through open elements, about two seconds; 20,000 nested ones, all closed, take half
+MOST_WORK = 250_000_000  # steps through open elements, about a second; 20,000 nested ones, all closed, fit
 MOST_CONTROLS = 0.02  # the share of control characters that a text may have; images and archives have a tenth
 
 _NOISE = frozenset((
