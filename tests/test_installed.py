@@ -6,10 +6,9 @@ import importlib.util
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.experiments import installed
+from reproduce.experiments import grid, installed
 from reproduce.experiments.config import TableConfig
 from reproduce.experiments.engine_section import EngineConfig
-from reproduce.experiments.pins import pinned
 from reproduce.experiments.sections import LoraConfig
 from reproduce.launch import launchers
 from reproduce.training.prepare import prepare_warm_start
@@ -30,17 +29,21 @@ def job(**training):
 
 def test_lora_without_peft_is_refused_before_the_warm_start(monkeypatch, tmp_path):
     missing(monkeypatch, "peft")
-    for begin in (lambda j: pinned([j]), lambda j: prepare_warm_start(j, tmp_path)):
+    monkeypatch.setattr(grid, "resolve", lambda *a: [job(lora=LoraConfig())])
+    runs = tmp_path / "runs"
+    for begin in (
+        lambda j: grid.reproduce("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs),
+    ):  # fmt: skip
         with pytest.raises(UserError, match="training.lora needs the package peft: pip install -r"):
             begin(job(lora=LoraConfig()))
     assert not any(tmp_path.iterdir())
-    assert pinned([job()]) == [job()]
+    installed.check_installed([job()])
 
 
 def test_vllm_is_asked_for_before_the_warm_start(monkeypatch):
     monkeypatch.setattr("reproduce.rollouts.engines.vllm_install.vllm_version", lambda: None)
     with pytest.raises(UserError, match="engine.name: vLLM is not installed; run pip install"):
-        pinned([dataclasses.replace(job(), engine=EngineConfig())])
+        installed.check_installed([job(), dataclasses.replace(job(), method="aepo", engine=EngineConfig())])
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_the_packages_of_a_world_are_asked_for(monkeypatch, profile, package, li
         pytest.skip(f"{package} is installed")
     (made,) = TableConfig.load(3).jobs(profile, ["grpo"], [0])
     with pytest.raises(UserError, match=f"{line}.* not installed.*requirements-envs.txt"):
-        installed.check_installed(made)
+        installed.check_installed([made])
 
 
 def test_deepspeed_is_asked_for_by_the_configs_that_need_it(monkeypatch):

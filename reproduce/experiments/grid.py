@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig
+from reproduce.experiments.installed import check_installed
 from reproduce.experiments.pins import pinned
 from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, Display, Row
 from reproduce.experiments.resolve import reporting, resolve
@@ -59,6 +60,7 @@ def reproduce(
     report_to: trackers (`reproduce.training.trackers`); default: the config's.
     """
     jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm"), report_to))
+    check_installed(jobs)
     chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
     name_sandbox(jobs[0])
     failures = run(jobs, runs_root, max_jobs, chosen.command, launcher=chosen)

@@ -7,11 +7,16 @@ from reproduce.experiments.config import JobConfig
 from reproduce.experiments.sections import ALFWORLD, SCIENCEWORLD
 
 
-def check_installed(job: JobConfig) -> None:
+def check_installed(jobs: list[JobConfig]) -> None:
     """UserError, naming the setting and the command that installs it, for the first package that is missing.
 
     Trackers and launchers have checks of their own (`training.trackers`, `launch.launchers`).
     """
+    for job in {job.name: job for job in jobs}.values():
+        _check(job)
+
+
+def _check(job: JobConfig) -> None:
     if job.training.lora is not None:
         check_peft()
     if job.engine is not None and job.engine.name == "vllm":

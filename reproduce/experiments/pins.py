@@ -10,7 +10,6 @@ from pathlib import Path
 from reproduce.errors import UserError
 from reproduce.evaluation.judge import Judge
 from reproduce.experiments.config import JobConfig
-from reproduce.experiments.installed import check_installed
 from reproduce.experiments.sections import ALFWORLD, DataConfig, ModelConfig
 from reproduce.tasks.benchmarks import load
 from reproduce.tasks.datasets.fetch import data_file, file_sha256, folder_revision, is_folder
@@ -28,10 +27,8 @@ def pinned(jobs: list[JobConfig]) -> list[JobConfig]:
 
     Jobs that read none of these are returned as they are. Data files are fetched where they are missing, the index of a
     local corpus is built, and keys of services are looked for. UserError, one line, for the first thing that is not
-    there: an optional package, a locked revision, access to the hub, a gated set, a key, a recording.
+    there: a locked revision, access to the hub, a gated set, a key, a recording.
     """
-    for job in {job.name: job for job in jobs}.values():
-        check_installed(job)
     jobs = _with_games(jobs)
     first = jobs[0]
     if first.model.name_or_path is None:

@@ -40,7 +40,7 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and SFT. Of several
     processes every one must call it; only an SFT set is trained on by more than one.
     """
-    check_installed(config)
+    check_installed([config])
     folder = warm_start_folder(config, root)
     job = config.warm_start_job()
     path = job.directory(Path(root))
