@@ -277,6 +277,13 @@ def test_checkpoints_that_cannot_be_used_are_refused(tmp_path):
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="model.name_or_path: .* cannot be loaded"):
         load_hub_model(str(folder), None, "cpu", "float32")
+    own = hub.checkpoint(tmp_path / "own")
+    config = json.loads((own / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (own / "config.json").write_text(json.dumps(config))
+    (own / "own.py").write_text("raise SystemExit('code of a repository was run')")
+    with pytest.raises(UserError, match="model.name_or_path: .* cannot be loaded"):
+        load_hub_model(str(own), None, "cpu", "float32")
     no_pad = hub.checkpoint(tmp_path / "no_pad", pad_token=None)
     assert load_hub_model(str(no_pad), None, "cpu", "float32")[1].pad_token == "<|im_end|>"
 
