@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from reproduce.cli import main
 from reproduce.errors import UserError
+from reproduce.experiments.sections import ModelConfig
+from reproduce.plan.flops import model_of
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
 from reproduce.rollouts.path import Path
@@ -115,7 +117,11 @@ def test_any_model_of_the_hub_can_be_pinned_and_used(own_cache, tmp_path, monkey
         entry = locked(HUB, repo, path)
         assert entry["revision"] == COMMIT
         assert lock.main([repo], path, {HUB: NOWHERE}) == 0 and "already" in capsys.readouterr().out
+        section = ModelConfig(name_or_path=repo, revision=entry["revision"])
+        with pytest.raises(UserError, match=f"the shape of {repo} is not known here"):
+            model_of(section, 0)
         found = model_folder(repo, entry["revision"], endpoint=server.url)
+    assert (model_of(section, 0).name, model_of(section, 0).layers) == (repo, 2)
     assert load_folder(found, repo, "cpu", "float32")[1].chat_template == hub.TEMPLATE
 
 
