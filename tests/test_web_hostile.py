@@ -11,6 +11,7 @@ import threading
 import time
 import tracemalloc
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -570,6 +571,42 @@ def test_a_service_is_asked_through_the_proxy_and_no_secret_is_shown(monkeypatch
     assert asked.path == "http://serper.example.org/search" and asked.headers["host"] == "serper.example.org"
     assert asked.headers["proxy-authorization"].startswith("Basic ")
     assert "sesame4711" not in shown and "0123456789" not in shown
+
+
+def tunnel(port):
+    """A proxy for one connection: CONNECT to anything leads to `port` of this machine. (its port, what was asked)"""
+    listening, asked = socket.create_server(("127.0.0.1", 0)), []
+
+    def pump(source, target):
+        with suppress(OSError):  # one end is closed already
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve():
+        with listening, listening.accept()[0] as client, socket.create_connection(("127.0.0.1", port)) as server:
+            asked.append(client.recv(65536).decode())
+            client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            back.join(5)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listening.getsockname()[1], asked
+
+
+def test_a_secure_service_is_asked_through_a_tunnel_of_the_proxy(monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    server = LocalServer(in_turn(Answer(body=b"safe")))
+    server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    with server:
+        port, asked = tunnel(int(port_of(server)))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:sesame4711@127.0.0.1:{port}")
+        assert sent("https://site.example.org/search", check=None) == Outcome("safe")
+    assert asked[0].startswith("CONNECT site.example.org:443 ") and "Proxy-Authorization: Basic " in asked[0]
 
 
 def test_pages_go_through_a_proxy_only_where_that_is_set(monkeypatch):
