@@ -395,6 +395,7 @@ HOSTILE = {
     "doctype": filled("<!DOCTYPE ", "x"),
     "names": "".join(f"<t{i}>" for i in range(MB // 8)).encode(), "zeros": bytes(MB),
     "bytes": random.Random(0).randbytes(MB),
+    "marks": filled("a", "\u0315\u0300"),  # normalising sorts them
     "charsets": filled("", "<meta charset=utf-16>"), "main": filled("", "<main><article>"),
     "a declared entity": (
         "<!DOCTYPE a [" + "".join(f'<!ENTITY a{i + 1} "&a{i};&a{i};">' for i in range(60)) + "]>&a60;"
