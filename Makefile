@@ -99,8 +99,8 @@ bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, i
 real-input: $(STAMP) ## check graders, search and agent loop on real question files (DATA=folder that holds them)
 	@$(RUN) -m reproduce real-input $(if $(DATA),--data $(DATA)) --runs-root $(RUNS)
 
-pin-hub: $(STAMP) ## write down the hub revisions of models and data that have none yet (UPDATE=1: ask again for all)
-	@$(RUN) -m reproduce pin-hub $(if $(UPDATE),--update)
+pin-hub: $(STAMP) ## write down the hub revisions of models and data that have none yet (MODEL=owner/name: of any model; UPDATE=1: ask again)
+	@$(RUN) -m reproduce pin-hub $(if $(MODEL),"$(MODEL)") $(if $(UPDATE),--update)
 
 overlap: $(STAMP) ## questions that the RL sets and the evaluation sets share (DATA=folder that holds them)
 	@$(RUN) -m reproduce overlap $(if $(DATA),--data $(DATA))

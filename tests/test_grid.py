@@ -192,10 +192,30 @@ def test_the_warm_start_comes_first_and_its_failure_stops_the_grid(tmp_path):
 
 def test_a_warm_start_of_another_config_is_refused(tmp_path):
     other = job(warm_start={"noise": 0.9}).warm_start_job()
-    RunDirectory.open(other.directory(tmp_path), other)
-    with pytest.raises(UserError, match="warm_start holds an unfinished run of another config"):
+    made = RunDirectory.open(other.directory(tmp_path), other)
+    made.write_eval(evaluations("warm_start"))
+    made.finish({"seconds_eval": 0.5})
+    with pytest.raises(UserError, match="warm_start holds a finished run of another config"):
         grid.run(JOBS, tmp_path, 2, command=child)
     assert not paths(tmp_path)[0].exists()
+
+
+def test_a_run_of_another_config_that_is_being_written_is_not_replaced(tmp_path):
+    RunDirectory.open(paths(tmp_path)[0], JOBS[0])
+    changed = [job(method=config.method, training={"learning_rate": 2e-3}) for config in JOBS]
+    with files.locked(paths(tmp_path)[0] / ".lock", "taken"):
+        with pytest.raises(UserError, match="grpo/0 is being written by another process"):
+            grid.run(changed, tmp_path, 2, command=child, warm_start=False)
+    assert grid.run(changed, tmp_path, 2, command=child, warm_start=False) == []
+    assert read_run(paths(tmp_path)[0]).manifest["config_hash"] == manifest.config_hash(changed[0])
+
+
+def test_a_warning_in_the_log_of_a_run_is_shown(tmp_path, capsys):
+    def warning(config, path, root):
+        return [sys.executable, "-c", "print('warning: the set is small')"]
+
+    assert grid.run(JOBS, tmp_path, 2, command=child, warm_start=warning) == []
+    assert "warm start: warning: the set is small" in capsys.readouterr().out
 
 
 def progress(path: Path, step: int, seconds: float) -> None:

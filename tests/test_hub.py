@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from reproduce.cli import main
 from reproduce.errors import UserError
+from reproduce.experiments.sections import ModelConfig
+from reproduce.plan.flops import model_of
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
 from reproduce.rollouts.path import Path
@@ -81,8 +83,8 @@ def lock_file(tmp_path):
 
 def test_the_committed_lock_holds_a_commit_for_every_model():
     committed = read_lock()
-    assert set(committed[HUB]) == set(MODELS)
-    assert len({entry["revision"] for entry in committed[HUB].values()}) == len(MODELS)
+    assert set(committed[HUB]) >= set(MODELS)  # a user's own may stand beside them
+    assert len({committed[HUB][repo]["revision"] for repo in MODELS}) == len(MODELS)
 
 
 def test_a_revision_is_asked_for_once_and_written_down(tmp_path, capsys):
@@ -99,8 +101,63 @@ def test_a_revision_is_asked_for_once_and_written_down(tmp_path, capsys):
         assert lock.main(["Qwen/Qwen3-8B", "--update"], path, ends) == 0 and len(server.asked) > asked
         assert lock.main(["Qwen/Qwen3-14B"], path, ends) == 1
     assert "there is no huggingface.co/Qwen/Qwen3-14B, or it is private" in capsys.readouterr().out
-    with pytest.raises(UserError, match="no source is called x; known: Qwen/Qwen3-14B"):
-        lock.main(["x"], path)
+    for name in ("x", "../../etc/passwd", "a/b/c", "--", "a b/c", "/root/model"):
+        with pytest.raises(UserError, match="is no repository: name it as on the hub, owner/name"):
+            lock.main(["--", name], path)
+
+
+@pytest.mark.parametrize("typed", ["someone/Own.Model-1", "https://huggingface.co/someone/Own.Model-1/"])
+def test_any_model_of_the_hub_can_be_pinned_and_used(own_cache, tmp_path, monkeypatch, typed, capsys):
+    repo, path = "someone/Own.Model-1", tmp_path / "lock.json"
+    folder = hub.checkpoint(tmp_path / "model")
+    with pytest.raises(UserError, match=f"run `make pin-hub MODEL={repo}` once where huggingface.co can be reached"):
+        locked(HUB, repo, path)
+    with LocalServer(Hub({(repo, file.name): file.read_bytes() for file in folder.iterdir()})) as server:
+        assert lock.main([typed], path, {HUB: server.url}) == 0
+        entry = locked(HUB, repo, path)
+        assert entry["revision"] == COMMIT
+        assert lock.main([repo], path, {HUB: NOWHERE}) == 0 and "already" in capsys.readouterr().out
+        section = ModelConfig(name_or_path=repo, revision=entry["revision"])
+        with pytest.raises(UserError, match=f"the shape of {repo} is not known here"):
+            model_of(section, 0)
+        found = model_folder(repo, entry["revision"], endpoint=server.url)
+    assert (model_of(section, 0).name, model_of(section, 0).layers) == (repo, 2)
+    assert load_folder(found, repo, "cpu", "float32")[1].chat_template == hub.TEMPLATE
+
+
+def test_pinning_without_a_network_is_one_line(tmp_path, monkeypatch, capsys):
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert lock.main(["someone/model"], tmp_path / "lock.json") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("someone/model: huggingface.co cannot be reached from here: run the command where")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "lock.json").exists()
+
+
+def test_a_bad_network_environment_is_named_before_the_hub_is_asked(tmp_path, monkeypatch, lock_file, own_cache):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    for ask in (
+        lambda: pin(HUB, "a/b"), lambda: pin(GITHUB, "a/b"), lambda: data_file("train_10k", lock=lock_file),
+        lambda: model_folder("a/b", COMMIT),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="the environment variable ALL_PROXY names a SOCKS proxy"):
+            ask()
+
+
+def test_an_answer_that_is_not_the_hubs_is_one_line(tmp_path):
+    with LocalServer(lambda asked: Answer(200, b"<html>log in to the wireless network</html>")) as server:
+        for kind in (HUB, DATASET, GITHUB):
+            with pytest.raises(UserError, match="a/b: .* answers something else than expected; try again later"):
+                pin(kind, "a/b", endpoint=server.url)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"models": []}', '{"models": {"a/b": "main"}}', "\xff", "[" * 100_000])
+def test_a_damaged_lock_is_named(tmp_path, text):
+    (tmp_path / "lock.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="lock.json: "):
+        read_lock(tmp_path / "lock.json")
 
 
 def test_a_github_repository_is_pinned_with_its_files():
@@ -112,7 +169,7 @@ def test_a_github_repository_is_pinned_with_its_files():
 def test_a_repository_without_a_revision_is_refused_with_the_command(tmp_path):
     with pytest.raises(UserError, match=f"{SFT} has no locked revision: run `make pin-hub`"):
         locked(DATASET, SFT, tmp_path / "lock.json")
-    with pytest.raises(UserError, match="Qwen/Qwen3-8B has no locked revision; run `make pin-hub`"):
+    with pytest.raises(UserError, match="Qwen/Qwen3-8B has no locked revision: run `make pin-hub MODEL=Qwen/Qwen3-8B`"):
         model_folder("Qwen/Qwen3-8B", None)
     (tmp_path / "lock.json").write_text(json.dumps({HUB: {"a/b": {"revision": "main"}}}))
     with pytest.raises(UserError, match="models a/b: 'revision' must be a commit of 40 hex digits"):
@@ -226,13 +283,20 @@ def test_checkpoints_that_cannot_be_used_are_refused(tmp_path):
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match="model.name_or_path: .* cannot be loaded"):
         load_hub_model(str(folder), None, "cpu", "float32")
+    own = hub.checkpoint(tmp_path / "own")
+    config = json.loads((own / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (own / "config.json").write_text(json.dumps(config))
+    (own / "own.py").write_text("raise SystemExit('code of a repository was run')")
+    with pytest.raises(UserError, match="model.name_or_path: .* cannot be loaded"):
+        load_hub_model(str(own), None, "cpu", "float32")
     no_pad = hub.checkpoint(tmp_path / "no_pad", pad_token=None)
     assert load_hub_model(str(no_pad), None, "cpu", "float32")[1].pad_token == "<|im_end|>"
 
 
 def test_the_commands_are_there(capsys, tmp_path):
-    assert main(["pin-hub", "nobody/nothing"]) == 2
-    assert "no source is called nobody/nothing" in capsys.readouterr().err
+    assert main(["pin-hub", "nothing"]) == 2
+    assert "'nothing' is no repository" in capsys.readouterr().err
     assert main(["overlap", "--data", str(tmp_path / "absent")]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert fetch.RAW.startswith("https://")

@@ -157,6 +157,27 @@ def test_another_config_is_refused_and_nothing_touched(tmp_path):
         assert tree(run.path) == before
 
 
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_a_run_that_made_no_step_may_change_its_config(tmp_path, status):
+    run = start(tmp_path)
+    (run.parts / "episodes").mkdir()
+    (run.parts / "episodes" / "0.jsonl").write_text("kept")
+    (run.path / "tracker.json").write_text("{}")
+    (run.path / "log.txt").write_text("before\n")
+    run.progress("warm start", 3, 9)
+    if status == "failed":
+        run.fail("training.lora needs the package peft")
+    changed = job(training={"learning_rate": 2e-3})
+    again = RunDirectory.open(run.path, changed)
+    assert files.read_json(run.path / "manifest.json")["config_hash"] == manifest.config_hash(changed)
+    assert again.status == "running" and files.read_json(run.path / "manifest.json")["error"] is None
+    assert {p.name for p in run.path.iterdir()} == {"manifest.json", "config.yaml", "log.txt", "parts", "checkpoints"}
+    assert not any(run.parts.iterdir()) and (run.path / "log.txt").read_text() == "before\n"
+    (again.checkpoints / "checkpoint-1").mkdir()
+    with pytest.raises(UserError, match="holds an unfinished run of another config"):
+        start(tmp_path)
+
+
 def test_what_is_not_a_run_is_refused(tmp_path):
     path = job().directory(tmp_path)
     path.mkdir(parents=True)

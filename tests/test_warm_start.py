@@ -119,3 +119,20 @@ def test_it_stops_once_the_success_is_reached_and_saves_what_it_trained(tmp_path
 def test_a_broken_warm_start_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="cannot load the warm start"):
         warm_start.load_warm_start(tmp_path, "cpu", "float32")
+
+
+def test_a_set_that_is_too_small_for_its_warm_up_says_so(capsys):
+    settings = config(batch_size=16, max_epochs=2, learning_rate=1e-3)
+    warm_start.check_size(16 * 11 - 1, settings)  # 2 epochs of 10 whole batches: update 20 has 19/20 of the rate
+    line = capsys.readouterr().out
+    assert line.startswith("warning: the warm start has 20 updates and its learning rate rises over 20: it reaches ")
+    assert "0.00095 of 0.001; raise warm_start.demonstrations or max_epochs" in line
+    warm_start.check_size(16 * 11, settings)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match="15 demonstrations do not fill a batch of 16; raise warm_start.demonstrations"):
+        warm_start.check_size(15, settings)
+
+
+def test_a_small_set_warns_where_it_is_trained(capsys, tmp_path):
+    train(collector(), config(success_low=0.0, success_high=1.0), tmp_path / "made")
+    assert "warning: the warm start has 4 updates" in capsys.readouterr().out

@@ -29,8 +29,9 @@ from reproduce.tasks.web.cache import Recording, content_key
 from reproduce.tasks.web.calls import Calls, Counts
 from reproduce.tasks.web.keys import Secret, hide
 from reproduce.tasks.web.limiter import RateLimiter
+from reproduce.tasks.web.outcomes import Outcome
 from reproduce.tasks.web.search import COSTS
-from reproduce.tasks.web.transport import Outcome, Patience
+from reproduce.tasks.web.transport import Patience
 
 KEY = "sk-live/4711+abcdefgh=="
 VARIABLES = {"serper": "SERPER_API_KEY", "brave": "BRAVE_API_KEY", "brightdata": "BRIGHTDATA_API_KEY"}

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig
+from reproduce.experiments.installed import check_installed
 from reproduce.experiments.pins import pinned
 from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, Display, Row
 from reproduce.experiments.resolve import reporting, resolve
@@ -58,6 +60,7 @@ def reproduce(
     report_to: trackers (`reproduce.training.trackers`); default: the config's.
     """
     jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm"), report_to))
+    check_installed(jobs)
     chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
     name_sandbox(jobs[0])
     failures = run(jobs, runs_root, max_jobs, chosen.command, launcher=chosen)
@@ -131,6 +134,8 @@ def run(
 def _state(row: Row) -> str:
     """FINISHED or WAITING, without touching anything; UserError for another config or a broken finished run."""
     found = directory.check(row.path, row.job)
+    if found is None and directory.replaceable(row.path) and files.is_locked(row.path / ".lock"):
+        raise UserError(f"{shown(row.path)} is being written by another process; wait for it or stop it")
     if found is None or found["status"] != "finished":
         return WAITING
     read_run(row.path)
@@ -161,6 +166,8 @@ def _work(
                 done = status_of(row.path) == "finished" if check else child.returncode == 0
                 row.state = FINISHED if done else FAILED
                 if done:
+                    for line in _warnings(row, offset):
+                        display.event(f"{row.name}: {line}")
                     display.event(f"{row.name} finished after {time.monotonic() - started:.0f} s")
                 else:
                     failures.append(_failure(row, child, offset))
@@ -200,6 +207,13 @@ def _failure(row: Row, child: Child, offset: int) -> Failure:
     if status_of(row.path) == "running":
         directory.RunDirectory.open(row.path, row.job).fail(reason)
     return Failure(row.name, reason, log)
+
+
+def _warnings(row: Row, offset: int) -> list[str]:
+    """The lines of its log after `offset` bytes that begin with "warning:"."""
+    log = row.path / "log.txt"
+    lines = log.read_bytes()[offset:].decode(errors="replace").splitlines() if log.exists() else []
+    return [line.strip() for line in lines if line.startswith("warning: ")]
 
 
 @contextmanager

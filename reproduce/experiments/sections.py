@@ -9,6 +9,7 @@ from reproduce.tasks.datasets.rl import RL_FILES
 
 WEB = "web"
 ALFWORLD = "alfworld"
+SCIENCEWORLD = "scienceworld"
 """The world of real questions (`task.data`) with real searches (`search`)."""
 
 

@@ -13,6 +13,7 @@ from reproduce import arguments
 from reproduce.errors import UserError
 from reproduce.experiments import grid, tune_record
 from reproduce.experiments.config import SECTIONS, JobConfig
+from reproduce.experiments.installed import check_installed
 from reproduce.experiments.pins import pinned
 from reproduce.experiments.resolve import resolve
 from reproduce.experiments.strict import nearest
@@ -164,6 +165,8 @@ def main(words: list[str] | None = None) -> int:
     jobs = resolve(options.table, options.profile, options.methods, options.seeds)
     root = options.runs_root.resolve()
     planned = plan(jobs, tried, root)
+    for batch in planned:
+        check_installed(batch)
     grid.name_sandbox(jobs[0])
     failures = []
     for number, batch in enumerate(planned, 1):

@@ -7,12 +7,14 @@ slurm        a run is a job of a cluster (`reproduce.launch.slurm`), started the
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from reproduce.errors import UserError
 from reproduce.experiments import processes, workers
 from reproduce.experiments.config import JobConfig
+from reproduce.experiments.strict import read_yaml
 from reproduce.runs.manifest import WARM_START, usable_cores
 
 LAUNCHERS = ("local", "accelerate", "slurm")
@@ -115,9 +117,19 @@ def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu"
 
 
 def accelerate_config(name: str) -> Path:
-    """The accelerate config of that name, or the file. UserError that lists ours if there is neither."""
+    """The accelerate config of that name, or the file. UserError that lists ours if there is neither, and for one that
+    needs DeepSpeed where that is not installed."""
     for path in (CONFIGS / f"{name}.yaml", Path(name)):
         if path.is_file():
+            _check_deepspeed(path)
             return path.resolve()
     ours = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     raise UserError(f"there is no accelerate config '{name}'; give a file, or one of: {', '.join(ours)}")
+
+
+def _check_deepspeed(path: Path) -> None:
+    if read_yaml(path).get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
+        raise UserError(
+            f"{path.name} needs the package deepspeed: pip install -r requirements-gpu.txt, or take another config "
+            "(fsdp)"
+        )

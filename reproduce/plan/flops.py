@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reproduce.errors import UserError
+from reproduce.tasks.datasets import sources
+from reproduce.tasks.datasets.lock import read_lock
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ HUB = {
 def model_of(section, vocabulary: int) -> Model:
     """The model of a config's section `model`; vocabulary: of one made from scratch.
 
-    UserError for a hub model that is not in `HUB` and not a folder with a config.json.
+    UserError for a hub model that is neither in `HUB` nor in the hub's cache, nor a folder with a config.json.
     """
     name = section.name_or_path
     if name is None:
@@ -86,11 +88,29 @@ def model_of(section, vocabulary: int) -> Model:
         return known
     path = Path(name) / "config.json"
     if not path.is_file():
+        path = _cached(name, section.revision)
+    if path is None:
         raise UserError(
-            f"model.name_or_path: the shape of {name} is not known here; name a folder that holds its config.json, or "
-            f"one of {', '.join(HUB)}"
+            f"model.name_or_path: the shape of {name} is not known here; name a folder that holds its config.json, a "
+            f"pinned model that the hub's cache holds, or one of {', '.join(HUB)}"
         )
-    return _from_config(name, json.loads(path.read_text()))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"model.name_or_path: the config.json of {name} cannot be read ({error})") from None
+    return _from_config(name, config)
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The config.json of a hub model at `revision` (None: as locked) in the hub's cache; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    revision = revision or read_lock().get(sources.HUB, {}).get(name, {}).get("revision")
+    try:
+        found = revision and try_to_load_from_cache(name, "config.json", revision=revision)
+    except ValueError:  # no name of a repository
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def _from_config(name: str, config: dict) -> Model:

@@ -31,6 +31,10 @@ FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoin
 """What may stand in a directory whose creation was cut short before its manifest."""
 
 
+OF_A_SESSION = ("parts", "checkpoints", "progress.json", "tracker.json")
+"""What a run that made no step may have left, and a run of another config must not find."""
+
+
 class RunDirectory:
     """One run. Use `RunDirectory.open`; steps are numbered from 1."""
 
@@ -44,13 +48,18 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path | str, config) -> "RunDirectory":
-        """Creates the run of `config` (a JobConfig), or resumes it, or opens it finished.
+        """Creates the run of `config` (a JobConfig), or resumes it, or opens it finished. A run of another config that
+        made no step is replaced; its log stays.
 
-        Raises UserError when `path` holds a run of another config, or something that is not a run; nothing is
-        touched then.
+        Raises UserError when `path` holds a run of another config that made a step, or something that is not a run;
+        nothing is touched then.
         """
         path = Path(path)
         data = check(path, config)
+        if data is None and replaceable(path):
+            for name in OF_A_SESSION:
+                shutil.rmtree(path / name, ignore_errors=True)
+                (path / name).unlink(missing_ok=True)
         if data is not None and data["status"] == "finished":
             run = cls(path, data, 0.0)
             run._remove_leftovers()
@@ -207,7 +216,8 @@ class RunDirectory:
 
 
 def check(path: Path, config) -> dict | None:
-    """The manifest at `path` if it belongs to `config`, None if the directory is free. Touches nothing.
+    """The manifest at `path` if it belongs to `config`; None if the directory is free, or holds a run of another config
+    that made no step. Touches nothing.
 
     Raises UserError when the directory belongs to another config, another schema version, or is not a run.
     """
@@ -232,12 +242,23 @@ def check(path: Path, config) -> dict | None:
         raise UserError(f"{path}/manifest.json has status '{data.get('status')}'; move the directory and run again")
     found, expected = data.get("config_hash"), manifest.config_hash(config)
     if found != expected:
+        if replaceable(path):
+            return None
         state = "a finished" if data["status"] == "finished" else "an unfinished"
         raise UserError(
             f"{path} holds {state} run of another config (hash {found}, this one is {expected}); "
             "move it or use another --runs-root"
         )
     return data
+
+
+def replaceable(path: Path) -> bool:
+    """Whether `path` holds an unfinished run without a step, a checkpoint or an evaluation: nothing that a user would
+    miss if a run of another config took its place."""
+    if not (path / "manifest.json").exists() or files.read_json(path / "manifest.json").get("status") == "finished":
+        return False
+    made = (path / "parts").glob("*.steps.json"), (path / "checkpoints").glob("*"), path.glob("*.parquet")
+    return not any(True for found in made for _ in found)
 
 
 def peak_memory_mb() -> float:

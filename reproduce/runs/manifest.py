@@ -47,6 +47,7 @@ NOT_IN_HASH = {
     "search": (
         "corpus", "index_dir", "encoder", "mode", "cache_dir", "zone", "endpoint", "requests_per_second",
         "timeout_seconds", "page_timeout_seconds", "attempts", "backoff_seconds", "backoff_cap_seconds", "concurrency",
+        "pages_through_proxy",
         *(f"summary.{name}" for name in _CHAT),
     ),
     "judge": ("mode", "cache_dir", *(f"chat.{name}" for name in _CHAT)),

@@ -3,6 +3,7 @@
 import torch
 
 from reproduce.errors import UserError
+from reproduce.experiments.installed import check_peft
 from reproduce.seeding import child_seed
 
 ALL_LINEAR = "all-linear"
@@ -16,13 +17,9 @@ def with_adapters(model: torch.nn.Module, lora, seed: int) -> torch.nn.Module:
     samples from it samples from the adapted policy. Raises UserError for a target that the model lacks, for its output
     head (whose logits are scored in parts), and if peft is not installed.
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ModuleNotFoundError:
-        raise UserError(
-            "training.lora needs the package peft: pip install -r requirements-gpu.txt, or leave lora out to train all "
-            "weights"
-        ) from None
+    check_peft()
+    from peft import LoraConfig, get_peft_model
+
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     if any(head.endswith(target) for target in lora.targets):
         raise UserError(f"training.lora.targets: {head} is the output head, which must not be adapted; leave it out")

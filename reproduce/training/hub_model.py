@@ -25,9 +25,11 @@ def load_folder(folder: Path, name: str, device: str, dtype: str):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="sdpa")
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # None asks at the terminal
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model.name_or_path: {name} cannot be loaded ({_line(error)})") from None
     if not tokenizer.chat_template:
         raise UserError(f"model.name_or_path: the tokenizer of {name} has no chat template; take an instruct model")

@@ -8,6 +8,7 @@ from accelerate import PartialState
 from reproduce.errors import UserError
 from reproduce.evaluation.evaluate import evaluate
 from reproduce.experiments.config import JobConfig
+from reproduce.experiments.installed import check_installed
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
 from reproduce.training.cold_start import train_cold_start
@@ -39,6 +40,7 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and SFT. Of several
     processes every one must call it; only an SFT set is trained on by more than one.
     """
+    check_installed([config])
     folder = warm_start_folder(config, root)
     job = config.warm_start_job()
     path = job.directory(Path(root))

@@ -28,6 +28,8 @@ from reproduce.tasks.suite import MiniTask, fresh_world
 QUESTIONS_PER_WORLD = 400
 CHECK_QUESTIONS, CHECK_SAMPLES = 60, 4
 CHECK_EVERY = 200
+WARM_UP = 20
+"""Updates in which the learning rate rises from 0 to that of the config."""
 
 
 def demonstrations(task: MiniTask, count: int, noise: float, max_calls: int, seed: int):
@@ -109,7 +111,7 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         max_grad_norm=1.0, save_strategy="no", logging_steps=50,
         use_cpu=next(model.parameters()).device.type != "cuda", fp16=False, bf16=False, max_length=None, packing=False,
         dataloader_pin_memory=False, per_device_train_batch_size=config.batch_size, dataloader_drop_last=True,
-        weight_decay=0.01, lr_scheduler_type="constant_with_warmup", warmup_steps=20, gradient_checkpointing=False,
+        weight_decay=0.01, lr_scheduler_type="constant_with_warmup", warmup_steps=WARM_UP, gradient_checkpointing=False,
         train_sampling_strategy="group_by_length",
     )  # fmt: skip
     middle = (config.success_low + config.success_high) / 2
@@ -117,6 +119,7 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
     rows = list(rows)
     if not rows:
         raise UserError("warm start: no demonstration fits into task.max_completion_tokens; raise it")
+    check_size(len(rows), config)
     trainer = SFTTrainer(
         model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=collector.grammar.tokenizer,
         callbacks=[stop],
@@ -130,6 +133,27 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         )
     save_warm_start(model, collector.grammar.tokenizer, folder, stop.history)
     return stop.history
+
+
+def check_size(rows: int, config) -> None:
+    """Prints a warning if `rows` give too few updates for the learning rate to be reached. UserError if they give none.
+
+    config: `WarmStartConfig`. The last rows of an epoch that do not fill a batch are left out.
+    """
+    updates = rows // config.batch_size * config.max_epochs
+    if updates == 0:
+        raise UserError(
+            f"warm start: {rows} demonstrations do not fill a batch of {config.batch_size}; raise "
+            "warm_start.demonstrations or lower warm_start.batch_size"
+        )
+    if updates <= WARM_UP:
+        reached = config.learning_rate * (updates - 1) / WARM_UP  # update i, from 0, has i / WARM_UP of the rate
+        print(
+            f"warning: the warm start has {updates} updates and its learning rate rises over {WARM_UP}: it reaches "
+            f"{reached:.2g} of {config.learning_rate:.2g}; raise warm_start.demonstrations or max_epochs, or lower "
+            "batch_size",
+            flush=True,
+        )
 
 
 def save_warm_start(model, tokenizer, folder: Path, checks: list[dict]) -> None:

@@ -14,6 +14,7 @@ import httpx
 from safetensors.torch import save_file
 
 from reproduce.errors import UserError
+from reproduce.network import check_network_environment
 from reproduce.rollouts.engines.vllm import Request, Segment
 from reproduce.rollouts.engines.vllm_install import check_server_version
 from reproduce.rollouts.engines.weights import named_weights, version_of
@@ -36,6 +37,7 @@ class VllmServer:
         self.url, self.vocabulary = config.url.rstrip("/"), vocabulary
         self.top_logprobs = min(config.top_logprobs, vocabulary)
         self._folder = Path(config.sync_folder)
+        check_network_environment()
         limits = httpx.Limits(max_connections=AT_A_TIME, max_keepalive_connections=AT_A_TIME)
         self._client = httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS, limits=limits)
         self._threads = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="vllm")

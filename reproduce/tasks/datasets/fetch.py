@@ -9,7 +9,7 @@ import httpx
 from reproduce.errors import UserError
 from reproduce.runs.files import write_bytes
 from reproduce.tasks.benchmarks import EVALUATION_FILES, question_path
-from reproduce.tasks.datasets.lock import hub_errors, locked
+from reproduce.tasks.datasets.lock import hub_errors, locked, no_revision
 from reproduce.tasks.datasets.reading import find
 from reproduce.tasks.datasets.rl import RL_FILES, rl_path
 from reproduce.tasks.datasets.sources import DATASET, FILES, GITHUB, HUB, DataFile
@@ -96,7 +96,7 @@ def model_folder(name_or_path: str, revision: str | None, *, endpoint: str | Non
             raise UserError(f"model.name_or_path: the files in {name_or_path} have changed since the runs were set up")
         return Path(name_or_path)
     if revision is None:
-        raise UserError(f"model.revision: {name_or_path} has no locked revision; run `make pin-hub`")
+        raise UserError(f"model.revision: {no_revision(HUB, name_or_path)}")
     from huggingface_hub import snapshot_download
 
     with hub_errors(name_or_path, HUB):

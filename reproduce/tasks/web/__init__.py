@@ -6,11 +6,14 @@ counts are in `costs()`.
 
     config.py       the settings                     search.py       one interface over all of it
     services.py     Serper, Brave, Bright Data       corpus.py       BM25 over a JSONL or parquet corpus
-    fetch.py        pages as text                    dense.py        the same corpus by embeddings
-                                                     chat.py         an OpenAI-compatible endpoint
+    fetch.py        pages                            page_text.py    the text of a page
+    dense.py        the same corpus by embeddings    chat.py         an OpenAI-compatible endpoint
     transport.py    requests with retries            limiter.py      so many requests a second
-    cache.py        the recording on disk            calls.py        record, replay or live; many at a time
-    keys.py         keys, kept out of all output     environment.py  the tool of an episode
+    connections.py  connections, addresses checked   addresses.py    which addresses are public
+    bodies.py       bodies, inflated within bounds   deadline.py     one time limit for all of a request
+    outcomes.py     a value, or why there is none    calls.py        record, replay or live; many at a time
+    cache.py        the recording on disk            keys.py         keys, kept out of all output
+    retry_after.py  how long a service asks to wait  environment.py  the tool of an episode
 """
 
 from reproduce.tasks.web.config import SearchConfig

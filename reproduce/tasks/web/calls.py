@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from reproduce.tasks.web.cache import Recording, content_key
-from reproduce.tasks.web.transport import CLOSED, Outcome
+from reproduce.tasks.web.outcomes import Outcome
+from reproduce.tasks.web.transport import CLOSED, Transport
 
 MODES = ("live", "record", "replay")
 NOT_RECORDED = "not recorded"
@@ -48,23 +49,29 @@ class Counts:
 class Calls:
     """Resolves batches of calls; see the module.
 
-    ask(request, key) -> Outcome: asks the service; called from `threads` threads. recording: None in live mode.
-    session: names the run, for its failures. retry: False makes a failure final for its session.
+    ask(request, key) -> Outcome: asks the service; called from `threads` threads. transport: what it asks through,
+    closed with the calls; None for a replay. recording: None in live mode. session: names the run, for its
+    failures. retry: False makes a failure final for its session.
     """
 
     def __init__(
-        self, counts: Counts, ask: Callable[[dict, str], Outcome], *, mode: str, recording: Recording | None,
-        session: str = "", threads: int = 1, retry: bool = True,
+        self, counts: Counts, ask: Callable[[dict, str], Outcome], transport: Transport | None = None, *, mode: str,
+        recording: Recording | None, session: str = "", threads: int = 1, retry: bool = True,
     ):  # fmt: skip
         if mode not in MODES or (recording is None) != (mode == "live"):
             raise ValueError(f"mode {mode!r} with recording {recording!r}")
         self.counts, self.ask, self.mode, self.recording = counts, ask, mode, recording
-        self.session, self.retry = session, retry
+        self.session, self.retry, self.transport = session, retry, transport
         self._seen: Counter[str] = Counter()  # failures of this session that the replay has given so far
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=counts.kind)
 
     def close(self) -> None:
+        """Ends waits, lets what is under way end, and closes the connections."""
+        if self.transport is not None:
+            self.transport.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self.transport is not None:
+            self.transport.close()
 
     def many(self, requests: Sequence[dict]) -> list[Outcome]:
         """Outcomes in the order of `requests`. Equal requests of a batch are one call and share its outcome."""

@@ -13,15 +13,16 @@ from reproduce.tasks.web.calls import Calls, Counts
 from reproduce.tasks.web.config import ChatConfig
 from reproduce.tasks.web.keys import read_key
 from reproduce.tasks.web.limiter import RateLimiter
-from reproduce.tasks.web.transport import Outcome, Patience, Request, Transport
+from reproduce.tasks.web.outcomes import Outcome
+from reproduce.tasks.web.transport import Patience, Request, Transport
 from reproduce.text import clean
 
 
 class ChatModel:
     """The model of a `ChatConfig`. kind: what its calls are counted as ("judge", "summary").
 
-    mode, recording, session: as in `Calls`. Raises UserError if the key is asked for and missing (not for a replay,
-    which needs none).
+    mode, recording, session: as in `Calls`. Raises UserError if the key is asked for and missing, or the network
+    environment is bad (not for a replay, which needs neither).
     """
 
     def __init__(
@@ -33,15 +34,16 @@ class ChatModel:
         if config.key_variable and mode != "replay":
             self._key = read_key(config.key_variable, f"{kind} model {config.model}")
         self.counts = Counts(kind)
-        shared = None if recording is None or mode == "replay" else recording.folder / f".rate-{kind}"
-        self._transport = Transport(
+        shared = None if recording is None else recording.folder / f".rate-{kind}"
+        self._transport = None if mode == "replay" else Transport(
             f"{kind} model", Patience(config.timeout_seconds, config.attempts),
             RateLimiter(config.requests_per_second, shared), seed, connections=config.concurrency,
             secrets=[] if self._key is None else [self._key], count=self.counts.add,
         )  # fmt: skip
         self._calls = Calls(
-            self.counts, self._ask, mode=mode, recording=recording, session=session, threads=config.concurrency
-        )
+            self.counts, self._ask, self._transport, mode=mode, recording=recording, session=session,
+            threads=config.concurrency,
+        )  # fmt: skip
 
     def __enter__(self) -> "ChatModel":
         return self
@@ -50,9 +52,7 @@ class ChatModel:
         self.close()
 
     def close(self) -> None:
-        self._transport.stop()
         self._calls.close()
-        self._transport.close()
 
     def reply_many(self, prompts: Sequence[str]) -> list[Outcome]:
         """For each prompt, sent as one user message, the text of the reply, or an error."""

@@ -72,6 +72,7 @@ class SearchConfig:
     pages: str = "none"
     pages_read: int = 5
     page_timeout_seconds: float = 20.0
+    pages_through_proxy: bool = False  # ours: a proxy of the environment hides where a page's name leads
     page_chars: int = 24_000  # paper: 6,000 tokens, at four characters each
     summary: ChatConfig | None = None
 

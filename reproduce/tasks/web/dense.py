@@ -37,14 +37,14 @@ class Encoder:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-            self.model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"search.encoder: {name} cannot be loaded ({reason})") from None
         if self.tokenizer.pad_token_id is None:
             raise UserError(f"search.encoder: the tokenizer of {name} has no padding token; take an encoder such as E5")
-        self.device = device
+        self.model, self.device = model.eval().to(device), device
 
     @torch.inference_mode()
     def __call__(self, texts: list[str]) -> np.ndarray:

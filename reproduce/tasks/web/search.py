@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from reproduce.errors import UserError
+from reproduce.network import read_proxies
+from reproduce.tasks.web.addresses import check_public
 from reproduce.tasks.web.calls import FIELDS, Calls, Counts
 from reproduce.tasks.web.chat import ChatModel, open_recording
 from reproduce.tasks.web.config import SearchConfig
+from reproduce.tasks.web.connections import Check
 from reproduce.tasks.web.corpus import CorpusIndex, index_folder, open_corpus
-from reproduce.tasks.web.fetch import MAX_PAGE_BYTES, PageReader, check_public
+from reproduce.tasks.web.fetch import MAX_PAGE_BYTES, PageReader
 from reproduce.tasks.web.keys import Secret, read_key
 from reproduce.tasks.web.limiter import RateLimiter
+from reproduce.tasks.web.outcomes import Outcome
 from reproduce.tasks.web.services import HOSTED, Service, WebHit
-from reproduce.tasks.web.transport import Outcome, Patience, Transport
+from reproduce.tasks.web.transport import Patience, Transport
 
 PAGE_ATTEMPTS = 2  # ours: one dead page of fifty must not hold up a batch of rollouts
 KINDS = ("search", "page", "summary")
@@ -50,12 +54,12 @@ class Search(Protocol):
     def close(self) -> None: ...
 
 
-def open_search(config: SearchConfig, *, seed: int = 0, session: str = "", check=check_public) -> Search:
+def open_search(config: SearchConfig, *, seed: int = 0, session: str = "", check: Check = check_public) -> Search:
     """The search of a config. Close it at the end.
 
     seed: root seed, for the jitter of retries. session: the run's name in the recording (`calls.py`). check: which
-    page addresses may be fetched. UserError for a bad setting, a missing key (not for a replay), a missing corpus or a
-    replay without a recording, all before the first call.
+    page addresses may be fetched (`Transport`). UserError, before the first call, for a bad setting, a missing key, a
+    bad network environment, a missing corpus, a replay without a recording. A replay needs neither key nor network.
     """
     for name, problem in config.problems():
         raise UserError(f"search.{name} {problem}")
@@ -81,14 +85,26 @@ def open_search(config: SearchConfig, *, seed: int = 0, session: str = "", check
     if config.pages == "none":
         return search
     counts = Counts("page")
-    patience = Patience(config.page_timeout_seconds, PAGE_ATTEMPTS, max_bytes=MAX_PAGE_BYTES)
-    transport = Transport(
-        "page", patience, RateLimiter(0), seed, connections=config.concurrency, count=counts.add, check=check,
-        secrets=[] if key is None else [key],
-    )  # fmt: skip
+    transport = None if replay else _page_transport(config, seed, key, check, counts)
     pages = PageReader(transport, counts, config.page_chars, threads=config.concurrency, **common)
     model = ChatModel("summary", config.summary, seed=seed, **common) if config.pages == "summary" else None
     return ReadingSearch(search, pages, model, config.pages_read)
+
+
+def _page_transport(config: SearchConfig, seed: int, key: Secret, check: Check, counts: Counts) -> Transport:
+    proxies = read_proxies()
+    if proxies.by_scheme and not config.pages_through_proxy:
+        variables = " and ".join(sorted({proxy.variable for proxy in proxies.by_scheme.values()}))
+        raise UserError(
+            f"search.pages is {config.pages}, but the environment sets {variables}: a proxy resolves names itself, and "
+            "pages of a local network cannot be told from public ones; unset it, set NO_PROXY=*, or set "
+            "search.pages_through_proxy: true"
+        )
+    patience = Patience(config.page_timeout_seconds, PAGE_ATTEMPTS, max_bytes=MAX_PAGE_BYTES)
+    return Transport(
+        "page", patience, RateLimiter(0), seed, connections=config.concurrency, check=check, secrets=[key],
+        count=counts.add,
+    )  # fmt: skip
 
 
 def _patience(config: SearchConfig) -> Patience:
@@ -124,12 +140,12 @@ class HostedSearch:
         self.service, self.key, self.config = service, key, service.config
         self.counts = Counts("search")
         recording = calls["recording"]
-        shared = None if recording is None or key is None else recording.folder / f".rate-{service.name}"
-        self.transport = Transport(
+        shared = None if recording is None else recording.folder / f".rate-{service.name}"
+        self.transport = None if key is None else Transport(
             service.name, _patience(self.config), RateLimiter(self.config.requests_per_second, shared), seed,
-            connections=self.config.concurrency, secrets=[] if key is None else [key], count=self.counts.add,
+            connections=self.config.concurrency, secrets=[key], count=self.counts.add,
         )  # fmt: skip
-        self.calls = Calls(self.counts, self._ask, threads=self.config.concurrency, **calls)
+        self.calls = Calls(self.counts, self._ask, self.transport, threads=self.config.concurrency, **calls)
 
     def search_many(self, queries: Sequence[str]) -> list[Found]:
         asked = [self.service.cut(query) for query in queries]
@@ -151,9 +167,7 @@ class HostedSearch:
         return dict.fromkeys(COSTS, 0.0) | self.counts.costs()
 
     def close(self) -> None:
-        self.transport.stop()
         self.calls.close()
-        self.transport.close()
 
 
 class ReadingSearch:

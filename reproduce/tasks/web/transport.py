@@ -4,44 +4,33 @@ Nothing here raises for what a service does: an `Outcome` holds a value or an er
 the error text of a call is the same whenever the failure is the same and never holds an address, a header or a key.
 """
 
+import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+import httpcore
 import httpx
 
 from reproduce.seeding import stream
+from reproduce.tasks.web.bodies import ACCEPTED, body
+from reproduce.tasks.web.connections import Connections
+from reproduce.tasks.web.deadline import seconds_left, time_limit
 from reproduce.tasks.web.keys import Secret, hide
 from reproduce.tasks.web.limiter import RateLimiter
+from reproduce.tasks.web.outcomes import Outcome, Retry, Unusable
+from reproduce.tasks.web.retry_after import seconds_to_wait
 
 logger = logging.getLogger(__name__)
 
 DEAD_AFTER = 16  # failed calls in a row after which a service gets one attempt a call, until one succeeds
 RETRY_STATUS = frozenset({408, 425, 429})  # and 5xx
+MOVED = frozenset({301, 302, 303, 307, 308})
 REDIRECTS = 5
 CLOSED = "closed"  # the error of a call that our own end cut off
-
-
-class Outcome(NamedTuple):
-    """What became of a call: a value (JSON types), or the phrase of what went wrong."""
-
-    value: Any = None
-    error: str | None = None
-
-
-class Unusable(Exception):
-    """A reply that another attempt would not make better; its text is the phrase of the outcome."""
-
-
-class _Retry(Exception):
-    """A failure that another attempt may mend. wait: seconds that the service asked for."""
-
-    def __init__(self, phrase: str, wait: float = 0.0):
-        super().__init__(phrase)
-        self.wait = wait
+HEADERS = {"User-Agent": "reproduce", "Accept": "*/*", "Accept-Encoding": ACCEPTED}
 
 
 @dataclass(frozen=True)
@@ -77,8 +66,10 @@ class Transport:
     """Sends requests, from any number of threads.
 
     what: the service's name, for the log. count: called with "requests" once for each attempt that is sent.
-    check: called with each URL, redirects included, before it is requested; raises `Unusable` to refuse. With a check,
-    redirects are followed; without, a redirect is a failure, so that a key goes nowhere else.
+    check: called with each URL, redirects included, before it is requested, and with each address that its name
+    resolves to (`http://<number>:<port>/`) before it is connected to; raises `Unusable` to refuse. With a check,
+    redirects are followed; without, a redirect is a failure, so that a key goes nowhere else. UserError for a bad
+    network environment (`reproduce.network`).
     """
 
     def __init__(
@@ -87,13 +78,9 @@ class Transport:
         check: Callable[[str], None] | None = None,
     ):  # fmt: skip
         self.what, self.patience, self.limiter, self.seed = what, patience, limiter, seed
-        self.secrets, self.count = tuple(secrets), count
-        hooks = [] if check is None else [lambda request: check(str(request.url))]
-        self._client = httpx.Client(
-            follow_redirects=check is not None, max_redirects=REDIRECTS, event_hooks={"request": hooks},
-            timeout=httpx.Timeout(patience.timeout_seconds, pool=None),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        )  # fmt: skip
+        self.secrets, self.count, self.check = tuple(secrets), count, check
+        kept = connections if check is None else 0  # pages come from everywhere, once each
+        self._connections = Connections(connections, kept, check)
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._failures = 0
@@ -106,13 +93,13 @@ class Transport:
     def close(self) -> None:
         """Closes the connections; no request may be under way."""
         self.stop()
-        self._client.close()
+        self._connections.close()
 
     def send(self, request: Request, read: Callable[[bytes, str], Any], name: str) -> Outcome:
         """`read(body, content type)` of the reply, or why there is none.
 
-        read raises ValueError for a malformed reply (asked for again), `Unusable` for one that will not improve.
-        name: names the call in the stream of the jitter.
+        read raises ValueError for a malformed reply (asked for again), `Unusable` for one that will not improve, and
+        counts towards the time limit of an attempt. name: names the call in the stream of the jitter.
         """
         with self._lock:
             attempts = 1 if self._failures >= DEAD_AFTER else self.patience.attempts
@@ -124,11 +111,12 @@ class Transport:
                 return Outcome(error=CLOSED)
             self.count("requests")
             try:
-                value = self._read_once(request, read)
+                with time_limit(self.patience.timeout_seconds):
+                    value = self._read_once(request, read)
             except Unusable as failure:
                 return self._failed(str(failure), dead=False)
-            except _Retry as failure:
-                phrase, asked = str(failure), min(failure.wait, self.patience.backoff_cap_seconds)
+            except Retry as failure:
+                phrase, asked = str(failure), failure.wait
                 if asked:
                     self.limiter.push_back(asked)
                 continue
@@ -147,47 +135,63 @@ class Transport:
         return Outcome(error=phrase)
 
     def _read_once(self, request: Request, read: Callable[[bytes, str], Any]) -> Any:
-        deadline = time.monotonic() + self.patience.timeout_seconds
         try:
-            with self._client.stream(
-                request.method, request.url, params=request.params or None, headers=dict(request.headers),
-                json=request.json,
-            ) as response:  # fmt: skip
-                _refuse(response.status_code, response.headers.get("retry-after", ""))
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > self.patience.max_bytes:
-                        raise Unusable("reply too large")
-                    if time.monotonic() > deadline:  # httpx limits each read, not the whole: a slow drip passes it
-                        raise _Retry("timeout")
-                kind = response.headers.get("content-type", "")
-        # the causes are cut off: the exceptions of httpx hold the request with its headers
-        except httpx.TimeoutException:
-            raise _Retry("timeout") from None
-        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, UnicodeError):
+            data, kind = self._reply(request)
+        # the causes are cut off: they may hold the request with its headers
+        except (httpcore.TimeoutException, TimeoutError):
+            raise Retry("timeout") from None
+        except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError, httpx.InvalidURL, UnicodeError):
             raise Unusable("bad address") from None
-        except httpx.TooManyRedirects:
-            raise Unusable("too many redirects") from None
-        except httpx.DecodingError:
-            raise _Retry("malformed reply") from None
-        except httpx.TransportError:
-            raise _Retry("no connection") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError):
+            raise Retry("no connection") from None
         try:
-            return read(hide(bytes(body), self.secrets), kind)
-        except (ValueError, RecursionError):  # the second: JSON or HTML nested beyond all sense
-            raise _Retry("malformed reply") from None
+            value = read(hide(data, self.secrets), kind)
+            seconds_left()
+        except TimeoutError:  # of `read`: another attempt would take as long
+            raise Unusable("timeout") from None
+        except (ValueError, RecursionError):  # the second: JSON nested beyond all sense
+            raise Retry("malformed reply") from None
+        return value
+
+    def _reply(self, request: Request) -> tuple[bytes, str]:
+        """(body, content type) of the reply, redirects followed where there is a check."""
+        url = httpx.URL(request.url).copy_merge_params(request.params) if request.params else httpx.URL(request.url)
+        headers = HEADERS | dict(request.headers)
+        content = None
+        if request.json is not None:
+            content = json.dumps(request.json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            headers |= {"Content-Type": "application/json"}
+        for _ in range(REDIRECTS + 1):
+            if self.check is not None:
+                self.check(str(url))
+            with self._connections.stream(request.method, url, headers, content) as response:
+                found = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+                if self.check is None or response.status not in MOVED or "location" not in found:
+                    _refuse(response.status, found.get("retry-after", ""), self.patience.backoff_cap_seconds)
+                    coding = found.get("content-encoding", "")
+                    data = body(response.iter_stream(), coding, self.patience.max_bytes)
+                    return data, found.get("content-type", "")
+            url = url.join(_text(found["location"]))
+        raise Unusable("too many redirects")
 
 
-def _refuse(status: int, retry_after: str) -> None:
-    """Raises for a status that is not a success."""
+def _text(header: str) -> str:
+    """A header that may hold UTF-8, as servers write it."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return header
+
+
+def _refuse(status: int, retry_after: str, most: float) -> None:
+    """Raises for a status that is not a success. most: seconds that a service may ask us to wait."""
     if 200 <= status < 300:
         return
-    wait = float(retry_after) if retry_after.isdigit() else 0.0
+    wait = seconds_to_wait(retry_after, most)
     if status == 429:
-        raise _Retry("rate limited", wait)
+        raise Retry("rate limited", wait)
     if status >= 500 or status in RETRY_STATUS:
-        raise _Retry(f"server error {status}", wait)
+        raise Retry(f"server error {status}", wait)
     if status in (401, 402, 403):
         raise Unusable(f"access refused ({status})")
     raise Unusable(f"status {status}")

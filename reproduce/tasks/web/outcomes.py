@@ -1,0 +1,22 @@
+"""What becomes of a call to a service: a value, or one of a few fixed phrases."""
+
+from typing import Any, NamedTuple
+
+
+class Outcome(NamedTuple):
+    """What became of a call: a value (JSON types), or the phrase of what went wrong."""
+
+    value: Any = None
+    error: str | None = None
+
+
+class Unusable(Exception):
+    """A reply that another attempt would not make better; its text is the phrase of the outcome."""
+
+
+class Retry(Exception):
+    """A failure that another attempt may mend. wait: seconds that the service asked for."""
+
+    def __init__(self, phrase: str, wait: float = 0.0):
+        super().__init__(phrase)
+        self.wait = wait
