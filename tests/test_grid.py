@@ -144,7 +144,7 @@ def interrupted(root: Path, number: int) -> tuple[int, int]:
         cwd=manifest.ROOT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell job inherits it ignored
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (root / "hanging").exists() or not (root / "hanging").read_text():
         assert driver.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)

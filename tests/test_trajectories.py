@@ -1,6 +1,10 @@
 """The invariant trajectory of every method: a change of its numbers is either meant, and recorded anew, or a bug."""
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -29,8 +33,46 @@ def test_the_steps_reach_what_methods_differ_in():
     assert (trees["trained_tokens"] > trees["sampled_tokens"]).any(), "trees share what they sampled once"
 
 
-@pytest.mark.parametrize("method", names())
-def test_five_steps_give_the_recorded_numbers(method, tmp_path):
-    found = trajectory(method, tmp_path)
+def check(found, method):
     expected = KNOWN.loc[method, list(METRICS)].reset_index(drop=True)
     pd.testing.assert_frame_equal(found[list(METRICS)], expected, check_dtype=False, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", names())
+def test_five_steps_give_the_recorded_numbers(method, tmp_path):
+    check(trajectory(method, tmp_path), method)
+
+
+@pytest.mark.parametrize("method", ["grpo", "aepo", "ppo+epo"])
+def test_an_error_of_1_in_10000_in_a_loss_is_seen(method, tmp_path):
+    with pytest.raises(AssertionError, match="are different"):
+        check(trajectory(method, tmp_path, loss_factor=1.0001), method)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dapo", "arpo-hard", "ppo", "epo-released"])
+def test_noise_a_thousand_times_that_of_another_processor_flips_no_token(method, tmp_path):
+    found = trajectory(method, tmp_path, jitter=1e-13)
+    expected = KNOWN.loc[method].reset_index(drop=True)
+    for column in ("sampled_tokens", "trained_tokens", "reward_mean"):
+        assert found[column].tolist() == expected[column].tolist(), column
+    assert found["loss"].to_numpy() == pytest.approx(expected["loss"].to_numpy(), rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("switches", [
+    {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX", "ONEDNN_MAX_CPU_ISA": "AVX"},
+    {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
+], ids=["SSE", "AVX", "two threads"])  # fmt: skip
+def test_other_instruction_sets_give_the_recorded_numbers(switches, tmp_path):
+    """As far as one machine can be another: no vector code, older vector code, other orders of summation."""
+    code = (
+        "import sys; from pathlib import Path; from trajectories import trajectory\n"
+        "trajectory('aepo', Path(sys.argv[1])).to_csv(sys.argv[2], index=False, float_format='%.15g')"
+    )
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{here}:{here.parent}", "OMP_NUM_THREADS": "1"} | switches
+    command = [sys.executable, "-c", code, str(tmp_path / "run"), str(tmp_path / "steps.csv")]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    check(pd.read_csv(tmp_path / "steps.csv"), "aepo")

@@ -9,6 +9,7 @@ import torch
 
 from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
+from reproduce.precision import wide
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import cost_of
@@ -145,7 +146,7 @@ class Collector:
         self.model.eval()
         for path in (t.path for t in trajectories if t.path.length < self.limits.completion_tokens):
             ids = torch.tensor([path.tokens], device=next(self.model.parameters()).device)
-            logps = torch.log_softmax(self.model(input_ids=ids).logits[0, -1].float() / self.temperature, dim=-1)
+            logps = torch.log_softmax(wide(self.model(input_ids=ids).logits[0, -1]) / self.temperature, dim=-1)
             entropy = -(logps.exp() * logps.clamp(min=-1e4)).sum()
             path.add_sampled(self.grammar.eos_id, float(logps[self.grammar.eos_id]), float(entropy))
         self.model.train(was_training)

@@ -1,6 +1,7 @@
 """A run directory `runs/<profile>/<experiment>/<method>/<seed>/`: created, resumed and finished here, and only here.
 
-    manifest.json    status ("running", "failed", "finished"), config hash, code, versions, machine, cost, error
+    manifest.json    status ("running", "failed", "finished"), config hash, code, versions, machine, cost, error; of a
+                     finished run also the SHA-256 of its files, and one of the manifest itself
     config.yaml      the resolved config
     parts/           while running: <step:06d>.rollouts.parquet, then <step:06d>.steps.json, which completes the step
     checkpoints/     the trainer's own
@@ -128,8 +129,8 @@ class RunDirectory:
         times = {f"seconds_{name.removeprefix('seconds_')}": float(value) for name, value in seconds.items()}
         if set(times) - set(schema.ENGINE_TIMINGS) != set(schema.TIMINGS):
             raise ValueError(f"seconds must hold rollout and train, not {sorted(seconds)}")
-        files.write_table(self._rollouts_file(step), table)
-        files.write_json(self._step_file(step), {"step": step, "metrics": line, "seconds": times})
+        files.write_table(self._rollouts_file(step), table, checksums=True)
+        files.write_json(self._step_file(step), files.sealed({"step": step, "metrics": line, "seconds": times}))
 
     def progress(self, stage: str, step: int, total: int) -> None:
         """Tells the display where the run is: stage such as "train" or "evaluate", `step` of `total` done."""
@@ -178,7 +179,11 @@ class RunDirectory:
         if unknown:
             raise ValueError(f"unknown cost {sorted(unknown)}; known: {', '.join(total)}")
         total.update(cost or {})
-        self._update(status="finished", finished_at=manifest.now(), cost=total, error=None)
+        hashes = {path.name: files.content_hash(path) for path in sorted(self.path.glob("*.parquet"))}
+        hashes |= {"config.yaml": files.content_hash(self.path / "config.yaml")}
+        done = {**self._manifest, "status": "finished", "finished_at": manifest.now(), "cost": total, "error": None}
+        self._manifest = files.sealed({**done, "files": hashes})
+        files.write_json(self.path / "manifest.json", self._manifest)
         self._remove_leftovers()
 
     def fail(self, message: str) -> None:

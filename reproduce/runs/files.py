@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -40,33 +41,82 @@ def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
             os.close(folder)
 
 
+WHOLE = 1 << 30
+"""Bytes up to which a file is hashed whole; of a larger one the hash covers its size and both ends."""
+
+END = 1 << 24
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex; beyond `WHOLE` bytes of its size and its first and last `END` bytes."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= WHOLE:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(f"{size}:".encode() + file.read(END))
+        file.seek(-END, os.SEEK_END)
+        digest.update(file.read())
+        return digest.hexdigest()
+
+
 def write_json(path: Path, value: object, durable: bool = True) -> None:
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), durable)
 
 
+DIGEST = "digest"
+"""The key of a sealed object's own checksum."""
+
+
+def sealed(value: Mapping) -> dict:
+    """A JSON object with a checksum of itself, which `read_json` checks."""
+    return {**value, DIGEST: _digest(value)}
+
+
+def _digest(value: Mapping) -> str:
+    kept = {key: item for key, item in value.items() if key != DIGEST}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
 def read_json(path: Path) -> dict:
-    """The JSON object in `path`; a missing, half-written or foreign file is a UserError that names it."""
+    """The JSON object in `path`; a missing, half-written, damaged or foreign file is a UserError that names it."""
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} is missing: the run is incomplete; run it again") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); move its directory away and run again") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); move its directory away and run again") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} does not hold a JSON object; move its directory away and run again")
+    if DIGEST in value and value[DIGEST] != _digest(value):
+        raise UserError(f"{path} is damaged: its checksum is another; move its directory away and run again")
     return value
 
 
-def table_bytes(table: pa.Table) -> bytes:
-    """The table as a zstd parquet file. The bytes depend on nothing but the rows and the schema."""
+def check_content(folder: Path, hashes: Mapping[str, str]) -> None:
+    """UserError for the first file of `folder` whose `content_hash` is not the one in `hashes` (name -> hash)."""
+    for name, expected in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing: the run is incomplete; run it again")
+        if content_hash(path) != expected:
+            raise UserError(f"{path} is damaged: its content is not what was written; move {folder} away and run again")
+
+
+def table_bytes(table: pa.Table, checksums: bool = False) -> bytes:
+    """The table as a zstd parquet file. The bytes depend on nothing but the rows, the schema and `checksums`: whether
+    each page has one."""
     sink = pa.BufferOutputStream()
     table = table.replace_schema_metadata(None).combine_chunks()
-    pq.write_table(table, sink, compression="zstd", compression_level=9, row_group_size=1 << 20)
+    pq.write_table(
+        table, sink, compression="zstd", compression_level=9, row_group_size=1 << 20, write_page_checksum=checksums
+    )
     return sink.getvalue().to_pybytes()
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    write_bytes(path, table_bytes(table))
+def write_table(path: Path, table: pa.Table, checksums: bool = False) -> None:
+    write_bytes(path, table_bytes(table, checksums))
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -79,8 +129,9 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise UserError(f"{path} is missing: the run is incomplete; run it again")
     try:
         # read in this thread: pyarrow's dataset reader (and its sort) start threads that can abort the process's exit
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
-    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        source = pa.BufferReader(path.read_bytes())
+        table = pq.ParquetFile(source, page_checksum_verification=True).read(use_threads=False)
+    except (pa.ArrowInvalid, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path} is truncated or not parquet ({reason}); move its directory away and run again"

@@ -64,7 +64,7 @@ def publish(
     }
     for name, data in content.items():
         files.write_bytes(target / name, data)
-    files.write_json(target / "manifests.json", [run.manifest for run in runs])
+    files.write_json(target / "manifests.json", [_of_results(run.manifest) for run in runs])
     return [target / name for name in (*content, "manifests.json")]
 
 
@@ -142,3 +142,8 @@ def _without_text(table: pa.Table, drop: list[bool]) -> pa.Table:
     return table.set_column(
         table.schema.get_field_index("text"), table.schema.field("text"), [pa.array(texts, pa.string())]
     )
+
+
+def _of_results(data: dict) -> dict:
+    """A manifest without the checksums of files that are not published as they are."""
+    return {key: value for key, value in data.items() if key not in ("files", files.DIGEST)}

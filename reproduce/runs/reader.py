@@ -75,6 +75,7 @@ def read_run(path: Path | str) -> Run:
     if not keys or len(set(keys)) != len(keys):
         problem = "holds a sample twice" if keys else "is empty"
         raise UserError(f"{path}/eval.parquet {problem}; move the directory away and run again")
+    files.check_content(path, data.get("files") or {})  # last: what is wrong with a table has been said by then
     return Run(path, data, config, steps, timings, rollouts, evaluation)
 
 

@@ -1,13 +1,17 @@
 """What a checkpoint holds beside the trainer's own files: what the run carries from step to step, and a marker.
 
-The marker is written last, so that a checkpoint cut short by a kill does not count.
+The marker is written last, once every file is on the disk, and holds the SHA-256 of each. A checkpoint that a kill, a
+power cut or a bad disk damaged does not count, and training goes on from the one before it.
 """
 
+import json
+import os
 from pathlib import Path
 
 import torch
 
 from reproduce.errors import UserError
+from reproduce.runs.files import content_hash, write_json
 from reproduce.training.parallel import processes
 
 COMPLETE = "complete"
@@ -17,7 +21,34 @@ CARRIED = "carried.pt"
 def complete(folder: Path, carried: dict[str, dict]) -> None:
     """Completes the checkpoint in `folder` with what the run carries: name -> state."""
     torch.save(carried | {"processes": processes()}, folder / CARRIED)
-    (folder / COMPLETE).touch()
+    found = _files(folder)
+    for path in [*found, *{path.parent for path in found}]:
+        _to_disk(path)
+    write_json(folder / COMPLETE, {str(path.relative_to(folder)): content_hash(path) for path in found})
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != COMPLETE]
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def damage(folder: Path) -> str | None:
+    """The first fault of the complete checkpoint in `folder`, or None. Markers of older code are empty and trusted."""
+    try:
+        text = (folder / COMPLETE).read_bytes()
+        for name, expected in (json.loads(text) if text else {}).items():
+            if content_hash(folder / name) != expected:
+                return f"{name} is not what was written"
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def load_carried(folder: Path, device) -> dict[str, dict]:
@@ -39,6 +70,14 @@ def load_carried(folder: Path, device) -> dict[str, dict]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint below `folder`, or None. A checkpoint cut short by a kill does not count."""
-    found = [p.parent for p in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[1]), default=None)
+    """The newest complete and undamaged checkpoint below `folder`, or None.
+
+    A checkpoint cut short by a kill does not count. A damaged one is reported, and the one before it is taken.
+    """
+    found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    for checkpoint in sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True):
+        reason = damage(checkpoint)
+        if reason is None:
+            return checkpoint
+        print(f"warning: {checkpoint} is damaged ({reason}): going on from the checkpoint before it", flush=True)
+    return None

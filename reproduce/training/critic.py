@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
+from reproduce.precision import wide
 from reproduce.training.parallel import own_rows, processes, take, together
 from reproduce.training.scoring import passes, placed
 
@@ -19,8 +20,8 @@ from reproduce.training.scoring import passes, placed
 class Critic:
     """Values of the loss-mask tokens, and one AdamW step on `algorithm.value_loss` per mini-batch of the policy.
 
-    policy: the causal LM at its start; it is copied, never changed. Weights are float32 whatever the policy's are (a
-    step of 1e-6 would vanish in bfloat16), and passes run under autocast in the policy's type. learning_rate: of the
+    policy: the causal LM at its start; it is copied, never changed. Weights are float32 (a step of 1e-6 would vanish
+    in bfloat16), or float64 as the policy's, and passes run under autocast in the policy's type. learning_rate: of the
     policy, unless the method sets the critic's.
     """
 
@@ -30,8 +31,9 @@ class Critic:
         head = policy.get_output_embeddings()
         if head is None:
             raise UserError(f"model: {type(policy).__name__} has no output embeddings for a critic to replace")
-        network = copy.deepcopy(policy).float().requires_grad_(True).eval()
-        value_head = torch.nn.Linear(head.in_features, 1, dtype=torch.float32, device=device)
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        network = copy.deepcopy(policy).to(dtype).requires_grad_(True).eval()
+        value_head = torch.nn.Linear(head.in_features, 1, dtype=dtype, device=device)
         torch.nn.init.zeros_(value_head.weight)
         torch.nn.init.zeros_(value_head.bias)
         network.config.tie_word_embeddings = False
@@ -43,7 +45,7 @@ class Critic:
 
     @torch.no_grad()
     def values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
-        """values_BT (float32) of the tokens in `mask_BT`, 0 elsewhere. inputs: as for `scoring.token_logps`."""
+        """values_BT of the tokens in `mask_BT`, as wide as the weights, 0 elsewhere. inputs: as of `token_logps`."""
         return self._values(inputs, mask_BT)
 
     def _values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ class Critic:
         with torch.autocast(device, dtype=self.dtype, enabled=self.dtype == torch.bfloat16):
             for ids, row, position, place in passes(inputs, mask_BT):
                 values = self.network(input_ids=ids, use_cache=False).logits[..., 0]
-                found.append(values[row, position - 1].float())
+                found.append(wide(values[row, position - 1]))
                 places.append(place)
         return placed(torch.cat(found), torch.cat(places), mask_BT)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from reproduce.errors import UserError
+from reproduce.precision import wide
 
 CPU_ROWS = 16  # rows per forward pass on a CPU, where padding costs more than one pass more
 CPU_TURNS = 48  # the same where a row is a short turn after a longer prompt
@@ -74,7 +75,7 @@ def _scoring(head, row: Tensor, position: Tensor, targets: Tensor, temperature: 
     original = head.forward
 
     def chunk(states, targets):
-        logps = torch.log_softmax(original(states).float() / temperature, dim=-1)
+        logps = torch.log_softmax(wide(original(states)) / temperature, dim=-1)
         picked = logps.gather(-1, targets[:, None])[:, 0]
         heights = -(logps.exp() * logps.clamp(min=-1e4)).sum(-1) if entropy else torch.zeros_like(picked)
         return torch.stack([picked, heights], dim=1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -20,12 +21,16 @@ from reproduce.environment import set_precision
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.grammar import Grammar
+from reproduce.runs.files import DIGEST, check_content, content_hash, read_json, sealed, write_json
 from reproduce.seeding import child_seed, stream
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
 from reproduce.tasks.episode_task import EpisodeTask
 from reproduce.tasks.suite import MiniTask, fresh_world
 
 QUESTIONS_PER_WORLD = 400
+HASHES = "hashes.json"
+"""SHA-256 of every other file of a warm start."""
+
 CHECK_QUESTIONS, CHECK_SAMPLES = 60, 4
 CHECK_EVERY = 200
 WARM_UP = 20
@@ -163,19 +168,23 @@ def save_warm_start(model, tokenizer, folder: Path, checks: list[dict]) -> None:
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     (temporary / "checks.json").write_text(json.dumps(checks, indent=1) + "\n")
+    hashes = {path.name: content_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
+    write_json(temporary / HASHES, sealed(hashes))
     temporary.replace(folder)
 
 
 def load_warm_start(folder: Path, device: str, dtype: str, grammar: Callable[..., Grammar] = Grammar):
     """(model, grammar) of a saved warm start. grammar: makes it from the tokenizer (`WebSetup.grammar`).
 
-    UserError if it is missing or half-written.
+    UserError if it is missing, half-written or damaged: one flipped bit would train another model in silence.
     """
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+    if (folder / HASHES).is_file():  # older code wrote none
+        check_content(folder, {k: v for k, v in read_json(folder / HASHES).items() if k != DIGEST})
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation="sdpa")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot load the warm start ({error}); delete the folder and run again") from None
     return model.to(device), grammar(tokenizer)

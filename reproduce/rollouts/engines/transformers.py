@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from reproduce.precision import wide
 from reproduce.rollouts.engines.ends import end_ids
 from reproduce.rollouts.path import Path
 
@@ -173,7 +174,7 @@ class _Run:
         if not rows:
             return []
         logits = logits[:, -1] if len(rows) == len(self.live) else logits[rows, -1]
-        logps = torch.log_softmax(logits.float() / engine.temperature, dim=-1)
+        logps = torch.log_softmax(wide(logits) / engine.temperature, dim=-1)
         probs = logps.exp()
         entropies = -(probs * logps.clamp(min=-1e4)).sum(-1)
         chosen = logps.argmax(-1) if engine.greedy else sample(probs, engine.generator)
