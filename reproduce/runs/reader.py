@@ -57,7 +57,7 @@ def read_run(path: Path | str) -> Run:
             f"{path} is not finished (status '{data.get('status')}'): run the same command again to finish it"
         )
     config = _read_config(path)
-    if manifest.config_hash(config) != data["config_hash"]:
+    if _hash(config) != data.get("config_hash"):
         raise UserError(
             f"{path}/config.yaml is not what the run was made with (or the world's files under data/worlds changed "
             "since): restore them, or move the directory away and run again"
@@ -100,6 +100,14 @@ def status_of(path: Path) -> str:
         return "not started"
 
 
+def _hash(config: dict) -> str | None:
+    """The config's hash; None for one that is no job's."""
+    try:
+        return manifest.config_hash(config)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
 def _read_config(path: Path) -> dict:
     file = path / "config.yaml"
     try:
@@ -108,5 +116,5 @@ def _read_config(path: Path) -> dict:
         return found | {name: config[name] for name in manifest.ADDED_SECTIONS if config.get(name) is not None}
     except FileNotFoundError:
         raise UserError(f"{file} is missing: the run is incomplete; run it again") from None
-    except (yaml.YAMLError, TypeError, KeyError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError, TypeError, KeyError) as error:
         raise UserError(f"{file} is not the config of a run ({' '.join(str(error).split())}); run it again") from None
