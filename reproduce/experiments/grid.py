@@ -131,7 +131,7 @@ def run(
 def _state(row: Row) -> str:
     """FINISHED or WAITING, without touching anything; UserError for another config or a broken finished run."""
     found = directory.check(row.path, row.job)
-    if found is None or found["status"] != "finished":
+    if found is None or found["status"] != "finished" or directory.missing(row.path):
         return WAITING
     read_run(row.path)
     return FINISHED

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from reproduce.errors import UserError
 from reproduce.experiments.progress import duration
-from reproduce.experiments.strict import read_yaml
 from reproduce.runs import files, schema
 from reproduce.runs.manifest import WARM_START
 from reproduce.runs.reader import find_runs, status_of
+from reproduce.yaml_files import read_yaml
 
 METRICS = {
     "reward": "reward_mean", "success": "success_mean", "entropy": "entropy", "KL": "kl_warm_start",

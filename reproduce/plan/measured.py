@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig, TableConfig
@@ -21,6 +20,7 @@ from reproduce.plan.speed import Measured, Point, fitted
 from reproduce.plan.workload import Counts, Effort, measured_rl, parts_of
 from reproduce.runs import files, manifest, schema
 from reproduce.runs.reader import find_runs
+from reproduce.yaml_files import read_yaml
 
 BASELINE = "grpo"
 OWN, COMMITTED, BENCH = "own runs", "committed results", "make bench"
@@ -54,7 +54,7 @@ def committed(root: Path) -> list[Observed]:
     """Every trained run below data/results: `<root>/<profile>/<experiment>`. No folder gives none."""
     found: list[Observed] = []
     for folder in sorted(p.parent for p in Path(root).glob("*/*/manifests.json")):
-        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config = read_yaml(folder / "config.yaml")
         steps = files.read_table(folder / "steps.parquet", schema.labelled(schema.STEPS_SCHEMA)).to_pandas()
         for made in json.loads((folder / "manifests.json").read_text()):
             if made["method"] == manifest.WARM_START:

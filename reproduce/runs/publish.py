@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from reproduce.errors import UserError
-from reproduce.runs import files, manifest, schema
+from reproduce.runs import files, identity, manifest, schema
 from reproduce.runs.reader import Run, find_runs, read_run, status_of
 from reproduce.runs.shared import table_config
 
@@ -47,6 +47,8 @@ def publish(
         more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
         raise UserError(f"{unfinished[0]}{more} not finished: finish by running again, or pass --allow-partial")
     runs = [read_run(path) for path in paths if path not in unfinished]
+    for run in runs:
+        identity.check_place(run.path, run.manifest)
     runs.sort(key=lambda run: (run.name, run.seed))
     trained = [run for run in runs if run.method != manifest.WARM_START]
     if not trained:
