@@ -122,9 +122,9 @@ def main(words: list[str] | None = None) -> int:
         "the same budget. Does only what is missing; the record holds earlier trials of the table too.",
     )
     parser.add_argument("table", help="number of the table")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=V,V",
-        help="settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2 "
+    arguments.add_settings(
+        parser, "KEY=V,V",
+        "settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2 "
         "(default: the table's settings as they are)",
     )  # fmt: skip
     parser.add_argument(
@@ -133,8 +133,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=arguments.seeds, default=[0], help="e.g. 0,1,2 or 0-7 (default: 0)")
     parser.add_argument("--profile", default=arguments.DEFAULT_PROFILE, help="default: %(default)s")
     parser.add_argument("--jobs", type=arguments.count, help="runs at a time (default: one per core)")
-    parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="default: %(default)s")
-    parser.add_argument("--csv", type=Path, help="the record (default: <runs>/<profile>/tune<table>.csv)")
+    parser.add_argument("--runs-root", type=arguments.folder, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--csv", type=arguments.new_file, help="the record (default: <runs>/<profile>/tune<table>.csv)")
     options = parser.parse_args(words)
     tried = combinations(choices(options.set))
     jobs = named(options.table, options.profile, options.methods, options.seeds)
