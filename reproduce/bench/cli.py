@@ -18,6 +18,7 @@ from reproduce.bench.report import show, write_csv
 from reproduce.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Row, Sizes
 from reproduce.errors import UserError
 from reproduce.experiments.processes import ONE_THREAD
+from reproduce.runs.directory import make_root
 
 
 def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Callable) -> tuple[list[Row], str]:
@@ -148,6 +149,8 @@ def main(argv: list[str]) -> int:
         rows, origin = measure(asked, QUICK if options.quick else Sizes(), options.runs_root, report)
     console = Console()
     show(console, rows, origin)
+    if options.out is None:
+        make_root(options.runs_root)
     out = options.out or options.runs_root / "bench.csv"
     write_csv(out, rows, origin, options.quick)
     console.print(f"written: {os.path.relpath(out)}", highlight=False)

@@ -118,6 +118,7 @@ def run(
     first = [Row(shared, shared.directory(root))] if warm_start else []
     for row in [*first, *rows]:
         row.state = _state(row)
+    directory.make_root(root)
     with files.locked(base / ".lock", f"another command is at work on {shown(base)}: wait for it or stop it"):
         for row in [*first, *rows]:
             row.state = _state(row)  # another grid may have finished between the first look and the lock

@@ -301,6 +301,15 @@ def check(path: Path, config) -> dict | None:
     return data
 
 
+def make_root(root: Path) -> None:
+    """Makes the folder of all runs. One that is made inside this checkout says to git that nothing in it counts."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    if root.resolve().is_relative_to(manifest.ROOT):
+        (root / ".gitignore").write_text("*\n")
+
+
 def peak_memory_mb() -> float:
     """Peak resident memory of this process, in MB (10^6 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
