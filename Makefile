@@ -24,7 +24,7 @@ STAMP := $(VENV)/.installed
 ENVS_STAMP := $(VENV)/.envs-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
-GRID = --profile $(PROFILE) $(if $(TASK),--task $(TASK)) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT_TO),--report-to $(REPORT_TO)) --launcher $(LAUNCHER) $(if $(LAUNCH_CONFIG),--launch-config $(LAUNCH_CONFIG))
+GRID = --profile $(PROFILE) $(if $(TASK),--task $(TASK)) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(SET),--set "$(SET)") $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT_TO),--report-to $(REPORT_TO)) --launcher $(LAUNCHER) $(if $(LAUNCH_CONFIG),--launch-config $(LAUNCH_CONFIG))
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 .PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan readme-plans check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
-	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
+	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowledge), evaluate, build, compare
@@ -60,13 +60,13 @@ publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into 
 	@$(RUN) -m reproduce publish --profile $(PROFILE) --runs-root $(RUNS) $(if $(TABLE),--experiment table$(TABLE))
 
 tune: $(STAMP) ## try a table's shared settings on its validation panel (TABLE=3 METHODS=grpo,ppo SEEDS=0 SET="training.learning_rate=2.5e-4,5e-4"; CSV=file)
-	@$(RUN) -m reproduce tune $(TABLE) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SET),--set $(SET)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CSV),--csv $(CSV))
+	@$(RUN) -m reproduce tune $(TABLE) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SET),--set "$(SET)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CSV),--csv $(CSV))
 
 status: $(STAMP) ## list the runs, where they are and their last metrics
 	@$(RUN) -m reproduce status --runs-root $(RUNS)
 
 plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; ASSUME=gpu=A100,gpus=16; CSV=file)
-	@$(RUN) -m reproduce plan $(if $(TABLE),--table $(TABLE)) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ASSUME),--assume $(ASSUME)) $(if $(CSV),--csv $(CSV))
+	@$(RUN) -m reproduce plan $(if $(TABLE),--table $(TABLE)) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SET),--set "$(SET)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ASSUME),--assume $(ASSUME)) $(if $(CSV),--csv $(CSV))
 
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme
@@ -91,10 +91,10 @@ lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
 bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run
-	@$(RUN) -m reproduce bench
+	@$(RUN) -m reproduce bench --runs-root $(RUNS)
 
 bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, in the environment of test-vllm
-	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --out figures/bench_vllm.csv
+	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --runs-root $(RUNS) --out $(RUNS)/bench_vllm.csv
 
 real-input: $(STAMP) ## check graders, search and agent loop on real question files (DATA=folder that holds them)
 	@$(RUN) -m reproduce real-input $(if $(DATA),--data $(DATA)) --runs-root $(RUNS)

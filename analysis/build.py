@@ -40,13 +40,15 @@ def build(
     only: str | None = None,
     figures: str | Path | None = None,
     data_root: str | Path | None = None,
+    settings: str = "",
 ) -> BuildResult:
     """Execute the notebooks of `table` and write its files.
 
     source: "results" reads data/results/<profile>; "runs" reads `runs_root`/<profile> and, if results of the same table
     are published, compares with them. only: "tables" or "figures"; None builds both.
-    figures: where files go; default figures/ for the profile mini, else figures/<profile>/ (results) or
-    <runs_root>/<profile>/table<n>/figures/ (runs).
+    figures: where files go; default <runs_root>/<profile>/table<n>/figures/ for runs, for results figures/ (profile
+    mini) or figures/<profile>/. settings: of the command line, as the runs' folder names them; such runs are not
+    compared with published ones.
     Notebooks are saved in place, with output, for the published results of mini in the default folder; otherwise in a
     folder `notebooks` beside the runs or the figures, so that committed notebooks never hold other numbers.
     Raises UserError for an unknown argument and for missing or broken input.
@@ -56,7 +58,7 @@ def build(
         raise UserError(f"source {source!r} is unknown; choose results or runs")
     own, data_folder = source == "runs", _data_folder(data_root)
     root = Path(runs_root).resolve() if own else data.RESULTS
-    loaded = data.load(profile, f"table{name}", root, data_folder)
+    loaded = data.load(profile, f"table{name}.{settings}".removesuffix("."), root, data_folder)
     return _build([loaded], profile, root, only, figures, data_folder)
 
 
@@ -114,6 +116,7 @@ def _build(
         "REPRODUCE_SOURCE": str(root),
         "REPRODUCE_FIGURES": str(folder),
         "REPRODUCE_DATA": str(data_folder),
+        "REPRODUCE_SETTINGS": loaded[0].settings,
     }
     before = _stamps(folder)
     files = execute(names, environment, target)
@@ -133,9 +136,9 @@ def _build(
 def _folder(base: Path | None, profile: str, figures: str | Path | None) -> Path:
     if figures is not None:
         return Path(figures).resolve()
-    if profile == DEFAULT_PROFILE:
-        return data.ROOT / "figures"
-    return base / "figures" if base else data.ROOT / "figures" / profile
+    if base is not None:
+        return base / "figures"
+    return data.ROOT / "figures" if profile == DEFAULT_PROFILE else data.ROOT / "figures" / profile
 
 
 def _finish_table(source: Source, own: bool, data_folder: Path, folder: Path) -> tuple[list[Path], list[str]]:
@@ -143,7 +146,9 @@ def _finish_table(source: Source, own: bool, data_folder: Path, folder: Path) ->
     from analysis import comparison, render
 
     files, text = [], [render.text(t) for t in output.terminal_tables(output.build(source))]
-    if own:
+    if own and source.settings:
+        text.append("These runs have settings of the command line, so they are not compared with the published ones.\n")
+    elif own:
         if (data_folder / "results" / source.profile / source.experiment).is_dir():
             published = data.load(source.profile, source.experiment, data.RESULTS, data_folder)
             compared = comparison.compare(published, source)

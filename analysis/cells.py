@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import provenance, statistics
+from analysis.data import Source
 from analysis.render import MISSING, TextTable
 from analysis.table import ALPHA, COSTS, K, Table
 
@@ -54,9 +55,28 @@ def part_label(column: str) -> str:
     return shown.get(kind, label)
 
 
+WORLDS = {"minihouse": "MiniHouse", "alfworld": "ALFWorld", "scienceworld": "ScienceWorld"}
+"""World of episodes -> its name in print."""
+
+
 def title(table: Table) -> str:
-    """`Table 2. mini-deepsearch, profile mini`."""
-    return f"Table {table.spec.table}. {table.spec.subject}, profile {table.source.profile}"
+    """`Table 2. mini-deepsearch, profile mini`; with the settings of the command line, if the runs have any."""
+    subject = table.spec.subject.format(sets=sets(table.source), world=WORLDS.get(world(table.source)))
+    settings = f", under {table.source.settings}" if table.source.settings else ""
+    return f"Table {table.spec.table}. {subject}, profile {table.source.profile}{settings}"
+
+
+def world(source: Source) -> str:
+    """The world of episodes that the runs played."""
+    return (source.config.get("task") or {}).get("world", "minihouse")
+
+
+def sets(source: Source) -> str:
+    """The question sets that the runs were evaluated on, in the order of their config: `gaia, webwalker and xbench`."""
+    shown = {family for scores in source.scores.values() for family in scores.families_Q}
+    ordered = (source.config.get("task") or {}).get("families") or []
+    names = [name for name in ordered if name in shown] + sorted(shown - set(ordered))
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def text_table(table: Table, more_notes: list[str] | None = None) -> TextTable:

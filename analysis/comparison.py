@@ -68,6 +68,15 @@ def _shown(values: tuple[float, float, float], column: str) -> str:
     return cells.cell(row, column, sign=column.startswith("difference"))
 
 
+def _difference(published: tuple, yours: tuple, column: str) -> str:
+    """Yours minus the published one: points, and percent of the published one for costs."""
+    if not (np.isfinite(published[0]) and np.isfinite(yours[0])):
+        return MISSING
+    if column not in COSTS:
+        return cells.signed(yours[0] - published[0])
+    return f"{cells.signed(100 * (yours[0] / published[0] - 1))} %" if published[0] else MISSING
+
+
 def _same_panel(published: Source, yours: Source) -> bool:
     a, b = (next(iter(s.scores.values())) for s in (published, yours))
     return a.questions == b.questions and a.correct_SQN.shape[2] == b.correct_SQN.shape[2]
@@ -115,7 +124,8 @@ def compare(published: Source, yours: Source) -> Comparison:
             rows.append({"method": method, "cell": column} | dict(zip(names, (*a, *b), strict=True)) | {"agree": agree})
             if method in yours.scores:
                 verdict = MISSING if agree is None else "agree" if agree else "DIFFER"
-                shown = [_shown(values, column) for values in (a, b)]
+                difference = _difference(a, b, column) if comparable else MISSING
+                shown = [_shown(b, column), _shown(a, column), difference]
                 printed.append([spec.name(method), _label(column, spec), *shown, verdict])
     frame = pd.DataFrame(rows)
     judged = frame["agree"].dropna().astype(bool)
@@ -127,11 +137,11 @@ def compare(published: Source, yours: Source) -> Comparison:
     else:
         notes.append("The two were evaluated on different panels, so no cell is judged; use the profile's own config.")
     table = TextTable(
-        f"Table {spec.table}, published against yours",
-        ["Method", "Cell", "Published", "Yours", ""],
+        f"Table {spec.table}, yours beside the published one",
+        ["Method", "Cell", "Yours", "Published", "Difference", ""],
         printed,
         notes=notes,
-        words=frozenset({0, 1, 4}),
+        words=frozenset({0, 1, 5}),
     )
     return Comparison(f"table{spec.table}", frame, render.text(table), render.markdown(table))
 

@@ -7,7 +7,6 @@ evaluation rows have the method `warm_start`.
 Anything missing or unreadable raises `UserError` naming the file; a method that has no runs is simply absent.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from analysis import style
 from reproduce.errors import UserError
-from reproduce.runs import files, schema
+from reproduce.runs import files, identity, schema
 from reproduce.runs.reader import find_runs, status_of
 from reproduce.runs.shared import table_config
+from reproduce.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "results"
@@ -82,7 +81,8 @@ class Source:
 
     def _frame(self, kind: str, order: list[str]) -> pd.DataFrame:
         if self.origin == RESULTS:
-            frame = files.read_table(self.folder / f"{kind}.parquet", schema.labelled(SCHEMAS[kind])).to_pandas()
+            expected = schema.labelled(SCHEMAS[kind])
+            frame = files.read_table(self.folder / f"{kind}.parquet", expected, files.RESTORE).to_pandas()
         else:
             runs = [run for run in self.runs if kind == "eval" or run[0] != style.WARM_START]
             frames = [schema.labelled(SCHEMAS[kind]).empty_table().to_pandas()]
@@ -142,7 +142,12 @@ class Source:
     @property
     def table(self) -> str:
         """The table's name, such as "2"."""
-        return self.experiment.removeprefix("table")
+        return self.experiment.removeprefix("table").partition(".")[0]
+
+    @property
+    def settings(self) -> str:
+        """The settings of the command line under which the runs were made, as their folder names them; "" for none."""
+        return self.experiment.partition(".")[2]
 
     def manifest(self, method: str) -> list[dict]:
         """The manifests of the row's runs, ordered by seed."""
@@ -159,7 +164,7 @@ def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
         raise UserError(
             f"{source.where('eval')}: method {method} has {len(rows)} rows where {len(seeds)} seeds x {len(questions)} "
             f"questions x {len(samples)} samples need {expected} (seed {counts.idxmin()} has {counts.min()}); "
-            "run it again"
+            f"{files.RESTORE if source.origin == RESULTS else files.MOVE}"
         )
     rows = rows.sort_values(["seed", "question_id", "sample"])
     correct = rows["correct"].to_numpy(dtype=bool).reshape(len(seeds), len(questions), len(samples))
@@ -168,33 +173,33 @@ def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
     return Scores(seeds, questions, levels, families, splits, correct, shared=method == style.WARM_START)
 
 
-def _read_yaml(path: Path) -> dict:
-    if not path.exists():
-        return {}
-    try:
-        return yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{path} is not valid YAML ({str(error).splitlines()[0]}); run again, or restore it from git"
-        ) from error
-
-
 def _results(folder: Path, profile: str, experiment: str) -> Source:
     if not folder.is_dir():
         raise UserError(
             f"{folder} does not exist: no published results for profile {profile}; run `make reproduce-{experiment}`"
         )
     path = folder / "manifests.json"
-    try:
-        manifests = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; restore it from git or publish again") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); restore it from git or publish again") from None
-    if not isinstance(manifests, list) or not all(isinstance(m, dict) and "method" in m for m in manifests):
-        raise UserError(f"{path} is not a list of manifests; restore it from git or publish again")
+    manifests = files.read_json_value(path, files.RESTORE)
+    if not isinstance(manifests, list) or not all(isinstance(m, dict) for m in manifests):
+        raise UserError(f"{path} is not a list of manifests; {files.RESTORE}")
+    for number, manifest in enumerate(manifests, start=1):
+        identity.require_fields(manifest, f"{path}, manifest {number},", files.RESTORE)
     manifests = [{**m, "method": m.get("variant") or m["method"]} for m in manifests]
-    return Source(profile, experiment, RESULTS, folder, manifests, _read_yaml(folder / "config.yaml"))
+    config = read_yaml(folder / "config.yaml")
+    _check_rows(path, manifests, config)
+    return Source(profile, experiment, RESULTS, folder, manifests, config)
+
+
+def _check_rows(path: Path, manifests: list[dict], config: dict) -> None:
+    """UserError for a published manifest of a row and seed that config.yaml beside it does not have."""
+    rows = config.get("rows") or {}
+    for manifest in manifests:
+        name, seed = manifest["method"], manifest["seed"]
+        known = rows.get(name)
+        if known is not None and "seeds" in known and seed not in known["seeds"]:
+            raise UserError(f"{path} has a run of {name} with seed {seed}, config.yaml has none; {files.RESTORE}")
+        if known is None and rows and name != style.WARM_START:
+            raise UserError(f"{path} has a run of {name}, config.yaml has none; {files.RESTORE}")
 
 
 def _runs(folder: Path, profile: str, experiment: str) -> Source:
@@ -205,16 +210,18 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
         if status_of(path) != "finished":
             continue
         manifest = files.read_json(path / "manifest.json")
+        identity.require_fields(manifest, f"{path}/manifest.json")
+        identity.check_place(path, manifest)
         warm = path.name == style.WARM_START
-        method, seed = (style.WARM_START if warm else path.parent.name), manifest.get("seed")
-        if not isinstance(seed, int):
-            raise UserError(f"{path}/manifest.json has no seed; move the directory away and run again")
+        method, seed = (style.WARM_START if warm else path.parent.name), manifest["seed"]
         manifests.append({**manifest, "method": method})
         runs.append((method, seed, path))
+        config = read_yaml(path / "config.yaml")
+        identity.check_config(path, manifest, config)
         if not warm:
-            configs[path] = _read_yaml(path / "config.yaml")
-            if not {"method", "seed", "training"} <= configs[path].keys():
-                raise UserError(f"{path}/config.yaml is missing or not the config of a run; move the directory away")
+            configs[path] = config
+            if not {"method", "seed", "training"} <= config.keys():
+                raise UserError(f"{path}/config.yaml is not the config of a run; {files.MOVE}")
     config = table_config(configs)
     if not runs:
         raise UserError(f"{folder} holds no finished run; run `make reproduce-{experiment}` to the end")
@@ -234,4 +241,5 @@ def load(
         found = _results(base / experiment, profile, experiment)
     else:
         found = _runs(Path(source) / profile / experiment, profile, experiment)
-    return replace(found, reference=_read_yaml(base / "table2" / "config.yaml"))
+    reference = base / "table2" / "config.yaml"
+    return replace(found, reference=read_yaml(reference) if reference.exists() else {})

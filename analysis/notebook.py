@@ -4,6 +4,7 @@ REPRODUCE_PROFILE    profile, default mini
 REPRODUCE_SOURCE     "results" (published, default) or the folder that holds your runs, such as runs
 REPRODUCE_FIGURES    where figures and tables go, default figures/
 REPRODUCE_DATA       the data folder, default data/
+REPRODUCE_SETTINGS   settings of the command line under which the runs were made, as their folder names them
 """
 
 import os
@@ -20,7 +21,8 @@ FIGURES = data.ROOT / "figures"
 
 def source(table: str = "2") -> data.Source:
     """The results of a table from where the environment says."""
-    return data.load(os.environ.get("REPRODUCE_PROFILE", "mini"), f"table{table}", _source_setting(), data_folder())
+    experiment = f"table{table}.{os.environ.get('REPRODUCE_SETTINGS', '')}".removesuffix(".")
+    return data.load(os.environ.get("REPRODUCE_PROFILE", "mini"), experiment, _source_setting(), data_folder())
 
 
 def _source_setting() -> str:

@@ -45,7 +45,9 @@ def build(source: Source) -> Table:
 
 def main_table(built: Table) -> TextTable:
     """The measured table with its notes."""
-    more = [steps.collapse_note(built.source, built.spec.name), *steps.identical_note(built.source, built.spec.name)]
+    notes = (steps.identical_note, steps.without_signal_note)
+    more = [steps.collapse_note(built.source, built.spec.name)]
+    more += [line for note in notes for line in note(built.source, built.spec.name)]
     if built.spec is grid.SPEC:
         return grid.text_table(built, more)
     if built.spec is table3.SPEC:

@@ -24,7 +24,7 @@ def values(source: Source) -> pd.DataFrame:
     rows = source.evals
     found = pd.DataFrame([parsed(answer) for answer in rows["answer"]], index=rows.index)
     if found.isna().any(axis=None):
-        raise UserError(f"{source.where('eval')}: rows name different success rules; run them again")
+        raise UserError(f"{source.where('eval')}: rows name different success rules; move the runs of one of them away")
     return pd.concat([rows[["method", "seed", "question_id", "split", "sample"]], found], axis=1)
 
 

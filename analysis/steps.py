@@ -91,3 +91,38 @@ def identical_note(source: Source, name=style.name) -> list[str]:
     """One sentence that names the rows that are the same runs; none if there are none."""
     found = ", ".join(f"{name(a)} and {name(b)}" for a, b in identical(source))
     return [f"The same runs, step by step (what sets the two apart changed nothing here): {found}."] if found else []
+
+
+def without_signal(source: Source) -> dict[str, tuple[int, int, int]]:
+    """Row -> (runs whose groups never differ, those of them without any gradient, all its runs), for rows with such.
+
+    The groups of a run never differ if in every step all rewards of each group were equal. Groups of one trajectory
+    cannot differ, so there such a run counts only if its gradient was 0 in every step.
+    """
+    found = {}
+    for method in trained(source):
+        runs = [run for _, run in source.steps[source.steps["method"] == method].groupby("seed")]
+        equal = [
+            run for run in runs
+            if (run["groups_sampled"] > 0).all() and (run["groups_degenerate"] == run["groups_sampled"]).all()
+        ]  # fmt: skip
+        still = [run for run in equal if (run["grad_norm"] == 0).all()]
+        counted = still if _group_size(source, method) == 1 else equal
+        if counted:
+            found[method] = (len(counted), len(still), len(runs))
+    return found
+
+
+def _group_size(source: Source, method: str) -> int | None:
+    row = (source.config.get("rows") or {}).get(method) or {}
+    return (row.get("training") or {}).get("group_size") or (source.config.get("training") or {}).get("group_size")
+
+
+def without_signal_note(source: Source, name=style.name) -> list[str]:
+    """One sentence that names the rows with runs whose groups never differ; none if there are none."""
+    shown = []
+    for method, (equal, still, runs) in without_signal(source).items():
+        gradient = "gradient 0" if still == equal else f"gradient 0 in {still}" if still else "gradient not 0"
+        shown.append(f"{name(method)} ({equal} of {runs} runs, {gradient})")
+    rule = "in every step all rewards of each group were equal"
+    return [f"Nothing to learn from ({rule}): {', '.join(shown)}."] if shown else []

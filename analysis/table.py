@@ -37,7 +37,8 @@ SEARCH_COSTS = {
 class Spec:
     """What one table shows.
 
-    table: its name, such as "2". subject: the rest of its title. columns: "level", "family" or "split", what the score
+    table: its name, such as "2". subject: the rest of its title, with {sets} for the question sets that it shows and
+    {world} for the world of its episodes. columns: "level", "family" or "split", what the score
     columns stand for. rows: shown even without runs. ranking: the order of the rows. baseline: the row that differences
     are to. names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or
     None. compared: the columns that published and own results are compared in; None: all.

@@ -5,7 +5,7 @@ from analysis.table import Spec
 
 SPEC = Spec(
     table="1",
-    subject="mini-math and mini-knowledge",
+    subject="{sets}",
     columns="family",
     reported=Reported(
         (

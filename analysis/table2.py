@@ -5,7 +5,7 @@ from analysis.table import Spec
 
 SPEC = Spec(
     table="2",
-    subject="mini-deepsearch",
+    subject="{sets}",
     columns="level",
     reported=Reported(
         ("GAIA", "HLE", "WebWalkerQA", "xbench-DeepSearch"), "GAIA, HLE, WebWalkerQA and xbench-DeepSearch"

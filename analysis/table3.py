@@ -25,7 +25,7 @@ BASES = {
 """Row with a term of EPO -> the row that is the same without it."""
 SPEC = Spec(
     table="3",
-    subject="EPO on MiniHouse",
+    subject="EPO on {world}",
     columns="split",
     rows=("grpo", "ppo", "ppo+epo", "grpo+epo"),
     reported=Reported(
@@ -97,17 +97,12 @@ def effects_table(source: Source) -> TextTable:
     return TextTable("What EPO adds to its base method", header, rows, frozenset(bold), [note], frozenset({0, 1}))
 
 
-WORLDS = {
-    "minihouse": ("MiniHouse", "IID: rooms of training, other games; OOD: other rooms."),
-    "alfworld": ("ALFWorld", "IID: rooms of training, other games; OOD: other rooms."),
-    "scienceworld": ("ScienceWorld", "IID: development variations, OOD: test variations of the trained task types."),
+WORLD_SPLITS = {
+    "minihouse": "IID: rooms of training, other games; OOD: other rooms.",
+    "alfworld": "IID: rooms of training, other games; OOD: other rooms.",
+    "scienceworld": "IID: development variations, OOD: test variations of the trained task types.",
 }
-"""World of episodes -> its name, and what its two splits are."""
-
-
-def world(source: Source) -> tuple[str, str]:
-    """Name and splits of the world that the runs played, as in `WORLDS`."""
-    return WORLDS[(source.config.get("task") or {}).get("world", "minihouse")]
+"""World of episodes -> what its two splits are."""
 
 
 def evaluations(source: Source) -> str:
@@ -135,7 +130,7 @@ def text_table(built: Table, more_notes: list[str]) -> TextTable:
             *(cells.human(row[c]) for c in costs), str(int(row["n_seeds"])) if row["n_seeds"] else MISSING,
         ])  # fmt: skip
     absent = [built.spec.name(m) for m in built.frame.index if built.frame.loc[m, "n_seeds"] == 0]
-    name, splits = world(built.source)
+    splits = WORLD_SPLITS[cells.world(built.source)]
     lines = [
         f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. [a, b]: 95 % "
         f"stratified bootstrap interval over seeds × tasks ({statistics.N_DRAWS} draws). Bold: the paired interval "
@@ -150,4 +145,4 @@ def text_table(built: Table, more_notes: list[str]) -> TextTable:
         *provenance.lines(built.source, built.spec.name),
         *more_notes,
     ]
-    return TextTable(cells.title(built).replace("MiniHouse", name), header, rows, frozenset(bold), lines)
+    return TextTable(cells.title(built), header, rows, frozenset(bold), lines)

@@ -14,7 +14,7 @@ NAMES = {
 }
 SPEC = Spec(
     table="4",
-    subject="Components of AEPO on mini-deepsearch",
+    subject="Components of AEPO on {sets}",
     columns="level",
     rows=tuple(NAMES),
     ranking=(style.WARM_START, *NAMES),

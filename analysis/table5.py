@@ -19,7 +19,7 @@ from reproduce.errors import UserError
 
 SPEC = table.Spec(
     table="5",
-    subject="One grid for every method on mini-deepsearch",
+    subject="One grid for every method on {sets}",
     columns="level",
     rows=(),
     compared=("pass_1",),

@@ -1,6 +1,7 @@
 """What the commands' option parsers share: one-line errors, and lists of names, seeds and numbers of runs."""
 
 import argparse
+from pathlib import Path
 
 from reproduce.errors import UserError
 
@@ -40,3 +41,28 @@ def count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; write 1 or more")
     return int(text)
+
+
+def folder(text: str) -> Path:
+    """A folder, there or to be made; not a file, and not below one."""
+    path = Path(text)
+    for place in (path, *path.absolute().parents):
+        if place.exists() or place.is_symlink():
+            if not place.is_dir():
+                raise argparse.ArgumentTypeError(f"{place} is not a folder")
+            break
+    return path
+
+
+def new_file(text: str) -> Path:
+    """A file to write: not a folder, and not below a file."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder: name a file in it")
+    folder(str(path.parent))
+    return path
+
+
+def add_settings(parser: argparse.ArgumentParser, metavar: str, help: str) -> None:
+    """The option `--set`, whose words `reproduce.experiments.settings` reads."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar=metavar, help=help)

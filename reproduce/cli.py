@@ -70,7 +70,12 @@ def parser() -> argparse.ArgumentParser:
         help="methods, variants or groups: all, core, grpo,aepo (default: the table's)",
     )
     sub.add_argument("--jobs", type=arguments.count, help="runs at a time (default: one per core; one on a GPU)")
-    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
+    sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
+    arguments.add_settings(
+        sub, "KEY=VALUE",
+        "other settings than the table's: training.steps=48 task.max_tool_calls=6 algorithm.aepo.clip_high=0.28; their "
+        "runs have a folder of their own",
+    )  # fmt: skip
     sub.add_argument("--no-build", action="store_true", help="train only, build neither table nor figures")
     sub.add_argument("--launcher", choices=("local", "accelerate", "slurm"), default="local", help="where runs start")
     sub.add_argument(
@@ -83,13 +88,13 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("warm-start", warm_start, "make and evaluate the warm start that a config asks for")
     sub.add_argument("config", type=Path)
-    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
+    sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
 
     sub = command("publish", publish, "consolidate finished runs into data/results")
     sub.add_argument("--profile", default=DEFAULT_PROFILE)
     sub.add_argument("--experiment", default=None, help="e.g. table2 (default: every table that has runs)")
-    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
-    sub.add_argument("--results-root", type=Path, default=None, help="default: data/results")
+    sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
+    sub.add_argument("--results-root", type=arguments.folder, default=None, help="default: data/results")
     sub.add_argument("--allow-partial", action="store_true", help="leave unfinished runs out instead of refusing")
 
     for name in ("tables", "figures"):
@@ -99,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("status", status, "list the runs, where they are and their last metrics")
     sub.add_argument("--profile", default=None, help="default: all")
-    sub.add_argument("--runs-root", type=Path, default=Path("runs"))
+    sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
 
     # only listed here: `main` gives their words to parsers of their own (argparse.REMAINDER takes no option first)
     for name, (_, what) in _MODULES.items():
@@ -121,6 +126,7 @@ def table(options) -> int:
         launcher=options.launcher,
         launch_config=options.launch_config,
         report_to=options.report_to,
+        settings=options.set,
     )
 
 
@@ -205,8 +211,10 @@ def warm_start(options) -> int:
 
 def publish(options) -> int:
     from reproduce.experiments.grid import shown
-    from reproduce.runs.publish import experiments, publish
+    from reproduce.runs.publish import experiments, left_out, publish
 
+    for experiment in [] if options.experiment else left_out(options.profile, options.runs_root):
+        print(f"not published: {experiment}, runs under settings of the command line")
     for experiment in [options.experiment] if options.experiment else experiments(options.profile, options.runs_root):
         for path in publish(
             options.profile,

@@ -88,7 +88,7 @@ def test_runs_of_two_configs_make_no_table(tmp_path):
     with pytest.raises(UserError, match=r"'training'"):
         data.load(source=root)
     path.unlink()
-    with pytest.raises(UserError, match=r"dapo/2/config.yaml is missing"):
+    with pytest.raises(UserError, match=r"dapo/2/config.yaml does not exist"):
         data.load(source=root)
 
 

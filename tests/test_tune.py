@@ -62,14 +62,14 @@ def test_settings_are_read_and_combined():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["training.epochs"], "is no setting to try"),
-        (["=1"], "is no setting to try"),
-        (["training.epochs="], "is no setting to try"),
+        (["training.epochs"], "--set training.epochs is no setting: write section.key=value"),
+        (["=1"], "is no setting"),
+        (["training.epochs="], "is no setting"),
         (["training.epochs=1,,2"], "is no setting to try"),
-        (["training epochs=1"], "is no setting to try"),
+        (["training epochs=1"], "--set training is no setting"),
         (["task.world=../../etc"], "is no setting to try"),
-        (["training.epochs=1,1"], "names a setting or a value twice"),
-        (["training.epochs=1", "training.epochs=2"], "names a setting or a value twice"),
+        (["training.epochs=1,1"], "names a value twice"),
+        (["training.epochs=1 training.epochs=2"], "names a setting twice: give training.epochs once"),
         (["training.learning_rate=1e-3", "warm_start.learning_rate=1e-3"], "ends as another setting does"),
         (["evaluation.split=test"], "evaluation.split is validation in every trial"),
         (["evaluation.checks.every=2"], "they look at test tasks"),
@@ -111,7 +111,9 @@ def test_a_trial_is_the_job_on_the_validation_panel(table3):
         ({"training.epochs": "true"}, "'training.epochs' must be a whole number, not True"),
         ({"training.learning_rate": "nan"}, "'training.learning_rate' must be a number"),
         ({"training.learning_rate": "-1e-3"}, "'training.learning_rate' must be positive"),
-        ({"task.families": "all"}, "'task.families' must be a list"),
+        ({"training.device": "tpu"}, "'training.device' must be cpu, cuda"),
+        ({"task.data.sha256": "1"}, "task.data.sha256 is not set by hand"),
+        ({"training.lora.rank": "0"}, "'training.lora.rank' must be positive"),
     ],
 )
 def test_a_bad_setting_names_its_key(table3, settings, message):

@@ -4,18 +4,16 @@ import re
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
-import yaml
-
 from analysis.fidelity.measures import MEASURES
 from reproduce.algorithms import load, names
 from reproduce.errors import UserError
+from reproduce.yaml_files import read_yaml_value
 
 COUNTS = {"AEPO": 27, "ARPO": 18, "EPO": 19}
 """Method -> discrepancies between its paper and its released code."""
 
 OTHER = "OTHER"  # differences beyond these papers
 CHANGES = ("gradient", "sampling", "evaluation", "log", "cost", "text")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same result, ten times as fast where it exists
 _NODE = re.compile(r"tests/test_\w+\.py::test_\w+")
 
 
@@ -83,12 +81,7 @@ def load_rows(path: Path) -> list[Row]:
 
     Complete: every id of `COUNTS` once and in order, then those beyond; every measure belongs to a row.
     """
-    try:
-        entries = yaml.load(Path(path).read_text("utf-8"), LOADER)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; restore it from the repository") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())}); repair it") from None
+    entries = read_yaml_value(path)
     if not isinstance(entries, list):
         raise UserError(f"{path} must hold a list of rows")
     rows = [_row(path, number, entry) for number, entry in enumerate(entries, start=1)]

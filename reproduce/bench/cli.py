@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from reproduce.arguments import Parser
+from reproduce.arguments import Parser, folder, new_file
 from reproduce.bench.report import show, write_csv
 from reproduce.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Row, Sizes
 from reproduce.environment import ONE_THREAD
 from reproduce.errors import UserError
-from reproduce.runs.manifest import ROOT
+from reproduce.runs.directory import make_root
 
 
 def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Callable) -> tuple[list[Row], str]:
@@ -110,12 +110,12 @@ def parser() -> argparse.ArgumentParser:
         help="comparisons to run, of %(default)s (default: all)",
     )  # fmt: skip
     made.add_argument(
-        "--runs-root", type=Path, default=Path("runs"),
+        "--runs-root", type=folder, default=Path("runs"),
         help="where profile mini may have a warm start; without one, a brief one is trained (default: %(default)s)",
     )  # fmt: skip
     made.add_argument(
-        "--out", type=Path, default=ROOT / "figures" / "bench.csv",
-        help="CSV file to write (default: figures/bench.csv)",
+        "--out", type=new_file,
+        help="CSV file to write (default: bench.csv of the runs root; figures/bench.csv is the published one)",
     )  # fmt: skip
     made.add_argument(
         "--quick", action="store_true", help="small sizes, to see that everything runs; the ratios mean little then"
@@ -149,6 +149,9 @@ def main(argv: list[str]) -> int:
         rows, origin = measure(asked, QUICK if options.quick else Sizes(), options.runs_root, report)
     console = Console()
     show(console, rows, origin)
-    write_csv(options.out, rows, origin, options.quick)
-    console.print(f"written: {os.path.relpath(options.out)}", highlight=False)
+    if options.out is None:
+        make_root(options.runs_root)
+    out = options.out or options.runs_root / "bench.csv"
+    write_csv(out, rows, origin, options.quick)
+    console.print(f"written: {os.path.relpath(out)}", highlight=False)
     return 0

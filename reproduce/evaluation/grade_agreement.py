@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reproduce.arguments import Parser
 from reproduce.errors import UserError
 from reproduce.evaluation.agreement import F1_RIGHT, Agreement, agreement
@@ -24,6 +22,7 @@ from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load
 from reproduce.tasks.datasets.fetch import data_file, file_sha256
 from reproduce.tasks.web.calls import MODES
 from reproduce.tasks.web.config import ChatConfig
+from reproduce.yaml_files import read_yaml
 
 
 def read_answers(path: Path, data_dir: Path | None = None) -> list[tuple[Question, str | None]]:
@@ -58,7 +57,7 @@ def read_runs(folder: Path) -> tuple[list[tuple[Question, str | None]], list[boo
 
 def _questions_of(config: Path) -> dict[str, Question]:
     """id -> question of the evaluation sets that a run's config names; none in other worlds than web."""
-    task = (yaml.safe_load(config.read_text()) or {}).get("task") or {}
+    task = read_yaml(config).get("task") or {}
     data = task.get("data")
     if data is None:
         return {}

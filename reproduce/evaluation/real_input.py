@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reproduce.arguments import Parser
+from reproduce.arguments import Parser, folder
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
 from reproduce.rollouts.agent import Grammar, Limits
@@ -314,7 +314,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--questions", type=int, default=20, help="real questions for the agent loop (default 20)")
     parser.add_argument("--samples", type=int, default=1, help="trajectories for each of them (default 1)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="where warm starts are looked for")
+    parser.add_argument("--runs-root", type=folder, default=Path("runs"), help="where warm starts are looked for")
     try:
         o = parser.parse_args(argv)
         report = check(o.data, o.model, o.questions, o.samples, seed=o.seed, runs_root=o.runs_root)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reproduce.errors import UserError
-from reproduce.experiments.strict import build, nearest, read_yaml
+from reproduce.experiments.strict import build, nearest
+from reproduce.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)

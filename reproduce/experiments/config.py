@@ -25,9 +25,10 @@ from reproduce.experiments.sections import (
     TrainingConfig,
     WarmStartConfig,
 )
-from reproduce.experiments.strict import build, nearest, positive, read_yaml
+from reproduce.experiments.strict import build, nearest, positive
 from reproduce.runs.manifest import ADDED_SECTIONS, WARM_START, WARM_START_TRAINING
 from reproduce.tasks.web.config import SearchConfig
+from reproduce.yaml_files import read_yaml
 
 TABLES = Path(__file__).resolve().parent
 NOT_OF_A_VARIANT = (*WARM_START_TRAINING, "checkpoint_every", "report_to")

@@ -20,6 +20,7 @@ import torch
 from datasets import Dataset
 
 from reproduce.algorithms import load
+from reproduce.arguments import folder
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig, TableConfig
 from reproduce.experiments.fidelity_schema import ALL_ENTROPIES, BATCH_SCHEMA, TESTS_SCHEMA
@@ -223,7 +224,7 @@ def write(trainer: Recorder, job: JobConfig, total_steps: int, out: Path) -> lis
 def main(arguments: list[str] | None = None) -> int:
     """Writes the three files. Exit codes: 0, 2 bad input."""
     parser = argparse.ArgumentParser(description="make the real batch that the fidelity audit measures on")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs", help="where the warm start is or is to be")
+    parser.add_argument("--runs-root", type=folder, default=ROOT / "runs", help="where the warm start is or is to be")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "fidelity")
     options = parser.parse_args(arguments)
     try:

@@ -6,9 +6,10 @@ runs, and no child outlives the grid, even after kill -9.
 
 import os
 import signal
+import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +54,15 @@ def reproduce(
     launcher: str = "local",
     launch_config: str | None = None,
     report_to: str | None = None,
+    settings: Sequence[str] = (),
 ) -> int:
     """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed.
 
     launcher, launch_config: where runs are started (`reproduce.launch.launchers`), and a warm start on an SFT set.
-    report_to: trackers (`reproduce.training.trackers`); default: the config's.
+    report_to: trackers (`reproduce.training.trackers`); default: the config's. settings: `section.key=value` other than
+    the table's (`reproduce.experiments.settings`); their runs have a folder of their own.
     """
-    jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm"), report_to))
+    jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm", settings), report_to))
     check_installed(jobs)
     chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
     name_sandbox(jobs[0])
@@ -72,11 +75,20 @@ def reproduce(
     if build:
         from analysis.build import build as build_outputs
 
-        built = build_outputs(table=table, profile=profile, source="runs", runs_root=runs_root)
+        own = jobs[0].experiment.partition(".")[2]
+        built = build_outputs(table=table, profile=profile, source="runs", runs_root=runs_root, settings=own)
         print(built.text)
-        for path in built.files:
-            print(shown(path))
+        print(listed("Your tables and figures (the published ones, in figures/, stay as they are):", built.files))
     return 0
+
+
+def listed(title: str, paths: list[Path]) -> str:
+    """The files by folder, in lines of 100 characters at most where names allow."""
+    lines = [title]
+    for folder in dict.fromkeys(path.parent for path in paths):
+        names = ", ".join(path.name for path in paths if path.parent == folder)
+        lines += [f"  {shown(folder)}/", *textwrap.wrap(names, 96, initial_indent="    ", subsequent_indent="    ")]
+    return "\n".join(lines)
 
 
 def name_sandbox(job: JobConfig) -> None:
@@ -109,6 +121,7 @@ def run(
     first = [Row(shared, shared.directory(root))] if warm_start else []
     for row in [*first, *rows]:
         row.state = _state(row)
+    directory.make_root(root)
     with files.locked(base / ".lock", f"another command is at work on {shown(base)}: wait for it or stop it"):
         for row in [*first, *rows]:
             row.state = _state(row)  # another grid may have finished between the first look and the lock
@@ -136,7 +149,7 @@ def _state(row: Row) -> str:
     found = directory.check(row.path, row.job)
     if found is None and directory.replaceable(row.path) and files.is_locked(row.path / ".lock"):
         raise UserError(f"{shown(row.path)} is being written by another process; wait for it or stop it")
-    if found is None or found["status"] != "finished":
+    if found is None or found["status"] != "finished" or directory.missing(row.path):
         return WAITING
     read_run(row.path)
     return FINISHED

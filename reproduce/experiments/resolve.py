@@ -1,9 +1,12 @@
 """From a table's name to its jobs, with everything checked that can be before anything runs."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from reproduce.errors import UserError
+from reproduce.experiments import settings
 from reproduce.experiments.config import JobConfig, TableConfig
+from reproduce.experiments.preflight import check_runnable
 from reproduce.training.trackers import tracker_names
 
 
@@ -13,11 +16,26 @@ def resolve(
     methods: list[str] | None = None,
     seeds: list[int] | None = None,
     here: bool = True,
+    changes: Sequence[str] = (),
 ) -> list[JobConfig]:
-    """The jobs of a table, checked before anything runs: names, settings, overrides, variants, the device.
+    """The jobs of a table, checked before anything runs: names, settings, overrides, variants, device, panels.
 
-    here: they run on this machine, which must have the device.
+    here: they run on this machine, which must have the device. changes: `section.key=value`, as the command line has
+    them (`reproduce.experiments.settings`).
     """
+    jobs = named(table, profile, methods, seeds, changes)
+    check_runnable(jobs, here)
+    return jobs
+
+
+def named(
+    table: str,
+    profile: str,
+    methods: list[str] | None = None,
+    seeds: list[int] | None = None,
+    changes: Sequence[str] = (),
+) -> list[JobConfig]:
+    """As `resolve`, without looking for what the jobs need to run."""
     config = TableConfig.load(table)
     jobs = config.jobs(profile, methods, seeds)
     from reproduce import algorithms
@@ -27,17 +45,7 @@ def resolve(
         if method not in algorithms.names():
             raise UserError(f"there is no method '{method}'; methods: {', '.join(algorithms.names())}{groups}")
     _check_variants(config, profile)
-    for job in {job.name: job for job in jobs}.values():
-        algorithms.check_group_size(algorithms.load(job.method, **job.algorithm), job.training.group_size)
-    device = jobs[0].training.device
-    if here and device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UserError(
-                f"profile '{profile}' sets training.device: {device}, but no CUDA device is found; use mini"
-            )
-    return jobs
+    return settings.applied(jobs, settings.parsed(changes))
 
 
 def reporting(jobs: list[JobConfig], report_to: str | None) -> list[JobConfig]:
@@ -62,8 +70,8 @@ def _check_variants(config: TableConfig, profile: str) -> None:
     for job in config.jobs(profile, [*plain, *config.variants], [0]):
         if job.variant in algorithms.names():
             raise UserError(f"{config.source}: the variant '{job.variant}' has the name of a method; rename it")
-        settings = algorithms.load(job.method, **job.algorithm).settings
-        key = repr((sorted(settings.items()), job.training))
+        own = algorithms.load(job.method, **job.algorithm).settings
+        key = repr((sorted(own.items()), job.training))
         if key in seen:
             problem = f"has the settings of '{seen[key]}': it changes nothing" if seen[key] in plain else (
                 f"equals the variant '{seen[key]}'"

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from reproduce.errors import UserError
 from reproduce.experiments.progress import duration
-from reproduce.experiments.strict import read_yaml
 from reproduce.runs import files, schema
 from reproduce.runs.manifest import WARM_START
 from reproduce.runs.reader import find_runs, status_of
+from reproduce.yaml_files import read_yaml
 
 METRICS = {
     "reward": "reward_mean", "success": "success_mean", "entropy": "entropy", "KL": "kl_warm_start",
@@ -121,7 +121,8 @@ def print_status(runs_root: Path, profile: str | None = None) -> int:
     found = lines(runs_root, profile)
     console = Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     if not found:
-        console.print(f"no runs in {runs_root}")
+        which = f" of profile {profile}" if profile else ""
+        console.print(f"no runs{which} in {runs_root}{'' if runs_root.exists() else ', which does not exist'}")
         return 0
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in (*LEFT_COLUMNS, "step", *METRICS, "left"):

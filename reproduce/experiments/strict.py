@@ -1,4 +1,4 @@
-"""Mappings from YAML to dataclasses, strictly: an unknown, missing or mistyped key is a UserError that names it."""
+"""Mappings to dataclasses, strictly: an unknown, missing or mistyped key is a UserError that names it."""
 
 import dataclasses
 import difflib
@@ -6,24 +6,8 @@ import math
 import re
 import types
 import typing
-from pathlib import Path
-
-import yaml
 
 from reproduce.errors import UserError
-
-
-def read_yaml(path: Path) -> dict:
-    """The mapping in `path`. Raises UserError naming the file when it is missing or not a YAML mapping."""
-    try:
-        data = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a mapping of keys to values")
-    return data
 
 
 def build(cls, data: dict, source: str, prefix: str = ""):

@@ -11,24 +11,22 @@ from pathlib import Path
 
 from reproduce import arguments
 from reproduce.errors import UserError
-from reproduce.experiments import grid, tune_record
-from reproduce.experiments.config import SECTIONS, JobConfig
+from reproduce.experiments import grid, settings, tune_record
+from reproduce.experiments.config import JobConfig
 from reproduce.experiments.installed import check_installed
 from reproduce.experiments.pins import pinned
-from reproduce.experiments.resolve import resolve
-from reproduce.experiments.strict import nearest
+from reproduce.experiments.preflight import check_runnable
+from reproduce.experiments.resolve import named
 from reproduce.runs import directory, files
 from reproduce.runs.manifest import NOT_IN_HASH, WARM_START, config_hash
 from reproduce.runs.reader import find_runs
 
-KEY = re.compile(r"\w+(\.\w+)*")
 VALUE = re.compile(r"[A-Za-z0-9.+-]+")  # it becomes part of a directory's name
 FIXED = {
     "evaluation.split": "is validation in every trial",
     "evaluation.checks": "are left out of trials: they look at test tasks",
 }
 ONE_PANEL = ("evaluation.questions", "evaluation.samples")
-WORDS = {"true": True, "false": False, "null": None}
 
 
 def choices(words: list[str]) -> dict[str, list[str]]:
@@ -38,18 +36,17 @@ def choices(words: list[str]) -> dict[str, list[str]]:
     is the same in every trial.
     """
     found: dict[str, list[str]] = {}
-    for word in words:
-        key, sign, text = word.partition("=")
-        values = text.split(",")
-        if not sign or not KEY.fullmatch(key) or not all(map(VALUE.fullmatch, values)):
+    for key, text in settings.parsed(words).items():
+        word, values = f"{key}={text}", text.split(",")
+        if not all(map(VALUE.fullmatch, values)):
             raise UserError(
-                f"'{word}' is no setting to try: write section.key=value,value (training.epochs=1,2); "
+                f"--set {word} is no setting to try: write section.key=value,value (training.epochs=1,2); "
                 "values are numbers, or words of letters and digits"
             )
-        if key in found or len(set(values)) < len(values):
-            raise UserError(f"'{word}' names a setting or a value twice")
+        if len(set(values)) < len(values):
+            raise UserError(f"--set {word} names a value twice")
         if any(_last(key) == _last(other) for other in found):
-            raise UserError(f"'{word}' ends as another setting does: try one of them at a time")
+            raise UserError(f"--set {word} ends as another setting does: try one of them at a time")
         for name, reason in FIXED.items():
             if f"{key}.".startswith(f"{name}."):
                 raise UserError(f"{key} cannot be tried: {name} {reason}")
@@ -64,53 +61,29 @@ def combinations(tried: dict[str, list[str]]) -> list[dict[str, str]]:
     return [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
 
 
-def label(settings: dict[str, str]) -> str:
+def label(combination: dict[str, str]) -> str:
     """The combination as one word, such as "learning_rate-5e-4_epochs-2"; "as-it-is" for none."""
-    return "_".join(f"{_last(key)}-{value}" for key, value in settings.items()) or "as-it-is"
+    return "_".join(f"{_last(key)}-{value}" for key, value in combination.items()) or "as-it-is"
 
 
-def trial_job(job: JobConfig, settings: dict[str, str]) -> JobConfig:
+def trial_job(job: JobConfig, combination: dict[str, str]) -> JobConfig:
     """The job under these settings, evaluated on the validation panel, without small test evaluations in between.
 
     UserError, naming the key, for one that the config does not have or that changes no result, for a setting that is
     the row's own, and for a value that does not fit.
     """
-    data = job.to_dict()
-    for key, text in settings.items():
+    for key in combination:
         section, _, rest = key.partition(".")
-        if section not in SECTIONS:
-            raise UserError(f"{key} is not a setting that all rows share{nearest(section, SECTIONS)}")
         if rest in NOT_IN_HASH.get(section, ()):
             raise UserError(f"{key} changes no result: there is nothing to try")
-        if section == "training" and rest in job.training_changes:
-            raise UserError(f"{key} is what the row {job.name} of {job.experiment} sets itself: it is not shared")
-        place = data
-        for name in key.split(".")[:-1]:
-            place = place.get(name) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or _last(key) not in place:
-            hint = nearest(_last(key), place) if isinstance(place, dict) else ""
-            raise UserError(f"{key} is not a setting of {job.experiment} in profile {job.profile}{hint}")
-        if isinstance(place[_last(key)], dict):
-            raise UserError(
-                f"{key} is a section: name one of its settings, such as {key}.{next(iter(place[_last(key)]))}"
-            )
-        place[_last(key)] = _value(text)
+    data = settings.changed(job, combination)
     data["evaluation"] |= {"split": "validation", "checks": None}
-    data["experiment"] = f"tune{job.experiment.removeprefix('table')}.{label(settings)}"
-    return JobConfig.from_dict(data, f"{label(settings)} of {job.experiment}")
+    data["experiment"] = f"tune{job.experiment.removeprefix('table')}.{label(combination)}"
+    return JobConfig.from_dict(data, f"{label(combination)} of {job.experiment}")
 
 
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
-
-
-def _value(text: str) -> int | float | bool | str | None:
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return WORDS.get(text, text)
 
 
 def plan(jobs: list[JobConfig], tried: list[dict[str, str]], root: Path) -> list[list[JobConfig]]:
@@ -119,7 +92,10 @@ def plan(jobs: list[JobConfig], tried: list[dict[str, str]], root: Path) -> list
     UserError for two combinations that are the same settings, now or in a directory of an earlier command, and for a
     directory that holds a run of another config.
     """
-    planned = [pinned([trial_job(job, settings) for job in jobs]) for settings in tried]
+    trials = [[trial_job(job, combination) for job in jobs] for combination in tried]
+    for batch in trials:
+        check_runnable(batch)
+    planned = [pinned(batch) for batch in trials]
     names: dict[str, str] = {}
     for batch in planned:
         for job in batch:
@@ -147,9 +123,9 @@ def main(words: list[str] | None = None) -> int:
         "the same budget. Does only what is missing; the record holds earlier trials of the table too.",
     )
     parser.add_argument("table", help="number of the table")
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=V,V",
-        help="settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2 "
+    arguments.add_settings(
+        parser, "KEY=V,V",
+        "settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2 "
         "(default: the table's settings as they are)",
     )  # fmt: skip
     parser.add_argument(
@@ -158,11 +134,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=arguments.seeds, default=[0], help="e.g. 0,1,2 or 0-7 (default: 0)")
     parser.add_argument("--profile", default=arguments.DEFAULT_PROFILE, help="default: %(default)s")
     parser.add_argument("--jobs", type=arguments.count, help="runs at a time (default: one per core)")
-    parser.add_argument("--runs-root", type=Path, default=Path("runs"), help="default: %(default)s")
-    parser.add_argument("--csv", type=Path, help="the record (default: <runs>/<profile>/tune<table>.csv)")
+    parser.add_argument("--runs-root", type=arguments.folder, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--csv", type=arguments.new_file, help="the record (default: <runs>/<profile>/tune<table>.csv)")
     options = parser.parse_args(words)
     tried = combinations(choices(options.set))
-    jobs = resolve(options.table, options.profile, options.methods, options.seeds)
+    jobs = named(options.table, options.profile, options.methods, options.seeds)
     root = options.runs_root.resolve()
     planned = plan(jobs, tried, root)
     for batch in planned:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from reproduce.errors import UserError
-from reproduce.experiments.strict import read_yaml
 from reproduce.runs.manifest import ADDED_SECTIONS, RESULT_SECTIONS, ROW_SECTIONS, WARM_START, hashed
 from reproduce.runs.reader import Run, find_runs, read_run, status_of
+from reproduce.yaml_files import read_yaml
 
 SETTINGS = [name for name in (*RESULT_SECTIONS, *ADDED_SECTIONS) if name not in ROW_SECTIONS]
 

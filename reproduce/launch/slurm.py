@@ -14,11 +14,12 @@ from pathlib import Path
 
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig
-from reproduce.experiments.strict import build, positive, read_yaml
+from reproduce.experiments.strict import build, positive
 from reproduce.launch.launchers import WORDS, accelerate_config, accelerated, words
 from reproduce.launch.on_node import OnNode
 from reproduce.runs import files
 from reproduce.runs.manifest import ROOT
+from reproduce.yaml_files import read_yaml
 
 DEFAULT = Path(__file__).with_name("slurm.yaml")
 CLUSTERS = ("slurm", "local")

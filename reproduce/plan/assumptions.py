@@ -6,6 +6,7 @@ from reproduce.errors import UserError
 from reproduce.experiments.strict import nearest
 
 ASSUMED, PAPER, SETTING = "assumed", "paper or released script", "setting of the profile"
+ON_CPU = "assumed for a CPU"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ GPUS = {
 DEFAULTS = (
     Assumption("gpu", "H800", "", f"the GPU, of {', '.join(GPUS)}", PAPER),
     Assumption("gpus", 8, "GPUs", "that one run uses (released scripts: one node of eight)", PAPER),
+    Assumption("cpu_flops", 8e10, "operations/s", "float32 peak of one CPU core with 256- or 512-bit vectors"),
+    Assumption("cpu_bandwidth", 1e10, "B/s", "of memory for one CPU core"),
+    Assumption("cpu_memory", 16e9, "B", "memory of the machine"),
     Assumption("train_use", 0.35, "of peak", "arithmetic that training reaches"),
     Assumption("read_use", 0.5, "of peak", "arithmetic that reading prompts and tool results reaches"),
     Assumption("decode_use", 0.6, "of bandwidth", "memory bandwidth that decoding reaches"),
@@ -101,6 +105,11 @@ class Assumptions:
         """The data sheet of the GPU that is assumed."""
         return GPUS[self("gpu")]
 
+    @property
+    def core(self) -> Gpu:
+        """The same of one CPU core."""
+        return Gpu(self("cpu_flops"), self("cpu_bandwidth"), self("cpu_memory"))
+
     def listed(self) -> list[Assumption]:
         """What a plan has asked for so far, in the order of `DEFAULTS`."""
         return [assumption for name, assumption in self.known.items() if name in self.used]
@@ -111,6 +120,8 @@ def _settled(job) -> list[tuple[str, float | str, str]]:
     found = []
     if job.profile in CARDS:
         found += [("gpu", CARDS[job.profile], SETTING), ("gpus", 1, SETTING)]
+    if job.training.device == "cpu":
+        found += [("step_seconds", 1, ON_CPU), ("run_seconds", 30, ON_CPU)]
     if job.search is not None:
         found += [
             ("searches_per_second", job.search.requests_per_second, SETTING),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reproduce.arguments import DEFAULT_PROFILE, Parser, count, names, seeds
+from reproduce.arguments import DEFAULT_PROFILE, Parser, add_settings, count, folder, names, new_file, seeds
 from reproduce.errors import UserError
 from reproduce.runs.manifest import ROOT
 
@@ -27,9 +27,14 @@ def parser() -> argparse.ArgumentParser:
         "--assume", type=names, action="append", default=[], metavar="NAME=VALUE",
         help="another value of an assumption, several with commas: gpu=A100,gpus=16,search_price=0",
     )  # fmt: skip
-    made.add_argument("--runs-root", type=Path, default=Path("runs"), help="runs to learn from (default: %(default)s)")
-    made.add_argument("--bench", type=Path, default=ROOT / "figures" / "bench.csv", help="output of `make bench`")
-    made.add_argument("--csv", type=Path, help="write the rows to this file, too")
+    made.add_argument(
+        "--runs-root", type=folder, default=Path("runs"), help="runs to learn from (default: %(default)s)"
+    )
+    made.add_argument(
+        "--bench", type=Path, help="output of `make bench` (default: the runs root's bench.csv, else figures/bench.csv)"
+    )
+    add_settings(made, "KEY=VALUE", "other settings than the table's: training.steps=48 task.max_tool_calls=6")
+    made.add_argument("--csv", type=new_file, help="write the rows to this file, too")
     made.add_argument(
         "--readme", action="store_true",
         help="write the plans of tables 1 to 3 into the README instead, from committed files alone",
@@ -40,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str]) -> int:
     """Prints a plan. UserError on bad words, an unknown table, profile, method or assumption."""
     options = parser().parse_args(words)
-    from reproduce.experiments.config import TableConfig
+    from reproduce.experiments.resolve import named
     from reproduce.plan import readme, report
     from reproduce.plan.assumptions import Assumptions
     from reproduce.plan.estimate import plan
@@ -51,9 +56,11 @@ def main(words: list[str]) -> int:
         print("README.md has the plans" if changed else "README.md had the plans already")
         return 0
     changes = dict(_pair(word) for words in options.assume for word in words)
-    jobs = TableConfig.load(options.table).jobs(options.profile, options.methods, options.seeds)
+    jobs = named(options.table, options.profile, options.methods, options.seeds, options.set)
     assume = Assumptions(changes, jobs[0])
-    observed = own(options.runs_root) + committed(ROOT / "data" / "results") + bench(options.bench)
+    benches = [options.bench] if options.bench else [options.runs_root / "bench.csv", ROOT / "figures" / "bench.csv"]
+    benched = next(filter(None, map(bench, benches)), [])
+    observed = own(options.runs_root) + committed(ROOT / "data" / "results") + benched
     made = plan(jobs, observed, assume)
     report.show(
         made, Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 150), options.jobs

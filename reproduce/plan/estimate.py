@@ -15,6 +15,7 @@ from reproduce.runs.manifest import WARM_START
 LOG_BYTES = 0.3
 """Bytes a token of a logged trajectory in the worlds made here, where a word is a token: 0.31 and 0.45 in the
 rollouts.parquet of the runs of tables 2 and 1, profile mini."""
+VALUE_BYTES = {"bfloat16": 2, "float32": 4, "float64": 8}
 OPTIMISER_BYTES = 8
 """Of AdamW's two averages in float32; a bfloat16 model has a float32 copy of its weights beside them."""
 
@@ -80,20 +81,28 @@ def plan(jobs: list[JobConfig], observed: list[Observed], assume: Assumptions) -
     model = model_of(job.model, vocabulary_of(job))
     shape, known = shape_for(job, observed, assume), efforts(observed)
     hosted = job.search is not None and job.search.service != "local"
-    speed = speed_for(job, observed, assume) or Sheet(assume, job.search is not None)
+    speed = speed_for(job, observed, assume) or _sheet(job, assume)
     rows = [_warm_start(job, model, shape, speed, assume, hosted)] if job.warm_start.demonstrations else []
     for name in dict.fromkeys(made.name for made in jobs):
         of_row = [made for made in jobs if made.name == name]
         rows.append(_row(of_row, model, shape, speed, assume, known, hosted))
     download = 2.0 * model.parameters if job.model.name_or_path else 0.0
-    table = job.experiment.removeprefix("table")
+    table = job.experiment.removeprefix("table").partition(".")[0]
     return Plan(table, job, model, shape, speed, rows, download, hosted, assume, _notes(job, speed))
+
+
+def _sheet(job: JobConfig, assume: Assumptions) -> Sheet:
+    """The data sheet of the config's device."""
+    cpu = job.training.device == "cpu"
+    return Sheet(assume, job.search is not None, cpu, VALUE_BYTES[job.training.dtype] if cpu else 2)
 
 
 def _notes(job: JobConfig, speed: Measured | Sheet) -> list[str]:
     """What the numbers leave out."""
     notes = []
-    if isinstance(speed, Sheet) and (job.engine is None or not job.engine.name.startswith("vllm")):
+    if isinstance(speed, Sheet) and speed.cpu:
+        notes.append("this model was not measured on a CPU: hours are from the assumed speed of one core")
+    elif isinstance(speed, Sheet) and (job.engine is None or not job.engine.name.startswith("vllm")):
         notes.append("sampling is taken to be as fast as vLLM's; the engine of this config is slower")
     if job.judge is not None:
         notes.append("not counted: the judge's model, and pages that are fetched")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig, TableConfig
@@ -21,8 +20,11 @@ from reproduce.plan.speed import Measured, Point, fitted
 from reproduce.plan.workload import Counts, Effort, measured_rl, parts_of
 from reproduce.runs import files, manifest, schema
 from reproduce.runs.reader import find_runs
+from reproduce.yaml_files import read_yaml
 
 BASELINE = "grpo"
+NAMED = 60
+"""Characters that the names of the tables behind a number may take."""
 OWN, COMMITTED, BENCH = "own runs", "committed results", "make bench"
 _COUNTED = ("completion_tokens", "sampled_tokens", "trained_tokens", "tool_calls", "trajectories")
 
@@ -39,6 +41,7 @@ class Observed:
     total: float | None
     machine: str
     source: str
+    where: str = ""  # the manifests of the runs of this source
 
     def point(self, assume: Assumptions) -> Point:
         """For `speed.fitted`."""
@@ -54,7 +57,7 @@ def committed(root: Path) -> list[Observed]:
     """Every trained run below data/results: `<root>/<profile>/<experiment>`. No folder gives none."""
     found: list[Observed] = []
     for folder in sorted(p.parent for p in Path(root).glob("*/*/manifests.json")):
-        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config = read_yaml(folder / "config.yaml")
         steps = files.read_table(folder / "steps.parquet", schema.labelled(schema.STEPS_SCHEMA)).to_pandas()
         for made in json.loads((folder / "manifests.json").read_text()):
             if made["method"] == manifest.WARM_START:
@@ -73,6 +76,7 @@ def committed(root: Path) -> list[Observed]:
                     cost["seconds_total"],
                     machine_name(made["machine"]),
                     COMMITTED,
+                    "data/results/*/*/manifests.json",
                 )  # fmt: skip
             )
     return found
@@ -83,27 +87,26 @@ def own(root: Path) -> list[Observed]:
     found = []
     for base in sorted(p for p in Path(root).glob("*/*") if p.is_dir()):
         for path in find_runs(root, base.parent.name, base.name):
-            seen = None if path.name == manifest.WARM_START else _own(path)
+            seen = None if path.name == manifest.WARM_START else _own(path, f"{root}/*/*/*/*/manifest.json")
             if seen is not None:
                 found.append(seen)
     return found
 
 
-def _own(path: Path) -> Observed | None:
+def _own(path: Path, where: str) -> Observed | None:
     try:
         job = JobConfig.from_yaml(path / "config.yaml")
         made = files.read_json(path / "manifest.json")
         steps, times = _steps(path)
-    except UserError:  # of another version, or cut short: it says nothing about speed
+        machine = machine_name(made["machine"])
+    except (UserError, KeyError, TypeError):  # of another version, or cut short: it says nothing about speed
         return None
     if not len(steps):
         return None
     cost = made.get("cost") or {}
     total, sampling, training = cost.get("seconds_total"), times["seconds_rollout"].sum(), times["seconds_train"].sum()
     other = None if total is None else total - sampling - training - (cost.get("seconds_eval") or 0.0)
-    return Observed(
-        job, _counts(steps), float(sampling), float(training), other, total, machine_name(made["machine"]), OWN
-    )
+    return Observed(job, _counts(steps), float(sampling), float(training), other, total, machine, OWN, where)
 
 
 def _steps(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -181,13 +184,19 @@ def speed_for(job: JobConfig, observed: list[Observed], assume: Assumptions) -> 
     order = (OWN, COMMITTED, BENCH)
     best = min({(seen.machine != here, order.index(seen.source)) for seen in fits})
     chosen = [seen for seen in fits if (seen.machine != here, order.index(seen.source)) == best]
-    names = ", ".join(sorted({seen.job.experiment for seen in chosen}))
+    names = _few({seen.job.experiment for seen in chosen}, chosen[0].where)
     points = [seen.point(assume) for seen in chosen]
     source = f"{chosen[0].source} ({chosen[0].machine})" if best[1] == 2 else (
         f"{chosen[0].source}: {len(chosen)} runs of {names} ({chosen[0].machine})"
     )  # fmt: skip
     device = "CPU" if job.training.device == "cpu" else chosen[0].machine
     return fitted(points, source, device)
+
+
+def _few(experiments: set[str], where: str) -> str:
+    """The tables' names; of many only the number, and the files that name them."""
+    names = ", ".join(sorted(experiments))
+    return names if len(names) <= NAMED else f"{len(experiments)} tables and trials ({where})"
 
 
 def _same_work(seen: JobConfig, job: JobConfig) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import textwrap
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from reproduce.plan.estimate import Plan, Row
 from reproduce.plan.speed import Measured
 from reproduce.runs.manifest import WARM_START, usable_cores
 
+WIDTH = 100
+"""Characters of a line below the plan's table."""
 WORTH_SAYING = 0.3
 """Share of the time from which on waiting for tools is said to be what limits a run."""
 
@@ -48,8 +51,10 @@ def settings(plan: Plan) -> list[str]:
     """What is run, from the resolved config, and how long the trajectories are."""
     job, shape, model = plan.job, plan.shape, plan.model
     t, e = job.training, job.evaluation
+    changed = job.experiment.partition(".")[2]
     lora = f", LoRA of rank {t.lora.rank}" if t.lora else ""
     return [
+        *([f"under settings of the command line: {changed}"] if changed else []),
         f"{model.name}, {amount(model.parameters)} weights{lora}, {t.device}, {t.dtype}",
         f"{t.steps} RL steps of {t.prompts_per_step} x {t.group_size} trajectories, {t.epochs} x {t.minibatches} "
         f"updates each; at most {job.task.max_tool_calls} tool calls and {job.task.max_completion_tokens} tokens",
@@ -74,7 +79,10 @@ def assumed(a: Assumption) -> str:
 
 def measured(plan: Plan) -> list[str]:
     """Speeds, and what methods add, each with its source."""
-    lines = [f"{what}: {value} ({source})" for what, value, source in plan.speed.lines()]
+    by_source: dict[str, list[str]] = {}
+    for what, value, source in plan.speed.lines():
+        by_source.setdefault(source, []).append(f"{what} {value}")
+    lines = [f"{source}: {', '.join(values)}" for source, values in by_source.items()]
     for row in plan.rows:
         e = row.effort
         if (e.sampled, e.calls) != (1.0, 1.0) and row.name != WARM_START:
@@ -85,10 +93,11 @@ def measured(plan: Plan) -> list[str]:
 def conclusion(plan: Plan, jobs: int | None) -> list[str]:
     """Wall time, and what a GPU must hold."""
     hours_of_rows = sum(row.hours for row in plan.rows)
-    if isinstance(plan.speed, Measured) and plan.speed.device == "CPU":
+    if plan.speed.device == "CPU":
         at_once = jobs or usable_cores()
         first = sum(row.hours for row in plan.rows if row.name == WARM_START)
-        return [f"about {hours(first + (hours_of_rows - first) / at_once)} h of wall time, {at_once} runs at a time"]
+        wall = f"about {hours(first + (hours_of_rows - first) / at_once)} h of wall time, {at_once} runs at a time"
+        return [wall, *plan.notes]
     minutes = [row.seconds.total / 60 / row.work.steps for row in plan.rows if row.work.steps]
     per_step = f"{min(minutes):.1f} to {max(minutes):.1f} minutes an RL step" if minutes else ""
     waiting = sum(row.runs * row.seconds.tools for row in plan.rows) / 3600 / hours_of_rows
@@ -103,7 +112,7 @@ def conclusion(plan: Plan, jobs: int | None) -> list[str]:
 
 def show(plan: Plan, console: Console, jobs: int | None = None) -> None:
     """Prints the plan."""
-    unit = "core-hours" if plan.speed.device == "CPU" else f"{plan.speed.device} hours"
+    unit = "CPU core-hours" if plan.speed.device == "CPU" else f"{plan.speed.device} hours"
     table = Table(title=f"Plan of table {plan.table}, profile {plan.profile} (hours: {unit})", title_justify="left")
     for number, name in enumerate(HEADER):
         table.add_column(name, justify="right" if number else "left", no_wrap=not number)
@@ -116,7 +125,8 @@ def show(plan: Plan, console: Console, jobs: int | None = None) -> None:
         if title:
             console.print(f"{title}:")
         for line in lines:
-            console.print(f"  {line}", markup=False)
+            shown = textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+            console.print("\n".join(shown), markup=False)
 
 
 def write_csv(plan: Plan, path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from reproduce.plan.assumptions import Assumptions
+from reproduce.plan.assumptions import Assumptions, Gpu
 from reproduce.plan.flops import Model
 from reproduce.plan.shapes import Shape
 from reproduce.plan.workload import Work
@@ -109,7 +109,8 @@ def _two_costs(runs: list[tuple[float, float, float]]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A GPU that nothing was measured on: its data sheet, and the shares of it that are assumed to be reached.
+    """A GPU, or a CPU core, that nothing was measured on: its data sheet, and the shares of it that are assumed to be
+    reached. value_bytes: of a weight while sampling.
 
     Sampling: every decoding step reads the weights and the key-value cache of the trajectories at work, or computes,
     whichever takes longer; a step of RL ends with its longest trajectory. Training and reading: operations over peak.
@@ -118,16 +119,23 @@ class Sheet:
 
     assume: Assumptions
     searching: bool  # some tool calls are searches, at the rate of the service
+    cpu: bool = False
+    value_bytes: int = 2
 
     @property
     def device(self) -> str:
-        """The GPU's name."""
-        return str(self.assume("gpu"))
+        """The GPU's name, or CPU."""
+        return "CPU" if self.cpu else str(self.assume("gpu"))
 
     @property
     def devices(self) -> int:
-        """GPUs of a run."""
-        return int(self.assume("gpus"))
+        """GPUs of a run, or its one CPU core."""
+        return 1 if self.cpu else int(self.assume("gpus"))
+
+    @property
+    def sheet(self) -> Gpu:
+        """The data sheet of one device."""
+        return self.assume.core if self.cpu else self.assume.gpu
 
     @property
     def run_seconds(self) -> float:
@@ -136,7 +144,7 @@ class Sheet:
 
     def seconds(self, work: Work, model: Model, shape: Shape) -> Seconds:
         """Of one stage of a run; a stage without RL steps (evaluation, warm start) is one batch."""
-        a, gpu = self.assume, self.assume.gpu
+        a, gpu = self.assume, self.sheet
         batches = max(work.steps, 1)
         training = work.training / (self.devices * gpu.flops * a("train_use"))
         other = work.steps * a("step_seconds")
@@ -153,9 +161,9 @@ class Sheet:
 
     def _decoding(self, trajectories: float, model: Model, shape: Shape) -> float:
         """Seconds of decoding one batch of trajectories, spread over the GPUs, each with an engine of its own."""
-        a, gpu = self.assume, self.assume.gpu
+        a, gpu = self.assume, self.sheet
         rows = max(1.0, trajectories / self.devices)
-        weights, cache = 2.0 * model.parameters, model.cache_bytes() * shape.length
+        weights, cache = float(self.value_bytes * model.parameters), model.cache_bytes(self.value_bytes) * shape.length
         room = max(gpu.memory * a("rollout_memory") - weights, cache)
         at_once = min(rows, max(1.0, room / cache))
         moved = (weights + at_once * cache / 2) / (gpu.bandwidth * a("decode_use"))

@@ -26,10 +26,18 @@ import pyarrow as pa
 import yaml
 
 from reproduce.errors import UserError
-from reproduce.runs import files, manifest, schema
+from reproduce.runs import files, identity, manifest, schema
+from reproduce.yaml_files import read_yaml
 
 FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
 """What may stand in a directory whose creation was cut short before its manifest."""
+FOLDERS = ("parts", "checkpoints")
+FILES = (
+    "manifest.json", "config.yaml", "progress.json", "log.txt", "steps.parquet", "timings.parquet", "rollouts.parquet",
+    "eval.parquet",
+)  # fmt: skip
+REMADE = ("config.yaml", "eval.parquet")
+"""The files of a finished run that `RunDirectory.open` makes again where they are missing."""
 
 
 OF_A_SESSION = ("parts", "checkpoints", "progress.json", "tracker.json")
@@ -52,19 +60,27 @@ class RunDirectory:
         """Creates the run of `config` (a JobConfig), or resumes it, or opens it finished. A run of another config that
         made no step is replaced; its log stays.
 
+        A finished run without config.yaml gets it again. One without eval.parquet goes back to "running" with all its
+        steps, so that its last checkpoint is evaluated again.
         Raises UserError when `path` holds a run of another config that made a step, or something that is not a run;
         nothing is touched then.
         """
         path = Path(path)
         data = check(path, config)
+        text = yaml.safe_dump(manifest.as_dict(config), sort_keys=False).encode()
         if data is None and replaceable(path):
             for name in OF_A_SESSION:
                 shutil.rmtree(path / name, ignore_errors=True)
                 (path / name).unlink(missing_ok=True)
         if data is not None and data["status"] == "finished":
-            run = cls(path, data, 0.0)
-            run._remove_leftovers()
-            return run
+            lost = missing(path)
+            if "config.yaml" in lost:
+                files.write_bytes(path / "config.yaml", text)
+            if "eval.parquet" not in lost:
+                run = cls(path, data, 0.0)
+                run._remove_leftovers()
+                return run
+            _take_apart(path, data)
         path.mkdir(parents=True, exist_ok=True)
         (path / "parts").mkdir(exist_ok=True)
         (path / "checkpoints").mkdir(exist_ok=True)
@@ -75,8 +91,7 @@ class RunDirectory:
             data = fresh
         else:  # the code, versions and machine of the last session count; the first start time stays
             data = {**fresh, "started_at": data["started_at"]}
-        text = yaml.safe_dump(manifest.as_dict(config), sort_keys=False)
-        files.write_bytes(path / "config.yaml", text.encode())
+        files.write_bytes(path / "config.yaml", text)
         files.write_json(path / "manifest.json", data)
         return cls(path, data, _seconds_so_far(path))
 
@@ -204,7 +219,7 @@ class RunDirectory:
         return steps, timings, pa.concat_tables(tables)
 
     def _wanted_steps(self) -> int:
-        return yaml.safe_load((self.path / "config.yaml").read_text())["training"]["steps"]
+        return read_yaml(self.path / "config.yaml")["training"]["steps"]
 
     def _remove_leftovers(self) -> None:
         if self.parts.is_dir():
@@ -214,10 +229,49 @@ class RunDirectory:
         return round(self._seconds_before + time.monotonic() - self._opened_at, 3)
 
     def _step_file(self, step: int) -> Path:
-        return self.parts / f"{step:06d}.steps.json"
+        return _step_file(self.path, step)
 
     def _rollouts_file(self, step: int) -> Path:
-        return self.parts / f"{step:06d}.rollouts.parquet"
+        return _rollouts_file(self.path, step)
+
+
+def _step_file(path: Path, step: int) -> Path:
+    return path / "parts" / f"{step:06d}.steps.json"
+
+
+def _rollouts_file(path: Path, step: int) -> Path:
+    return path / "parts" / f"{step:06d}.rollouts.parquet"
+
+
+def missing(path: Path) -> list[str]:
+    """Those of `REMADE` that a finished run lacks. UserError if it lacks eval.parquet and its steps are damaged too."""
+    lost = [name for name in REMADE if not (path / name).exists()]
+    if "eval.parquet" in lost:
+        _merged_tables(path, files.read_json(path / "manifest.json"))
+    return lost
+
+
+def _merged_tables(path: Path, data: dict) -> tuple[pa.Table, pa.Table, pa.Table] | None:
+    """Steps, timings and rollouts of a finished run; None for the warm start, which has none."""
+    if data["method"] == manifest.WARM_START:
+        return None
+    kinds = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
+    return tuple(files.read_table(path / f"{name}.parquet", kind) for name, kind in kinds.items())
+
+
+def _take_apart(path: Path, data: dict) -> None:
+    """The parts of a finished run again, as `write_step` had written them."""
+    tables = _merged_tables(path, data)
+    if tables is None:
+        return
+    steps, timings, rollouts = tables
+    (path / "parts").mkdir(exist_ok=True)
+    step_R = rollouts["step"].to_numpy()
+    for line, times in zip(steps.to_pylist(), timings.to_pylist(), strict=True):
+        step = line.pop("step")
+        times.pop("step")
+        files.write_table(_rollouts_file(path, step), rollouts.filter(pa.array(step_R == step)))
+        files.write_json(_step_file(path, step), {"step": step, "metrics": line, "seconds": times})
 
 
 def check(path: Path, config) -> dict | None:
@@ -230,6 +284,11 @@ def check(path: Path, config) -> dict | None:
         return None
     if not path.is_dir():
         raise UserError(f"{path} is a file, not a run directory; move it or use another --runs-root")
+    for name in (*FILES, *FOLDERS):
+        found = path / name
+        if found.exists() and found.is_dir() != (name in FOLDERS):
+            kinds = ("a folder", "a file")[:: -1 if name in FOLDERS else 1]
+            raise UserError(f"{found} is {kinds[0]}, where a run has {kinds[1]}; move it or use another --runs-root")
     if not (path / "manifest.json").exists():
         strange = [p.name for p in sorted(path.iterdir()) if p.name not in FRESH and not p.name.endswith(".tmp")]
         if strange:
@@ -245,6 +304,7 @@ def check(path: Path, config) -> dict | None:
         )
     if data.get("status") not in ("running", "failed", "finished"):
         raise UserError(f"{path}/manifest.json has status '{data.get('status')}'; move the directory and run again")
+    identity.require_fields(data, f"{path}/manifest.json")
     found, expected = data.get("config_hash"), manifest.config_hash(config)
     if found != expected:
         if replaceable(path):
@@ -254,6 +314,7 @@ def check(path: Path, config) -> dict | None:
             f"{path} holds {state} run of another config (hash {found}, this one is {expected}); "
             "move it or use another --runs-root"
         )
+    identity.check_config(path, data, manifest.as_dict(config))
     return data
 
 
@@ -264,6 +325,15 @@ def replaceable(path: Path) -> bool:
         return False
     made = (path / "parts").glob("*.steps.json"), (path / "checkpoints").glob("*"), path.glob("*.parquet")
     return not any(True for found in made for _ in found)
+
+
+def make_root(root: Path) -> None:
+    """Makes the folder of all runs. One that is made inside this checkout says to git that nothing in it counts."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    if root.resolve().is_relative_to(manifest.ROOT):
+        (root / ".gitignore").write_text("*\n")
 
 
 def peak_memory_mb() -> float:

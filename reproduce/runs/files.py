@@ -63,6 +63,12 @@ def write_json(path: Path, value: object, durable: bool = True) -> None:
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), durable)
 
 
+MOVE = "move its directory away and run the same command again, which makes the run anew"
+"""The advice for a file of a run that is missing or damaged and that no command writes again by itself."""
+RESTORE = "restore it from git, or publish the runs again"
+"""The advice for a file of published results."""
+
+
 DIGEST = "digest"
 """The key of a sealed object's own checksum."""
 
@@ -77,21 +83,35 @@ def _digest(value: Mapping) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def read_json(path: Path) -> dict:
-    """The JSON object in `path`; a missing, half-written, damaged or foreign file is a UserError that names it."""
+def read_json_value(path: Path, advice: str = MOVE) -> object:
+    """What the JSON file holds; a missing, unreadable or half-written file, or one that gives a key twice, is a
+    UserError that names it and ends with `advice`."""
     try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: the run is incomplete; run it again") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); move its directory away and run again") from None
+        return json.loads(path.read_bytes().decode(), object_pairs_hook=_each_key_once)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is missing; {advice}") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); move its directory away and run again") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}); {advice}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); {advice}") from None
+
+
+def read_json(path: Path, advice: str = MOVE) -> dict:
+    """As `read_json_value`, for a file that must hold a JSON object."""
+    value = read_json_value(path, advice)
     if not isinstance(value, dict):
-        raise UserError(f"{path} does not hold a JSON object; move its directory away and run again")
+        raise UserError(f"{path} does not hold a JSON object; {advice}")
     if DIGEST in value and value[DIGEST] != _digest(value):
-        raise UserError(f"{path} is damaged: its checksum is another; move its directory away and run again")
+        raise UserError(f"{path} is damaged: its checksum is another; {advice}")
     return value
+
+
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key '{next(name for name in names if names.count(name) > 1)}' is given twice")
+    return found
 
 
 def check_content(folder: Path, hashes: Mapping[str, str]) -> None:
@@ -99,9 +119,9 @@ def check_content(folder: Path, hashes: Mapping[str, str]) -> None:
     for name, expected in hashes.items():
         path = folder / name
         if not path.is_file():
-            raise UserError(f"{path} is missing: the run is incomplete; run it again")
+            raise UserError(f"{path} is missing; {MOVE}")
         if content_hash(path) != expected:
-            raise UserError(f"{path} is damaged: its content is not what was written; move {folder} away and run again")
+            raise UserError(f"{path} is damaged: its content is not what was written; {MOVE}")
 
 
 def table_bytes(table: pa.Table, checksums: bool = False) -> bytes:
@@ -119,37 +139,35 @@ def write_table(path: Path, table: pa.Table, checksums: bool = False) -> None:
     write_bytes(path, table_bytes(table, checksums))
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Path, schema: pa.Schema, advice: str = MOVE) -> pa.Table:
     """The parquet file, checked against `schema` (names, order, types, no nulls where none may be); NaN for a column
     that it may lack (`schema.LATER`). `schema.OPTIONAL` columns of the file stand behind the others.
 
-    Raises UserError that names the file when it is missing, truncated, or of another schema.
+    Raises UserError that names the file and ends with `advice` when it is missing, truncated, or of another schema.
     """
     if not path.is_file():
-        raise UserError(f"{path} is missing: the run is incomplete; run it again")
+        raise UserError(f"{path} is {'a folder, not a file' if path.is_dir() else 'missing'}; {advice}")
     try:
         # read in this thread: pyarrow's dataset reader (and its sort) start threads that can abort the process's exit
         source = pa.BufferReader(path.read_bytes())
         table = pq.ParquetFile(source, page_checksum_verification=True).read(use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is truncated or not parquet ({reason}); move its directory away and run again"
-        ) from None
+        raise UserError(f"{path} is truncated or not parquet ({reason}); {advice}") from None
     schema = extended(schema, set(table.column_names) - set(schema.names))
     for expected in schema:
         if expected.name not in table.column_names and expected.name in LATER:
             table = table.append_column(expected, pa.array([math.nan] * table.num_rows, expected.type))
         if expected.name not in table.column_names:
-            raise UserError(f"{path} lacks the column '{expected.name}': it is of another version; run it again")
+            raise UserError(f"{path} lacks the column '{expected.name}': it is of another version; {advice}")
         found = table.schema.field(expected.name).type
         if found != expected.type:
-            raise UserError(f"{path}: column '{expected.name}' is {found}, expected {expected.type}; run it again")
+            raise UserError(f"{path}: column '{expected.name}' is {found}, expected {expected.type}; {advice}")
         if expected.name not in NULLABLE and table[expected.name].null_count:
-            raise UserError(f"{path}: column '{expected.name}' has empty cells; run it again")
+            raise UserError(f"{path}: column '{expected.name}' has empty cells; {advice}")
     extra = set(table.column_names) - set(schema.names)
     if extra:
-        raise UserError(f"{path} has the unknown column '{min(extra)}': it is of another version; run it again")
+        raise UserError(f"{path} has the unknown column '{min(extra)}': it is of another version; {advice}")
     return table.select(schema.names).replace_schema_metadata(None)
 
 

@@ -4,6 +4,7 @@ To stay small, step metrics keep the precision of float32 and entropies per turn
 changed. A hundred runs of the profile mini are about 2 MB.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from reproduce.errors import UserError
-from reproduce.runs import files, manifest, schema
+from reproduce.runs import files, identity, manifest, schema
 from reproduce.runs.reader import Run, find_runs, read_run, status_of
 from reproduce.runs.shared import table_config
 
@@ -20,6 +21,8 @@ RESULTS = manifest.ROOT / "data" / "results"
 TEXT_LIMIT = 1_500_000  # bytes of eval.parquet up to which every text is kept
 TEXT_QUESTIONS = 40  # beyond it: the texts of this many questions, first by id, are kept for the diversity figure
 TURN_DECIMALS = 3
+TABLE = re.compile(r"table\w+")
+"""The names of experiments that are published."""
 
 
 def publish(
@@ -36,6 +39,11 @@ def publish(
     Raises UserError when runs are missing, unfinished (unless `allow_partial`, which leaves them out), broken, or do
     not share one config.
     """
+    if not TABLE.fullmatch(experiment):
+        raise UserError(
+            f"{experiment} is not published: only runs of a table as its file has it are; to publish other settings, "
+            "write them into the table's file in reproduce/experiments"
+        )
     paths = find_runs(runs_root, profile, experiment)
     base = Path(runs_root) / profile / experiment
     if not paths:
@@ -47,6 +55,8 @@ def publish(
         more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
         raise UserError(f"{unfinished[0]}{more} not finished: finish by running again, or pass --allow-partial")
     runs = [read_run(path) for path in paths if path not in unfinished]
+    for run in runs:
+        identity.check_place(run.path, run.manifest)
     runs.sort(key=lambda run: (run.name, run.seed))
     trained = [run for run in runs if run.method != manifest.WARM_START]
     if not trained:
@@ -70,12 +80,20 @@ def publish(
 
 def experiments(profile: str, runs_root: Path | str = "runs") -> list[str]:
     """The tables that have runs of this profile. UserError if none has."""
-    found = sorted(
-        path.name for path in (Path(runs_root) / profile).glob("table*") if find_runs(runs_root, profile, path.name)
-    )
+    found = [name for name in _with_runs(profile, runs_root) if TABLE.fullmatch(name)]
     if not found:
         raise UserError(f"there are no runs in {Path(runs_root) / profile}: run `make reproduce-table2` first")
     return found
+
+
+def left_out(profile: str, runs_root: Path | str = "runs") -> list[str]:
+    """The folders of runs that `experiments` leaves out: tables under settings of the command line."""
+    return [name for name in _with_runs(profile, runs_root) if not TABLE.fullmatch(name)]
+
+
+def _with_runs(profile: str, runs_root: Path | str) -> list[str]:
+    folders = sorted(path.name for path in (Path(runs_root) / profile).glob("table*"))
+    return [name for name in folders if find_runs(runs_root, profile, name)]
 
 
 def _refuse_foreign_warm_start(runs: list[Run], trained: list[Run]) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import yaml
 
 from reproduce.errors import UserError
-from reproduce.runs import files, manifest, schema
+from reproduce.runs import files, identity, manifest, schema
+from reproduce.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def read_run(path: Path | str) -> Run:
     """The finished run in `path`.
 
     Raises UserError when it is not finished, when a file is missing, truncated or of another schema, when config.yaml
-    (or the world that it names) is not what the run was made with, or when steps are missing.
+    (or the world that it names) is not what the run was made with, when the manifest names another run than the
+    config, or when steps are missing. The message ends with what to do.
     """
     path = Path(path)
     data = files.read_json(path / "manifest.json")
@@ -56,11 +57,13 @@ def read_run(path: Path | str) -> Run:
         raise UserError(
             f"{path} is not finished (status '{data.get('status')}'): run the same command again to finish it"
         )
+    identity.require_fields(data, f"{path}/manifest.json")
     config = _read_config(path)
-    if _hash(config) != data.get("config_hash"):
+    identity.check_config(path, data, config)
+    if _hash(config, path) != data["config_hash"]:
         raise UserError(
             f"{path}/config.yaml is not what the run was made with (or the world's files under data/worlds changed "
-            "since): restore them, or move the directory away and run again"
+            f"since): restore them, or {files.MOVE}"
         )
     if data["method"] == manifest.WARM_START:
         steps, timings, rollouts = (s.empty_table() for s in _TRAINED.values())
@@ -69,16 +72,19 @@ def read_run(path: Path | str) -> Run:
         expected = list(range(1, config["training"]["steps"] + 1))
         for name, table in (("steps", steps), ("timings", timings)):
             if table["step"].to_pylist() != expected:
-                raise UserError(f"{path}/{name}.parquet does not hold steps 1 to {len(expected)}; run it again")
-    evaluation = files.read_table(path / "eval.parquet", schema.EVAL_SCHEMA)
+                raise UserError(f"{path}/{name}.parquet does not hold steps 1 to {len(expected)}; {files.MOVE}")
+    evaluation = files.read_table(path / "eval.parquet", schema.EVAL_SCHEMA, EVALUATE)
     keys = list(zip(*(evaluation[name].to_pylist() for name in schema.EVAL_ORDER), strict=True))
     if not keys or len(set(keys)) != len(keys):
         problem = "holds a sample twice" if keys else "is empty"
-        raise UserError(f"{path}/eval.parquet {problem}; move the directory away and run again")
+        raise UserError(f"{path}/eval.parquet {problem}; {EVALUATE}")
     files.check_content(path, data.get("files") or {})  # last: what is wrong with a table has been said by then
     return Run(path, data, config, steps, timings, rollouts, evaluation)
 
 
+EVALUATE = "without it (delete it if it is there) the same command evaluates the last checkpoint again"
+WRITE = "without it (delete it if it is there) the same command writes it again"
+"""Advice that `RunDirectory.open` makes true."""
 _CONFIG = ("profile", "experiment", *manifest.RESULT_SECTIONS, "variant", "training_changes")
 _TRAINED = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
 
@@ -89,7 +95,7 @@ def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path
     seeds = [p for p in base.glob("*/*") if p.is_dir() and p.name.isdigit() and p.parent.name != manifest.WARM_START]
     found = sorted(seeds, key=lambda p: (p.parent.name, int(p.name)))
     warm_start = base / manifest.WARM_START
-    return [warm_start, *found] if (warm_start / "manifest.json").is_file() else found
+    return [warm_start, *found] if (warm_start / "manifest.json").exists() else found
 
 
 def status_of(path: Path) -> str:
@@ -100,21 +106,22 @@ def status_of(path: Path) -> str:
         return "not started"
 
 
-def _hash(config: dict) -> str | None:
-    """The config's hash; None for one that is no job's."""
-    try:
-        return manifest.config_hash(config)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return None
-
-
 def _read_config(path: Path) -> dict:
     file = path / "config.yaml"
     try:
-        config = yaml.safe_load(file.read_text())
-        found = {name: config[name] for name in _CONFIG}
-        return found | {name: config[name] for name in manifest.ADDED_SECTIONS if config.get(name) is not None}
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing: the run is incomplete; run it again") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError, TypeError, KeyError) as error:
-        raise UserError(f"{file} is not the config of a run ({' '.join(str(error).split())}); run it again") from None
+        config = read_yaml(file)
+    except UserError as error:
+        raise UserError(f"{error}; {WRITE}") from None
+    for name in _CONFIG:
+        if name not in config:
+            raise UserError(f"{file} lacks '{name}', so it is not the config of a run; {WRITE}")
+    found = {name: config[name] for name in _CONFIG}
+    return found | {name: config[name] for name in manifest.ADDED_SECTIONS if config.get(name) is not None}
+
+
+def _hash(config: dict, path: Path) -> str:
+    try:
+        return manifest.config_hash(config)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        problem = f"{type(error).__name__} {error}"
+        raise UserError(f"{path}/config.yaml is not the config of a run ({problem}); {WRITE}") from None

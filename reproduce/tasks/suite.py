@@ -92,11 +92,17 @@ def open_task(
     directory: Path = WORLDS,
 ) -> MiniTask:  # fmt: skip
     """The task of these families over the committed world `world`. UserError for an unknown family or world."""
+    environment = Environment(load_world(world_file(world, directory)), sandbox)
+    return MiniTask(families, environment, format_penalty, tool_bonus, directory)
+
+
+def world_file(world: str, directory: Path = WORLDS) -> Path:
+    """The committed world of that name. UserError that lists them if there is none."""
     path = directory / f"{world}.jsonl"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in directory.glob("*.jsonl")))
         raise UserError(f"task.world: there is no world {world!r} in {directory.name}; worlds: {known}")
-    return MiniTask(families, Environment(load_world(path), sandbox), format_penalty, tool_bonus, directory)
+    return path
 
 
 def fresh_world(seed: int, environment: Environment) -> Environment:

@@ -1,0 +1,59 @@
+"""YAML files, read strictly: UTF-8, and no key twice in a mapping. What cannot be read is a UserError naming the file.
+
+The YAML library lets the last of two equal keys win, so that a setting that was written twice would be lost in silence.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from reproduce.errors import UserError
+
+
+class _Strict(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice. A key beside `<<` may override what `<<` brings in."""
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name = (key.tag, key.value)
+                if name in seen:
+                    problem = f"the key '{key.value}' is given twice"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add(name)
+        return node
+
+
+def read_yaml_value(path: Path | str) -> object:
+    """What the file holds, None for an empty one. UserError for a file that is missing, a folder, unreadable, not
+    UTF-8, not YAML, or that gives a key twice."""
+    path = Path(path)
+    try:
+        return yaml.load(path.read_bytes().decode("utf-8-sig"), _Strict)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
+        raise UserError(f"{path} is not valid YAML: {_said(error)}") from None
+
+
+def read_yaml(path: Path | str) -> dict:
+    """The mapping in `path`; UserError as of `read_yaml_value`, and for anything but a mapping."""
+    data = read_yaml_value(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold a mapping of keys to values")
+    return data
+
+
+def _said(error: Exception) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})"
