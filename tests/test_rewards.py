@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reproduce.tasks.prompts import SYSTEM_PROMPT, TAGS, chat, escape_tags
-from reproduce.tasks.rewards import boxed, exact_match, format_ok, model_text, normalise_training, reward, scored_box, token_f1
+from reproduce.tasks.rewards import (
+    boxed,
+    exact_match,
+    format_ok,
+    model_text,
+    normalise_training,
+    reward,
+    scored_box,
+    token_f1,
+)
 
 THINK = "<think> plan </think>"
 SEARCH = "<search> who wrote it </search> <result> a page </result>"

@@ -170,9 +170,9 @@ def boxed(text: str) -> str | None:
 def scored_box(answer: str) -> str | None:
     """The part of an answer that the released reward scores; None where it ends with a "find box error".
 
-    Where `\\boxed ` with a space occurs, everything from the last one on up to a dollar sign, braces included (they fall
-    to the normaliser). Otherwise the content of the last `\\boxed{`, every brace counted, escaped ones too; None if its
-    brace is never closed or something else follows the last `\\boxed`. Source: the released reward function.
+    Where `\\boxed ` with a space occurs, everything from the last one on up to a dollar sign, braces included (the
+    normaliser deletes them). Otherwise the content of the last `\\boxed{`, every brace counted, escaped ones too; None if
+    its brace is never closed or something else follows the last `\\boxed`. Source: the released reward function.
     """
     _, spaced, rest = answer.rpartition("\\boxed ")
     if spaced:
@@ -193,9 +193,8 @@ def scored_box(answer: str) -> str | None:
 def normalise_training(answer: str) -> str:
     """The training reward's normaliser: NFC, lower case, punctuation deleted, articles a/an/the dropped, single spaces.
 
-    Source: SQuAD evaluation script, as used by the released reward function, which leaves the Unicode form as it is. The
-    evaluation normaliser differs:
-    `reproduce.evaluation.graders.normalise_evaluation`.
+    Source: SQuAD evaluation script, as used by the released reward function, which leaves the Unicode form as it is.
+    The evaluation normaliser differs: `reproduce.evaluation.graders.normalise_evaluation`.
     """
     answer = unicodedata.normalize("NFC", answer)
     return " ".join(ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
@@ -260,8 +259,8 @@ def reward(
     text: everything after the prompt, tool results included between `<result>` and `</result>`.
     golds: the accepted answers, at least one (a single string is one gold).
     Returns `format_penalty` on a bad format and on a last box that cannot be read, otherwise the token F1 of what the
-    answer's last box holds (`scored_box`), plus `tool_bonus` if that F1 is above 0 and the model made at least one complete search call and one complete Python
-    call. Defaults: released reward function. Raises ValueError without golds.
+    answer's last box holds (`scored_box`), plus `tool_bonus` if that F1 is above 0 and the model made at least one
+    complete search call and one complete Python call. Defaults: released reward function. ValueError without golds.
     """
     if not golds:
         raise ValueError("reward() needs at least one gold answer")
