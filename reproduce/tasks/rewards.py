@@ -171,8 +171,8 @@ def scored_box(answer: str) -> str | None:
     """The part of an answer that the released reward scores; None where it ends with a "find box error".
 
     Where `\\boxed ` with a space occurs, everything from the last one on up to a dollar sign, braces included (the
-    normaliser deletes them). Otherwise the content of the last `\\boxed{`, every brace counted, escaped ones too; None if
-    its brace is never closed or something else follows the last `\\boxed`. Source: the released reward function.
+    normaliser deletes them). Otherwise the content of the last `\\boxed{`, every brace counted, escaped ones too; None
+    if its brace is never closed or something else follows the last `\\boxed`. Source: the released reward function.
     """
     _, spaced, rest = answer.rpartition("\\boxed ")
     if spaced:
