@@ -215,7 +215,7 @@ def _named(text: str, depth: int):
     if len(parts) >= 2 and _NAME.fullmatch(parts[0][1]) and all(part for _, part in parts):
         rest = parts[-1][1]
         several = split(rest, _COMMAS)
-        if len(several) > 1 or any(len(split(item, _COMMAS)) > 1 for _, item in parts[1:-1]):
+        if (len(several) > 1 and not _THOUSANDS.fullmatch(rest)) or any(len(split(item, _COMMAS)) > 1 for _, item in parts[1:-1]):
             return None  # x = 1, y = 2 is a list of names; x = 1, 2 is a list too
         return Named(_squeezed(parts[0][1]), read(rest, depth + 1), "=")
     name, found, rest = text.partition("\\in ")

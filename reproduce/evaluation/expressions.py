@@ -192,7 +192,7 @@ _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-z]*matrix\}")
 _UNKNOWN = re.compile(
     r"\\(?:text|overline|dot|bar|pmod|mod|bmod|ldots|dots|cdots|prime|quad|angle|parallel|perp)(?![A-Za-z])"
 )
-_STRANGE = re.compile(r"[\"'@#?~`]|[^\x00-\x7f]|[A-Za-z]{3,}")
+_STRANGE = re.compile(r"[\"'@#?~`]|[^\x00-\x7f]|[A-Za-z]{3,}|\d\s+\d")  # the last: two numbers side by side
 
 
 def _readable(latex: str) -> bool:
@@ -202,7 +202,7 @@ def _readable(latex: str) -> bool:
         return False
     if _UNKNOWN.search(bare) or ("&" in bare and bare == latex):
         return False
-    return not _STRANGE.search(_COMMAND.sub(" ", bare))
+    return not _STRANGE.search(_COMMAND.sub("$", bare))
 
 
 def _depth(latex: str) -> int:

@@ -193,7 +193,7 @@ def _fonts(text: str) -> str:
     def replaced(match: re.Match) -> str:
         inside = match["inside"].strip().strip("$").removeprefix("\\(").removesuffix("\\)")
         mark, letters = match["mark"] or "", sum(character.isalpha() for character in inside)
-        one_symbol = letters == 0 or (letters == 1 and match.re is _FONTS)
+        one_symbol = letters == 0 or (letters == 1 and match.re is _FONTS) or inside in ("i", "e")
         if one_symbol or (match.re is _FONTS and "\\" in inside):
             return f"{mark}{{{inside}}}" if mark else inside
         return rf"{mark}\text{{{inside}}}"
