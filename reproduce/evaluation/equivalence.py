@@ -6,6 +6,7 @@ form of a number. Single expressions go to `reproduce.evaluation.expressions`.
 """
 
 from fractions import Fraction
+from functools import lru_cache
 
 from reproduce.evaluation.answers import (
     BRACKET,
@@ -32,6 +33,7 @@ from reproduce.evaluation.undress import plain_latex
 MAX_ITEMS = 100
 
 
+@lru_cache(maxsize=65536)
 def equivalent(gold: str, answer: str, *, percent_asked: bool = False) -> bool:
     """Whether the answer means the same as the gold; both as written, without box.
 

@@ -7,7 +7,7 @@ otherwise. Both, and so exact match and token F1, are as published but for one t
 to one Unicode form. The papers' own headline accuracies come from an LLM judge, which is more lenient than either.
 
 Mathematics: both sides are undressed (`undress`), read part by part (`answers`) and compared (`equivalence`); single
-expressions are math-verify's. `data/graders/README.md` says where this changes math-verify's own verdict.
+expressions are math-verify's. `data/graders/pairs.csv` shows where this changes math-verify's own verdict.
 """
 
 from __future__ import annotations

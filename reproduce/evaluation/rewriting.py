@@ -305,8 +305,8 @@ def _(gold):
         return [f"x {above}{right}", f"x{above.replace('<', ' < ')}{right}", f"(−∞, {right}{gold['close']}"]
     if right in (r"\infty", r"+\infty"):
         return [f"x {_more(gold['open'] == '(')} {left}", rf"{gold['open']}{left}, +\infty)"]
-    if gold["open"] + gold["close"] in ("()", "[]") and not re.search("frac|sqrt|pi", gold[0]):
-        return []  # a pair of numbers, or an interval: the text does not say
+    if gold["open"] + gold["close"] in ("()", "[]"):
+        return []  # a pair, or an interval: the text does not say
     return [f"{left} {below} x {above} {right}"]
 
 
@@ -405,6 +405,8 @@ def _(gold):
 def _(gold):
     sign, above, below = gold["sign"], int(gold["above"]), int(gold["below"])
     other = "" if sign else "-"
+    if above == below:
+        return []
     return [rf"{sign}\frac{{{below}}}{{{above}}}", rf"{sign}\frac{{{above + 1}}}{{{below}}}", f"{other}{above}/{below}",
             f"{sign}{above}/{below + 1}", rf"{sign}\frac{{{above}}}{{{below}}}\%", f"{sign}{above}{below}",
             f"{sign}{int(100 * above / below) / 100 + 0.01:.2f}", rf"{sign}\left(\frac{{{above}}}{{{below}}}\right)^{{2}}"]  # fmt: skip
@@ -598,11 +600,12 @@ def _(gold):
     return [f"**{gold[0]}**", f"`{gold[0]}`", rf"\text{{{gold[0]}}}", rf"\boxed{{{gold[0]}}}", rf"\boxed {{{gold[0]}}}"]
 
 
-@_rule(WRONG_TEXT, "a letter less, a word more, other words", r".*\w\w")
+@_rule(WRONG_TEXT, "a letter less, a word more, other words", r".*\w{4}")
 def _(gold):
     words = gold[0].split()
     found = [gold[0][:-1], f"not {gold[0]}", f"{gold[0]} Smith", f"{gold[0]} or another"]
-    return found + ([" ".join(reversed(words))] if words != words[::-1] else [])
+    articles = {"a", "an", "the"} & set(gold[0].lower().split())
+    return found + ([" ".join(reversed(words))] if words != words[::-1] and not articles else [])
 
 
 @_rule(WRONG_TEXT, "no accents", r".*[À-ɏ].*")

@@ -36,14 +36,15 @@ def unify(text: str) -> str:
 
 
 _BOX = re.compile(r"\\f?boxed\s*\{")
-_PAIRS = ("**", "__", "```", "`", "$$", "$", '"', "'")
-_BRACKETS = (("\\(", "\\)"), ("\\[", "\\]"), ("“", "”"), ("‘", "’"))
+_PAIRS = ("**", "__", "```", "`", "$$", "$")
+_QUOTES = ('"', "'")  # part of a title in words, and nothing in mathematics
+_BRACKETS = (("\\(", "\\)"), ("\\[", "\\]"))
 _WRAPPER = re.compile(r"(?:\\f?boxed|\\(?:text|mathrm|mathbf|textbf|textit|textrm|mbox|boldsymbol|underline))\s*\{")
 
 
-def _unwrap(text: str) -> str:
+def _unwrap(text: str, marks: tuple[str, ...]) -> str:
     """`text` without one pair of marks around the whole of it."""
-    for mark in _PAIRS:
+    for mark in marks:
         inside = text[len(mark) : -len(mark)]
         if inside.strip() and text.startswith(mark) and text.endswith(mark) and mark not in inside:
             return inside.strip()
@@ -80,7 +81,7 @@ def plain_text(text: str) -> str:
     """An answer in words: `unify`, then the marks and commands around the whole of it taken off, layer by layer."""
     text = unify(text).strip()
     for _ in range(_ROUNDS):
-        bare = _uncover(_unwrap(text), _WRAPPER)
+        bare = _uncover(_unwrap(text, _PAIRS), _WRAPPER)
         if bare == text:
             break
         text = bare
@@ -214,7 +215,7 @@ def plain_latex(text: str) -> str:
     """An answer in mathematics (see the module docstring). Text that is not mathematics keeps its letters."""
     text = _symbols(unify(_symbols(text))).strip()
     for _ in range(_ROUNDS):
-        bare = _uncover(_unwrap(text), _BOX)
+        bare = _uncover(_unwrap(text, _PAIRS + _QUOTES), _BOX)
         bare = _LEAD.sub("", bare, count=1) if _LEAD.match(bare) else bare
         bare = _END.sub("", bare).strip()
         if bare.startswith("{") and closing_brace(bare, 1) == len(bare) - 1:
