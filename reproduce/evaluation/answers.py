@@ -168,7 +168,8 @@ _SUBSCRIPT = re.compile(
     _DIGITS + r"\s*_\s*\{?\s*\(?\s*(?:\\text\s*\{)?\s*(?:base[\s-]*)?(?P<base>\d{1,2}|[a-z]+)\s*\)?\s*\}?\s*\}?"
 )
 _IN_BASE = re.compile(
-    _DIGITS + r"\s*\(?\s*(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s-]*\}?\s*_?\{?(?P<base>\d{1,2}|[a-z]+)\}?\s*\)?\s*\}?\)?"
+    _DIGITS + r"\s*\(?\s*(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s-]*\}?\s*_?"
+    r"\{?(?P<base>\d{1,2}|[a-z]+)\}?\s*\)?\s*\}?\)?"
 )
 
 
@@ -214,8 +215,8 @@ def _named(text: str, depth: int):
     parts = split(text, _EQUALS)
     if len(parts) >= 2 and _NAME.fullmatch(parts[0][1]) and all(part for _, part in parts):
         rest = parts[-1][1]
-        several = split(rest, _COMMAS)
-        if (len(several) > 1 and not _THOUSANDS.fullmatch(rest)) or any(len(split(item, _COMMAS)) > 1 for _, item in parts[1:-1]):
+        several = len(split(rest, _COMMAS)) > 1 and not _THOUSANDS.fullmatch(rest)
+        if several or any(len(split(item, _COMMAS)) > 1 for _, item in parts[1:-1]):
             return None  # x = 1, y = 2 is a list of names; x = 1, 2 is a list too
         return Named(_squeezed(parts[0][1]), read(rest, depth + 1), "=")
     name, found, rest = text.partition("\\in ")
@@ -321,7 +322,8 @@ def _union(text: str, depth: int):
 
 
 def _piece(text: str, always: bool) -> Piece | None:
-    """The interval that is written with brackets; a pair with equal brackets only in a union or with an infinite end."""
+    """The interval that is written with brackets. One with two round or two square brackets counts in a union
+    (`always`) or with an infinite end; elsewhere it may be a pair."""
     if not text or text[0] not in "([" or text[-1] not in ")]":
         return None
     ends = [part for _, part in split(text[1:-1], _COMMAS)]
@@ -357,7 +359,7 @@ def _bracketed(text: str, depth: int):
     items = [part for _, part in split(inside, _ITEMS)]
     if len(items) < 2:
         return read(inside, depth + 1) if text[0] == "(" and inside else None
-    return Sequence(_KINDS[text[0] + text[-1]], tuple(read(item, MAX_DEPTH if not item else depth + 2) for item in items))
+    return Sequence(_KINDS[text[0] + text[-1]], tuple(read(item, depth + 2) for item in items))
 
 
 _ITEMS = re.compile(r"\s*[,;]\s*")
@@ -385,14 +387,16 @@ def _ratio(text: str, depth: int):
 # -- one expression with its unit -------------------------------------------------------------------------------------
 
 _DOLLARS = Unit("dollars^1", Fraction(1), True)
+_RUPEES, _EUROS = Unit("rupees^1", Fraction(1), True), Unit("euros^1", Fraction(1), True)
 _MONEY = {
-    r"\$": _DOLLARS, "USD": _DOLLARS, "€": Unit("euros^1", Fraction(1), True), "EUR": Unit("euros^1", Fraction(1), True),
-    "£": Unit("sterling^1", Fraction(1), True), "₹": Unit("rupees^1", Fraction(1), True),
-    "Rs": Unit("rupees^1", Fraction(1), True), "¥": Unit("yen^1", Fraction(1), True),
+    r"\$": _DOLLARS, "USD": _DOLLARS, "€": _EUROS, "EUR": _EUROS, "₹": _RUPEES, "Rs": _RUPEES,
+    "£": Unit("sterling^1", Fraction(1), True), "¥": Unit("yen^1", Fraction(1), True),
 }  # fmt: skip
 _CURRENCY = re.compile(r"(?P<sign>[-+]?)\s*(?:(?:US|C|A)?\s*(?P<mark>\\\$|€|£|₹|¥)|(?P<code>USD|EUR|Rs)\.?\s+)\s*")
 _CURRENCY_BEHIND = re.compile(r"\s*(?P<mark>\\\$|€|£|₹|¥)$")
-_PERCENT = re.compile(r"\s*(?:%|\\text\s*\{\s*(?:%|per\s?cent|percentage|pct)\.?\s*\}|per\s?cent|pct\.?)$", re.IGNORECASE)
+_PERCENT = re.compile(
+    r"\s*(?:%|\\text\s*\{\s*(?:%|per\s?cent|percentage|pct)\.?\s*\}|per\s?cent|pct\.?)$", re.IGNORECASE
+)
 _ORDINAL = re.compile(r"([-+]?\d+)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{)?\s*(?:st|nd|rd|th)\s*\}?\s*\}?", re.IGNORECASE)
 _SCALE = re.compile(rf"(?<![A-Za-z\\])({'|'.join(SCALES)})s?(?![A-Za-z])", re.IGNORECASE)
 _POWER = r"(?:\s*\^\s*\{?-?\d\}?)?"
@@ -440,7 +444,7 @@ def _only_units(text: str, position: int) -> bool:
 
 
 def _scaled(text: str) -> str:
-    """"3 million" as a product, with the words behind it."""
+    """ "3 million" as a product, with the words behind it."""
     scale = _SCALE.search(text)
     before = text[: scale.start()].rstrip() if scale else ""
     before, covered = (before[: -len("\\text{")].rstrip(), True) if before.endswith("\\text{") else (before, False)
@@ -455,8 +459,10 @@ def _scaled(text: str) -> str:
 def _countable(text: str) -> bool:
     """Whether a unit may follow this text: it ends as a number or an expression does."""
     text = text.rstrip()
-    return bool(text) and text[-1] not in "+-*/^_=<>,:;(\\" and not (
-        _FUNCTION_LAST.search(text) and not text.endswith("\\pi")
+    return (
+        bool(text)
+        and text[-1] not in "+-*/^_=<>,:;(\\"
+        and not (_FUNCTION_LAST.search(text) and not text.endswith("\\pi"))
     )
 
 

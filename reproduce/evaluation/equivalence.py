@@ -1,4 +1,4 @@
-"""Whether an answer in mathematics is right: the parts of gold and answer side by side (`reproduce.evaluation.answers`).
+"""Whether an answer in mathematics is right: the parts of gold and answer (`reproduce.evaluation.answers`) compared.
 
 Every part counts: a base, am or pm, brackets, order in a tuple, how often a value stands in a list, the letters of a
 word, a unit that both sides state. What an answer may leave out or add: a unit, the name of the unknown (`x = 5`), the

@@ -1,7 +1,7 @@
-"""Whether two expressions in LaTeX are equal: numbers exactly, everything else by math-verify in a process of its own.
+"""Whether two expressions in LaTeX are equal: numbers exactly, everything else by math-verify in another process.
 
-The process (`math_worker`) has limits of time and memory, so that no answer can stop the one that grades, and any thread
-may ask. It ends with this one, is started when the first expression needs it, and again after it was ended.
+That process (`math_worker`) has limits of time and memory, so that no answer can stop the one that grades, and any
+thread may ask. It ends with this one, is started when the first expression needs it, and again after it was ended.
 """
 
 import json
@@ -192,7 +192,7 @@ _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-z]*matrix\}")
 _UNKNOWN = re.compile(
     r"\\(?:text|overline|dot|bar|pmod|mod|bmod|ldots|dots|cdots|prime|quad|angle|parallel|perp)(?![A-Za-z])"
 )
-_STRANGE = re.compile(r"[\"'@#?~`]|[^\x00-\x7f]|[A-Za-z]{3,}|\d\s+\d")  # the last: two numbers side by side
+_STRANGE = re.compile(r"[\"'@#?~`]|[^\x00-\x7f]|[A-Za-z]{3,}|(?<![_\d])\d+\s+\d")  # the last: two numbers side by side
 
 
 def _readable(latex: str) -> bool:

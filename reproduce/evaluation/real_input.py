@@ -300,7 +300,8 @@ def _mean(values: list) -> float | None:
 def table(report: dict[str, Any]) -> str:
     """The report as text."""
     tools, agent = report["tools"], report["agent"]
-    lines = [f"{'file':<12}{'questions':>10}{'gold answer':>14}{'empty answer':>14}{'rewritten':>12}{'near misses':>13}"]
+    names = f"{'gold answer':>14}{'empty answer':>14}{'rewritten':>12}{'near misses':>13}"
+    lines = [f"{'file':<12}{'questions':>10}{names}"]
     lines += [
         f"{row['file']:<12}{row['questions']:>10}{row['oracle']:>14.1%}{row['empty']:>14.1%}"
         f"{_share(row['rewritten']):>12}{_share(row['near_misses']):>13}"

@@ -60,12 +60,16 @@ _DEGREES = r"(?P<number>\d+)\^\\circ"
 _MONEY = r"\\\$(?P<number>[\d.,\\!]+)"
 _WORD = r"\\text\{(?P<word>[A-Za-z]{3,})\}"
 _CHOICE = r"\\text\{\((?P<letter>[A-E])\)\}"
-_ENDS = r"(?:\\left)?(?P<open>[(\[])\s*(?P<left>[^,()\[\]]+?)\s*,\s*(?P<right>[^,()\[\]]+?)\s*(?:\\right)?(?P<close>[)\]])"
+_ENDS = (
+    r"(?:\\left)?(?P<open>[(\[])\s*(?P<left>[^,()\[\]]+?)\s*,\s*(?P<right>[^,()\[\]]+?)\s*(?:\\right)?(?P<close>[)\]])"
+)
 _TUPLE = r"(?:\\left)?\(\s*(?P<items>[^()\[\]]+,[^()\[\]]+?)\s*(?:\\right)?\)"
 _LIST = r"(?P<items>-?\d+(?:, ?-?\d+)*, -?\d+|-?\d+,-\d+|-\d+,\d)"
 _UNITS = r"(?P<number>[\d.]+)\s*\\(?:mbox|text)\s*\{\s*(?P<unit>cm|inches)\s*\}\^(?P<power>[23])"
 _MATRIX = r"\\begin\{pmatrix\}(?P<body>.*)\\end\{pmatrix\}"
-_VALUE = r"(?P<value>(?!.*(?:=|\\in|\\text|\\mbox|<|>|\\le|\\ge|[({\[]\S*,|\\begin|,\s|_|:|\\pm|\$|\\cup|\\circ)).*\d.*)"
+_VALUE = (
+    r"(?P<value>(?!.*(?:=|\\in|\\text|\\mbox|<|>|\\le|\\ge|[({\[]\S*,|\\begin|,\s|_|:|\\pm|\$|\\cup|\\circ)).*\d.*)"
+)
 _NUMBER = r"-?\d+|-?\d*\.\d+"
 _POLYNOMIAL = r"(?P<terms>[-+\d\sa-z^]*[a-z]\^?\d?[-+\d\sa-z^]*)"
 
@@ -166,34 +170,57 @@ def _(gold):
 def _(gold):
     digits, power = gold["digits"], len(gold["zeros"])
     return [
-        f"{digits}e{power}", f"{digits}E+{power}", rf"{digits}\times10^{power}", rf"{digits} \times 10^{{{power}}}",
-        rf"{digits} \cdot 10^{{{power}}}", f"{digits}×10^{power}",
-    ]  # fmt: skip
+        f"{digits}e{power}",
+        f"{digits}E+{power}",
+        rf"{digits}\times10^{power}",
+        rf"{digits} \times 10^{{{power}}}",
+        rf"{digits} \cdot 10^{{{power}}}",
+        f"{digits}×10^{power}",
+    ]
 
 
 @_rule(RIGHT, "a unit in words behind it", r"(?P<number>\d+)")
 def _(gold):
     number = gold["number"]
     return [
-        f"{number} dollars", f"{number} cm", f"{number} hours", rf"{number}\text{{ apples}}", rf"{number} \text{{ cm}}",
-        rf"{number}\,\mathrm{{km}}", rf"\${number}", f"{number} people",
-    ]  # fmt: skip
+        f"{number} dollars",
+        f"{number} cm",
+        f"{number} hours",
+        rf"{number}\text{{ apples}}",
+        rf"{number} \text{{ cm}}",
+        rf"{number}\,\mathrm{{km}}",
+        rf"\${number}",
+        f"{number} people",
+    ]
 
 
 @_rule(RIGHT, "an ordinal", r"(?P<number>\d+)")
 def _(gold):
-    last = "th" if gold["number"][-2:] in ("11", "12", "13") else {"1": "st", "2": "nd", "3": "rd"}.get(gold["number"][-1], "th")
-    return [rf"{gold[0]}^{{\text{{{last}}}}}", f"{gold[0]}{last}", rf"{gold[0]}\text{{{last}}}", f"{gold[0]}^{{{last}}}"]
+    last = (
+        "th"
+        if gold["number"][-2:] in ("11", "12", "13")
+        else {"1": "st", "2": "nd", "3": "rd"}.get(gold["number"][-1], "th")
+    )
+    return [
+        rf"{gold[0]}^{{\text{{{last}}}}}",
+        f"{gold[0]}{last}",
+        rf"{gold[0]}\text{{{last}}}",
+        f"{gold[0]}^{{{last}}}",
+    ]
 
 
 @_rule(RIGHT, "another way to write a fraction", _FRACTION)
 def _(gold):
     sign, above, below = gold["sign"], int(gold["above"]), int(gold["below"])
     found = [
-        f"{sign}{above}/{below}", rf"{sign}\dfrac{{{above}}}{{{below}}}", rf"{sign}\tfrac{{{above}}}{{{below}}}",
-        rf"{sign}\frac{{{3 * above}}}{{{3 * below}}}", f"{sign}{above}⁄{below}", rf"\frac{{{sign}{above}}}{{{below}}}",
+        f"{sign}{above}/{below}",
+        rf"{sign}\dfrac{{{above}}}{{{below}}}",
+        rf"{sign}\tfrac{{{above}}}{{{below}}}",
+        rf"{sign}\frac{{{3 * above}}}{{{3 * below}}}",
+        f"{sign}{above}⁄{below}",
+        rf"\frac{{{sign}{above}}}{{{below}}}",
         f"{sign}({above}/{below})",
-    ]  # fmt: skip
+    ]
     rest = below
     while rest % 2 == 0:
         rest //= 2
@@ -219,7 +246,13 @@ def _(gold):
     shifted = rf"{gold['sign']}{_decimal(value * 10**3)}\times 10^{{-3}}"
     percent = [rf"{gold['sign']}{_decimal(value * 100)}\%"] if value < 1 else []
     whole = [f"{gold['sign']}0.{gold['part']}"] if not gold["whole"] else []
-    return [rf"{gold['sign']}\frac{{{value.numerator}}}{{{value.denominator}}}", shifted, f"{gold[0]}0", *percent, *whole]
+    return [
+        rf"{gold['sign']}\frac{{{value.numerator}}}{{{value.denominator}}}",
+        shifted,
+        f"{gold[0]}0",
+        *percent,
+        *whole,
+    ]
 
 
 @_rule(RIGHT, "a percentage", r"(?P<number>[\d.]+)\\%")
@@ -231,7 +264,14 @@ def _(gold):
 @_rule(RIGHT, "degrees", _DEGREES)
 def _(gold):
     number = gold["number"]
-    return [f"{number}°", rf"{number}^{{\circ}}", f"{number} degrees", rf"{number}\text{{ degrees}}", number, f"{number} °"]
+    return [
+        f"{number}°",
+        rf"{number}^{{\circ}}",
+        f"{number} degrees",
+        rf"{number}\text{{ degrees}}",
+        number,
+        f"{number} °",
+    ]
 
 
 @_rule(RIGHT, "another way to write a base", _BASED)
@@ -239,9 +279,13 @@ def _(gold):
     digits, base = gold["digits"], gold["base"]
     lowered = "".join(chr(0x2080 + int(digit)) for digit in base)
     return [
-        f"{digits}_{{{base}}}", f"{digits}{lowered}", f"{digits} base {base}", rf"{digits}_{{\text{{{_NAMES[int(base)]}}}}}",
-        rf"{digits}\text{{ (base }}{base})", f"{digits}_{base}",
-    ]  # fmt: skip
+        f"{digits}_{{{base}}}",
+        f"{digits}{lowered}",
+        f"{digits} base {base}",
+        rf"{digits}_{{\text{{{_NAMES[int(base)]}}}}}",
+        rf"{digits}\text{{ (base }}{base})",
+        f"{digits}_{base}",
+    ]
 
 
 _NAMES = "- - two three four five six seven eight nine ten eleven twelve thirteen".split()
@@ -250,7 +294,13 @@ _NAMES = "- - two three four five six seven eight nine ten eleven twelve thirtee
 @_rule(RIGHT, "money", _MONEY)
 def _(gold):
     number = gold["number"].replace(r"\!", "")
-    return [f"${number}", f"{number} dollars", number, rf"{number}\text{{ dollars}}", f"\\${number.replace(',', '{,}')}"]
+    return [
+        f"${number}",
+        f"{number} dollars",
+        number,
+        rf"{number}\text{{ dollars}}",
+        f"\\${number.replace(',', '{,}')}",
+    ]
 
 
 @_rule(RIGHT, "a unit in another form", _UNITS)
@@ -258,9 +308,13 @@ def _(gold):
     number, unit, power = gold["number"], gold["unit"], gold["power"]
     word = {"2": "square", "3": "cubic"}[power]
     return [
-        number, f"{number} {unit}^{power}", rf"{number}\,\mathrm{{{unit}}}^{power}", f"{number} {word} {unit}",
-        rf"{number} \text{{ {word} {unit}}}", f"{number} {unit}{'²' if power == '2' else '³'}",
-    ]  # fmt: skip
+        number,
+        f"{number} {unit}^{power}",
+        rf"{number}\,\mathrm{{{unit}}}^{power}",
+        f"{number} {word} {unit}",
+        rf"{number} \text{{ {word} {unit}}}",
+        f"{number} {unit}{'²' if power == '2' else '³'}",
+    ]
 
 
 @_rule(RIGHT, "a word without its command", _WORD)
@@ -272,16 +326,26 @@ def _(gold):
 @_rule(RIGHT, "a choice without its command", _CHOICE)
 def _(gold):
     letter = gold["letter"]
-    return [letter, f"({letter})", rf"\textbf{{({letter})}}", rf"\text{{{letter}}}", rf"\mathrm{{({letter})}}", f"{letter})"]
+    return [
+        letter,
+        f"({letter})",
+        rf"\textbf{{({letter})}}",
+        rf"\text{{{letter}}}",
+        rf"\mathrm{{({letter})}}",
+        f"{letter})",
+    ]
 
 
 @_rule(RIGHT, "spaces and sizes of brackets", _TUPLE)
 def _(gold):
     items = _items(gold)
     return [
-        rf"\left({','.join(items)}\right)", rf"\left( {', '.join(items)} \right)", rf"( {',  '.join(items)} )",
-        rf"\bigl({', '.join(items)}\bigr)", "(" + r",\ ".join(items) + ")",
-    ]  # fmt: skip
+        rf"\left({','.join(items)}\right)",
+        rf"\left( {', '.join(items)} \right)",
+        rf"( {',  '.join(items)} )",
+        rf"\bigl({', '.join(items)}\bigr)",
+        "(" + r",\ ".join(items) + ")",
+    ]
 
 
 @_rule(RIGHT, "the names of a pair in front", r"\((?P<items>-?\d+,-?\d+)\)")
@@ -292,8 +356,13 @@ def _(gold):
 @_rule(RIGHT, "a list in another order or as a set", _LIST)
 def _(gold):
     items = _items(gold)
-    found = [", ".join(reversed(items)), rf"\{{{', '.join(items)}\}}", f"{', '.join(items[:-1])} and {items[-1]}",
-             rf"{', '.join(items[:-1])}\text{{ and }}{items[-1]}", "; ".join(items)]  # fmt: skip
+    found = [
+        ", ".join(reversed(items)),
+        rf"\{{{', '.join(items)}\}}",
+        f"{', '.join(items[:-1])} and {items[-1]}",
+        rf"{', '.join(items[:-1])}\text{{ and }}{items[-1]}",
+        "; ".join(items),
+    ]
     return [*found, ", ".join(f"x={item}" for item in items), " or ".join(f"x = {item}" for item in items)]
 
 
@@ -313,8 +382,11 @@ def _(gold):
 @_rule(RIGHT, "both values of a plus-minus", r"(?P<first>[^\\{]+)\\pm\s*(?P<second>\d*\s*\\sqrt\{\d+\})")
 def _(gold):
     first, second = gold["first"].strip(), gold["second"]
-    return [f"{first} + {second}, {first} - {second}", rf"{first} - {second} \text{{ and }} {first} + {second}",
-            f"{first} ± {second}"]  # fmt: skip
+    return [
+        f"{first} + {second}, {first} - {second}",
+        rf"{first} - {second} \text{{ and }} {first} + {second}",
+        f"{first} ± {second}",
+    ]
 
 
 @_rule(RIGHT, "another way to write a root", r"(?P<front>\d*)\s*\\sqrt\{?(?P<inside>\d+)\}?")
@@ -322,9 +394,13 @@ def _(gold):
     front, inside = gold["front"] or "1", gold["inside"]
     squared = int(front) ** 2 * int(inside)
     return [
-        rf"\sqrt{{{squared}}}", f"{gold['front']}√{inside}", rf"{front}\cdot {inside}^{{1/2}}", rf"{front} \cdot {inside}^{{0.5}}",
-        f"{front}*sqrt({inside})", rf"\sqrt{{{inside}}}\cdot {front}",
-    ]  # fmt: skip
+        rf"\sqrt{{{squared}}}",
+        f"{gold['front']}√{inside}",
+        rf"{front}\cdot {inside}^{{1/2}}",
+        rf"{front} \cdot {inside}^{{0.5}}",
+        f"{front}*sqrt({inside})",
+        rf"\sqrt{{{inside}}}\cdot {front}",
+    ]
 
 
 @_rule(RIGHT, "Greek letters and signs of Unicode", r"(?!.*\\begin).*(?:\\pi|\\infty|\\cup|\\sqrt\{\d+\}).*")
@@ -345,7 +421,10 @@ def _(gold):
 
 @_rule(RIGHT, "another matrix", _MATRIX)
 def _(gold):
-    return [rf"\begin{{bmatrix}}{gold['body']}\end{{bmatrix}}", rf"\left(\begin{{matrix}}{gold['body']}\end{{matrix}}\right)"]
+    return [
+        rf"\begin{{bmatrix}}{gold['body']}\end{{bmatrix}}",
+        rf"\left(\begin{{matrix}}{gold['body']}\end{{matrix}}\right)",
+    ]
 
 
 @_rule(RIGHT, "a time of day", r"(?P<clock>[\d:\\!]+) \\text\{ (?P<half>[ap])\.m\.\}")
@@ -356,7 +435,11 @@ def _(gold):
 
 @_rule(RIGHT, "spaces in a ratio", r"(?P<first>\d+):(?P<second>\d)")
 def _(gold):
-    return [f"{gold['first']} : {gold['second']}", rf"{gold['first']}\colon {gold['second']}", f"{gold['first']}：{gold['second']}"]
+    return [
+        f"{gold['first']} : {gold['second']}",
+        rf"{gold['first']}\colon {gold['second']}",
+        f"{gold['first']}：{gold['second']}",
+    ]
 
 
 # -- near misses ------------------------------------------------------------------------------------------------------
@@ -365,23 +448,51 @@ def _(gold):
 @_rule(WRONG, "the next number, ten times, a digit less", _INTEGER)
 def _(gold):
     value = int(gold[0])
-    return [str(value + 1), str(value - 1), *([str(10 * value), str(-value)] if value else []), f"{value}.5",
-            *([gold[0][:-1]] if len(gold["digits"].lstrip("0")) > 1 else [])]  # fmt: skip
+    return [
+        str(value + 1),
+        str(value - 1),
+        *([str(10 * value), str(-value)] if value else []),
+        f"{value}.5",
+        *([gold[0][:-1]] if len(gold["digits"].lstrip("0")) > 1 else []),
+    ]
 
 
 @_rule(WRONG, "something added that changes the value", r"(?P<number>[3-9]|[1-9]\d+)")
 def _(gold):
     n = gold["number"]
-    return [f"{n}!", rf"{n}\%", f"{n}x", f"{n}i", f"{n} thousand", f"{n}^2", f"{n}e1", rf"{n}\pi", rf"\frac{{1}}{{{n}}}",
-            f"{n}_{max(map(int, n)) + 2 if max(map(int, n)) < 8 else 16}", rf"\sqrt{{{n}}}", f"{n}'", f"{n} halves",
-            rf"\frac{{{n}}}{{0}}"]  # fmt: skip
+    return [
+        f"{n}!",
+        rf"{n}\%",
+        f"{n}x",
+        f"{n}i",
+        f"{n} thousand",
+        f"{n}^2",
+        f"{n}e1",
+        rf"{n}\pi",
+        rf"\frac{{1}}{{{n}}}",
+        f"{n}_{max(map(int, n)) + 2 if max(map(int, n)) < 8 else 16}",
+        rf"\sqrt{{{n}}}",
+        f"{n}'",
+        f"{n} halves",
+        rf"\frac{{{n}}}{{0}}",
+    ]
 
 
 @_rule(WRONG, "several answers, or a bound", r"(?P<number>\d+)")
 def _(gold):
     n = int(gold["number"])
-    return [f"{n}, {n + 1}", f"{n} or {n + 1}", rf"x \le {n}", f"x>{n}", f"at least {n}", f"({n}, {n})", f"({n}, {n + 1})",
-            f"not {n}", f"{n} {n}", rf"{n} \pm 1"]  # fmt: skip
+    return [
+        f"{n}, {n + 1}",
+        f"{n} or {n + 1}",
+        rf"x \le {n}",
+        f"x>{n}",
+        f"at least {n}",
+        f"({n}, {n})",
+        f"({n}, {n + 1})",
+        f"not {n}",
+        f"{n} {n}",
+        rf"{n} \pm 1",
+    ]
 
 
 @_rule(WRONG, "words and no number", _NUMBER)
@@ -407,24 +518,41 @@ def _(gold):
     other = "" if sign else "-"
     if above == below:
         return []
-    return [rf"{sign}\frac{{{below}}}{{{above}}}", rf"{sign}\frac{{{above + 1}}}{{{below}}}", f"{other}{above}/{below}",
-            f"{sign}{above}/{below + 1}", rf"{sign}\frac{{{above}}}{{{below}}}\%", f"{sign}{above}{below}",
-            f"{sign}{int(100 * above / below) / 100 + 0.01:.2f}", rf"{sign}\left(\frac{{{above}}}{{{below}}}\right)^{{2}}"]  # fmt: skip
+    return [
+        rf"{sign}\frac{{{below}}}{{{above}}}",
+        rf"{sign}\frac{{{above + 1}}}{{{below}}}",
+        f"{other}{above}/{below}",
+        f"{sign}{above}/{below + 1}",
+        rf"{sign}\frac{{{above}}}{{{below}}}\%",
+        f"{sign}{above}{below}",
+        f"{sign}{int(100 * above / below) / 100 + 0.01:.2f}",
+        rf"{sign}\left(\frac{{{above}}}{{{below}}}\right)^{{2}}",
+    ]
 
 
 @_rule(WRONG, "another decimal number", _DECIMAL)
 def _(gold):
     sign, whole, part = gold["sign"], gold["whole"], gold["part"]
     last = str((int(part[-1]) + 1) % 10)
-    return [f"{sign}{whole}.{part[:-1]}{last}", f"{sign}{whole}.0{part}", f"{sign}{whole}{part}", f"{gold[0]}\\%",
-            f"{'' if sign else '-'}{whole}.{part}", f"{gold[0]}1"]  # fmt: skip
+    return [
+        f"{sign}{whole}.{part[:-1]}{last}",
+        f"{sign}{whole}.0{part}",
+        f"{sign}{whole}{part}",
+        f"{gold[0]}\\%",
+        f"{'' if sign else '-'}{whole}.{part}",
+        f"{gold[0]}1",
+    ]
 
 
 @_rule(WRONG, "another percentage", r"(?P<number>[\d.]+)\\%")
 def _(gold):
     number = gold["number"]
-    return [rf"{number}0\%" if "." not in number else rf"1{number}\%", f"0.00{number.replace('.', '')}", f"{number} dollars",
-            rf"-{number}\%"]  # fmt: skip
+    return [
+        rf"{number}0\%" if "." not in number else rf"1{number}\%",
+        f"0.00{number.replace('.', '')}",
+        f"{number} dollars",
+        rf"-{number}\%",
+    ]
 
 
 @_rule(WRONG, "another angle", _DEGREES)
@@ -436,35 +564,68 @@ def _(gold):
 @_rule(WRONG, "another base, or none", _BASED)
 def _(gold):
     digits, base = gold["digits"], int(gold["base"])
-    return [f"{digits}_{{{base + 1}}}", f"{digits}_{base + 2}", digits, f"{digits}_{{10}}", f"{digits[::-1]}_{base}",
-            f"{digits} base {base + 1}"] if digits != digits[::-1] else [f"{digits}_{base + 1}", digits]  # fmt: skip
+    return (
+        [
+            f"{digits}_{{{base + 1}}}",
+            f"{digits}_{base + 2}",
+            digits,
+            f"{digits}_{{10}}",
+            f"{digits[::-1]}_{base}",
+            f"{digits} base {base + 1}",
+        ]
+        if digits != digits[::-1]
+        else [f"{digits}_{base + 1}", digits]
+    )
 
 
 @_rule(WRONG, "other money", _MONEY)
 def _(gold):
     number = gold["number"].replace(r"\!", "")
-    return [f"{number} cents", f"€{number}", f"\\${number}0" if "." not in number else f"\\$1{number}", rf"\${number}\%",
-            f"{number} apples"]  # fmt: skip
+    return [
+        f"{number} cents",
+        f"€{number}",
+        f"\\${number}0" if "." not in number else f"\\$1{number}",
+        rf"\${number}\%",
+        f"{number} apples",
+    ]
 
 
 @_rule(WRONG, "another unit", _UNITS)
 def _(gold):
     number, unit, power = gold["number"], gold["unit"], gold["power"]
-    return [f"{number} {unit}", rf"{number}\text{{ {unit}}}^{5 - int(power)}", rf"{number}\text{{ m}}^{power}",
-            f"{number}1 {unit}^{power}", f"{number} seconds", rf"{number}\text{{ degrees}}"]  # fmt: skip
+    return [
+        f"{number} {unit}",
+        rf"{number}\text{{ {unit}}}^{5 - int(power)}",
+        rf"{number}\text{{ m}}^{power}",
+        f"{number}1 {unit}^{power}",
+        f"{number} seconds",
+        rf"{number}\text{{ degrees}}",
+    ]
 
 
 @_rule(WRONG, "other letters, or the same in another order", _WORD)
 def _(gold):
     word = gold["word"]
-    return [word[::-1].lower(), rf"\text{{{''.join(sorted(word))}}}", word[1:], f"{word}s or not", rf"\text{{not {word}}}",
-            word[0]]  # fmt: skip
+    return [
+        word[::-1].lower(),
+        rf"\text{{{''.join(sorted(word))}}}",
+        word[1:],
+        f"{word}s or not",
+        rf"\text{{not {word}}}",
+        word[0],
+    ]
 
 
 @_rule(WRONG, "another choice, or two", _CHOICE)
 def _(gold):
     other = "A" if gold["letter"] != "A" else "B"
-    return [other, f"({other})", rf"\text{{({other})}}", rf"\text{{({gold['letter']}) or ({other})}}", f"{other}{gold['letter']}"]
+    return [
+        other,
+        f"({other})",
+        rf"\text{{({other})}}",
+        rf"\text{{({gold['letter']}) or ({other})}}",
+        f"{other}{gold['letter']}",
+    ]
 
 
 @_rule(WRONG, "other brackets", _TUPLE)
@@ -500,27 +661,52 @@ def _(gold):
 @_rule(WRONG, "another list", _LIST)
 def _(gold):
     items = _items(gold)
-    return [", ".join(items[:-1]), ", ".join([*items, items[0]]), f"({', '.join(items)})", ", ".join([*items[:-1], "77"]),
-            f"[{', '.join(items)}]", ", ".join(f"{-int(item)}" for item in items)
-            if sorted(map(int, items)) != sorted(-int(item) for item in items) else "0"]  # fmt: skip
+    return [
+        ", ".join(items[:-1]),
+        ", ".join([*items, items[0]]),
+        f"({', '.join(items)})",
+        ", ".join([*items[:-1], "77"]),
+        f"[{', '.join(items)}]",
+        ", ".join(f"{-int(item)}" for item in items)
+        if sorted(map(int, items)) != sorted(-int(item) for item in items)
+        else "0",
+    ]
 
 
 @_rule(WRONG, "one value of a plus-minus", r"(?P<first>[^\\{]+)\\pm\s*(?P<second>\d*\s*\\sqrt\{\d+\})")
 def _(gold):
-    return [f"{gold['first']} + {gold['second']}", f"{gold['first']} - {gold['second']}", rf"({gold[0].replace(chr(92) + 'pm', ',')})"]
+    return [
+        f"{gold['first']} + {gold['second']}",
+        f"{gold['first']} - {gold['second']}",
+        rf"({gold[0].replace(chr(92) + 'pm', ',')})",
+    ]
 
 
 @_rule(WRONG, "another root", r"(?P<front>\d*)\s*\\sqrt\{?(?P<inside>\d+)\}?")
 def _(gold):
     front, inside = gold["front"], gold["inside"]
-    return [rf"{front}\sqrt{{{int(inside) + 1}}}", rf"{front}\sqrt[3]{{{inside}}}", f"-{gold[0]}", rf"{front or 1}\cdot {inside}",
-            rf"{int(front or 1) + 1}\sqrt{{{inside}}}", rf"{gold[0]} i", f"{int(front or 1) * int(inside) ** 0.5:.2f}"]  # fmt: skip
+    return [
+        rf"{front}\sqrt{{{int(inside) + 1}}}",
+        rf"{front}\sqrt[3]{{{inside}}}",
+        f"-{gold[0]}",
+        rf"{front or 1}\cdot {inside}",
+        rf"{int(front or 1) + 1}\sqrt{{{inside}}}",
+        rf"{gold[0]} i",
+        f"{int(front or 1) * int(inside) ** 0.5:.2f}",
+    ]
 
 
 @_rule(WRONG, "another multiple of pi", r"(?P<number>\d*)\s*\\pi")
 def _(gold):
     number = int(gold["number"] or 1)
-    return [rf"{number + 1}\pi", rf"-{number}\pi", str(number), f"{number * 3.14:.2f}", rf"{number}\pi^2", rf"{number} p"]
+    return [
+        rf"{number + 1}\pi",
+        rf"-{number}\pi",
+        str(number),
+        f"{number * 3.14:.2f}",
+        rf"{number}\pi^2",
+        rf"{number} p",
+    ]
 
 
 @_rule(WRONG, "another sign, exponent, letter or case", _POLYNOMIAL)
@@ -531,23 +717,35 @@ def _(gold):
     if "+" in text:
         found.append(text.replace("+", "-", 1))
     if "^" in text:
-        found += [re.sub(r"\^(\d)", lambda match: f"^{int(match[1]) + 1}", text, count=1), re.sub(r"\^\d", "", text, count=1)]
+        found += [
+            re.sub(r"\^(\d)", lambda match: f"^{int(match[1]) + 1}", text, count=1),
+            re.sub(r"\^\d", "", text, count=1),
+        ]
     return [*found, f"{text} = 0", f"{text}'"]
 
 
 @_rule(WRONG, "another complex number", r"(?P<real>-?\d+)\s*(?P<sign>[-+])\s*(?P<front>\d*)i")
 def _(gold):
     other = "-" if gold["sign"] == "+" else "+"
-    return [f"{gold['real']} {other} {gold['front']}i", f"{gold['real']} {gold['sign']} {gold['front']}", f"{gold[0]}^2",
-            f"{gold['front'] or 1} {gold['sign']} {gold['real']}i" if gold["front"] != gold["real"] else "0",
-            f"({gold['real']}, {gold['sign']}{gold['front'] or 1})", f"{gold['real']} {gold['sign']} {gold['front']}j"]  # fmt: skip
+    return [
+        f"{gold['real']} {other} {gold['front']}i",
+        f"{gold['real']} {gold['sign']} {gold['front']}",
+        f"{gold[0]}^2",
+        f"{gold['front'] or 1} {gold['sign']} {gold['real']}i" if gold["front"] != gold["real"] else "0",
+        f"({gold['real']}, {gold['sign']}{gold['front'] or 1})",
+        f"{gold['real']} {gold['sign']} {gold['front']}j",
+    ]
 
 
 @_rule(WRONG, "another name or relation", r"(?P<name>[a-z])\s*=\s*(?P<value>.*[a-z\d].*)")
 def _(gold):
     other = "t" if gold["name"] != "t" else "s"
-    return [f"{other} = {gold['value']}", f"{gold['name']} = {gold['value']} + 1", rf"{gold['name']} \ne {gold['value']}",
-            f"{gold['name']} < {gold['value']}"]  # fmt: skip
+    return [
+        f"{other} = {gold['value']}",
+        f"{gold['name']} = {gold['value']} + 1",
+        rf"{gold['name']} \ne {gold['value']}",
+        f"{gold['name']} < {gold['value']}",
+    ]
 
 
 @_rule(WRONG, "another matrix or none", _MATRIX)
@@ -557,8 +755,11 @@ def _(gold):
     flat = [one.strip() for row in rows for one in row]
     changed = gold[0].replace(flat[0], f"{flat[0]}1", 1)
     found = [changed, f"({', '.join(flat)})", rf"\{{{', '.join(flat)}\}}"]
-    return found + ([rf"\begin{{pmatrix}} {turned} \end{{pmatrix}}"] if turned != r" \\ ".join(
-        " & ".join(one.strip() for one in row) for row in rows) else [])  # fmt: skip
+    return found + (
+        [rf"\begin{{pmatrix}} {turned} \end{{pmatrix}}"]
+        if turned != r" \\ ".join(" & ".join(one.strip() for one in row) for row in rows)
+        else []
+    )
 
 
 @_rule(WRONG, "the other half of the day", r"(?P<clock>[\d:\\!]+) \\text\{ (?P<half>[ap])\.m\.\}")

@@ -25,7 +25,7 @@ SECONDS = 5  # of one parse and one comparison of math-verify alone: its own def
 
 
 class Row(NamedTuple):
-    """right: whether the answer is right. graded: the verdict of `grade`. math_verify: math-verify's own, "" for words."""
+    """right: whether the answer is right. graded: the verdict of `grade`. math_verify: its own, "" for words."""
 
     gold: str
     answer: str
