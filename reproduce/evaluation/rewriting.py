@@ -461,7 +461,7 @@ def _(gold):
 def _(gold):
     n = gold["number"]
     return [
-        f"{n}!",
+        *([f"{n}!"] if len(n) < 3 else []),  # a large factorial only tests the time limit
         rf"{n}\%",
         f"{n}x",
         f"{n}i",
