@@ -41,6 +41,8 @@ def equivalent(gold: str, answer: str, *, percent_asked: bool = False) -> bool:
     `expressions.TimeLimit` if the comparison takes too long.
     """
     expected, given = plain_latex(gold), plain_latex(answer)
+    if given and given == expected:
+        return True
     if not given or not balanced(expected) or not balanced(given):
         return False
     return _same(read(expected), read(given), percent_asked)

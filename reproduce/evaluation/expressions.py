@@ -168,9 +168,10 @@ def _signed(match: re.Match, value: Fraction) -> Fraction:
 
 
 def _significant(latex: str) -> int:
-    """Significant digits of a decimal number with a point; 0 for anything else."""
+    """Significant digits of a number with decimals; 0 for anything else, whole numbers such as 10.0 too."""
     match = _DECIMAL.fullmatch(latex.strip())
-    return len(match["number"].replace(".", "").lstrip("0")) if match and "." in match["number"] else 0
+    decimals = match and match["number"].partition(".")[2].strip("0")
+    return len(match["number"].replace(".", "").lstrip("0")) if decimals else 0
 
 
 def _decimal(latex: str) -> str:

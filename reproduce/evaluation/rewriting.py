@@ -68,7 +68,8 @@ _LIST = r"(?P<items>-?\d+(?:, ?-?\d+)*, -?\d+|-?\d+,-\d+|-\d+,\d)"
 _UNITS = r"(?P<number>[\d.]+)\s*\\(?:mbox|text)\s*\{\s*(?P<unit>cm|inches)\s*\}\^(?P<power>[23])"
 _MATRIX = r"\\begin\{pmatrix\}(?P<body>.*)\\end\{pmatrix\}"
 _VALUE = (
-    r"(?P<value>(?!.*(?:=|\\in|\\text|\\mbox|<|>|\\le|\\ge|[({\[]\S*,|\\begin|,\s|_|:|\\pm|\$|\\cup|\\circ)).*\d.*)"
+    r"(?P<value>(?!.*(?:=|＞|＜|\\in|\\text|\\mbox|<|>|\\le|\\ge|[({\[]\S*,|\\begin|,\s|_|:|\\pm|\$|\\cup))"
+    r"(?!.*\\circ).*\d.*)"
 )
 _NUMBER = r"-?\d+|-?\d*\.\d+"
 _POLYNOMIAL = r"(?P<terms>[-+\d\sa-z^]*[a-z]\^?\d?[-+\d\sa-z^]*)"
@@ -99,7 +100,7 @@ def _(gold):
     return [f"${gold[0]}$", rf"\({gold[0]}\)", rf"\[ {gold[0]} \]", f"$${gold[0]}$$"]
 
 
-@_rule(RIGHT, "bold and code marks around it")
+@_rule(RIGHT, "bold and code marks around it", r"[^*`]*")
 def _(gold):
     return [f"**{gold[0]}**", f"`{gold[0]}`", f"**{gold[0]}.**"]
 
@@ -151,7 +152,7 @@ def _(gold):
     return [gold["sign"] + grouped.replace(",", separator) for separator in separators]
 
 
-@_rule(RIGHT, "no separators between thousands", r"\d{1,3}(?:,(?:\\!)?\s?\d{3})+")
+@_rule(RIGHT, "no separators between thousands", r"\d{1,3}(?:,(?:\\!\s?)?\d{3})+")
 def _(gold):
     return [re.sub(r"\D", "", gold[0])]
 
@@ -540,7 +541,8 @@ def _(gold):
         f"{sign}{whole}{part}",
         f"{gold[0]}\\%",
         f"{'' if sign else '-'}{whole}.{part}",
-        f"{gold[0]}1",
+        # From six digits on, the gold may be this number rounded.
+        *([f"{gold[0]}1"] if len((whole + part).lstrip("0")) < 6 else []),
     ]
 
 
@@ -631,6 +633,8 @@ def _(gold):
 @_rule(WRONG, "other brackets", _TUPLE)
 def _(gold):
     inside = ", ".join(_items(gold))
+    if gold[0].count("infty") > 1:
+        return [rf"\{{{inside}\}}"]
     if re.search("infty|pi|sqrt", gold[0]):
         return [rf"\{{{inside}\}}", f"[{inside}]"]
     return [rf"\{{{inside}\}}", f"[{inside}]", inside]
@@ -647,6 +651,8 @@ def _(gold):
 def _(gold):
     left, right = gold["left"], gold["right"]
     found = []
+    if "infty" in left and "infty" in right:
+        return []
     if "infty" not in left:
         found.append(f"{'[' if gold['open'] == '(' else '('}{left}, {right}{gold['close']}")
     if "infty" not in right:
