@@ -152,8 +152,10 @@ def boxed(text: str) -> str | None:
     Blanks may stand before the brace. Nested braces are matched; `\\{` and `\\}` are characters, as in LaTeX. An empty
     box gives "". This is what graders and judge read; the reward scores `scored_box`.
     """
-    *_, last = [None, *_BOX.finditer(text)]
-    if last is None:
+    start = text.rfind("\\boxed")
+    while start >= 0 and not (last := _BOX.match(text, start)):
+        start = text.rfind("\\boxed", 0, start)
+    if start < 0:
         return None
     depth = 1
     for brace in _BRACE.finditer(text, last.end()):
