@@ -256,6 +256,9 @@ def test_both_unicode_forms_are_one_word():
     assert token_f1("Jose\u0301", composed) == pytest.approx(2 / 3)
     assert exact_match(decomposed, composed)
     assert not exact_match("Jose Perez", composed)
+    start = time.process_time()
+    token_f1("a" + "\u0301\u0327" * 100_000, composed)  # normalising such a run takes quadratic time where it is long
+    assert time.process_time() - start < 2
 
 
 def test_penalty_and_bonus_are_settings():

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from reproduce.text import clean
+
 _ROUNDS = 8  # how many layers of dress are taken off at most
 # Compatibility forms that change what is read when they are replaced (x² is not x2), so they stay.
 _MEANING = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>")
@@ -32,7 +34,7 @@ def _plain_character(character: str) -> str:
 def unify(text: str) -> str:
     """One Unicode form: composed (NFC), full-width and mathematical letters and digits as plain ones, every kind of
     space as a space, digits of all scripts as 0 to 9, invisible characters gone. Superscripts and fractions stay."""
-    return unicodedata.normalize("NFC", "".join(map(_plain_character, unicodedata.normalize("NFC", text))))
+    return clean("".join(map(_plain_character, clean(text))))
 
 
 _BOX = re.compile(r"\\f?boxed\s*\{")

@@ -13,8 +13,8 @@ Three differences from the released code, all on purpose:
 1. Tags that occur inside a tool's output do not count. There, a web page that contains `<search>` or `</think>` makes
    the trajectory's format bad, and one that contains `</python>` earns the bonus.
 2. A tool counts as used when the model wrote a complete call, not when the closing tag alone occurs.
-3. Both sides are compared in Unicode's composed form (NFC), so that "é" written as one or as two characters is one
-   letter. There, the two forms are different words.
+3. Both sides are compared in Unicode's composed form (`reproduce.text.clean`), so that "é" written as one or as two
+   characters is one letter. There, the two forms are different words.
 
 Standard library only: this runs on every trajectory of every training step.
 """
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import re
 import string
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -43,6 +42,7 @@ from reproduce.tasks.prompts import (
     THINK_CLOSE,
     THINK_OPEN,
 )
+from reproduce.text import clean
 
 FORMAT_PENALTY = -1.0  # released reward function: score of a bad format
 TOOL_BONUS = 0.1  # released reward function: added when both tools were used and F1 > 0
@@ -198,8 +198,7 @@ def normalise_training(answer: str) -> str:
     Source: SQuAD evaluation script, as used by the released reward function, which leaves the Unicode form as it is.
     The evaluation normaliser differs: `reproduce.evaluation.graders.normalise_evaluation`.
     """
-    answer = unicodedata.normalize("NFC", answer)
-    return " ".join(ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+    return " ".join(ARTICLES.sub(" ", clean(answer).lower().translate(_PUNCTUATION)).split())
 
 
 def token_f1(
