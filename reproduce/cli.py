@@ -258,6 +258,10 @@ _MODULES = {
         "reproduce.evaluation.real_input",
         "grade gold and empty answers on real question files; run the agent on 20",
     ),
+    "rewritten-golds": (
+        "reproduce.evaluation.rewritten",
+        "grade rewritten golds and their near misses; write the table in data/graders",
+    ),
     "bench": ("reproduce.bench", "compare our rollout and training speed with TRL's own, as ratios in one run"),
     "pin-hub": (
         "reproduce.tasks.datasets.lock",

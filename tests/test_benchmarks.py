@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +10,8 @@ import pytest
 
 from reproduce.errors import UserError
 from reproduce.evaluation import grade
-from reproduce.evaluation.graders import _equivalent, normalise_evaluation
+from reproduce.evaluation.equivalence import equivalent
+from reproduce.evaluation.graders import normalise_evaluation
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load, real_search_questions
 from reproduce.tasks.datasets.rl import RL_FILES, load_rl
 from reproduce.tasks.rewards import normalise_training
@@ -200,26 +200,6 @@ def test_grading_mathematics(gold, answer, correct, method):
     assert (verdict.correct, verdict.method) == (correct, method)
 
 
-def test_a_runaway_expression_is_wrong_in_bounded_time():
-    assert not grade(math("42"), "9^{9^{9^9}}").correct
-
-
-def test_mathematics_is_refused_outside_the_main_thread():
-    errors = []
-
-    def work():
-        try:
-            grade(math("42"), "43")
-        except RuntimeError as error:
-            errors.append(str(error))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert len(errors) == 1
-    assert "main thread" in errors[0]
-
-
 def test_grading_text_with_either_normaliser():
     question = Question("q", "?", ["Washington, D.C.", "the Capitol"], "2wiki", "qa")
     assert grade(question, "washington, d.c.") == (True, 1.0, "match (evaluation)")
@@ -257,7 +237,7 @@ def test_real_files_oracle_all_right_and_empty_all_wrong(name):
 @needs_questions
 def test_real_golds_pass_math_verify_without_the_equality_shortcut():
     for name in ("aime24", "math500", "gsm8k"):
-        assert [q.id for q in load(name, REAL_DATA) if not _equivalent(q.golds[0], q.golds[0])] == []
+        assert [q.id for q in load(name, REAL_DATA) if not equivalent(q.golds[0], q.golds[0])] == []
 
 
 @needs_questions

@@ -239,7 +239,7 @@ def test_the_command_prints_the_table_and_names_its_model(written, tmp_path, sma
     assert main(arguments) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if "%" in line][:6] == [
-        f"{name} {EVALUATION_FILES[name].rows} 100.0% 0.0%" for name in WRITTEN
+        f"{name} {EVALUATION_FILES[name].rows} 100.0% 0.0% 100.0% 0.0%" for name in WRITTEN
     ]
     assert {"model random weights, mini shape", "questions x samples 4 x 1", "correct 0.0%"} <= set(lines)
 
@@ -310,6 +310,7 @@ def test_real_check_oracle_all_right_empty_all_wrong_and_the_loop_runs(real_sand
         ("2wiki", 200), ("hotpotqa", 200), ("bamboogle", 125), ("aime24", 30), ("math500", 500), ("gsm8k", 1319)
     ]  # fmt: skip
     assert all((row["oracle"], row["empty"], row["failed"]) == (1.0, 0.0, []) for row in report["graders"])
+    assert all((row["rewritten"], row["near_misses"], row["otherwise"]) == (1.0, 0.0, []) for row in report["graders"])
     assert (report["tools"]["passages"], report["tools"]["found"], report["tools"]["python"]) == (8294, 1.0, "42")
     agent = report["agent"]
     assert (agent["model"], agent["trajectories"]) == ("random weights, mini shape", 20)

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reproduce.tasks.prompts import SYSTEM_PROMPT, TAGS, chat, escape_tags
-from reproduce.tasks.rewards import boxed, exact_match, format_ok, model_text, normalise_training, reward, token_f1
+from reproduce.tasks.rewards import (
+    boxed,
+    exact_match,
+    format_ok,
+    model_text,
+    normalise_training,
+    reward,
+    scored_box,
+    token_f1,
+)
 
 THINK = "<think> plan </think>"
 SEARCH = "<search> who wrote it </search> <result> a page </result>"
@@ -139,6 +148,8 @@ def test_the_check_agrees_with_the_released_rule_where_results_hold_no_tags(part
         ("\\boxed{a \\\\}", "a \\\\"),
         ("\\boxed{}", ""),
         ("\\boxed{1} \\boxed{2", None),
+        ("\\boxed{1} \\boxed {2}", "2"),
+        ("\\boxed {1} \\boxed{2}", "2"),
         ("no box", None),
         ("", None),
     ],
@@ -205,9 +216,49 @@ def test_the_answer_is_the_last_box_of_the_answer():
     assert reward(text, ["Arlo"]).answer == "Arlo"
 
 
-def test_a_good_format_whose_last_box_never_closes_earns_nothing():
-    text = trajectory(THINK, "<answer> \\boxed{ Arlo } \\boxed{ Arlo { } </answer>")
-    assert reward(text, ["Arlo"]) == (0.0, 0.0, True, None, False)
+@pytest.mark.parametrize(
+    ("answer", "scored", "value"),
+    [
+        # What the released function returns for these answers, gold "cat": its own rule, written down as values.
+        ("\\boxed{cat}", "cat", 1.0),
+        ("\\boxed{cat} so \\boxed{ cat ", None, -1.0),
+        ("\\boxed{dog} \\boxed{ dog { }", None, -1.0),
+        ("\\boxed{dog} or \\boxed {cat}", "{cat}", 1.0),
+        ("\\boxed {cat} is \\boxed{x}", "{cat} is \\boxed{x}", 0.5),
+        ("$\\boxed {cat}$ and \\boxed{x}", "{cat}", 1.0),
+        ("\\boxed{x} \\boxed {cat", "{cat", 1.0),
+        ("\\boxed{cat} \\boxed\n{cat}", None, -1.0),
+        ("\\boxed{cat} \\boxedness", None, -1.0),
+        ("\\boxed{\\left\\{ cat \\right.}", None, -1.0),
+        ("\\boxed{\\{cat\\}}", "\\{cat\\}", 1.0),
+    ],
+)
+def test_the_scored_box_is_the_released_one(answer, scored, value):
+    assert scored_box(answer) == scored
+    # A closing brace somewhere behind keeps the format good where the answer's own is missing.
+    outcome = reward(f"<think> a </think> <answer> {answer} </answer>", ["cat"])
+    if "}" in answer:
+        assert outcome.reward == pytest.approx(value)
+    if scored is None:
+        assert (outcome.f1, outcome.format_ok, outcome.correct) == (0.0, False, False)
+
+
+def test_a_last_box_that_never_closes_is_a_bad_format():
+    text = "<think> a </think> <answer> \\boxed{cat} so \\boxed{ cat </answer>"
+    assert format_ok(text)
+    assert reward(text, ["cat"]) == (-1.0, 0.0, False, None, False)
+    assert reward(text, ["cat"], format_penalty=-0.5).reward == -0.5
+
+
+def test_both_unicode_forms_are_one_word():
+    composed, decomposed = "Jos\u00e9 P\u00e9rez", "Jose\u0301 Pe\u0301rez"
+    assert token_f1(decomposed, composed) == token_f1(composed, decomposed) == 1.0
+    assert token_f1("Jose\u0301", composed) == pytest.approx(2 / 3)
+    assert exact_match(decomposed, composed)
+    assert not exact_match("Jose Perez", composed)
+    start = time.process_time()
+    token_f1("a" + "\u0301\u0327" * 100_000, composed)  # normalising such a run takes quadratic time where it is long
+    assert time.process_time() - start < 2
 
 
 def test_penalty_and_bonus_are_settings():

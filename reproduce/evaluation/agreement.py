@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from reproduce.evaluation.graders import grade
+from reproduce.evaluation.graders import final_answer, grade
 from reproduce.evaluation.judge import CORRECT, UNDECIDED, Judge, summary
 from reproduce.tasks.benchmarks import Question
-from reproduce.tasks.rewards import boxed, token_f1
+from reproduce.tasks.rewards import token_f1
 
 F1_RIGHT = 0.5  # ours: the papers report mean F1 and draw no line
 
@@ -96,9 +96,9 @@ def agreement(
     """Grades the answers with every grader and compares: (agreement, `judge.summary` or None).
 
     judged_before: verdicts that a run's evaluation holds, in the place of a judge that is asked now. An
-    answer may hold its text in `\\boxed{...}`. Main thread only, because of math-verify (`graders.grade`).
+    answer may hold its text in `\\boxed{...}`.
     """
-    plain = [boxed(answer) if answer and "\\boxed{" in answer else answer for _, answer in answers]
+    plain = [final_answer(answer) for _, answer in answers]
     verdicts: dict[str, list[bool | None]] = {
         "grade": [grade(q, a).correct for (q, _), a in zip(answers, plain, strict=True)],
         "reward": [bool(a) and token_f1(a, q.golds) >= f1 for (q, _), a in zip(answers, plain, strict=True)],

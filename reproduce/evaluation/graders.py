@@ -1,30 +1,36 @@
-"""Graders of final answers: mathematics by symbolic equivalence, question answering by normalised match and token F1.
+"""Graders of final answers: mathematics by equivalence, question answering by normalised match and token F1.
 
 Two normalisers exist in the released ARPO/AEPO code and they differ; both are here under their own names:
 `normalise_training` (the reward: lower case, punctuation deleted, articles dropped) and `normalise_evaluation` (the
 evaluation scripts: lower case, articles dropped, punctuation kept). `grade` uses the evaluation one unless told
-otherwise. The papers' own headline accuracies come from an LLM judge, which is more lenient than either.
+otherwise. Both, and so exact match and token F1, are as published but for one thing: gold and answer are first brought
+to one Unicode form. The papers' own headline accuracies come from an LLM judge, which is more lenient than either.
+
+Mathematics: both sides are undressed (`undress`), read part by part (`answers`) and compared (`equivalence`); single
+expressions are math-verify's. `data/graders/pairs.csv` shows where this changes math-verify's own verdict.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 from reproduce.errors import UserError
+from reproduce.evaluation.equivalence import equivalent
+from reproduce.evaluation.expressions import TimeLimit
+from reproduce.evaluation.undress import plain_text, unify
 from reproduce.tasks.benchmarks import Question
 from reproduce.tasks.rewards import ARTICLES, boxed, exact_match, normalise_training, token_f1
 
-MATH_TIMEOUT_SECONDS = 2  # per parse and per comparison; typical cost is below 1 ms
 MAX_ANSWER_CHARS = 1000  # longer "answers" are runaway generations and are wrong without parsing
 
 
 @lru_cache(maxsize=65536)
 def normalise_evaluation(answer: str) -> str:
-    """The evaluation scripts' normaliser: lower case, articles a/an/the dropped, single spaces; punctuation stays."""
-    return " ".join(ARTICLES.sub(" ", answer.lower()).split())
+    """The evaluation scripts' normaliser: lower case, articles a/an/the dropped, single spaces; punctuation stays.
+    Before that, one Unicode form (`undress.unify`)."""
+    return " ".join(ARTICLES.sub(" ", unify(answer).lower()).split())
 
 
 NORMALISERS: dict[str, Callable[[str], str]] = {"evaluation": normalise_evaluation, "training": normalise_training}
@@ -33,7 +39,8 @@ NORMALISERS: dict[str, Callable[[str], str]] = {"evaluation": normalise_evaluati
 class Grade(NamedTuple):
     """correct: the verdict; f1: best token F1 over the golds, in [0, 1]; method: what decided.
 
-    method is "empty", "too long", "equal" (same text up to spaces and outer dollar signs), "math-verify", or
+    method is "empty", "too long", "equal" (same text up to spaces and outer dollar signs), "math-verify" (compared part
+    by part, expressions by math-verify), "time limit" (wrong, because the comparison took too long), or
     "match (evaluation)" / "match (training)".
     """
 
@@ -42,28 +49,35 @@ class Grade(NamedTuple):
     method: str
 
 
+def final_answer(text: str | None) -> str | None:
+    """What a text answers: the content of its last box, or the whole text if it has none. None if the last box is never
+    closed, or for None."""
+    return boxed(text) if text and "\\boxed" in text else text
+
+
 def grade(question: Question, answer: str | None, *, normaliser: str = "evaluation") -> Grade:
     """Grade a final answer.
 
     answer: the answer string, or a text that holds it in `\\boxed{...}` (then the last box counts); None or blank is
-    wrong. Questions with `answer_type` "math": equal text first, then equivalence by math-verify, so that no
-    peculiarity of a gold's LaTeX can fail an answer that repeats it. "qa": exact match after the normaliser.
-    Raises UserError for an unknown normaliser or a missing math-verify, RuntimeError when mathematics is graded
-    outside the main thread (math-verify's time limit is a signal: use processes).
+    wrong. Questions with `answer_type` "math": equal text first, then equivalence, so that no peculiarity of a gold's
+    LaTeX can fail an answer that repeats it. "qa": exact match after the normaliser, marks around the whole answer
+    (bold, code, `\\text{}`, dollar signs) taken off.
+    Raises UserError for an unknown normaliser or a missing math-verify; nothing for any answer. Any thread may call it.
     """
     if normaliser not in NORMALISERS:
         raise UserError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
-    if answer is not None and "\\boxed{" in answer:
-        answer = boxed(answer)
+    answer = final_answer(answer)
     if answer is None or not answer.strip():
         return Grade(False, 0.0, "empty")
     if len(answer) > MAX_ANSWER_CHARS:
         return Grade(False, 0.0, "too long")
     normalise = NORMALISERS[normaliser]
-    f1 = token_f1(answer, question.golds, normalise=normalise)
     if question.answer_type == "math":
-        correct, method = _grade_math(answer, question.golds)
-        return Grade(correct, f1, method)
+        correct, method = _grade_math(answer, question)
+        return Grade(correct, token_f1(answer, question.golds, normalise=normalise), method)
+    if not exact_match(answer, question.golds, normalise=normalise):
+        answer = plain_text(answer)
+    f1 = token_f1(answer, question.golds, normalise=normalise)
     return Grade(exact_match(answer, question.golds, normalise=normalise), f1, f"match ({normaliser})")
 
 
@@ -71,28 +85,16 @@ def _plain(text: str) -> str:
     return " ".join(text.strip().strip("$").split())
 
 
-def _grade_math(answer: str, golds: list[str]) -> tuple[bool, str]:
-    if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("mathematics must be graded on the main thread: math-verify's time limit is a signal")
-    if any(_plain(answer) == _plain(gold) for gold in golds):
+def _grade_math(answer: str, question: Question) -> tuple[bool, str]:
+    if any(_plain(answer) == _plain(gold) for gold in question.golds):
         return True, "equal"
-    return any(_equivalent(gold, answer) for gold in golds), "math-verify"
-
-
-def _equivalent(gold: str, answer: str) -> bool:
-    """Whether math-verify finds the two expressions equivalent; False if either cannot be parsed in time."""
-    try:
-        from math_verify import parse, verify
-    except ImportError as error:
-        raise UserError("math-verify is missing; install requirements.txt to grade mathematics") from error
-    if not _balanced(answer):
-        return False
-    expected = parse(f"\\boxed{{{gold}}}", parsing_timeout=MATH_TIMEOUT_SECONDS)
-    given = parse(f"\\boxed{{{answer}}}", parsing_timeout=MATH_TIMEOUT_SECONDS)
-    return bool(expected and given and verify(expected, given, timeout_seconds=MATH_TIMEOUT_SECONDS))
-
-
-def _balanced(text: str) -> bool:
-    """Whether the answer's braces close within it, so that it cannot break out of the box it is parsed in."""
-    content = boxed(f"\\boxed{{{text}}}")
-    return content is not None and content == text.strip()
+    asked = question.question.lower()
+    percent = "percent" in asked or "%" in asked
+    method = "math-verify"
+    for gold in question.golds:
+        try:
+            if equivalent(gold, answer, percent_asked=percent):
+                return True, "math-verify"
+        except TimeLimit:
+            method = "time limit"
+    return False, method

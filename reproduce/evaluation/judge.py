@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from reproduce.errors import UserError
-from reproduce.evaluation.graders import MAX_ANSWER_CHARS
+from reproduce.evaluation.graders import MAX_ANSWER_CHARS, final_answer
+from reproduce.evaluation.undress import plain_text
 from reproduce.tasks.benchmarks import Question
-from reproduce.tasks.rewards import boxed
 from reproduce.tasks.web.calls import MODES
 from reproduce.tasks.web.chat import ChatModel, open_recording
 from reproduce.tasks.web.config import ChatConfig
@@ -95,13 +95,14 @@ class Judge:
 
     def judge_many(self, answers: Sequence[tuple[Question, str | None]]) -> list[Verdict]:
         """A verdict for each (question, answer), in order. An answer may hold its text in `\\boxed{...}`.
+        The judge sees it as `undress.plain_text` leaves it: no marks around it, one Unicode form.
 
         No answer, a blank one, and one longer than `graders.MAX_ANSWER_CHARS` are wrong without asking, as in `grade`.
         """
-        given = [boxed(answer) if answer and "\\boxed{" in answer else answer for _, answer in answers]
+        given = [final_answer(answer) for _, answer in answers]
         unasked = [_unasked(answer) for answer in given]
         prompts = [
-            prompt(question, answer)
+            prompt(question, plain_text(answer))
             for (question, _), answer, known in zip(answers, given, unasked, strict=True)
             if known is None
         ]

@@ -3,7 +3,8 @@
     python -m reproduce.evaluation.real_input --data DIR [--model FOLDER]
 
 DIR holds the files that `data/README.md` describes. Three things are checked. Graders: an oracle that answers the gold
-string is right on every question of every file, an empty answer on none. Tools: a search for each question's own text
+string is right on every question of every file, an empty answer on none; golds of each file in other dress
+(`rewriting`) are right, and their near misses are wrong. Tools: a search for each question's own text
 in a BM25 index over stored real search results, and a program in the sandbox. Agent loop: a model answers real
 questions with these tools. A mini model knows a few hundred words, most of them invented, so its score is about 0; what
 the check shows is that nothing breaks, and how much of the text it can read.
@@ -12,13 +13,14 @@ the check shows is that nothing breaks, and how much of the text it can read.
 import sys
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reproduce.arguments import Parser, folder
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
+from reproduce.evaluation.rewriting import Pair, pairs
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.policies import Independent
@@ -32,6 +34,7 @@ from reproduce.tasks.search import PassageIndex, load_search_cache
 CACHE_FILES = ("search_cache.json", "search_cache/search_cache.json")  # ours, and as in the official repository
 SHIPPED = ("2wiki", "hotpotqa", "bamboogle", "aime24", "math500", "gsm8k")  # what data/README.md has cards of
 UNKNOWN = {"questions": "unknown_prompt", "tool results": "unknown_results", "sampled": "unknown_sampled"}
+REWRITTEN = 20  # golds of each file that are rewritten; about 50 answers come of each in mathematics
 PASSAGES = 2
 RESULT_WORDS = 40
 # Our choice: as many calls as the mini profile allows, and room for that many results beside the model's own tokens.
@@ -134,11 +137,13 @@ def check(
 
 
 def grade_files(data_dir: str | Path) -> list[dict[str, Any]]:
-    """One row per question file, the six `SHIPPED` ones and what else is there: `file`, `questions`, `oracle` and
-    `empty` (shares graded right, in [0, 1]), `failed`.
+    """One row per question file, the six `SHIPPED` ones and what else is there: `file`, `questions`; `oracle`, `empty`,
+    `rewritten` and `near_misses` (shares graded right, in [0, 1]); `failed`, `otherwise`.
 
     A question counts for the oracle if every one of its accepted answers is graded right, and is listed in `failed`
-    (ids) otherwise, or if the empty answer is graded right. Main thread only (math-verify). UserError as in `load`.
+    (ids) otherwise, or if the empty answer is graded right. `rewritten`: golds in other dress, which are right, and
+    `near_misses`, which are wrong, both of `REWRITTEN` golds spread over the file; `otherwise`: those graded otherwise.
+    UserError as in `load`.
     """
     rows = []
     found = present(Path(data_dir))[1]
@@ -148,10 +153,31 @@ def grade_files(data_dir: str | Path) -> list[dict[str, Any]]:
         empty = [grade(question, "").correct for question in questions]
         failed = [q.id for q, right, blank in zip(questions, oracle, empty, strict=True) if blank or not right]
         n = len(questions)
+        shares, otherwise = grade_rewritten(questions)
         rows.append(
-            {"file": name, "questions": n, "oracle": sum(oracle) / n, "empty": sum(empty) / n, "failed": failed}
-        )
+            {"file": name, "questions": n, "oracle": sum(oracle) / n, "empty": sum(empty) / n, **shares,
+             "failed": failed, "otherwise": otherwise}
+        )  # fmt: skip
     return rows
+
+
+def grade_rewritten(questions: list[Question], golds: int = REWRITTEN) -> tuple[dict[str, float | None], list[Pair]]:
+    """Shares of the rewritten golds and of the near misses that are graded right, and the pairs graded otherwise.
+
+    golds: how many distinct ones are rewritten, spread over the questions. The question's text is left out: what it
+    asks for (percent, say) is not known to the rules.
+    """
+    distinct = list({gold: question for question in questions for gold in question.golds}.items())
+    chosen = distinct[:: max(1, len(distinct) // golds)][:golds]
+    verdicts: dict[bool, list[bool]] = {True: [], False: []}
+    otherwise = []
+    for gold, question in chosen:
+        alone = replace(question, question="", golds=[gold])
+        for pair in pairs(gold, question.answer_type):
+            right = grade(alone, pair.answer).correct
+            verdicts[pair.right].append(right)
+            otherwise += [pair] if right != pair.right else []
+    return {"rewritten": _mean(verdicts[True]), "near_misses": _mean(verdicts[False])}, otherwise
 
 
 def try_tools(environment: RealEnvironment, questions: list[Question]) -> dict[str, Any]:
@@ -274,9 +300,11 @@ def _mean(values: list) -> float | None:
 def table(report: dict[str, Any]) -> str:
     """The report as text."""
     tools, agent = report["tools"], report["agent"]
-    lines = [f"{'file':<12}{'questions':>10}{'gold answer':>14}{'empty answer':>14}"]
+    names = f"{'gold answer':>14}{'empty answer':>14}{'rewritten':>12}{'near misses':>13}"
+    lines = [f"{'file':<12}{'questions':>10}{names}"]
     lines += [
         f"{row['file']:<12}{row['questions']:>10}{row['oracle']:>14.1%}{row['empty']:>14.1%}"
+        f"{_share(row['rewritten']):>12}{_share(row['near_misses']):>13}"
         for row in report["graders"]
     ]
     figures = {
@@ -298,6 +326,10 @@ def table(report: dict[str, Any]) -> str:
         ),
     }
     return "\n".join([*lines, "", *(f"{name:<24}{value}" for name, value in figures.items())])
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _named(counts: dict[str, int]) -> str:
@@ -323,6 +355,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(table(report))
     failed = [id for row in report["graders"] for id in row["failed"]]
+    for pair in [pair for row in report["graders"] for pair in row["otherwise"]][:10]:
+        verdict = "wrong" if pair.right else "right"
+        print(f"graded {verdict}: {pair.answer!r} for the gold {pair.gold!r} ({pair.rule})", file=sys.stderr)
     if failed:
         print(f"graded wrong: {', '.join(failed[:10])}{' ...' if len(failed) > 10 else ''}", file=sys.stderr)
     return 1 if failed or report["tools"]["python"] != "42" else 0

@@ -6,10 +6,15 @@ that F1 is above 0 and both tools were used. It has three consequences worth kno
 as tokens and not as expressions, punctuation is deleted (so "-5" and "5" are the same answer and "3.5" equals "35"),
 and a gold that consists of an article only ("A") can never earn F1.
 
-Two differences from the released code, both on purpose:
+What is scored is what the released code takes for the last box (`scored_box`), oddities included: it is not the content
+that the graders read (`boxed`). Mathematics by equivalence is the graders' part (`reproduce.evaluation.graders`).
+
+Three differences from the released code, all on purpose:
 1. Tags that occur inside a tool's output do not count. There, a web page that contains `<search>` or `</think>` makes
    the trajectory's format bad, and one that contains `</python>` earns the bonus.
 2. A tool counts as used when the model wrote a complete call, not when the closing tag alone occurs.
+3. Both sides are compared in Unicode's composed form (`reproduce.text.clean`), so that "é" written as one or as two
+   characters is one letter. There, the two forms are different words.
 
 Standard library only: this runs on every trajectory of every training step.
 """
@@ -37,6 +42,7 @@ from reproduce.tasks.prompts import (
     THINK_CLOSE,
     THINK_OPEN,
 )
+from reproduce.text import clean
 
 FORMAT_PENALTY = -1.0  # released reward function: score of a bad format
 TOOL_BONUS = 0.1  # released reward function: added when both tools were used and F1 > 0
@@ -44,7 +50,9 @@ TOOL_BONUS = 0.1  # released reward function: added when both tools were used an
 _CALL_CLOSE = re.compile(f"{SEARCH_CLOSE}|{PYTHON_CLOSE}")
 ARTICLES = re.compile(r"\b(a|an|the)\b")  # dropped by both normalisers
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_BOX = re.compile(r"\\boxed\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_ANY_BRACE = re.compile(r"[{}]")
 _EXACT_ONLY = frozenset({"yes", "no", "noanswer"})
 
 
@@ -52,8 +60,8 @@ class Reward(NamedTuple):
     """Outcome of one trajectory.
 
     reward: what the optimiser sees, in [-1, 1.1]; f1: best token F1 over the golds, in [0, 1] (0 on a bad format);
-    format_ok: see `format_ok`; answer: the last boxed string, or None; correct: exact match with a gold after
-    `normalise_training` (False on a bad format).
+    format_ok: see `format_ok`, and False too where the last box cannot be read (`scored_box`); answer: the last boxed
+    string (`boxed`), or None; correct: exact match with a gold after `normalise_training` (False on a bad format).
     """
 
     reward: float
@@ -141,32 +149,56 @@ def _answer(text: str) -> str | None:
 def boxed(text: str) -> str | None:
     """Content of the last `\\boxed{...}`, stripped; None if there is none or its brace is never closed.
 
-    Nested braces are matched; `\\{` and `\\}` are characters, as in LaTeX. An empty box gives "".
+    Blanks may stand before the brace. Nested braces are matched; `\\{` and `\\}` are characters, as in LaTeX. An empty
+    box gives "". This is what graders and judge read; the reward scores `scored_box`.
     """
-    start = text.rfind(BOXED_OPEN)
+    start = text.rfind("\\boxed")
+    while start >= 0 and not (last := _BOX.match(text, start)):
+        start = text.rfind("\\boxed", 0, start)
     if start < 0:
         return None
-    start += len(BOXED_OPEN)
     depth = 1
-    for brace in _BRACE.finditer(text, start):
+    for brace in _BRACE.finditer(text, last.end()):
         token = brace.group()
         if token == "{":
             depth += 1
         elif token == "}":
             depth -= 1
             if depth == 0:
-                return text[start : brace.start()].strip()
+                return text[last.end() : brace.start()].strip()
+    return None
+
+
+def scored_box(answer: str) -> str | None:
+    """The part of an answer that the released reward scores; None where it ends with a "find box error".
+
+    Where `\\boxed ` with a space occurs, everything from the last one on up to a dollar sign, braces included (the
+    normaliser deletes them). Otherwise the content of the last `\\boxed{`, every brace counted, escaped ones too; None
+    if its brace is never closed or something else follows the last `\\boxed`. Source: the released reward function.
+    """
+    _, spaced, rest = answer.rpartition("\\boxed ")
+    if spaced:
+        return rest.partition("$")[0]
+    start = answer.rfind("\\boxed")
+    if not answer.startswith(BOXED_OPEN, start):
+        return None
+    start += len(BOXED_OPEN)
+    depth = 1
+    for brace in _ANY_BRACE.finditer(answer, start):
+        depth += 1 if brace.group() == "{" else -1
+        if depth == 0:
+            return answer[start : brace.start()]
     return None
 
 
 @lru_cache(maxsize=65536)
 def normalise_training(answer: str) -> str:
-    """The training reward's normaliser: lower case, punctuation deleted, articles a/an/the dropped, single spaces.
+    """The training reward's normaliser: NFC, lower case, punctuation deleted, articles a/an/the dropped, single spaces.
 
-    Source: SQuAD evaluation script, as used by the released reward function. The evaluation normaliser differs:
-    `reproduce.evaluation.graders.normalise_evaluation`.
+    Source: SQuAD evaluation script, as used by the released reward function, which leaves the Unicode form as it is.
+    The evaluation normaliser differs: `reproduce.evaluation.graders.normalise_evaluation`.
     """
-    return " ".join(ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+    return " ".join(ARTICLES.sub(" ", clean(answer).lower().translate(_PUNCTUATION)).split())
 
 
 def token_f1(
@@ -227,9 +259,9 @@ def reward(
 
     text: everything after the prompt, tool results included between `<result>` and `</result>`.
     golds: the accepted answers, at least one (a single string is one gold).
-    Returns `format_penalty` on a bad format, otherwise the token F1 of the last boxed string of the answer, plus
-    `tool_bonus` if that F1 is above 0 and the model made at least one complete search call and one complete Python
-    call. Defaults: released reward function. Raises ValueError without golds.
+    Returns `format_penalty` on a bad format and on a last box that cannot be read, otherwise the token F1 of what the
+    answer's last box holds (`scored_box`), plus `tool_bonus` if that F1 is above 0 and the model made at least one
+    complete search call and one complete Python call. Defaults: released reward function. ValueError without golds.
     """
     if not golds:
         raise ValueError("reward() needs at least one gold answer")
@@ -238,11 +270,12 @@ def reward(
     answer = boxed(answer_text) if answer_text is not None else None
     if not _format_ok(own):
         return Reward(float(format_penalty), 0.0, False, answer, False)
-    if answer is None:
-        return Reward(0.0, 0.0, True, None, False)
-    f1 = token_f1(answer, golds)
+    scored = scored_box(answer_text)
+    if scored is None:
+        return Reward(float(format_penalty), 0.0, False, answer, False)
+    f1 = token_f1(scored, golds)
     value = f1
     if f1 > 0.0 and SEARCH_OPEN in own and PYTHON_OPEN in own:
         # The format is good, so an opening tag stands for a complete call with its result.
         value += tool_bonus
-    return Reward(value, f1, True, answer, exact_match(answer, golds))
+    return Reward(value, f1, True, answer, exact_match(scored, golds))
