@@ -6,6 +6,8 @@ from pathlib import Path
 from reproduce.errors import UserError
 
 DEFAULT_PROFILE = "mini"
+MOST_SEEDS = 1000
+"""Seeds that one command may ask for; more is a slip of the keyboard."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,17 +30,28 @@ def seeds(text: str) -> list[int]:
     found: list[int] = []
     for part in names(text):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not _whole(first) or (dash and not _whole(last)):
             raise argparse.ArgumentTypeError(f"'{part}' is not a seed; write 0,1,2 or 0-7")
-        found += range(int(first), int(last or first) + 1)
-    if not found:
-        raise argparse.ArgumentTypeError(f"'{text}' names no seed; write 0,1,2 or 0-7")
+        start, end = int(first), int(last or first)
+        if end < start:
+            raise argparse.ArgumentTypeError(f"'{part}' ends before it begins; write {end}-{start}")
+        if end - start >= MOST_SEEDS or len(found) + end - start >= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"'{part}' asks for more than {MOST_SEEDS} seeds")
+        found += range(start, end + 1)
+    for seed in found:
+        if found.count(seed) > 1:
+            raise argparse.ArgumentTypeError(f"seed {seed} is named twice")
     return found
+
+
+def _whole(text: str) -> bool:
+    """Whether the text is a whole number from 0 that a seed may be: below 2**32, in ASCII digits."""
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**32
 
 
 def count(text: str) -> int:
     """A number of runs at a time, 1 or more."""
-    if not text.isdigit() or int(text) < 1:
+    if not _whole(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; write 1 or more")
     return int(text)
 

@@ -1,6 +1,7 @@
 """Hostile and ordinary programs against every sandbox backend that this machine has."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -507,3 +508,28 @@ def test_bad_arguments():
         PythonSandbox(backend="docker")
     with pytest.raises(UserError, match="workers is 0"):
         PythonSandbox(workers=0)
+
+
+def test_descriptors_beyond_1023_are_no_problem():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip("this machine allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with PythonSandbox(workers=1, preload=False) as sandbox:
+            assert sandbox.run("print(1 + 1)").output.strip() == "2"
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_forged_answer_is_valid_text():
+    forge = (
+        'import os\nfor fd in range(3, 64):\n    try: os.write(fd, b\'{"output": "\\\\ud800 x", "error": null}\')\n'
+        "    except OSError: pass\nos._exit(0)"
+    )
+    with PythonSandbox(workers=1, preload=False) as sandbox:
+        result = sandbox.run(forge)
+    (result.output + (result.error or "")).encode()

@@ -201,6 +201,10 @@ class RunDirectory:
         files.write_json(self.path / "manifest.json", self._manifest)
         self._remove_leftovers()
 
+    def note(self, **fields) -> None:
+        """Adds fields to the manifest that no hash covers, such as what confined the Python tool."""
+        self._update(**fields)
+
     def fail(self, message: str) -> None:
         """Marks the run failed; the next start resumes it. Directories of this machine are cut from the message."""
         self._update(status="failed", error=manifest.without_paths(message))

@@ -83,8 +83,9 @@ class Environment:
     def run(self, calls: list[Call]) -> list[ToolResult]:
         """Results of a batch of calls, in order. Python programs of the batch run together in the sandbox.
 
-        A program's output is recorded and reused for the same program text: the sandbox has no clock, no network and
-        no state between calls, so the output is a function of the text.
+        A program's output is recorded and reused for the same program text. The sandbox has no network and no state
+        between calls, so the output is a function of the text, except of a program that asks a clock or a source of
+        randomness: then a run that is killed and resumed, which has lost the record, may read another answer.
         """
         new = sorted({call.content for call in calls if call.tool == "python"} - self.printed.keys())
         if new:

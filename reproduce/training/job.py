@@ -17,6 +17,7 @@ from reproduce.experiments.config import JobConfig
 from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
 from reproduce.seeding import child_seed
+from reproduce.tasks.sandbox import probe
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
 from reproduce.training.parallel import gathered, own_device, process_index, processes
@@ -40,6 +41,8 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(config.entropy_tokens))
     if config.training.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("training.device is cuda, but torch finds no CUDA device; use PROFILE=mini on this machine")
+    if config.task.episodes is None and process_index() == 0:
+        run.note(sandbox=probe().name)
     with full_card_named(config), open_setup(config) as setup, reported(run, config) as seen:
         device = own_device(config.training.device)
         model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.grammar)

@@ -1,7 +1,6 @@
 """The public face: a few warm servers, programs in, results out, in order."""
 
 import os
-import select
 import threading
 import weakref
 from collections import deque
@@ -13,7 +12,7 @@ from reproduce.tasks.sandbox.backend import Unavailable
 from reproduce.tasks.sandbox.limits import DEFAULTS, Limits, SandboxResult
 from reproduce.tasks.sandbox.probe import BACKENDS, HELP, probe
 from reproduce.tasks.sandbox.source import program_source
-from reproduce.tasks.sandbox.worker import GRACE_SECONDS, Worker
+from reproduce.tasks.sandbox.worker import GRACE_SECONDS, Worker, readable
 
 
 class PythonSandbox:
@@ -80,7 +79,7 @@ class PythonSandbox:
                         index, code = waiting.popleft()
                         busy[worker] = index
                         _explained(worker.send, program_source(code))
-                    done = select.select(list(busy), [], [], self.limits.seconds + GRACE_SECONDS)[0]
+                    done = readable(list(busy), self.limits.seconds + GRACE_SECONDS)
                     for worker in done or list(busy):
                         results[busy[worker]] = worker.receive()
                         idle.append(worker)

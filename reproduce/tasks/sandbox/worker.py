@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from reproduce.tasks.sandbox import runtime
 from reproduce.tasks.sandbox.backend import Backend, Unavailable
@@ -19,6 +19,16 @@ START_SECONDS = 120  # importing sympy on a busy machine
 GRACE_SECONDS = 30  # beyond the limit of the call: the server has to notice, kill and clean up
 LENGTH = struct.Struct(">I")
 DIED = SandboxResult(False, "", "RuntimeError: the sandbox ended during this call")
+
+
+def readable(workers: Sequence["Worker"], seconds: float) -> list["Worker"]:
+    """The workers that have something to read, waiting for one up to `seconds`. Any descriptor will do: `select` knows
+    none beyond 1023."""
+    poller = select.poll()
+    of = {worker.fileno(): worker for worker in workers}
+    for descriptor in of:
+        poller.register(descriptor, select.POLLIN)
+    return [of[descriptor] for descriptor, _ in poller.poll(1000 * seconds)]
 
 
 class Worker:
@@ -64,7 +74,7 @@ class Worker:
 
     def send(self, program: str) -> None:
         """Hand a program to the server, which is first started again if it has died meanwhile."""
-        if self._process is None or (self._ready and select.select([self._socket], [], [], 0)[0]):
+        if self._process is None or (self._ready and readable([self], 0)):
             self.start()
         self._wait_until_ready()
         with contextlib.suppress(OSError):  # `receive` reports a server that died just now

@@ -135,12 +135,17 @@ def outcome(data: bytes | None, status: int, settings: dict) -> dict:
         result = json.loads(data)
         output, error = result["output"], result["error"]
         if isinstance(output, str) and isinstance(error, str | None):
-            return {"output": output[:size], "error": error if error is None else error[:size]}
+            return {"output": valid(output[:size]), "error": error if error is None else valid(error[:size])}
     except (ValueError, TypeError, KeyError, RecursionError):
         data = b""  # nothing that a program's process sends is trusted to have a form
     code = os.waitstatus_to_exitcode(status)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return {"output": "", "error": f"RuntimeError: the program ended without a result ({how})"}
+
+
+def valid(text: str) -> str:
+    """The text without lone surrogates, which a forged answer may hold and no tokenizer or file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def run_call(code: str, settings: dict, control: socket.socket, idle_bytes: int) -> dict:
@@ -185,6 +190,7 @@ def main() -> None:
         import site
 
         site.setquit()  # exit() and quit(), which -S leaves out
+        site.sethelper()  # and help()
         for statements in settings["warm_up"]:
             with contextlib.suppress(ImportError):  # optional packages; a program that needs one gets the error
                 exec(statements, {})
