@@ -1,18 +1,36 @@
 """Foreign text made safe: whatever a file, a page, a service or a program brings in passes `clean` once."""
 
+import re
+import sys
 import unicodedata
+from functools import cache
+
+_SPACING = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # control characters that are white space
+_CONTROL = re.compile("[\x00-\x07\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff]")  # \t, \n, \r and the backspace stay
+MOST_MARKS = 30  # in a row: Unicode's stream-safe text format (UAX 15, section 13)
+JOINER = "\u034f"  # the combining grapheme joiner, which that format puts behind as many marks
 
 
 def clean(text: str) -> str:
-    """`text` as valid Unicode in normal form C, without byte-order marks and NUL characters.
+    """`text` as valid Unicode in normal form C, without byte-order marks and control characters.
 
     Two halves of a surrogate pair are joined, a lone half becomes U+FFFD: no tokenizer, file or request can hold it.
-    Other control characters stay, since the public RL files hold a backspace that decides what they mean.
+    Tab and line ends stay, other control characters that are white space become a space, and the rest goes. A backspace
+    stays: the prompts of the public RL files hold one, which their loader repairs or keeps as released. A joiner breaks
+    runs of more than 30 combining marks, which no language has: normalising takes quadratic time in them.
     """
+    text = _CONTROL.sub("", _SPACING.sub(" ", text))
     if text.isascii():
-        return text.replace("\0", "") if "\0" in text else text
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return unicodedata.normalize("NFC", text.replace("\ufeff", "").replace("\0", ""))
+        return text
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return unicodedata.normalize("NFC", _marks().sub(rf"\g<0>{JOINER}", text))
+
+
+@cache
+def _marks() -> re.Pattern:
+    """Finds `MOST_MARKS` combining marks with another one behind them."""
+    marks = "".join(filter(unicodedata.combining, map(chr, range(0x300, sys.maxunicode + 1))))
+    return re.compile(f"[{marks}]{{{MOST_MARKS}}}(?=[{marks}])")
 
 
 def cleaned(value):

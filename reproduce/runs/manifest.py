@@ -134,12 +134,13 @@ def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
         name = path.relative_to(folder)
         if path.is_file() and path.suffix not in (".md", ".tmp") and any(map(of_task.fullmatch, name.parts)):
-            hashes[name.as_posix()] = _file_hash(path, path.stat().st_mtime_ns, path.stat().st_size)
+            hashes[name.as_posix()] = _file_hash(path, path.stat().st_ctime_ns, path.stat().st_size)
     return hashes
 
 
 @cache
-def _file_hash(path: Path, _mtime: int, _size: int) -> str:
+def _file_hash(path: Path, _changed: int, _size: int) -> str:
+    """_changed: the time of the last change (ctime), which no copy or archive sets to an earlier one."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

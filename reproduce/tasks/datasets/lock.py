@@ -33,7 +33,7 @@ def read_lock(path: Path | None = None) -> dict[str, dict[str, dict]]:
         lock = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); restore it, or delete it and run `make pin-hub`") from None
     for kind, repositories in lock.items():
         for repo, entry in repositories.items():

@@ -137,5 +137,5 @@ class Recording:
                 self._answers.setdefault(key, _Place(path, offset, len(line)))
             else:
                 self._failures.setdefault(key, []).append((record["session"], record["error"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             logger.warning("%s: the line at byte %d is damaged and left out", path.name, offset)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from reproduce.errors import UserError
 from reproduce.tasks.datasets.fetch import model_folder
-from reproduce.tasks.search import MAX_QUERY_CHARS, Hit
+from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, best
 from reproduce.tasks.web.corpus import CorpusIndex
 
 QUERY, PASSAGE = "query: ", "passage: "
@@ -49,7 +49,10 @@ class Encoder:
     @torch.inference_mode()
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Vectors (len(texts), width), float32."""
-        asked = self.tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        asked = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt",
+            split_special_tokens=True,  # a passage that spells [SEP] holds a text
+        )  # fmt: skip
         asked = asked.to(self.device)
         hidden_BTH = self.model(**asked).last_hidden_state
         mask_BT1 = asked["attention_mask"][..., None]
@@ -86,12 +89,8 @@ class DenseIndex:
         if not query.strip() or len(query) > MAX_QUERY_CHARS or k < 1:
             return []
         scores = self._vectors @ self._encoder([QUERY + query])[0]
-        best = np.arange(len(scores))
-        if len(best) > k:
-            threshold = np.partition(scores, len(best) - k)[len(best) - k]
-            best = np.flatnonzero(scores >= threshold)
-        best = best[np.lexsort((best, -scores[best]))][:k]
-        return [Hit(i, float(scores[i]), *self.corpus.passage(i), i) for i in best.tolist()]
+        positions = best(scores, np.arange(len(scores)), k).tolist()
+        return [Hit(i, float(scores[i]), *self.corpus.passage(i), i) for i in positions]
 
     def _build(self, place: Path, stamp: dict, encoder: str, revision: str | None) -> None:
         part, note = place.with_suffix(".part.npy"), place.with_suffix(".part.json")
