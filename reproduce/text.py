@@ -5,8 +5,8 @@ import sys
 import unicodedata
 from functools import cache
 
-_SPACING = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # control characters that are white space
-_CONTROL = re.compile("[\x00-\x07\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff]")  # \t, \n, \r and the backspace stay
+_SPACING = re.compile("[\x1c-\x1f\x85]")  # separators
+_CONTROL = re.compile("[\x00-\x07\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff]")
 MOST_MARKS = 30  # in a row: Unicode's stream-safe text format (UAX 15, section 13)
 JOINER = "\u034f"  # the combining grapheme joiner, which that format puts behind as many marks
 
@@ -15,9 +15,9 @@ def clean(text: str) -> str:
     """`text` as valid Unicode in normal form C, without byte-order marks and control characters.
 
     Two halves of a surrogate pair are joined, a lone half becomes U+FFFD: no tokenizer, file or request can hold it.
-    Tab and line ends stay, other control characters that are white space become a space, and the rest goes. A backspace
-    stays: the prompts of the public RL files hold one, which their loader repairs or keeps as released. A joiner breaks
-    runs of more than 30 combining marks, which no language has: normalising takes quadratic time in them.
+    Tab, line ends, form feed and backspace stay, separators become a space, and other control characters go. Form feed
+    and backspace are what the public RL files hold of `\\frac` and `\\boxed`; the loader repairs or keeps the backspace.
+    A joiner breaks runs of more than 30 combining marks, which no language has: normalising takes quadratic time in them.
     """
     text = _CONTROL.sub("", _SPACING.sub(" ", text))
     if text.isascii():

@@ -316,7 +316,7 @@ DIRTY, CLEANED = "\ufeffcafe\u0301 \ud83d world\0", "caf\u00e9 \ufffd world"
 def test_clean_text_is_valid_composed_and_kept_where_it_is():
     assert clean(DIRTY) == CLEANED and clean(CLEANED) == CLEANED
     assert clean("\ud83d\ude00") == "\U0001f600", "two halves are one character"
-    assert clean("\x1b[31ma\x07\x0cb\x85c\x7f\td\r\n") == "[31ma b c\td\r\n", "control characters are decided"
+    assert clean("\x1b[31ma\x07\x1cb\x85c\x7f\td\x0ce\r\n") == "[31ma b c\td\x0ce\r\n", "control characters are decided"
     assert clean("e\0\ufeff\u0301") == "\u00e9", "what is left out separates nothing"
     assert clean("plain \x08oxed{1}") == "plain \x08oxed{1}", "the RL files' backspace is repaired by their loader"
 
@@ -400,7 +400,8 @@ READS = {
     "foreign files": ["reproduce/tasks/datasets/reading.py"],
     "replies, cleaned there": ["reproduce/tasks/web/chat.py", "reproduce/tasks/web/services.py"],
     "what this program wrote, or the repository holds": [
-        "reproduce/evaluation/grade_agreement.py", "reproduce/experiments/progress.py",
+        "reproduce/evaluation/grade_agreement.py", "reproduce/evaluation/math_worker.py",
+        "reproduce/evaluation/rewritten.py", "reproduce/experiments/progress.py",
         "reproduce/experiments/status.py", "reproduce/plan/flops.py",
         "reproduce/plan/measured.py", "reproduce/rollouts/kept_episodes.py",
         "reproduce/runs/directory.py", "reproduce/runs/files.py",
