@@ -15,9 +15,9 @@ def clean(text: str) -> str:
     """`text` as valid Unicode in normal form C, without byte-order marks and control characters.
 
     Two halves of a surrogate pair are joined, a lone half becomes U+FFFD: no tokenizer, file or request can hold it.
-    Tab, line ends, form feed and backspace stay, separators become a space, and other control characters go. Form feed
-    and backspace are what the public RL files hold of `\\frac` and `\\boxed`; the loader repairs or keeps the backspace.
-    A joiner breaks runs of more than 30 combining marks, which no language has: normalising takes quadratic time in them.
+    Tab, line ends, form feed and backspace stay, separators become a space, other control characters go. The public RL
+    files hold a form feed of `\\frac` and a backspace of `\\boxed`; the backspace is their loader's affair. A joiner
+    breaks runs of more than 30 combining marks, which no language has: normalising takes quadratic time in them.
     """
     text = _CONTROL.sub("", _SPACING.sub(" ", text))
     if text.isascii():
