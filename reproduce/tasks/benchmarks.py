@@ -143,7 +143,9 @@ EVALUATION_FILES: dict[str, QuestionFile] = {
         QuestionFile("hotpotqa", 200, _QA, "qa"),
         QuestionFile("musique", 200, _QA, "qa"),
         QuestionFile("bamboogle", 125, _QA, "qa"),
-        QuestionFile("aime24", 30, ("id", "problem", "answer"), "math", question_key="problem"),
+        QuestionFile(
+            "aime24", 30, ("id", "problem", "answer"), "math", question_key="problem", read_golds=_whole_number
+        ),
         QuestionFile("aime25", 30, ("problem", "answer"), "math", question_key="problem", read_golds=_whole_number),
         QuestionFile("math500", 500, _QA, "math"),
         QuestionFile("gsm8k", 1319, _QA, "math", read_golds=_gsm8k_golds),

@@ -25,6 +25,7 @@ from reproduce.tasks.web.corpus import CorpusIndex
 QUERY, PASSAGE = "query: ", "passage: "
 MAX_TOKENS = 512
 BATCH = 64
+FORMAT = 2  # of the vectors: raised when the same passage gets another one
 
 
 class Encoder:
@@ -71,7 +72,7 @@ class DenseIndex:
         self.corpus, self.passages, self.sha256 = corpus, corpus.passages, corpus.sha256
         self._encoder = Encoder(model_folder(encoder, revision), encoder)
         place = folder.with_name(f"{folder.name}.{(revision or 'no revision')[-16:]}.npy")
-        stamp = {"corpus": corpus.sha256, "encoder": revision}
+        stamp = {"format": FORMAT, "corpus": corpus.sha256, "encoder": revision}
         with open(place.with_suffix(".lock"), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not place.is_file() or _read(place.with_suffix(".json")) != stamp:
