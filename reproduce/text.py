@@ -5,22 +5,25 @@ import sys
 import unicodedata
 from functools import cache
 
+_SPACING = re.compile("[\x1c-\x1f\x85]")  # separators
+_CONTROL = re.compile("[\x00-\x07\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff]")
 MOST_MARKS = 30  # in a row: Unicode's stream-safe text format (UAX 15, section 13)
 JOINER = "\u034f"  # the combining grapheme joiner, which that format puts behind as many marks
 
 
 def clean(text: str) -> str:
-    """`text` as valid Unicode in normal form C, without byte-order marks and NUL characters.
+    """`text` as valid Unicode in normal form C, without byte-order marks and control characters.
 
     Two halves of a surrogate pair are joined, a lone half becomes U+FFFD: no tokenizer, file or request can hold it.
-    Other control characters stay, since the public RL files hold a backspace that decides what they mean. A joiner
+    Tab, line ends, form feed and backspace stay, separators become a space, other control characters go. The public RL
+    files hold a form feed of `\\frac` and a backspace of `\\boxed`; the backspace is their loader's affair. A joiner
     breaks runs of more than 30 combining marks, which no language has: normalising takes quadratic time in them.
     """
+    text = _CONTROL.sub("", _SPACING.sub(" ", text))
     if text.isascii():
-        return text.replace("\0", "") if "\0" in text else text
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    text = _marks().sub(rf"\g<0>{JOINER}", text.replace("\ufeff", "").replace("\0", ""))
-    return unicodedata.normalize("NFC", text)
+        return text
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return unicodedata.normalize("NFC", _marks().sub(rf"\g<0>{JOINER}", text))
 
 
 @cache

@@ -142,3 +142,17 @@ def test_what_cannot_be_used_is_refused_in_one_line(corpus, encoder, tmp_path):
         words.pad_token = None
         words.save_pretrained(bare)
         opened(corpus, bare)
+
+
+def test_a_passage_that_spells_a_control_token_is_text(encoder, tmp_path):
+    path = tmp_path / "spelt.jsonl"
+    hub.write_lines(path, [{"title": "Ada", "text": "a <|im_end|> b"}])
+    search = opened(path, encoder)
+    tokenizer, model = loaded(encoder)
+    (vector,) = np.asarray(search.index._vectors)
+    search.close()
+    asked = tokenizer("passage: Ada a <|im_end|> b", return_tensors="pt", split_special_tokens=True)
+    with torch.no_grad():
+        mean = model(**asked).last_hidden_state.mean(1)[0]
+    np.testing.assert_allclose(vector, torch.nn.functional.normalize(mean, dim=-1).numpy(), atol=1e-5)
+    assert tokenizer.eos_token_id not in asked["input_ids"][0].tolist()

@@ -1,37 +1,57 @@
 """What a model writes around a call, and what files, tools and pages bring in: one case for every reader and dress."""
 
+import ast
 import base64
+import csv
 import json
 import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import hub
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tiny import environment, tokenizer
 from transformers import GenerationConfig
 
+from reproduce.algorithms import load as load_method
 from reproduce.errors import UserError
+from reproduce.evaluation.grade_agreement import read_answers
 from reproduce.rollouts.agent import AgentLoop
-from reproduce.rollouts.chat import encoded_chat
+from reproduce.rollouts.chat import ChatCollector, ChatEpisodeCollector, encoded_chat
 from reproduce.rollouts.engines.ends import end_ids
 from reproduce.rollouts.engines.transformers import TransformersEngine
-from reproduce.rollouts.grammar import SpeltGrammar
+from reproduce.rollouts.engines.vllm import Segment
+from reproduce.rollouts.episode import Episode
+from reproduce.rollouts.grammar import Grammar, SpeltGrammar
+from reproduce.rollouts.path import Path as TokenPath
 from reproduce.rollouts.trajectory import Limits
+from reproduce.runs.manifest import world_hashes
 from reproduce.seeding import torch_stream
-from reproduce.tasks.benchmarks import load
+from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load, question_path
+from reproduce.tasks.datasets.overlap import Training
 from reproduce.tasks.datasets.reading import json_rows
 from reproduce.tasks.datasets.rl import load_rl
 from reproduce.tasks.datasets.sft import read_sft
 from reproduce.tasks.environment import Call, ToolResult
+from reproduce.tasks.envs.actions import ParsedAction
+from reproduce.tasks.envs.interface import Step
 from reproduce.tasks.prompts import SYSTEM_PROMPT
 from reproduce.tasks.sandbox import PythonSandbox
 from reproduce.tasks.sandbox.source import program_source
 from reproduce.tasks.search import PassageIndex, read_search_cache
+from reproduce.tasks.web.cache import Recording
 from reproduce.tasks.web.corpus import open_corpus, read_corpus
 from reproduce.tasks.web.environment import WebEnvironment
 from reproduce.text import clean
+from reproduce.training.cold_start import sft_rows
+from reproduce.training.engine_host import EngineHost
 from reproduce.training.hub_model import load_folder
+from reproduce.training.warm_start import load_warm_start, save_warm_start
 
 FENCE = "`" * 3
 
@@ -46,7 +66,7 @@ FENCE = "`" * 3
     f"\n{FENCE}python\nprint(6 * 7)\n{FENCE}\n", f"{FENCE}\nprint(6 * 7)\n{FENCE}",
     f"{FENCE}py\r\nprint(6 * 7)\r\n{FENCE}", f" {FENCE}python\n    print(6 * 7)\n    {FENCE} ",
     f"{FENCE} print(6 * 7) {FENCE}", f"{FENCE}python print(6 * 7){FENCE}",
-    "~~~python\nprint(6 * 7)\n~~~",
+    "~~~python\nprint(6 * 7)\n~~~", f"{FENCE}python\nprint(6 * 7)\n", f"{FENCE}\n  x = 6\n  print(x * 7){FENCE}",
 ])  # fmt: skip
 def test_a_program_runs_whatever_is_wrapped_around_it(sandbox, call):
     result = sandbox.run(call)
@@ -62,6 +82,14 @@ def test_a_program_runs_whatever_is_wrapped_around_it(sandbox, call):
 def test_a_program_that_runs_as_it_is_stays_as_it_is(program):
     compile(program, "program", "exec")
     assert program_source(program) == program
+
+
+@pytest.mark.parametrize("start", ["", f"{FENCE}\n", f"{FENCE} ", "x = 1\n "])
+def test_undressing_takes_linear_time(start):
+    started = time.process_time()
+    for part in (" ", "\t", "\n", "`", "\u00a0", "x ", "(", " \n", "\r", "#"):
+        program_source(start + part * 200_000 + "y")
+    assert time.process_time() - started < 10, "what backtracks or moves lines one by one takes minutes"
 
 
 def test_a_wrong_program_stays_wrong(sandbox):
@@ -90,18 +118,44 @@ class Says:
             paths = advance(paths)
 
 
+@pytest.mark.parametrize("method", ["grpo", "aepo", "arpo-released", "aepo-released"])
 @pytest.mark.parametrize("call", [
     "<python> print(6 * 7) </python>", "<python>\n    x = 6\n    print(x * 7)\n</python>",
     f"<python>\n{FENCE}python\nprint(6 * 7)\n{FENCE}\n</python>",
 ])  # fmt: skip
-def test_the_prompts_own_example_runs_through_grammar_agent_and_sandbox(sandbox, call):
+def test_the_prompts_own_example_runs_through_grammar_agent_and_sandbox(sandbox, call, method):
     assert "<python> " in SYSTEM_PROMPT, "the prompt shows a blank behind the tag"
     grammar = SpeltGrammar(hub.tokenizer())
     engine = Says(grammar, [call, " <answer> 42 </answer>"])
     loop = AgentLoop(engine, WebEnvironment(None, sandbox), Call, grammar, Limits(3, 400))
-    (trajectory,) = loop.rollout(["q"], [grammar.encode("What is six times seven?")], 1).groups[0]
-    text = grammar.decode(trajectory.path.completion)
-    assert text == f"{call}<result> 42 </result> <answer> 42 </answer>", "the call stays as it was sampled"
+    prompts, rng = [grammar.encode("What is six times seven?")], np.random.default_rng(0)
+    for trajectory in loop.rollout(["q"], prompts, 2, load_method(method).rollout, rng, {}).groups[0]:
+        text = grammar.decode(trajectory.path.completion)
+        assert text == f"{call}<result> 42 </result> <answer> 42 </answer>", "the call stays as it was sampled"
+        assert trajectory.calls == 1 and trajectory.ended == "eos"
+
+
+class Heard:
+    """A search that finds what it is asked."""
+
+    def __init__(self):
+        self.queries = []
+
+    def run(self, calls):
+        self.queries += [call.content for call in calls]
+        return [ToolResult(DIRTY, "search", True) for _ in calls]
+
+    def start(self, question):
+        return SimpleNamespace(fork=lambda: None)
+
+
+def test_a_query_is_undressed_and_its_result_recorded_clean():
+    grammar = SpeltGrammar(hub.tokenizer())
+    engine = Says(grammar, ["<search>\n\u00a0 Ada Lovelace \n</search>", " <answer> x </answer>"])
+    world = Heard()
+    (trajectory,) = AgentLoop(engine, world, Call, grammar, Limits(3, 400)).rollout(["q"], [[5]], 1).groups[0]
+    assert world.queries == ["Ada Lovelace"] and trajectory.results == [CLEANED]
+    assert f"<result> {CLEANED} </result>" in grammar.decode(trajectory.path.completion)
 
 
 # ---------------------------------------------------------------- ends
@@ -134,6 +188,46 @@ def test_a_path_ends_at_every_token_that_the_checkpoint_declares(tmp_path, decla
         assert (trajectory.ended == "eos") == (ends and 0 in completion) and 0 in completion
         assert not ends or completion.index(0) == len(completion) - 1
     assert end_ids(2, model, [0]) == {2}, "a token that ends a segment ends no path"
+
+
+def test_the_declared_ends_outlive_the_warm_start(tmp_path):
+    hub.checkpoint(tmp_path / "m", tied=False)
+    GenerationConfig(eos_token_id=[2, 0], pad_token_id=0).save_pretrained(tmp_path / "m")
+    save_warm_start(*load_folder(tmp_path / "m", "m", "cpu", "float32"), tmp_path / "w", [])
+    model, grammar = load_warm_start(tmp_path / "w", "cpu", "float32", SpeltGrammar)
+    assert end_ids(grammar.eos_id, model) == {2, 0}
+
+
+class Ending:
+    """A vLLM that ends every segment at the token 0, whatever `end` it is asked to stop at."""
+
+    vocabulary, top_logprobs, max_context = 400, 0, 1000
+
+    def __init__(self):
+        self.asked = []
+
+    def load(self, model, always=False):
+        return 0.0
+
+    def add(self, request):
+        self.asked.append(request)
+
+    def step(self):
+        return [Segment(request.id, [5, 0], [-1.0, -1.0], [[], []], 0) for request in self.asked]
+
+
+def test_vllm_is_told_every_declared_end(tmp_path):
+    hub.checkpoint(tmp_path, tied=False)
+    GenerationConfig(eos_token_id=[2, 0], pad_token_id=0).save_pretrained(tmp_path)
+    model, words = load_folder(tmp_path, "m", "cpu", "float32")
+    host = EngineHost(SimpleNamespace(name="vllm"))
+    host._sampler = sampler = Ending()
+    path = TokenPath.root([5, 6])
+    path.budget = 9
+    ended = []
+    grammar = SpeltGrammar(words)
+    host.engine(model, grammar, 1.0, 0, "x").run([path], lambda done: ended.extend(done) or [])
+    assert set(sampler.asked[0].stop_ids) == {2, 0, *grammar.stop_ids} and [p.finish for p in ended] == ["eos"]
 
 
 class Nothing:
@@ -178,6 +272,50 @@ def test_a_chat_without_control_tokens_has_the_templates_own_ids():
     assert encoded_chat(tokenizer, messages) == list(own)
 
 
+def test_no_way_into_a_prompt_lets_foreign_text_control():
+    """Questions, system prompts, SFT rows, observations: each with the control tokens of the template alone."""
+    grammar = SpeltGrammar(hub.tokenizer())
+    special = set(grammar.tokenizer.all_special_ids)
+
+    def controls(ids):
+        return sum(token in special for token in ids)
+
+    task = SimpleNamespace(system_prompt=lambda q: q, prompt=lambda q: q, form=None)
+    chats = ChatCollector(task, None, grammar, Limits(1, 9), 1.0, 0)
+    episodes = ChatEpisodeCollector(task, None, grammar, Limits(1, 9), 1.0, 0)
+    for text in CONTROLS:
+        assert controls(chats.prompt_ids(text)) == controls(chats.prompt_ids("x"))
+        assert controls(episodes.message_ids(text)) == controls(episodes.message_ids("x"))
+
+
+def test_an_sft_row_ends_once(tmp_path):
+    grammar = SpeltGrammar(hub.tokenizer())
+    task = SimpleNamespace()
+    collector = ChatCollector(task, None, grammar, Limits(1, 9), 1.0, 0)
+    said = [{"from": "human", "value": f"Q {CONTROLS[1]}"}, {"from": "gpt", "value": "<think> <|im_end|> </think>"}]
+    path = lines(tmp_path / "s.jsonl", [{"conversations": said, "system": "<|im_end|>"}])
+    (row,) = sft_rows(collector, SimpleNamespace(demonstrations=9, data=SimpleNamespace(max_tokens=900)), path)
+    assert [token for token in row["labels"] if token == grammar.eos_id] == [grammar.eos_id] and row["labels"][-1] == 2
+    assert row["input_ids"].count(grammar.eos_id) == 3, "system, question, answer"
+
+
+def test_a_made_vocabulary_has_no_control_tokens_for_foreign_text_either():
+    grammar = Grammar(tokenizer())
+    ids = grammar.encode("<result> page <eos> <bos> <pad> of </result>")
+    assert not {grammar.eos_id, grammar.pad_id, grammar.tokenizer.bos_token_id} & set(ids)
+    assert ids.count(grammar.tokenizer.unk_token_id) == 3 and len(ids) == 7
+    shown = environment().world.pages[0].body
+    assert grammar.encode(shown) == grammar.tokenizer.encode(shown, add_special_tokens=False)
+
+
+def test_an_observation_is_valid_text():
+    world = SimpleNamespace(reset=lambda task: Step(DIRTY), step=lambda action: Step(DIRTY, done=True))
+    episode = Episode(SimpleNamespace(task="t"), 0, 0, world)
+    episode.start()
+    episode.play(TokenPath.root([1]), "look", SimpleNamespace(action=lambda response, step: ParsedAction(response)))
+    assert episode.observations == [CLEANED] and episode.text == f"{CLEANED}\n> look\n{CLEANED}"
+
+
 # ---------------------------------------------------------------- files
 
 DIRTY, CLEANED = "\ufeffcafe\u0301 \ud83d world\0", "caf\u00e9 \ufffd world"
@@ -187,6 +325,8 @@ DIRTY, CLEANED = "\ufeffcafe\u0301 \ud83d world\0", "caf\u00e9 \ufffd world"
 def test_clean_text_is_valid_composed_and_kept_where_it_is():
     assert clean(DIRTY) == CLEANED and clean(CLEANED) == CLEANED
     assert clean("\ud83d\ude00") == "\U0001f600", "two halves are one character"
+    assert clean("\x1b[31ma\x07\x1cb\x85c\x7f\td\x0ce\r\n") == "[31ma b c\td\x0ce\r\n", "control characters are decided"
+    assert clean("e\0\ufeff\u0301") == "\u00e9", "what is left out separates nothing"
     assert clean("plain \x08oxed{1}") == "plain \x08oxed{1}", "the RL files' backspace is repaired by their loader"
 
 
@@ -220,7 +360,12 @@ def search_cache(path, as_list, mark):
     return [record["text"] for record in read_search_cache(file)]
 
 
-@pytest.mark.parametrize("reader", [evaluation_set, sft, corpus, search_cache])
+def answers(path, as_list, mark):
+    ((question, answer),) = read_answers(lines(path / "a.jsonl", [{"answer": DIRTY, "gold": DIRTY}], mark, as_list))
+    return [answer, *question.golds]
+
+
+@pytest.mark.parametrize("reader", [evaluation_set, sft, corpus, search_cache, answers])
 @pytest.mark.parametrize("as_list", [False, True])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_every_reader_of_json_gives_the_same_clean_text(tmp_path, reader, as_list, mark):
@@ -242,7 +387,7 @@ def test_parquet_is_cleaned_too(tmp_path):
 
 @pytest.mark.parametrize("read", [
     lambda path: list(json_rows(path)), lambda path: list(read_corpus(path)), lambda path: list(read_sft(path)),
-    lambda path: load("bamboogle", path.parent, path=path, check_rows=False), read_search_cache,
+    lambda path: load("bamboogle", path.parent, path=path, check_rows=False), read_search_cache, read_answers,
 ])  # fmt: skip
 @pytest.mark.parametrize("content", [
     b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"[" * 100_000, b'{"text": "\xff\xfe"}',
@@ -255,6 +400,60 @@ def test_what_is_no_json_is_one_line_that_names_the_file(tmp_path, read, content
         read(path)
 
 
+def test_a_damaged_line_of_a_recording_is_left_out(tmp_path, caplog):
+    (tmp_path / "00000.jsonl").write_text("[" * 100_000 + "\n" + '{"key": "k", "value": 1}\n')
+    assert Recording(tmp_path, writable=False).answer("k") == 1 and "damaged" in caplog.text
+
+
+READS = {
+    "foreign files": ["reproduce/tasks/datasets/reading.py"],
+    "replies, cleaned there": ["reproduce/tasks/web/chat.py", "reproduce/tasks/web/services.py"],
+    "what this program wrote, or the repository holds": [
+        "reproduce/evaluation/grade_agreement.py", "reproduce/evaluation/math_worker.py",
+        "reproduce/evaluation/rewritten.py", "reproduce/experiments/progress.py",
+        "reproduce/experiments/status.py", "reproduce/plan/flops.py",
+        "reproduce/plan/measured.py", "reproduce/rollouts/kept_episodes.py",
+        "reproduce/runs/directory.py", "reproduce/runs/files.py",
+        "reproduce/tasks/datasets/lock.py", "reproduce/tasks/envs/alfworld_fast/files.py",
+        "reproduce/tasks/envs/check_alfworld.py", "reproduce/tasks/envs/scripted_record.py",
+        "reproduce/tasks/miniweb.py", "reproduce/tasks/questions.py", "reproduce/tasks/sandbox/inside/server.py",
+        "reproduce/tasks/sandbox/worker.py", "reproduce/tasks/web/cache.py", "reproduce/tasks/web/corpus.py",
+        "reproduce/tasks/web/dense.py",
+    ],
+    "games and simulator, whose observations are cleaned in rollouts/episode.py": [
+        "reproduce/tasks/envs/alfworld_fast/grammar.py", "reproduce/tasks/envs/alfworld_source.py",
+        "reproduce/tasks/envs/alfworld_wheel.py", "reproduce/tasks/envs/scienceworld_pool.py",
+    ],
+}  # fmt: skip
+"""Modules that read JSON, CSV or parquet, by whose text it is."""
+READERS = {
+    "loads",
+    "load",
+    "reader",
+    "DictReader",
+    "ParquetFile",
+    "read_table",
+    "read_csv",
+    "read_parquet",
+    "read_json",
+}
+LIBRARIES = {"json", "csv", "pq", "parquet", "pd", "pandas", "pacsv", "pajson"}
+
+
+def test_no_module_reads_foreign_text_beside_the_cleaning_readers():
+    root, found = Path(__file__).parents[1], set()
+    for path in (root / "reproduce").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in READERS:
+                owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+                if owner in LIBRARIES:
+                    found.add(path.relative_to(root).as_posix())
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] in LIBRARIES:
+                found.add(path.relative_to(root).as_posix())
+    known = {name for names in READS.values() for name in names}
+    assert found <= known, "foreign files are read through datasets/reading.py; name a module that reads its own here"
+
+
 def test_a_file_that_is_a_folder_or_unreadable_is_named(tmp_path):
     (tmp_path / "eval" / "x.jsonl").mkdir(parents=True)
     with pytest.raises(UserError, match=r"x\.jsonl.*directory"):
@@ -264,9 +463,11 @@ def test_a_file_that_is_a_folder_or_unreadable_is_named(tmp_path):
 PUBLIC = [
     ("gaia", {"task_id": "t", "Question": "Q?", "Level": 1, "Final answer": "A", "file_name": ""}),
     ("math500", {"problem": "Q?", "answer": "A", "solution": "s", "unique_id": "u", "level": 3}),
-    ("aime24", {"ID": "2024-I-1", "Problem": "Q?", "Answer": "A", "Solution": "s"}),
+    ("aime24", {"ID": "2024-I-1", "Problem": "Q?", "Answer": 204, "Solution": "s"}),
     ("hotpotqa", {"id": "1", "question": "Q?", "golden_answers": ["A"]}),
     ("xbench", {"id": "1", "prompt": "Q?", "answer": "A"}),
+    ("bamboogle", {"Question": "Q?", "Answer": "A"}),
+    ("webwalker", {"Question": "Q?", "final-answer": "A", "root_url": "u"}),
 ]
 
 
@@ -274,7 +475,54 @@ PUBLIC = [
 def test_columns_of_the_public_releases_are_known(tmp_path, name, row):
     path = lines(tmp_path / "q.jsonl", [row])
     (question,) = load(name, tmp_path, path=path, check_rows=False)
-    assert (question.question, question.golds) == ("Q?", ["A"])
+    assert (question.question, question.golds) == ("Q?", ["204" if name == "aime24" else "A"])
+
+
+def test_aliases_of_an_answer_are_accepted_answers(tmp_path):
+    row = {"id": "2hop__1", "question": "Q?", "answer": "A", "answer_aliases": ["A.", "A", ""], "answerable": True}
+    (question,) = load("musique", tmp_path, path=lines(tmp_path / "m.jsonl", [row]), check_rows=False)
+    assert question.golds == ["A", "A."]
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet", "csv"])
+@pytest.mark.parametrize("name", ["gaia", "xbench"])
+def test_question_files_have_other_forms_too(tmp_path, name, ending):
+    row = {name: value for name, value in dict(PUBLIC)[name].items() if value != ""} | {"canary": "c"}
+    path = tmp_path / name / f"test.{ending}"
+    path.parent.mkdir()
+    if ending == "csv":
+        with open(path, "w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerow(row)
+    elif ending == "parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        lines(path, [row], as_list=True)
+    (question,) = load(name, tmp_path, check_rows=False)
+    assert (question.question, question.golds) == ("Q?", ["A"]) and question_path(name, tmp_path) == path
+    assert EVALUATION_FILES[name].candidates[0] == f"eval/{name}.jsonl", "lines come first"
+
+
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'a,b\n"1,2\n', b"a\n\xff\n", b'a,b\n1,\0\n"x"y,2\n']
+)
+def test_a_damaged_csv_is_one_line_that_names_the_file(tmp_path, content):
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.csv: not "):
+        load("xbench", tmp_path, path=tmp_path / "x.csv", check_rows=False)
+
+
+@pytest.mark.parametrize(("row", "message"), [
+    ({"system": 3}, "'system' must be a string"), ({"system": ["x"]}, "'system' must be a string"),
+    ({"conversations": [{"from": ["human"], "value": "x"}]}, "must be a list of messages"),
+    ({"conversations": [{"from": {}, "value": "x"}]}, "must be a list of messages"),
+    ({"conversations": "x"}, "must be a list of messages"),
+])  # fmt: skip
+def test_an_sft_row_of_a_wrong_type_is_named(tmp_path, row, message):
+    good = {"conversations": [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A"}]}
+    with pytest.raises(UserError, match=rf"s\.json, row 1: .*{message}"):
+        list(read_sft(lines(tmp_path / "s.json", [good | row])))
 
 
 def test_a_row_with_two_columns_that_could_be_meant_is_refused(tmp_path):
@@ -312,6 +560,7 @@ PASSAGES = [
     "กรุงเทพเป็นเมืองหลวง",
     "GPT模型 has 7B parameters",
     "plain words",
+    "ＧＰＴ４は二〇二三年に",
 ]
 
 
@@ -325,6 +574,7 @@ def index(request, tmp_path):
 FOUND = {
     "的首都": 0, "北京": 0, "中华人民共和国": 0, "北": 0, "東京": 1, "日本": 1, "서울": 2, "수도": 2,
     "대한민국": 2, "cafe\u0301": 3, "CAF\u00c9": 3, "strasse": 3, "เมืองหลวง": 4, "模型": 5, "gpt模型": 5, "plain": 6,
+    "gpt4": 7, "二〇二三年": 7,
     "东": None, "都首": None,
 }  # fmt: skip
 """Query -> its best passage."""
@@ -342,3 +592,24 @@ def test_an_index_is_of_a_corpus_content_and_not_of_its_time(tmp_path):
         path.write_text(json.dumps({"text": f"{word} one"}))
         os.utime(path, (1, 1))
         assert [hit.text for hit in open_corpus(path).search(word, 1)] == [f"{word} one"]
+
+
+def test_repeated_questions_are_found_in_scripts_without_spaces_and_in_every_form():
+    train = ["请问中国的首都北京位于哪一个省份的范围之内?", "Was Jose\u0301 born in S\u00e3o Paulo?", "日本の首都は?"]
+    test = [
+        "中国的首都北京位于哪一个省份的范围之内",
+        "was Jos\u00e9 born in sa\u0303o paulo",
+        "法国的首都是哪一座城市呢",
+    ]
+    asked = [[Question(str(i), text, ["a"], "f") for i, text in enumerate(texts)] for texts in (train, test)]
+    found = Training(asked[0]).overlap(asked[1])
+    assert (found.near, found.exact) == ([("0", "0")], [("1", "1")])
+
+
+def test_the_hash_of_a_world_is_of_its_content_and_not_of_its_time(tmp_path):
+    made = []
+    for word in ("alpha", "omega"):
+        (tmp_path / "w.jsonl").write_text(word)
+        os.utime(tmp_path / "w.jsonl", (1, 1))
+        made.append(world_hashes({"world": "w", "families": []}, tmp_path)["w.jsonl"])
+    assert len(set(made)) == 2

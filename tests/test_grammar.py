@@ -41,10 +41,10 @@ def test_a_call_ends_at_the_token_that_completes_its_tag_however_it_is_cut():
         ids = segment(grammar, *pieces)
         ends = [i for i in range(len(ids)) if ids[i] in grammar.stop_ids and grammar.ends_call(ids[: i + 1])]
         assert ends[0] == len(ids) - 1, pieces
-        assert grammar.call(ids) == ("search", " Ada ")
+        assert grammar.call(ids) == ("search", "Ada")
     assert grammar.call(segment(grammar, "a > b <python> 1 > 0 ", "</python>")) == ("python", " 1 > 0 ")
     assert grammar.call(segment(grammar, "no opening tag </search>")) == ("search", "")
-    assert grammar.call(segment(grammar, "<search> a <search> b </search>")) == ("search", " b ")
+    assert grammar.call(segment(grammar, "<search> a <search> b </search>")) == ("search", "b")
 
 
 def test_every_token_that_can_complete_a_tag_stops_and_no_other():

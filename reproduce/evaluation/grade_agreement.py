@@ -20,6 +20,7 @@ from reproduce.evaluation.agreement import F1_RIGHT, Agreement, agreement
 from reproduce.evaluation.judge import Judge, JudgeConfig
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load
 from reproduce.tasks.datasets.fetch import data_file, file_sha256
+from reproduce.tasks.datasets.reading import any_rows
 from reproduce.tasks.web.calls import MODES
 from reproduce.tasks.web.config import ChatConfig
 from reproduce.yaml_files import read_yaml
@@ -74,14 +75,9 @@ def _rows(path: Path) -> list[dict]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .jsonl or .parquet file of answers")
     try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet
-
-            rows = pyarrow.parquet.ParquetFile(path).read(use_threads=False).to_pylist()
-        else:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+        rows = [row for _, row in any_rows(path)]
+    except UserError as error:
+        raise UserError(f"{path}: cannot be read ({str(error).removeprefix(str(path)).lstrip(':, ')})") from None
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: must hold one JSON object a line, at least one")
     return rows
@@ -108,7 +104,7 @@ def _listed(gold: str) -> list[str]:
     """The accepted answers that `Question.gold` put into one text."""
     try:
         found = json.loads(gold) if gold.startswith("[") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     several = isinstance(found, list) and len(found) > 1 and all(isinstance(one, str) for one in found)
     return found if several else [gold]

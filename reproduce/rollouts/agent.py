@@ -245,8 +245,9 @@ class AgentLoop:
     def _continue(self, trajectory: Trajectory, result) -> list[Path]:
         """Append a tool result; the path goes on unless no token is left for it."""
         trajectory.actions.append(result.action)
-        trajectory.results.append(result.text)
-        forced = self.grammar.encode(f"<result> {escape_tags(clean(result.text))} </result>")
+        shown = clean(result.text)
+        trajectory.results.append(shown)
+        forced = self.grammar.encode(f"<result> {escape_tags(shown)} </result>")
         if trajectory.path.length + len(forced) >= self.limits.completion_tokens:
             return self._end(trajectory, "length")
         trajectory.path.add_forced(forced)

@@ -1,11 +1,12 @@
 """One episode of a multi-turn environment, turn by turn."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reproduce.rollouts.path import Path
 from reproduce.tasks.envs.interface import Environment, EpisodeLost, Step
 from reproduce.tasks.envs.prompts import Turn as PastTurn
 from reproduce.tasks.episode_task import EpisodeQuestion
+from reproduce.text import clean
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Episode:
         self.turns.clear()
         while True:
             try:
-                self.step = self.environment.reset(self.question.task)
+                self.step = _cleaned(self.environment.reset(self.question.task))
                 return
             except EpisodeLost:
                 continue
@@ -52,7 +53,7 @@ class Episode:
     def play(self, path: Path, response: str, form) -> None:
         """Adds the turn that sampled `path`. Raises EpisodeLost, without the turn, if the environment got lost."""
         action = form.action(response, self.step)
-        after = self.environment.step(action.text)
+        after = _cleaned(self.environment.step(action.text))
         self.turns.append(Turn(self.step.text, path, response, action.text, action.fault))
         self.step = after
 
@@ -97,3 +98,8 @@ class Episode:
         """What was seen and answered, a turn after the other, and what the environment said last."""
         said = [f"{turn.observation}\n> {turn.response}" for turn in self.turns]
         return "\n".join([*said, self.step.text])
+
+
+def _cleaned(step: Step) -> Step:
+    """The step with its observation as valid text, which a file and a tokenizer can hold."""
+    return replace(step, text=clean(step.text))

@@ -4,7 +4,8 @@ import math
 
 from reproduce.errors import UserError
 
-WEB_TOOLS, ACTIONS = ("search", "python"), ("action",)
+PROGRAMS = "python"
+WEB_TOOLS, ACTIONS = ("search", PROGRAMS), ("action",)
 """The tags that a segment can end with: tool calls in a trajectory of one prompt, or the action of a turn."""
 
 
@@ -17,6 +18,8 @@ class Grammar:
     def __init__(self, tokenizer, tools: tuple[str, ...] = WEB_TOOLS):
         self.tokenizer = tokenizer
         self.eos_id, self.pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.unknown_id = tokenizer.unk_token_id
+        self._controls = {self.eos_id, self.pad_id, getattr(tokenizer, "bos_token_id", None)} - {self.unknown_id}
         self._find_tags(tools)
         self.log_vocabulary = math.log(len(tokenizer))
 
@@ -36,14 +39,19 @@ class Grammar:
         return True
 
     def call(self, segment: list[int]) -> tuple[str, str]:
-        """(tool, content) of the call that a segment ends with; content is "" where the call was never opened."""
+        """(tool, content) of the call that a segment ends with; content is "" where the call was never opened.
+
+        Blanks around a query are none of it. A program keeps them: those in front are the indentation of its first
+        line (`tasks.sandbox.source`).
+        """
         tool = self.close[segment[-1]]
         starts = [i for i, token in enumerate(segment) if self.open.get(token) == tool]
-        return tool, self.decode(segment[starts[-1] + 1 : -1]) if starts else ""
+        return tool, _content(tool, self.decode(segment[starts[-1] + 1 : -1]) if starts else "")
 
     def encode(self, text: str) -> list[int]:
-        """Token ids without special tokens."""
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        """Token ids of text that may be foreign: a control token that it spells is an unknown word."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids if self._controls.isdisjoint(ids) else [self.unknown_id if i in self._controls else i for i in ids]
 
     def decode(self, ids: list[int]) -> str:
         """Text without special tokens."""
@@ -84,7 +92,7 @@ class SpeltGrammar(Grammar):
             raise ValueError("the segment ends with no call")
         tool, before = closed
         start = before.rfind(f"<{tool}>")
-        return tool, before[start + len(f"<{tool}>") :] if start >= 0 else ""
+        return tool, _content(tool, before[start + len(f"<{tool}>") :] if start >= 0 else "")
 
     def _closed(self, segment: list[int]) -> tuple[str, str] | None:
         """(tool, the text before its closing tag) of the first closing tag in a segment."""
@@ -94,6 +102,11 @@ class SpeltGrammar(Grammar):
             return None
         at, tool = min(found)
         return tool, text[:at]
+
+
+def _content(tool: str, between: str) -> str:
+    """What a tool gets of the text between its tags."""
+    return between if tool == PROGRAMS else between.strip()
 
 
 def _may_end(piece: str, tag: str) -> bool:

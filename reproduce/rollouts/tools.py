@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-PROGRAMS = "python"
+from reproduce.rollouts.grammar import PROGRAMS
 
 
 class ToolPool:

@@ -1,4 +1,4 @@
-"""The evaluation sets of the papers: questions with their accepted answers, from JSON-lines files or JSON lists.
+"""The evaluation sets of the papers: questions with their accepted answers, from JSON, CSV or parquet files.
 
 The repository does not contain these files (`data/README.md` has their cards). Every loader takes a data directory and
 returns `Question` records; a row that does not have the expected shape raises UserError naming file, line and key.
@@ -17,8 +17,8 @@ from typing import Any
 
 from reproduce.errors import UserError
 from reproduce.tasks.datasets.public_rows import canonical, decrypted
+from reproduce.tasks.datasets.reading import any_rows, find
 from reproduce.tasks.datasets.reading import check_rows as same_rows
-from reproduce.tasks.datasets.reading import find, json_rows
 from reproduce.tasks.rewards import boxed
 
 
@@ -47,13 +47,17 @@ class Question:
         return self.golds[0] if len(self.golds) == 1 else json.dumps(self.golds, ensure_ascii=False)
 
 
+ENDINGS = ("json", "parquet", "csv")
+"""Other forms that a question file may have, besides JSON lines."""
+
+
 @dataclass(frozen=True)
 class QuestionFile:
     """Registry entry of an evaluation set. `columns` must be present.
 
     rows: the size of the published file; None where it is not known. names: its place in a data directory, besides
-    `eval/<name>.jsonl` and `<name>/test.jsonl`. level_key: the column of the level. parts: part -> its published size;
-    part_of: the part of a row.
+    `eval/<name>.jsonl` and `<name>/test.jsonl` (or with one of `ENDINGS`). level_key: the column of the level.
+    parts: part -> its published size; part_of: the part of a row.
     """
 
     name: str
@@ -70,7 +74,9 @@ class QuestionFile:
     @property
     def candidates(self) -> tuple[str, ...]:
         """Where a data directory may hold it."""
-        return (f"eval/{self.name}.jsonl", f"{self.name}/test.jsonl", *self.names)
+        places = (f"eval/{self.name}", f"{self.name}/test")
+        first = tuple(f"{place}.jsonl" for place in places)
+        return (*first, *self.names, *(f"{place}.{ending}" for ending in ENDINGS for place in places))
 
 
 class _Wrong(ValueError):
@@ -85,7 +91,9 @@ def _as_golds(row: Mapping[str, Any]) -> list[str]:
     golds = answer if isinstance(answer, list) else [answer]
     if not golds or not all(isinstance(gold, str) and gold.strip() for gold in golds):
         raise _Wrong("answer", "must be a non-empty string or a list of them")
-    return list(golds)
+    aliases = row.get("answer_aliases")  # MuSiQue's own files
+    more = aliases if isinstance(aliases, list) else []
+    return list(dict.fromkeys([*golds, *(alias for alias in more if isinstance(alias, str) and alias.strip())]))
 
 
 def _gsm8k_golds(row: Mapping[str, Any]) -> list[str]:
@@ -135,7 +143,9 @@ EVALUATION_FILES: dict[str, QuestionFile] = {
         QuestionFile("hotpotqa", 200, _QA, "qa"),
         QuestionFile("musique", 200, _QA, "qa"),
         QuestionFile("bamboogle", 125, _QA, "qa"),
-        QuestionFile("aime24", 30, ("id", "problem", "answer"), "math", question_key="problem"),
+        QuestionFile(
+            "aime24", 30, ("id", "problem", "answer"), "math", question_key="problem", read_golds=_whole_number
+        ),
         QuestionFile("aime25", 30, ("problem", "answer"), "math", question_key="problem", read_golds=_whole_number),
         QuestionFile("math500", 500, _QA, "math"),
         QuestionFile("gsm8k", 1319, _QA, "math", read_golds=_gsm8k_golds),
@@ -165,14 +175,15 @@ def question_path(name: str, data_dir: str | Path) -> Path:
 def load(name: str, data_dir: str | Path, *, check_rows: bool = True, path: Path | None = None) -> list[Question]:
     """Questions of an evaluation set, in file order.
 
-    data_dir: directory that holds `eval/<name>.jsonl`, or `<name>/test.jsonl` as in the official repository.
+    data_dir: directory that holds `eval/<name>.jsonl`, or `<name>/test.jsonl` as in the official repository
+    (`QuestionFile.candidates` has all places).
     check_rows: refuse a file whose size, or the sizes of whose parts, differ from the published ones (a truncated
     download, another split); pass False for a subset of your own. path: the file itself, where it is known.
     Raises UserError for an unknown name, a missing file, a malformed row or wrong sizes.
     """
     path = question_path(name, data_dir) if path is None else path
     entry = EVALUATION_FILES[name]
-    rows = [(line, canonical(row, entry.columns)) for line, row in json_rows(path)]
+    rows = [(line, canonical(row, entry.columns)) for line, row in any_rows(path)]
     if name == "xbench":
         rows = [(line, decrypted(row, f"{path}, line {line}")) for line, row in rows]
     questions = [_question(entry, path, line, row) for line, row in rows]

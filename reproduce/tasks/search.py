@@ -19,13 +19,18 @@ import numpy as np
 
 from reproduce.errors import UserError
 from reproduce.tasks.datasets.reading import json_value
+from reproduce.text import clean
 
 MAX_QUERY_CHARS = 2000  # longer queries come from degenerate generations; hosted engines refuse them too
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
-_UNSPACED += "\u3005\u3041-\u30fa\u30fc-\u30ff\uac00-\ud7af"  # Japanese, Korean
-_UNSPACED += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese
+K1, B = 1.5, 0.75
+
+_UNSPACED = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
+_UNSPACED += "\u3005-\u3007\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
+_UNSPACED += "\u1100-\u11ff\u3131-\u318e\uac00-\ud7ff"  # Korean
+_UNSPACED += "\u3105-\u312f\u31a0-\u31bf\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese
 _WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
+_WIDE = {0xFF01 + i: chr(0x21 + i) for i in range(94)}  # Latin letters and digits as wide as a Chinese character
 _PAGE = re.compile(r"^Page (\d+):[ \t]*", re.MULTILINE)
 
 
@@ -42,8 +47,9 @@ class Hit(NamedTuple):
 def tokenize(text: str) -> list[str]:
     """The tokens of a passage, in order: runs of letters, digits and underscores, case folded, in Unicode's form C.
 
-    No stemming, one-letter tokens kept. Scripts that write no spaces between words (Chinese, Japanese, Thai, ...), and
-    Korean, whose words carry endings, give their characters and the pairs of neighbouring characters.
+    No stemming, one-letter tokens kept, wide Latin letters and digits as the usual ones. Scripts that write no spaces
+    between words (Chinese, Japanese, Thai, ...), and Korean, whose words carry endings, give their characters and the
+    pairs of neighbouring characters (as Lucene's CJKBigramFilter with outputUnigrams).
     """
     return [token for run in _runs(text) for token in ([*run, *_pairs(run)] if _unspaced(run) else [run])]
 
@@ -53,10 +59,16 @@ def query_tokens(text: str) -> list[str]:
     return [token for run in _runs(text) for token in ((_pairs(run) or [run]) if _unspaced(run) else [run])]
 
 
+def words(text: str) -> list[str]:
+    """The words of a text, as `tokenize` cuts them; of a script without spaces, the characters."""
+    return [word for run in _runs(text) for word in (run if _unspaced(run) else [run])]
+
+
 def _runs(text: str) -> list[str]:
     if text.isascii():
         return _WORD.findall(text.lower())
-    return _WORD.findall(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()))
+    folded = unicodedata.normalize("NFC", clean(text).translate(_WIDE).casefold())
+    return _WORD.findall(folded)
 
 
 def _unspaced(run: str) -> bool:
@@ -79,8 +91,8 @@ class PassageIndex:
         self,
         passages: Iterable[str | Mapping[str, Any]],
         *,
-        k1: float = 1.5,
-        b: float = 0.75,
+        k1: float = K1,
+        b: float = B,
         stopwords: Sequence[str] = (),
         max_query_chars: int = MAX_QUERY_CHARS,
     ) -> None:
@@ -118,8 +130,7 @@ class PassageIndex:
         self._postings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         if not vocabulary:
             return
-        bm25 = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy", csc_backend="numpy")
-        bm25.index((documents, dict(vocabulary)), create_empty_token=False, show_progress=False)
+        bm25 = bm25_of(documents, vocabulary, k1, b)
         data, indices, bounds = (np.asarray(bm25.scores[key]) for key in ("data", "indices", "indptr"))
         indices = indices.astype(np.intp)
         for word, column in vocabulary.items():
@@ -153,22 +164,31 @@ class PassageIndex:
             return []
         scores = self.scores(query)
         found = np.flatnonzero(scores)
-        if len(found) == 0:
-            return []
-        values = scores[found]
-        if len(found) > k:
-            threshold = np.partition(values, len(values) - k)[len(values) - k]
-            keep = values >= threshold  # all passages tied with the k-th, so that the tie rule decides
-            found, values = found[keep], values[keep]
-        order = np.lexsort((self._tie_rank[found], -values))[:k]
-        return [
-            Hit(self.ids[i], score, self.titles[i], self.texts[i], i)
-            for i, score in zip(found[order].tolist(), values[order].tolist(), strict=True)
-        ]
+        positions = best(scores, found, k, self._tie_rank).tolist()
+        return [Hit(self.ids[i], float(scores[i]), self.titles[i], self.texts[i], i) for i in positions]
 
     def search_batch(self, queries: Sequence[str], k: int = 5) -> list[list[Hit]]:
         """`search` for each query, in order."""
         return [self.search(query, k) for query in queries]
+
+
+def bm25_of(documents: list[list[int]], vocabulary: Mapping[str, int], k1: float = K1, b: float = B) -> bm25s.BM25:
+    """The index of passages. documents: of each the numbers of its tokens in `vocabulary`."""
+    bm25 = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy", csc_backend="numpy")
+    bm25.index((documents, dict(vocabulary)), create_empty_token=False, show_progress=False)
+    return bm25
+
+
+def best(scores: np.ndarray, found: np.ndarray, k: int, tie_rank: np.ndarray | None = None) -> np.ndarray:
+    """The at most `k` positions of `found` with the highest scores, best first.
+
+    Ties by smaller `tie_rank`, which holds the rank of every position (None: the position itself).
+    """
+    if len(found) > k:
+        values = scores[found]
+        threshold = np.partition(values, len(values) - k)[len(values) - k]
+        found = found[values >= threshold]  # all that tie with the k-th, so that the tie rule decides
+    return found[np.lexsort((found if tie_rank is None else tie_rank[found], -scores[found]))[:k]]
 
 
 def _tie_ranks(ids: list[str | int]) -> np.ndarray:

@@ -4,11 +4,10 @@
 
 A training question counts as a near repeat of a test question if at least `SHARE` of the test question's word 5-grams
 occur in it (questions of fewer than five words: if the words are the same). Exact: the same words in the same order,
-case and punctuation aside.
+case and punctuation aside. In a script without spaces each character counts as a word.
 """
 
 import argparse
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import NamedTuple
 from reproduce.errors import UserError
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load
 from reproduce.tasks.datasets.rl import RL_FILES, load_rl
+from reproduce.tasks.search import words
 
 SIZE = 5  # ours; 13, as for GPT-3's training text, is longer than most of these questions
 SHARE = 0.8  # ours
-_WORD = re.compile(r"\w+")
 
 
 class Overlap(NamedTuple):
@@ -38,11 +37,6 @@ class Overlap(NamedTuple):
         return len({test for _, test in [*self.exact, *self.near]})
 
 
-def words(text: str) -> tuple[str, ...]:
-    """The words of a question, in lower case, without punctuation."""
-    return tuple(_WORD.findall(text.lower()))
-
-
 class Training:
     """The questions of a training set, to be compared with test questions."""
 
@@ -51,7 +45,7 @@ class Training:
         self._same: dict[tuple[str, ...], list[str]] = defaultdict(list)
         self._holders: dict[tuple[str, ...], set[int]] = defaultdict(set)
         for number, question in enumerate(questions):
-            said = words(question.question)
+            said = tuple(words(question.question))
             self._same[said].append(question.id)
             for gram in _grams(said):
                 self._holders[gram].add(number)
@@ -60,7 +54,7 @@ class Training:
         """Which training questions are (nearly) test questions; see the module."""
         exact, near = [], []
         for question in test:
-            said = words(question.question)
+            said = tuple(words(question.question))
             found = self._same.get(said, [])
             exact += [(id, question.id) for id in found]
             shared: dict[int, int] = defaultdict(int)

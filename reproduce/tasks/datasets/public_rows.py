@@ -67,4 +67,4 @@ def _plain_text(secret: str, key: bytes, where: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return str(name).lower().replace("_", "").replace(" ", "")
+    return re.sub(r"[\s_-]", "", str(name).lower())

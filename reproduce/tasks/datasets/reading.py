@@ -1,9 +1,11 @@
-"""Rows of JSON, JSON-lines and parquet files, cleaned; what cannot be read is a UserError that names file, row and key.
+"""Rows of JSON, JSON-lines, CSV and parquet files, cleaned. What cannot be read is a UserError that names file and row.
 
 Every loader of question files, training sets, corpora and recordings reads through here, so that their texts are valid
 Unicode in one normal form (`reproduce.text.clean`) and one file has one meaning everywhere.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +66,30 @@ def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, parsed(_text(line), f"{path}, line {number}")
 
 
+def any_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """(number from 1, row) of a file of rows: `.parquet`, `.csv` with a line of column names, or JSON (`json_rows`)."""
+    if path.suffix == ".parquet":
+        yield from enumerate(parquet_batches(path), start=1)
+    elif path.suffix == ".csv":
+        yield from enumerate(_csv_rows(path), start=1)
+    else:
+        yield from json_rows(path)
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    with _opened(path) as file:
+        try:
+            text = _text(file.read()).decode()
+            for row in csv.DictReader(io.StringIO(text, newline=""), strict=True):
+                if None in row or None in row.values():
+                    raise csv.Error("a row has another number of columns than the first line")
+                yield cleaned(row)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 at byte {error.start}; fetch the file again") from None
+        except csv.Error as error:
+            raise UserError(f"{path}: not valid CSV ({error}); fetch the file again") from None
+
+
 def json_value(path: Path) -> Any:
     """The cleaned value of a whole JSON file."""
     with _opened(path) as file:
@@ -80,10 +106,11 @@ def parquet_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
         return cleaned(table.to_pylist())
 
 
-def parquet_batches(path: Path, columns: tuple[str, ...], rows: int = 4096) -> Iterator[dict[str, Any]]:
-    """The rows one by one, cleaned, with those of `columns` that the file has; `rows` are held at a time."""
+def parquet_batches(path: Path, columns: tuple[str, ...] | None = None, rows: int = 4096) -> Iterator[dict[str, Any]]:
+    """The rows one by one, cleaned, with those of `columns` that the file has (None: all). `rows` of them are held at a
+    time."""
     with _readable(path) as file:
-        wanted = [name for name in columns if name in file.schema_arrow.names]
+        wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=rows, columns=wanted, use_threads=False):
             yield from cleaned(batch.to_pylist())
 

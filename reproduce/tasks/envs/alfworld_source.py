@@ -151,7 +151,7 @@ def _compiled(domain: str, grammar: str) -> Rules:
 def _json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path.parent.name}/{path.name} cannot be read ({error}): {DOWNLOAD} -f") from None
 
 

@@ -20,11 +20,10 @@ import numpy as np
 
 from reproduce.errors import UserError
 from reproduce.tasks.datasets.reading import json_rows, parquet_batches
-from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, query_tokens, tokenize
+from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, best, bm25_of, query_tokens, tokenize
 
 FORMAT = 2
 TEXT_KEYS = ("text", "contents", "passage", "passage_text")  # first one present; "contents": as FlashRAG's corpora
-K1, B = 1.5, 0.75  # as in `PassageIndex`
 
 
 def read_corpus(path: Path) -> Iterator[tuple[str, str]]:
@@ -113,9 +112,7 @@ def _build(corpus: Path, folder: Path, stamp: dict[str, Any]) -> None:
     if not vocabulary:
         shutil.rmtree(temporary)
         raise UserError(f"{corpus}: holds no passage with a word in it")
-    bm25 = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", csc_backend="numpy")
-    bm25.index((documents, dict(vocabulary)), create_empty_token=False, show_progress=False)
-    bm25.save(temporary, show_progress=False)
+    bm25_of(documents, vocabulary).save(temporary, show_progress=False)
     np.save(temporary / "offsets.npy", np.asarray(offsets, dtype=np.int64))
     index = stamp | {"passages": len(documents), "sha256": digest.hexdigest(), "bm25s": bm25s.__version__}
     (temporary / "index.json").write_text(json.dumps(index, indent=2) + "\n")
@@ -149,12 +146,8 @@ class CorpusIndex:
         if not words or k < 1:
             return []
         scores = self._bm25.get_scores_from_ids(words)
-        best = np.flatnonzero(scores)
-        if len(best) > k:
-            threshold = np.partition(scores[best], len(best) - k)[len(best) - k]
-            best = best[scores[best] >= threshold]  # all that tie with the k-th, so that the position decides
-        best = best[np.lexsort((best, -scores[best]))][:k]
-        return [Hit(i, float(scores[i]), *self.passage(i), i) for i in best.tolist()]
+        positions = best(scores, np.flatnonzero(scores), k).tolist()
+        return [Hit(i, float(scores[i]), *self.passage(i), i) for i in positions]
 
     def passage(self, position: int) -> tuple[str, str]:
         """(title, text) of a passage. Safe to call from several threads."""

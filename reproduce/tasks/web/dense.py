@@ -19,12 +19,13 @@ from tqdm import tqdm
 
 from reproduce.errors import UserError
 from reproduce.tasks.datasets.fetch import model_folder
-from reproduce.tasks.search import MAX_QUERY_CHARS, Hit
+from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, best
 from reproduce.tasks.web.corpus import CorpusIndex
 
 QUERY, PASSAGE = "query: ", "passage: "
 MAX_TOKENS = 512
 BATCH = 64
+FORMAT = 2  # of the vectors: raised when the same passage gets another one
 
 
 class Encoder:
@@ -49,7 +50,10 @@ class Encoder:
     @torch.inference_mode()
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Vectors (len(texts), width), float32."""
-        asked = self.tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        asked = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt",
+            split_special_tokens=True,  # a passage that spells [SEP] holds a text
+        )  # fmt: skip
         asked = asked.to(self.device)
         hidden_BTH = self.model(**asked).last_hidden_state
         mask_BT1 = asked["attention_mask"][..., None]
@@ -68,7 +72,7 @@ class DenseIndex:
         self.corpus, self.passages, self.sha256 = corpus, corpus.passages, corpus.sha256
         self._encoder = Encoder(model_folder(encoder, revision), encoder)
         place = folder.with_name(f"{folder.name}.{(revision or 'no revision')[-16:]}.npy")
-        stamp = {"corpus": corpus.sha256, "encoder": revision}
+        stamp = {"format": FORMAT, "corpus": corpus.sha256, "encoder": revision}
         with open(place.with_suffix(".lock"), "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not place.is_file() or _read(place.with_suffix(".json")) != stamp:
@@ -86,12 +90,8 @@ class DenseIndex:
         if not query.strip() or len(query) > MAX_QUERY_CHARS or k < 1:
             return []
         scores = self._vectors @ self._encoder([QUERY + query])[0]
-        best = np.arange(len(scores))
-        if len(best) > k:
-            threshold = np.partition(scores, len(best) - k)[len(best) - k]
-            best = np.flatnonzero(scores >= threshold)
-        best = best[np.lexsort((best, -scores[best]))][:k]
-        return [Hit(i, float(scores[i]), *self.corpus.passage(i), i) for i in best.tolist()]
+        positions = best(scores, np.arange(len(scores)), k).tolist()
+        return [Hit(i, float(scores[i]), *self.corpus.passage(i), i) for i in positions]
 
     def _build(self, place: Path, stamp: dict, encoder: str, revision: str | None) -> None:
         part, note = place.with_suffix(".part.npy"), place.with_suffix(".part.json")
