@@ -1,6 +1,7 @@
 """Damaged, foreign and contradictory files of runs: one line that names the file, and advice that works."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -73,6 +74,12 @@ def test_a_key_given_twice_is_refused_in_every_yaml_file(tmp_path):
     for reader in readers:
         with pytest.raises(UserError, match="table2.yaml.*'experiment' is given twice"):
             reader()
+
+
+def test_yaml_is_read_in_one_place():
+    sources = [path for folder in ("reproduce", "analysis") for path in (manifest.ROOT / folder).rglob("*.py")]
+    readers = [path.name for path in sources if re.search(r"yaml\.(safe_|full_)?load", path.read_text())]
+    assert readers == ["yaml_files.py"]
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "config.yaml"])

@@ -14,8 +14,8 @@ from typing import Protocol
 from reproduce.errors import UserError
 from reproduce.experiments import processes, workers
 from reproduce.experiments.config import JobConfig
-from reproduce.experiments.strict import read_yaml
 from reproduce.runs.manifest import WARM_START, usable_cores
+from reproduce.yaml_files import read_yaml
 
 LAUNCHERS = ("local", "accelerate", "slurm")
 CONFIGS = Path(__file__).parent / "accelerate"
