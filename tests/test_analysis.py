@@ -279,6 +279,20 @@ def test_comparison_finds_the_cells_that_differ(tmp_path, published):
     assert "DIFFER" in result.text
 
 
+def test_comparison_shows_yours_the_published_value_and_the_difference(tmp_path, published):
+    own = data.load(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
+    result = comparison.compare(published, own)
+    found = result.frame.set_index(["method", "cell"]).loc[("grpo", "pass_1")]
+    header, line = (
+        next(line for line in result.text.splitlines() if re.match(start, line))
+        for start in ("Method", "GRPO +average pass@1")
+    )
+    assert header.split() == ["Method", "Cell", "Yours", "Published", "Difference"]
+    assert line.index(f"{found['yours']:.1f} [") < line.index(f"{found['published']:.1f} [")
+    assert f" +{found['yours'] - found['published']:.1f}  DIFFER" in line
+    assert max(map(len, result.text.splitlines())) <= 120
+
+
 def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
     own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}))
     result = comparison.compare(published, own)

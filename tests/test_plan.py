@@ -249,7 +249,38 @@ def test_the_command_prints_every_number_it_rests_on_and_writes_a_csv(tmp_path, 
         assert float(row["device_hours"]) == pytest.approx(16 * stages / 3600, rel=1e-4)
     assert cli.main(["plan", "--table", "2", "--profile", "mini", "--runs-root", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "core-hours" in printed and "committed results: " in printed and "$" not in printed
+    assert "CPU core-hours" in printed and "committed results: " in printed and "$" not in printed
+    below = printed[printed.index("of wall time") :].splitlines()
+    assert max(map(len, below)) <= 100, "lines that can be read"
+
+
+def test_a_config_on_a_cpu_is_planned_in_core_hours_whatever_its_model(tmp_path, capsys):
+    words = ["--table", "2", "--profile", "gpu", "--methods", "grpo", "--runs-root", str(tmp_path), "--set"]
+    assert cli.main(["plan", *words, "training.device=cpu training.dtype=float32"]) == 0
+    printed = capsys.readouterr().out
+    assert "CPU core-hours" in printed and "cpu_flops" in printed and "this model was not measured on a CPU" in printed
+    assert not any(word in printed for word in ("H800", "H100", "RTX", "GPUs"))
+    out = tmp_path / "plan.csv"
+    assert cli.main(["plan", *words, "training.device=cpu", "--csv", str(out), "--assume", "cpu_flops=1e12"]) == 0
+    row = next(csv.DictReader(out.read_text().splitlines()))
+    assert (row["device"], row["devices"]) == ("CPU", "1") and "cpu_flops = 1e+12" in capsys.readouterr().out
+
+
+def test_many_tables_are_counted_and_their_files_named(observed):
+    job = TableConfig.load(2).jobs("mini", ["grpo"], [0])[0]
+    one = next(seen for seen in observed if seen.source == COMMITTED and seen.job.model == job.model)
+    trials = [
+        replace(
+            one,
+            job=replace(one.job, experiment=f"tune2.learning_rate-{n}e-4"),
+            source=OWN,
+            where="runs/*/manifest.json",
+        )
+        for n in range(30)
+    ]
+    source = speed_for(job, trials, Assumptions()).source
+    assert "30 runs of 30 tables and trials (runs/*/manifest.json)" in source and len(source) < 120
+    assert f"30 runs of {one.job.experiment} (" in speed_for(job, [one] * 30, Assumptions()).source
 
 
 def test_bad_words_are_one_line(capsys):

@@ -85,7 +85,8 @@ def test_all_tables_and_profiles_are_listed_and_counted(tmp_path, capsys):
         ("manifest.json", None, "not started", ""),
         ("manifest.json", "{", "unreadable", "not valid JSON"),
         ("config.yaml", None, "unreadable", "config.yaml does not exist"),
-        ("config.yaml", "seed: 1", "unreadable", "is not the directory of a run"),
+        ("config.yaml", "seed: 1", "unreadable", "has seed 0, config.yaml has 1"),
+        ("config.yaml", "seed: 0", "unreadable", "is not the directory of a run"),
         ("steps.parquet", "PAR1", "unreadable", "truncated or not parquet"),
     ],
 )

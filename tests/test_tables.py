@@ -302,6 +302,48 @@ def test_rows_that_are_the_same_runs_are_named(tmp_path):
     assert steps.identical_note(data.load(data_root=root)) == []
 
 
+def test_runs_whose_groups_never_differ_are_named(tmp_path):
+    root = write_results(tmp_path, {"grpo": 0.4, "ppo+epo": 0.4, "dapo": 0.4})
+    path = root / "results" / "mini" / "table2" / "steps.parquet"
+    frame = pd.concat(
+        [step_rows(m, s).assign(method=m, seed=s) for m in ("grpo", "ppo+epo", "dapo") for s in (0, 1, 2)]
+    )
+    frame = frame.assign(groups_sampled=4.0, groups_degenerate=3.0, grad_norm=0.5)
+    equal = (frame["method"] == "grpo") & (frame["seed"] > 0) | (frame["method"] == "ppo+epo")
+    frame.loc[equal, "groups_degenerate"] = 4.0
+    frame.loc[(frame["method"] == "grpo") & equal, "grad_norm"] = 0.0
+    save(frame, path, "steps")
+    source = data.load(data_root=root)
+    assert steps.without_signal(source) == {"grpo": (2, 2, 3), "ppo+epo": (3, 0, 3)}
+    note = output.main_table(output.build(source)).notes[-1]
+    assert note.startswith("Nothing to learn from (in every step all rewards of each group were equal): ")
+    assert note.endswith("GRPO (2 of 3 runs, gradient 0), EPO on PPO (3 of 3 runs, gradient not 0).")
+    config = path.with_name("config.yaml")
+    config.write_text(config.read_text().replace("group_size: 4", "group_size: 1"))
+    source = data.load(data_root=root)
+    assert steps.without_signal(source) == {"grpo": (2, 2, 3)}, "groups of one cannot differ"
+    assert steps.without_signal_note(load(write_results(tmp_path / "calm"), 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "families", "title"),
+    [
+        ("1", ("mini-math", "mini-knowledge"), "Table 1. mini-math and mini-knowledge, profile mini"),
+        ("1", ("aime24", "hotpotqa"), "Table 1. hotpotqa and aime24, profile mini"),
+        ("2", ("gaia", "webwalker", "xbench"), "Table 2. webwalker, xbench and gaia, profile mini"),
+        ("2", ("mini-deepsearch",), "Table 2. mini-deepsearch, profile mini"),
+        ("4", ("gaia",), "Table 4. Components of AEPO on gaia, profile mini"),
+    ],
+)
+def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, title):
+    methods = {"aepo": 0.5} if table == "4" else {"grpo": 0.4}
+    root = write_results(tmp_path, methods, seeds=(0,), table=f"table{table}", families=families)
+    path = root / "results" / "mini" / f"table{table}" / "config.yaml"
+    order = ["mini-math", "mini-knowledge", "webwalker", "xbench", "gaia", "hotpotqa", "aime24"]
+    path.write_text(path.read_text() + f"task: {{world: web, families: [{', '.join(order)}]}}\n")
+    assert output.main_table(output.build(load(root, table))).title == title
+
+
 # files
 
 

@@ -19,7 +19,7 @@ Comparisons, each repetition of which times one side right after the other:
 
 A ratio is the left side over the right side, the median over repetitions; its smallest and largest value stand beside
 it. Rows in CPU seconds count this process alone, so other work on the machine disturbs them less. The table goes to the
-terminal, and with the machine's facts (no host name, no path) to `figures/bench.csv`.
+terminal, and with the machine's facts (no host name, no path) to `bench.csv` of the runs root.
 """
 
 from reproduce.bench.cli import main

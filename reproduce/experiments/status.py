@@ -15,9 +15,9 @@ from rich.table import Table
 
 from reproduce.errors import UserError
 from reproduce.experiments.progress import duration
-from reproduce.runs import files, schema
+from reproduce.runs import files, identity, schema
 from reproduce.runs.manifest import WARM_START
-from reproduce.runs.reader import find_runs, status_of
+from reproduce.runs.reader import EVALUATE, find_runs, status_of
 from reproduce.yaml_files import read_yaml
 
 METRICS = {
@@ -76,10 +76,15 @@ def line_of(path: Path) -> Line:
             if (path / "manifest.json").exists():
                 files.read_json(path / "manifest.json")  # which says what is wrong with it
             return line
-        line.total = 0 if warm_start else read_yaml(path / "config.yaml")["training"]["steps"]
+        made, config = files.read_json(path / "manifest.json"), read_yaml(path / "config.yaml")
+        identity.require_fields(made, f"{path}/manifest.json")
+        identity.check_config(path, made, config)
+        line.total = 0 if warm_start else config["training"]["steps"]
         if line.state == "failed":
-            line.problem = files.read_json(path / "manifest.json").get("error") or "it left no message"
-        line.step, line.metrics = (0, {}) if warm_start else _last_step(path)
+            line.problem = made.get("error") or "it left no message"
+        line.step, line.metrics = (0, {}) if warm_start else _last_step(path, line.state)
+        if line.state == "finished" and not (path / "eval.parquet").is_file():
+            raise UserError(f"{path}/eval.parquet is missing; {EVALUATE}")
         if line.state == "running":
             _position(path, line)
     except UserError as error:
@@ -92,8 +97,8 @@ def line_of(path: Path) -> Line:
     return line
 
 
-def _last_step(path: Path) -> tuple[int, dict[str, float]]:
-    if (path / "steps.parquet").is_file():
+def _last_step(path: Path, state: str) -> tuple[int, dict[str, float]]:
+    if state == "finished" or (path / "steps.parquet").is_file():
         rows = files.read_table(path / "steps.parquet", schema.STEPS_SCHEMA).to_pylist()
         return (rows[-1]["step"], rows[-1]) if rows else (0, {})
     parts = sorted((path / "parts").glob("*.steps.json"))
