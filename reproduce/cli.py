@@ -35,9 +35,14 @@ def main(words: list[str] | None = None) -> int:
         if name in ("reproduce", "analysis"):
             raise
         return _refuse(f"the package '{name}' is not installed: run `make .venv`, or pip install -r requirements.txt")
+    except BrokenPipeError:  # the reader of our output (head, less) is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            if error.filename is None:
+                raise
+            return _refuse(f"{error.filename}: {error.strerror}")
         where = f" while writing {error.filename}" if error.filename else ""
         return _refuse(
             f"the disk is full{where}: free space and run the same command again; finished runs are untouched"
@@ -45,9 +50,6 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to continue", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def parser() -> argparse.ArgumentParser:
