@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import cells, output, render, style
+from analysis import cells, machines, output, render, style
 from analysis.data import Source
 from analysis.render import MISSING, TextTable
 from analysis.table import COSTS, K, Spec, Table
@@ -15,7 +15,10 @@ DEFINITION = (
     "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a "
     "loose test: it says that the two tables do not contradict each other, not that they are equal."
 )
-IDENTITY = "Same seeds: the share of (question, sample) outcomes that are equal on the seeds which both tables hold."
+IDENTITY = (
+    "Same seeds: the share of (question, sample) outcomes that are equal on the seeds which both tables hold. With the "
+    "same code, config, type of processor and libraries it is 100 %."
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,13 @@ def same_seeds(published: Source, yours: Source, name=style.name) -> list[str]:
     return lines
 
 
+def other_machine(published: Source, yours: Source) -> list[str]:
+    """What differs between the machines of the runs that both hold; see `machines.differences`."""
+    known = {(m.get("method"), m.get("seed")): m for m in published.manifests}
+    runs = ((known.get((m.get("method"), m.get("seed"))), m) for m in yours.manifests)
+    return machines.differences((theirs, own) for theirs, own in runs if theirs is not None)
+
+
 def compare(published: Source, yours: Source) -> Comparison:
     """Published value and interval, yours, agree or not, for every cell of the table that either holds.
 
@@ -133,7 +143,7 @@ def compare(published: Source, yours: Source) -> Comparison:
     if missing := [spec.name(m) for m in published.scores if m not in yours.scores]:
         notes.append(f"Published, but not run by you: {', '.join(missing)}.")
     if comparable:
-        notes += [IDENTITY, *same_seeds(published, yours, spec.name)]
+        notes += [IDENTITY, *same_seeds(published, yours, spec.name), *other_machine(published, yours)]
     else:
         notes.append("The two were evaluated on different panels, so no cell is judged; use the profile's own config.")
     table = TextTable(

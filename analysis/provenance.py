@@ -114,10 +114,11 @@ def differences(config: dict, reference: dict) -> list[str]:
 
 
 def machine(manifest: dict) -> str:
-    """`Intel Xeon, 2 cores, 8 GB, no GPU` from a manifest."""
+    """`Intel Xeon with AVX512, 2 cores, 8 GB, no GPU` from a manifest; older ones do not hold the instruction set."""
     found = manifest.get("machine") or {}
     memory = f"{float(found['memory_gb']):.0f} GB" if found.get("memory_gb") else "memory unknown"
-    processor = f"{found.get('cpu') or 'CPU unknown'}, {found.get('cores', '?')} cores"
+    instructions = f" with {found['instruction_set']}" if found.get("instruction_set") else ""
+    processor = f"{found.get('cpu') or 'CPU unknown'}{instructions}, {found.get('cores', '?')} cores"
     return f"{processor}, {memory}, {found.get('gpu') or 'no GPU'}"
 
 

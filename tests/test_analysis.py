@@ -29,6 +29,7 @@ from analysis import (
     data,
     diversity,
     entropy,
+    machines,
     output,
     render,
     reported,
@@ -301,6 +302,40 @@ def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
     assert "Published, but not run by you: DAPO, ARPO, AEPO." in result.text and "AEPO: " not in result.text
 
 
+def on_another(manifests, **changes):
+    """The manifests as another machine would have written them. changes: sections, merged."""
+    return [m | {name: m[name] | change for name, change in changes.items()} for m in manifests]
+
+
+def test_comparison_names_what_differs_between_the_machines(tmp_path, data_root):
+    published = data.load(data_root=data_root)
+    own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}))
+    assert comparison.other_machine(published, own) == [] and "Other " not in comparison.compare(published, own).text
+    known = on_another(own.manifests, machine={"instruction_set": "AVX2"}, versions={"torch": "2.13.0+cpu"})
+    published.manifests[:] = on_another(published.manifests, versions={"torch": "2.13.0+cpu", "python": "3.11.7"})
+    own.manifests[:] = known
+    assert comparison.other_machine(published, own) == [], "what only one of the two knows is no difference"
+    facts = {"cpu": "Intel(R) Xeon(R)", "instruction_set": "AVX512", "gpu": None}
+    own.manifests[:] = on_another(own.manifests, machine=facts, versions={"torch": "2.13.0", "python": "3.13.1"})
+    published.manifests[:] = on_another(published.manifests, machine={"instruction_set": "AVX2"})
+    expected = [
+        "Other processor: yours Intel(R) Xeon(R); published Test CPU.",
+        "Other instruction set: yours AVX512; published AVX2.",
+        "Other torch: yours 2.13.0; published 2.13.0+cpu.",
+        machines.WHY,
+    ]
+    assert comparison.other_machine(published, own) == expected
+    shown = " ".join(comparison.compare(published, own).text.split())
+    assert all(line in shown for line in expected)
+
+
+def test_comparison_looks_only_at_runs_that_both_hold(tmp_path, published):
+    own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}, seeds=(5,)))
+    trained = [m for m in own.manifests if m["method"] == "grpo"]
+    own.manifests[:] = on_another(trained, machine={"cpu": "Another CPU"})
+    assert comparison.other_machine(published, own) == []
+
+
 # entropy and diversity
 
 
@@ -511,7 +546,7 @@ def test_build_from_own_runs_compares_and_leaves_the_committed_notebooks_alone(d
     )
     assert tmp_path / "runs" / "mini" / "table2" / "notebooks" / "table2.ipynb" in result.files
     assert tmp_path / "figures" / "table2_comparison.md" in result.files
-    assert "published against yours" in result.text and "all outcomes equal" in result.text
+    assert "yours beside the published one" in result.text and "all outcomes equal" in result.text
     assert committed == {p: p.read_bytes() for p in (data.ROOT / "analysis").glob("*.ipynb")}
     assert data.load(source=tmp_path / "runs").methods[0] == "warm_start"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from run_rows import evaluations, job, metrics, rollouts
 
@@ -322,6 +323,8 @@ def test_the_manifest_tells_code_versions_and_machine_but_no_names(tmp_path):
     text = (run.path / "manifest.json").read_text()
     data = json.loads(text)
     assert data["versions"]["torch"] and data["machine"]["cores"] >= 1 and data["machine"]["gpu"] is None
+    assert data["machine"]["instruction_set"] == torch.backends.cpu.get_cpu_capability()
+    assert all(line in torch.__config__.show() for line in data["machine"]["libraries"])
     assert data["config_hash"] == manifest.config_hash(job())
     for secret in (platform.node(), str(Path.home()), str(manifest.ROOT), str(tmp_path)):
         assert len(secret) < 3 or secret not in text

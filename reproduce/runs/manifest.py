@@ -159,7 +159,7 @@ def new_manifest(config) -> dict:
         "code_commit": commit,
         "code_dirty": dirty,
         "versions": versions(),
-        "machine": machine(data["training"]["device"]),
+        "machine": machine(data["training"]["device"]) | arithmetic(),
         "started_at": now(),
         "finished_at": None,
         "cost": None,
@@ -214,13 +214,32 @@ def machine(device: str = "cpu") -> dict:
     return {"cpu": _cpu_name(), "cores": usable_cores(), "memory_gb": round(memory, 1), "gpu": gpu}
 
 
+def arithmetic() -> dict:
+    """What rounding depends on beside the CPU's name: its family and model (virtual machines hide them in the name),
+    the instruction set that torch computes with, and the mathematics libraries in torch's build."""
+    import torch
+
+    family, model = _cpu_facts("cpu family"), _cpu_facts("model")
+    build = [line.strip(" -") for line in torch.__config__.show().splitlines()]
+    return {
+        "cpu_model": f"family {family}, model {model}" if family and model else None,
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "libraries": [line for line in build if re.match(r"(Intel\(R\)|OpenBLAS|Arm|BLIS)", line)],
+    }
+
+
 def _cpu_name() -> str:
+    return _cpu_facts("model name") or platform.machine()
+
+
+def _cpu_facts(name: str) -> str | None:
+    """A line of /proc/cpuinfo about the first core; None where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return next((value.strip() for key, value in pairs if key.strip() == name), None)
 
 
 def usable_cores() -> int:
