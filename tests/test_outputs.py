@@ -76,8 +76,7 @@ def test_no_command_of_a_user_changes_the_checkout(checkout):
     few = ("--profile", "smoke", "--jobs", "1")
     said = run(checkout, *reproduce, "table", "2", *few, "--methods", "grpo")
     assert "Your tables and figures" in said and "runs/smoke/table2/figures/" in said
-    run(checkout, *reproduce, "table", "2", *few, "--methods", "grpo", "--no-build", "--runs-root", "other/runs")
-    run(checkout, *reproduce, "tune", "2", *few)
+    run(checkout, *reproduce, "tune", "2", *few, "--runs-root", "other/runs")
     run(checkout, *reproduce, "status")
     run(checkout, *reproduce, "plan", "--table", "2")
     run(checkout, *reproduce, "bench", "--quick", "--only", "sandbox")

@@ -22,8 +22,11 @@ from reproduce.runs.reader import read_run
 from reproduce.yaml_files import read_yaml
 
 
-def change_json(path: Path, **fields):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+def change_manifest(path: Path, drop: str | None = None, **fields):
+    """Another manifest with a checksum that fits, as a program would write it."""
+    found = {**json.loads(path.read_text()), **fields}
+    kept = {name: value for name, value in found.items() if name not in (drop, files.DIGEST)}
+    files.write_json(path, files.sealed(kept))
 
 
 # -- YAML --------------------------------------------------------------------------------------------------------------
@@ -102,7 +105,7 @@ def test_a_key_given_twice_in_a_run_is_refused(tmp_path, name):
 def test_a_manifest_that_contradicts_its_config_is_refused_everywhere(tmp_path, name, value):
     finished(tmp_path, method="warm_start")
     run = finished(tmp_path)
-    change_json(run.path / "manifest.json", **{name: value})
+    change_manifest(run.path / "manifest.json", **{name: value})
     readers = (
         lambda: read_run(run.path), lambda: check(run.path, job()),
         lambda: publish.publish("smoke", "table2", tmp_path, tmp_path / "out"),
@@ -130,9 +133,10 @@ def test_a_run_under_another_name_is_refused(tmp_path):
 def test_a_manifest_without_a_field_is_one_line(tmp_path, name, value):
     run = finished(tmp_path)
     path = run.path / "manifest.json"
-    fields = json.loads(path.read_text())
-    del fields[name]
-    path.write_text(json.dumps(fields if value is None else {**fields, name: value}))
+    if value is None:
+        change_manifest(path, drop=name)
+    else:
+        change_manifest(path, **{name: value})
     for reader in (lambda: read_run(run.path), lambda: RunDirectory.open(run.path, job())):
         with pytest.raises(UserError, match=f"grpo/0/manifest.json.*'{name}'.*move its directory away"):
             reader()
@@ -260,6 +264,13 @@ def test_a_finished_run_without_its_config_gets_it_again(tmp_path, content):
         name: content for name, (_, content) in before.items()
     }
     assert grid._state(Row(job(), run.path)) == FINISHED
+
+
+def test_a_config_that_is_written_again_may_differ_in_what_changes_no_result(tmp_path):
+    run = finished(tmp_path)
+    (run.path / "config.yaml").unlink()
+    assert again(tmp_path, training={"checkpoint_every": 3}).status == "finished"
+    assert read_run(run.path).config["training"]["checkpoint_every"] == 3
 
 
 @pytest.mark.parametrize("name", ["steps", "timings", "rollouts"])

@@ -76,6 +76,7 @@ class RunDirectory:
             lost = missing(path)
             if "config.yaml" in lost:
                 files.write_bytes(path / "config.yaml", text)
+                data = _with_hash_of(path, data, "config.yaml")
             if "eval.parquet" not in lost:
                 run = cls(path, data, 0.0)
                 run._remove_leftovers()
@@ -247,6 +248,15 @@ def _rollouts_file(path: Path, step: int) -> Path:
     return path / "parts" / f"{step:06d}.rollouts.parquet"
 
 
+def _with_hash_of(path: Path, data: dict, name: str) -> dict:
+    """The manifest with the hash of a file that was written again: settings that change no result may differ in it."""
+    if "files" not in data:
+        return data
+    data = files.sealed({**data, "files": {**data["files"], name: files.content_hash(path / name)}})
+    files.write_json(path / "manifest.json", data)
+    return data
+
+
 def missing(path: Path) -> list[str]:
     """Those of `REMADE` that a finished run lacks. UserError if it lacks eval.parquet and its steps are damaged too."""
     lost = [name for name in REMADE if not (path / name).exists()]
@@ -274,7 +284,7 @@ def _take_apart(path: Path, data: dict) -> None:
     for line, times in zip(steps.to_pylist(), timings.to_pylist(), strict=True):
         step = line.pop("step")
         times.pop("step")
-        files.write_table(_rollouts_file(path, step), rollouts.filter(pa.array(step_R == step)))
+        files.write_table(_rollouts_file(path, step), rollouts.filter(pa.array(step_R == step)), checksums=True)
         files.write_json(_step_file(path, step), {"step": step, "metrics": line, "seconds": times})
 
 
