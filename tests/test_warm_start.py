@@ -1,5 +1,6 @@
 """The warm start: what is trained on, when it stops, and the model it starts from."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -136,3 +137,14 @@ def test_a_set_that_is_too_small_for_its_warm_up_says_so(capsys):
 def test_a_small_set_warns_where_it_is_trained(capsys, tmp_path):
     train(collector(), config(success_low=0.0, success_high=1.0), tmp_path / "made")
     assert "warning: the warm start has 4 updates" in capsys.readouterr().out
+
+
+def test_a_copy_of_a_warm_started_model_computes_with_its_own_weights(tmp_path):
+    made = collector()
+    train(made, config(success_low=0.0, success_high=1.0, demonstrations=32, check_questions=2), tmp_path / "w")
+    copied = copy.deepcopy(made.model)
+    with torch.no_grad():
+        for weight in copied.parameters():
+            weight.mul_(2.0)
+        ids = torch.tensor([encode("arlo painter")])
+        assert not torch.allclose(copied(input_ids=ids).logits, made.model(input_ids=ids).logits)

@@ -19,6 +19,7 @@ from reproduce.seeding import child_seed
 from reproduce.tasks.datasets.sft import read_sft
 from reproduce.training.checkpoints import complete, last_checkpoint, load_carried
 from reproduce.training.master_weights import in_float32, low_precision
+from reproduce.training.own_forward import with_own_forward
 from reproduce.training.parallel import process_index, processes, wait_for_all
 from reproduce.training.replica import Replica, divided
 from reproduce.training.warm_start import save_warm_start
@@ -110,6 +111,7 @@ def train_cold_start(model, tokenizer, config, rows: list[dict], folder: Path, r
     if checkpoint is not None:
         load_carried(checkpoint, "cpu")  # refuses that of another number of processes
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    with_own_forward(model)
     if whole is not None:
         whole.refresh(trainer.model)
     if process_index() == 0:

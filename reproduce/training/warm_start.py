@@ -26,6 +26,7 @@ from reproduce.seeding import child_seed, stream
 from reproduce.tasks.demonstrations import Demonstration, demonstrate
 from reproduce.tasks.episode_task import EpisodeTask
 from reproduce.tasks.suite import MiniTask, fresh_world
+from reproduce.training.own_forward import with_own_forward
 
 QUESTIONS_PER_WORLD = 400
 HASHES = "hashes.json"
@@ -130,6 +131,7 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         callbacks=[stop],
     )  # fmt: skip
     trainer.train()
+    with_own_forward(model)
     shutil.rmtree(scratch, ignore_errors=True)
     if not config.success_low <= stop.success <= config.success_high:
         raise UserError(
