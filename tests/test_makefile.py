@@ -55,7 +55,8 @@ def test_a_value_reaches_the_command_as_one_word(variable, value):
 
 @pytest.mark.parametrize(("target", "variable"), [
     ("plan", "CSV"), ("plan", "ASSUME"), ("tune", "CSV"), ("real-input", "DATA"), ("overlap", "DATA"),
-    ("publish", "RUNS"), ("status", "RUNS"), ("pin-hub", "MODEL"), ("bench", "RUNS"), ("tables", "PROFILE"), ("plan", "TABLE"),
+    ("publish", "RUNS"), ("status", "RUNS"), ("pin-hub", "MODEL"), ("bench", "RUNS"),
+    ("tables", "PROFILE"), ("plan", "TABLE"),
 ])  # fmt: skip
 @pytest.mark.parametrize("value", ["my data", "a;b", "it's"])
 def test_so_do_those_of_the_other_targets(target, variable, value):
