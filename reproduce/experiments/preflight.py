@@ -6,8 +6,8 @@ from reproduce.experiments.sections import WEB
 
 
 def check_runnable(jobs: list[JobConfig], here: bool = True) -> None:
-    """UserError for a job that could only fail later: a method that cannot run under these settings, a device or an
-    engine that this machine lacks, a world or family that there is not, more questions than a panel has.
+    """UserError for a job that could only fail later: a method that cannot run under these settings, a device that
+    this machine lacks, a world or family that there is not, more questions than a panel has.
 
     here: the jobs run on this machine. The panels of ScienceWorld and ALFWorld need their packages open and are not
     looked at; in the world web `evaluation.questions` is an upper limit.
@@ -37,10 +37,6 @@ def _check_device(job: JobConfig) -> None:
         number = int(device.partition(":")[2] or 0)
         if number >= torch.cuda.device_count():
             raise UserError(f"{said} there are {torch.cuda.device_count()} CUDA devices, counted from 0")
-    if job.engine is not None and job.engine.name == "vllm":
-        from reproduce.rollouts.engines.vllm_install import check_vllm
-
-        check_vllm()
 
 
 def _check_panels(job: JobConfig) -> None:
