@@ -1,6 +1,7 @@
 """What the commands' option parsers share: one-line errors, and lists of names, seeds and numbers of runs."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from reproduce.errors import UserError
@@ -15,6 +16,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def summary(docstring: str | None) -> str:
+    """The first line of a module's docstring, for `--help`; empty where Python runs without docstrings."""
+    return (docstring or "").partition("\n")[0]
+
+
+def readable_output() -> None:
+    """From now on what the terminal's encoding lacks is printed as `?` and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # tests and notebooks put other objects there
+            stream.reconfigure(errors="replace")
 
 
 def names(text: str) -> list[str]:

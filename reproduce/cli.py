@@ -22,6 +22,7 @@ from reproduce.experiments.processes import die_with_parent
 def main(words: list[str] | None = None) -> int:
     """Runs one command; prints a UserError as one line."""
     die_with_parent()
+    arguments.readable_output()
     words = sys.argv[1:] if words is None else words
     try:
         if words and words[0] in PROGRAMS:
@@ -53,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = arguments.Parser(prog="python -m reproduce", description=__doc__.splitlines()[0])
+    top = arguments.Parser(prog="python -m reproduce", description=arguments.summary(__doc__))
     commands = top.add_subparsers(title="commands", required=True, metavar="command")
 
     def command(name: str, run, help: str) -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from reproduce.arguments import summary
 from reproduce.errors import UserError
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load
 from reproduce.tasks.datasets.rl import RL_FILES, load_rl
@@ -89,7 +90,7 @@ def present(data: Path) -> tuple[list[str], list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the overlaps. UserError for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce overlap", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m reproduce overlap", description=summary(__doc__))
     parser.add_argument("--data", type=Path, required=True, help="folder with the question files (data/README.md)")
     parser.add_argument("--train", nargs="+", choices=list(RL_FILES), help="default: all that the folder holds")
     parser.add_argument("--test", nargs="+", choices=list(EVALUATION_FILES), help="default: all that the folder holds")
