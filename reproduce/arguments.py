@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def summary(docstring: str | None) -> str:
+def first_line(docstring: str | None) -> str:
     """The first line of a module's docstring, for `--help`; empty where Python runs without docstrings."""
     return (docstring or "").partition("\n")[0]
 

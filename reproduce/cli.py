@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = arguments.Parser(prog="python -m reproduce", description=arguments.summary(__doc__))
+    top = arguments.Parser(prog="python -m reproduce", description=arguments.first_line(__doc__))
     commands = top.add_subparsers(title="commands", required=True, metavar="command")
 
     def command(name: str, run, help: str) -> argparse.ArgumentParser:

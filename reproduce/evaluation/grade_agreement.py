@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reproduce.arguments import Parser, summary
+from reproduce.arguments import Parser, first_line
 from reproduce.errors import UserError
 from reproduce.evaluation.agreement import F1_RIGHT, Agreement, agreement
 from reproduce.evaluation.judge import Judge, JudgeConfig
@@ -144,7 +144,7 @@ def _line(text: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the comparison. UserError for bad input."""
-    parser = Parser(prog="python -m reproduce grade-agreement", description=summary(__doc__))
+    parser = Parser(prog="python -m reproduce grade-agreement", description=first_line(__doc__))
     parser.add_argument("answers", type=Path, help="JSONL or parquet file, one answer a row; or a folder with runs")
     parser.add_argument("--data", type=Path, help="folder with the question files that the rows' family and id name")
     parser.add_argument(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from reproduce.arguments import Parser, folder, summary
+from reproduce.arguments import Parser, first_line, folder
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
 from reproduce.evaluation.rewriting import Pair, pairs
@@ -338,7 +338,7 @@ def _named(counts: dict[str, int]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the report. Exit codes: 0 as it should be, 1 a grader or the Python tool is wrong, 2 bad input."""
-    parser = Parser(prog="python -m reproduce real-input", description=summary(__doc__))
+    parser = Parser(prog="python -m reproduce real-input", description=first_line(__doc__))
     parser.add_argument("--data", type=Path, required=True, help="folder with eval/*.jsonl and search_cache.json")
     parser.add_argument(
         "--model", type=Path, help="folder of a warm start (default: the newest finished one, else random weights)"

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from reproduce.arguments import Parser, summary
+from reproduce.arguments import Parser, first_line
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
 from reproduce.evaluation.rewriting import Pair, pairs
@@ -109,7 +109,7 @@ def written(rows: list) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Writes both files and prints the counts of the whole. Exit code 1 if an answer is graded otherwise than it is."""
-    Parser(prog="python -m reproduce rewritten-golds", description=summary(__doc__)).parse_args(argv)
+    Parser(prog="python -m reproduce rewritten-golds", description=first_line(__doc__)).parse_args(argv)
     rows = table()
     (FOLDER / "pairs.csv").write_text(written(rows), encoding="utf-8")
     (FOLDER / "rules.csv").write_text(written(summary(rows)), encoding="utf-8")

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from reproduce.algorithms import load
-from reproduce.arguments import summary
+from reproduce.arguments import first_line
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig, TableConfig
 from reproduce.plan.flops import Model, model_of
@@ -134,7 +134,7 @@ def lever(found: Memory) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the parts for every method of a table. Exit codes: 0, 2 bad input or more than the card has."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce.launch.memory", description=summary(__doc__))
+    parser = argparse.ArgumentParser(prog="python -m reproduce.launch.memory", description=first_line(__doc__))
     parser.add_argument("table")
     parser.add_argument("--profile", default="gpu")
     parser.add_argument("--processes", type=int, default=1)

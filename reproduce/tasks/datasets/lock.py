@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from reproduce.arguments import summary
+from reproduce.arguments import first_line
 from reproduce.errors import UserError
 from reproduce.network import check_network_environment
 from reproduce.runs.files import write_json
@@ -160,7 +160,7 @@ def _named(name: str) -> tuple[str, str]:
 
 def main(argv: list[str] | None = None, path: Path | None = None, endpoints: dict[str, str] | None = None) -> int:
     """Pins what is missing. endpoints: kind -> address to ask in place of the usual one. 1 if one did not answer."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce pin-hub", description=summary(__doc__))
+    parser = argparse.ArgumentParser(prog="python -m reproduce pin-hub", description=first_line(__doc__))
     parser.add_argument(
         "repositories", nargs="*", metavar="REPOSITORY",
         help="any model, as owner/name, or a source that the project knows (default: all of these without a revision)",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from reproduce.arguments import summary
+from reproduce.arguments import first_line
 from reproduce.errors import UserError
 from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load
 from reproduce.tasks.datasets.rl import RL_FILES, load_rl
@@ -90,7 +90,7 @@ def present(data: Path) -> tuple[list[str], list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the overlaps. UserError for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce overlap", description=summary(__doc__))
+    parser = argparse.ArgumentParser(prog="python -m reproduce overlap", description=first_line(__doc__))
     parser.add_argument("--data", type=Path, required=True, help="folder with the question files (data/README.md)")
     parser.add_argument("--train", nargs="+", choices=list(RL_FILES), help="default: all that the folder holds")
     parser.add_argument("--test", nargs="+", choices=list(EVALUATION_FILES), help="default: all that the folder holds")
