@@ -41,7 +41,7 @@ def test_make_has_a_target_for_every_table_and_help_lists_it():
             ["make", "-n", f"reproduce-table{name}", "METHODS=all", "SEEDS=0-2"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        assert f"-m reproduce table {name} " in dry.stdout and "--seeds 0-2 --methods all" in dry.stdout
+        assert f"-m reproduce table {name} " in dry.stdout and "--seeds '0-2' --methods 'all'" in dry.stdout
 
 
 def test_an_option_may_come_first(monkeypatch):

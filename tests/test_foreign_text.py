@@ -410,6 +410,7 @@ READS = {
     "replies, cleaned there": ["reproduce/tasks/web/chat.py", "reproduce/tasks/web/services.py"],
     "what this program wrote, or the repository holds": [
         "reproduce/evaluation/grade_agreement.py", "reproduce/evaluation/math_worker.py",
+        "reproduce/training/checkpoints.py",
         "reproduce/evaluation/rewritten.py", "reproduce/experiments/progress.py",
         "reproduce/experiments/status.py", "reproduce/plan/flops.py",
         "reproduce/plan/measured.py", "reproduce/rollouts/kept_episodes.py",

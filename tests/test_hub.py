@@ -273,7 +273,7 @@ def test_a_checkpoint_keeps_its_weights_and_its_words_and_spells_the_tags(tmp_pa
     text = "<think> a </think> <search> Ada </search>"
     ids = grammar.encode(text)
     assert len(ids) > 12 and grammar.decode(ids) == text
-    assert grammar.call(ids) == ("search", " Ada ") and ids[-1] in grammar.stop_ids
+    assert grammar.call(ids) == ("search", "Ada") and ids[-1] in grammar.stop_ids
 
 
 def test_checkpoints_that_cannot_be_used_are_refused(tmp_path):

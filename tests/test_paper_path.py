@@ -126,6 +126,7 @@ def test_the_paper_profile_is_made_of_real_jobs_and_stops_at_the_first_missing_t
     with pytest.raises(UserError, match="profile 'paper' sets training.device: cuda, but no CUDA device is found"):
         grid.reproduce("2", "paper", runs_root=tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     with pytest.raises(UserError, match="ARPO-RL-DeepSearch-1K has no locked revision: run `make pin-hub`"):
         grid.reproduce("2", "paper", runs_root=tmp_path)
     (episodes, *_) = pinned(TableConfig.load("3").jobs("paper"))  # needs the model's commit alone, which is known

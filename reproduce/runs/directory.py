@@ -146,7 +146,7 @@ class RunDirectory:
         if set(times) - set(schema.ENGINE_TIMINGS) != set(schema.TIMINGS):
             raise ValueError(f"seconds must hold rollout and train, not {sorted(seconds)}")
         files.write_table(self._rollouts_file(step), table, checksums=True)
-        files.write_json(self._step_file(step), files.sealed({"step": step, "metrics": line, "seconds": times}))
+        files.write_json(self._step_file(step), {"step": step, "metrics": line, "seconds": times})
 
     def progress(self, stage: str, step: int, total: int) -> None:
         """Tells the display where the run is: stage such as "train" or "evaluate", `step` of `total` done."""

@@ -116,6 +116,11 @@ def _whole_number(row: Mapping[str, Any]) -> list[str]:
     raise _Wrong("answer", "must be a whole number")
 
 
+def _numbers_or_golds(row: Mapping[str, Any]) -> list[str]:
+    """A whole number, which some releases write without quotes, or golds as elsewhere."""
+    return [str(row["answer"])] if type(row["answer"]) is int else _as_golds(row)
+
+
 def _math_golds(row: Mapping[str, Any]) -> list[str]:
     """`answer`, or the last box of `solution`, as the original MATH files have it."""
     if "answer" in row:
@@ -144,7 +149,7 @@ EVALUATION_FILES: dict[str, QuestionFile] = {
         QuestionFile("musique", 200, _QA, "qa"),
         QuestionFile("bamboogle", 125, _QA, "qa"),
         QuestionFile(
-            "aime24", 30, ("id", "problem", "answer"), "math", question_key="problem", read_golds=_whole_number
+            "aime24", 30, ("id", "problem", "answer"), "math", question_key="problem", read_golds=_numbers_or_golds
         ),
         QuestionFile("aime25", 30, ("problem", "answer"), "math", question_key="problem", read_golds=_whole_number),
         QuestionFile("math500", 500, _QA, "math"),
