@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from make_dry import make
 
 from reproduce import cli
 from reproduce.errors import UserError
@@ -34,14 +35,11 @@ def test_publish_takes_every_table_that_has_runs(monkeypatch, tmp_path, capsys):
 
 
 def test_make_has_a_target_for_every_table_and_help_lists_it():
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = make("help")
     for name in tables():
         assert f"  reproduce-table{name} " in listed
-        dry = subprocess.run(
-            ["make", "-n", f"reproduce-table{name}", "METHODS=all", "SEEDS=0-2"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert f"-m reproduce table {name} " in dry.stdout and "--seeds '0-2' --methods 'all'" in dry.stdout
+        dry = make("-n", f"reproduce-table{name}", "METHODS=all", "SEEDS=0-2")
+        assert f"-m reproduce table {name} " in dry and "--seeds '0-2' --methods 'all'" in dry
 
 
 def test_an_option_may_come_first(monkeypatch):

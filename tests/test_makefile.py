@@ -1,15 +1,14 @@
 """The Makefile: values arrive as they are, a lost interpreter is made again, and the lock is what is installed."""
 
 import importlib.metadata
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from make_dry import make
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -38,11 +37,8 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 def planned(target: str, *values: str, folder: Path = ROOT, **environment) -> list[list[str]]:
     """The commands that `make target` would run, each as its words."""
-    found = subprocess.run(
-        ["make", "-n", target, *values], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    return [shlex.split(line, comments=False) for line in found.stdout.splitlines()]
+    lines = make("-n", target, *values, folder=folder, **environment).splitlines()
+    return [shlex.split(line, comments=False) for line in lines]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -61,6 +57,13 @@ def test_a_value_reaches_the_command_as_one_word(variable, value):
 @pytest.mark.parametrize("value", ["my data", "a;b", "it's"])
 def test_so_do_those_of_the_other_targets(target, variable, value):
     assert value in planned(target, f"{variable}={value}")[-1]
+
+
+def test_an_outer_make_changes_nothing(monkeypatch):
+    words = planned("reproduce-table2")
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv("MAKEFLAGS", "w -- RUNS=elsewhere")
+    assert planned("reproduce-table2") == words
 
 
 def test_switches_of_the_users_python_do_not_reach_our_commands():
