@@ -141,8 +141,8 @@ def job(options) -> int:
     path = options.directory.resolve()
     config = JobConfig.from_yaml(path / "config.yaml")
     settle(network=config.sends)
+    from reproduce.locks import locked
     from reproduce.runs.directory import RunDirectory
-    from reproduce.runs.files import locked
 
     root = path.parents[3]
     if int(os.environ.get("RANK", "0")):  # one of several processes: the first one has the run directory
@@ -200,7 +200,7 @@ def warm_start(options) -> int:
 
     config, root = JobConfig.from_yaml(options.config), options.runs_root.resolve()
     settle(network=config.sends)
-    from reproduce.runs.files import locked
+    from reproduce.locks import locked
     from reproduce.training.prepare import prepare_warm_start
 
     folder = config.warm_start_job().directory(root)

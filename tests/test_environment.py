@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from reproduce import environment
+from reproduce import environment, locks
 from reproduce.environment import FIXED, LAUNCHED, child_environment, settle
 from reproduce.errors import UserError
 from reproduce.experiments import processes
 from reproduce.runs import files
+from reproduce.tasks.web.cache import Recording
+from reproduce.tasks.web.corpus import open_corpus
+from reproduce.tasks.web.limiter import RateLimiter
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = {
@@ -154,9 +157,17 @@ def test_a_lock_that_the_file_system_cannot_hold_is_one_line(tmp_path, monkeypat
     def refuses(*arguments):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", refuses)
-    with pytest.raises(UserError, match=r"\.lock.*lock"), files.locked(tmp_path / "a" / ".lock", "held"):
+    monkeypatch.setattr(locks.fcntl, "flock", refuses)
+    with pytest.raises(UserError, match=r"\.lock.*lock"), locks.locked(tmp_path / "a" / ".lock", "held"):
         pass
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"title": "a", "text": "b"}\n')
+    with pytest.raises(UserError, match=r"corpus.*search\.index_dir"):
+        open_corpus(corpus)
+    with pytest.raises(UserError, match=r"limit.*search\.cache_dir"):
+        RateLimiter(1.0, tmp_path / "limit").reserve()
+    with pytest.raises(UserError, match=r"tape.*search\.cache_dir"):
+        Recording(tmp_path / "tape", writable=True).add_failure("k", "search", {}, "s", "timeout")
     (tmp_path / "x").write_text("")
-    with pytest.raises(UserError, match="x"), files.locked(tmp_path / "x" / ".lock", "held"):
+    with pytest.raises(UserError, match="x"), locks.locked(tmp_path / "x" / ".lock", "held"):
         pass

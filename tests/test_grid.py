@@ -13,12 +13,12 @@ import psutil
 import pytest
 from run_rows import evaluations, job, metrics, rollouts
 
-from reproduce import cli
+from reproduce import cli, locks
 from reproduce.errors import UserError
 from reproduce.experiments import grid
 from reproduce.experiments.progress import FINISHED, RUNNING, Row, duration, seconds_left
 from reproduce.launch.launchers import warm_start_config
-from reproduce.runs import files, manifest
+from reproduce.runs import manifest
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run
 
@@ -128,7 +128,7 @@ def test_a_broken_finished_run_is_named_and_left_alone(tmp_path):
 
 
 def test_two_grids_do_not_write_the_same_runs(tmp_path):
-    with files.locked(tmp_path / "smoke" / "table2" / ".lock", "busy"):
+    with locks.locked(tmp_path / "smoke" / "table2" / ".lock", "busy"):
         with pytest.raises(UserError, match="another command is at work"):
             run(tmp_path)
     assert not paths(tmp_path)[0].exists()
@@ -203,7 +203,7 @@ def test_a_warm_start_of_another_config_is_refused(tmp_path):
 def test_a_run_of_another_config_that_is_being_written_is_not_replaced(tmp_path):
     RunDirectory.open(paths(tmp_path)[0], JOBS[0])
     changed = [job(method=config.method, training={"learning_rate": 2e-3}) for config in JOBS]
-    with files.locked(paths(tmp_path)[0] / ".lock", "taken"):
+    with locks.locked(paths(tmp_path)[0] / ".lock", "taken"):
         with pytest.raises(UserError, match="grpo/0 is being written by another process"):
             grid.run(changed, tmp_path, 2, command=child, warm_start=False)
     assert grid.run(changed, tmp_path, 2, command=child, warm_start=False) == []
@@ -307,7 +307,7 @@ def test_status_is_read_from_the_run_directories_alone(tmp_path, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["smoke", "table2", "aepo", "seed", "0", "interrupted", "2/3", "0.200", "0.500", "0.500", "–", "–"] in lines
     assert ["smoke", "table2", "grpo", "seed", "0", "finished", "3/3", "0.300", "0.500", "0.333", "–", "–"] in lines
-    with files.locked(half.directory(tmp_path) / ".lock", "busy"):
+    with locks.locked(half.directory(tmp_path) / ".lock", "busy"):
         assert cli.main(["status", "--runs-root", str(tmp_path)]) == 0
     assert " running " in capsys.readouterr().out
     assert cli.main(["status", "--runs-root", str(tmp_path / "none")]) == 0

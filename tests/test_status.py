@@ -5,7 +5,7 @@ import json
 import pytest
 from run_rows import evaluations, job, metrics, rollouts
 
-from reproduce import cli
+from reproduce import cli, locks
 from reproduce.experiments.status import line_of, lines
 from reproduce.runs import files
 from reproduce.runs.directory import RunDirectory
@@ -40,7 +40,7 @@ def shown(root, capsys, *words) -> list[list[str]]:
 
 def test_a_living_run_shows_its_last_metrics_and_the_time_left(tmp_path, capsys):
     run = begun(tmp_path, 2)
-    with files.locked(run.path / ".lock", "busy"):
+    with locks.locked(run.path / ".lock", "busy"):
         printed = shown(tmp_path, capsys)
         heading = [
             "profile",

@@ -291,7 +291,7 @@ def test_a_bad_corpus_is_named_and_leaves_no_index(tmp_path, name, content, mess
 
 def test_an_index_that_cannot_be_written_says_what_to_set(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write the index here .* set search.index_dir"):
+    with pytest.raises(UserError, match="cannot write here .* set search.index_dir"):
         local(write(tmp_path / "c.jsonl", PAGES), index_dir=str(tmp_path / "file" / "index"))
 
 

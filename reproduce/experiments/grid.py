@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reproduce import locks
 from reproduce.errors import UserError
 from reproduce.experiments.config import JobConfig
 from reproduce.experiments.installed import check_installed
@@ -21,7 +22,7 @@ from reproduce.experiments.pins import pinned
 from reproduce.experiments.progress import FAILED, FINISHED, RUNNING, WAITING, Display, Row
 from reproduce.experiments.resolve import reporting, resolve
 from reproduce.launch.launchers import Child, Launcher, Local, open_launcher, warm_start_config
-from reproduce.runs import directory, files
+from reproduce.runs import directory
 from reproduce.runs.reader import read_run, status_of
 from reproduce.tasks.sandbox import probe
 
@@ -122,7 +123,7 @@ def run(
     for row in [*first, *rows]:
         row.state = _state(row)
     directory.make_root(root)
-    with files.locked(base / ".lock", f"another command is at work on {shown(base)}: wait for it or stop it"):
+    with locks.locked(base / ".lock", f"another command is at work on {shown(base)}: wait for it or stop it"):
         for row in [*first, *rows]:
             row.state = _state(row)  # another grid may have finished between the first look and the lock
         waiting = [row for row in rows if row.state == WAITING]
@@ -147,7 +148,7 @@ def run(
 def _state(row: Row) -> str:
     """FINISHED or WAITING, without touching anything; UserError for another config or a broken finished run."""
     found = directory.check(row.path, row.job)
-    if found is None and directory.replaceable(row.path) and files.is_locked(row.path / ".lock"):
+    if found is None and directory.replaceable(row.path) and locks.is_locked(row.path / ".lock"):
         raise UserError(f"{shown(row.path)} is being written by another process; wait for it or stop it")
     if found is None or found["status"] != "finished" or directory.missing(row.path):
         return WAITING

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from reproduce import locks
 from reproduce.errors import UserError
 from reproduce.experiments.progress import duration
 from reproduce.runs import files, identity, schema
@@ -69,7 +70,7 @@ def line_of(path: Path) -> Line:
     base = path.parent if warm_start else path.parent.parent
     name = "warm start" if warm_start else f"{path.parent.name} seed {path.name}"
     line = Line(base.parent.name, base.name, name, status_of(path))
-    if line.state == "running" and not files.is_locked(path / ".lock"):
+    if line.state == "running" and not locks.is_locked(path / ".lock"):
         line.state = "interrupted"
     try:
         if line.state == "not started":

@@ -1,13 +1,10 @@
 """Atomic files: written beside, flushed to disk, then renamed. A reader sees the old file, the new one, or none."""
 
-import errno
-import fcntl
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +13,6 @@ import pyarrow.parquet as pq
 from reproduce.errors import UserError
 from reproduce.runs.schema import LATER, NULLABLE, extended
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a full disk raises; the command line has a line for it."""
 
 
@@ -208,44 +204,3 @@ def _columns(rows: Iterable[Mapping], schema: pa.Schema, what: str) -> dict[str,
                 raise ValueError(f"{what}: column '{field.name}' is None")
             columns[field.name].append(value)
     return columns
-
-
-@contextmanager
-def locked(path: Path, message: str) -> Iterator[None]:
-    """Holds an exclusive lock on the file `path`; another holder makes it a UserError with `message`.
-
-    The kernel releases the lock when the process ends, however it ends; the file itself stays.
-    """
-    with _opened(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(message) from None
-        except OSError as error:
-            raise UserError(
-                f"{path}: this file system cannot lock files ({error.strerror}); set --runs-root to one that can"
-            ) from None
-        yield
-
-
-def _opened(path: Path):
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "a")
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        where = error.filename or path
-        raise UserError(f"{where}: cannot write here ({error.strerror}); set --runs-root to another folder") from None
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock of `locked(path)`."""
-    try:
-        with open(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no such file, or a file system without locks
-        return False
-    return False

@@ -15,7 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from reproduce.errors import UserError
-from reproduce.runs.files import locked, read_json, read_table, rows_table, write_json, write_table
+from reproduce.locks import locked
+from reproduce.runs.files import read_json, read_table, rows_table, write_json, write_table
 from reproduce.runs.manifest import code_version
 from reproduce.tasks.envs.scienceworld import MOVE_LIMIT, SIMPLIFICATION, TURNS
 from reproduce.tasks.envs.scienceworld_pool import VERSION
@@ -132,7 +133,7 @@ def open_record(folder: Path, wanted: dict) -> Iterator[Record]:
     """
     if folder.is_file():
         raise UserError(f"--out: {folder} is a file; name a folder")
-    with locked(folder / PART, f"another command writes to {folder}; wait for its end or name another --out"):
+    with locked(folder / PART, f"another command writes to {folder}; wait for its end or name another --out", "--out"):
         try:
             yield Record(folder, wanted)
         finally:  # empty: only the lock made it; complete: a command was killed between its last two steps

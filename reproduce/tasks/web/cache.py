@@ -8,7 +8,6 @@ crash cut short is left alone and ended by the next writer; readers skip it and 
     {"key": ..., "kind": "search", "request": {...}, "session": ..., "error": "timeout"}     a failure, of one session
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reproduce.errors import UserError
+from reproduce.locks import locked
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +89,7 @@ class Recording:
     def _append(self, record: dict) -> bool:
         """Writes a line; False if it is an answer that someone else has recorded meanwhile."""
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        with self._lock, open(self.folder / ".lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._lock, locked(self.folder / ".lock", None, "search.cache_dir"):
             self.refresh()
             if "value" in record and record["key"] in self._answers:
                 return False

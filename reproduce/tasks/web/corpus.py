@@ -6,7 +6,6 @@ Measured on one CPU core: 50,000 passages of 100 words take 3.4 s to build and 0
 in memory, so beyond a few million passages another engine is the better choice.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ import bm25s
 import numpy as np
 
 from reproduce.errors import UserError
+from reproduce.locks import locked
 from reproduce.tasks.datasets.reading import json_rows, parquet_batches
 from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, best, bm25_of, query_tokens, tokenize
 
@@ -63,13 +63,7 @@ def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "Cor
     folder, stamp = index_folder(corpus, index_dir), _stamp(corpus)
     if _is_of(folder, stamp):
         return CorpusIndex(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.with_name(f".{folder.name}.lock"), "a")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the index here ({error.strerror}); set search.index_dir") from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.with_name(f".{folder.name}.lock"), None, "search.index_dir"):
         if not _is_of(folder, stamp):
             _build(corpus, folder, stamp)
     return CorpusIndex(folder)

@@ -8,7 +8,6 @@ Vectors are made once, on a GPU where there is one, and kept beside that index. 
 it stopped. Queries are encoded on the CPU.
 """
 
-import fcntl
 import json
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from reproduce.errors import UserError
+from reproduce.locks import locked
 from reproduce.tasks.datasets.fetch import model_folder
 from reproduce.tasks.search import MAX_QUERY_CHARS, Hit, best
 from reproduce.tasks.web.corpus import CorpusIndex
@@ -73,8 +73,7 @@ class DenseIndex:
         self._encoder = Encoder(model_folder(encoder, revision), encoder)
         place = folder.with_name(f"{folder.name}.{(revision or 'no revision')[-16:]}.npy")
         stamp = {"format": FORMAT, "corpus": corpus.sha256, "encoder": revision}
-        with open(place.with_suffix(".lock"), "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(place.with_suffix(".lock"), None, "search.index_dir"):
             if not place.is_file() or _read(place.with_suffix(".json")) != stamp:
                 self._build(place, stamp, encoder, revision)
         self._vectors = np.load(place, mmap_mode="r")

@@ -1,11 +1,12 @@
 """A rate limit that the threads of a process share, and processes that name the same file."""
 
-import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from reproduce.locks import locked
 
 FORGET_SECONDS = 600.0  # a place further ahead than this was left by a clock that has been set back since
 
@@ -21,8 +22,6 @@ class RateLimiter:
         self.per_second, self.path, self.clock = per_second, path, clock
         self._next = 0.0
         self._lock = threading.Lock()
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
 
     def reserve(self) -> float:
         """Takes the next free place; seconds from now until it comes, 0 if that is now."""
@@ -46,8 +45,7 @@ class RateLimiter:
             if self.path is None:
                 yield self._next, lambda value: setattr(self, "_next", value)
                 return
-            with open(self.path, "a+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with locked(self.path, None, "search.cache_dir") as file:
                 file.seek(0)
                 yield _number(file.read()), lambda value: _write(file, value)
 
