@@ -159,7 +159,14 @@ def gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGKILL, -9),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow),
+    ],
+)
 def test_no_child_outlives_the_grid_and_its_steps_are_kept(tmp_path, number, code):
     found, pid = interrupted(tmp_path / "runs", number)
     assert found == code

@@ -149,7 +149,7 @@ def test_every_step_is_recorded_once_with_every_metric(tmp_path):
     assert per_step["reward"].mean().tolist() == pytest.approx([m["reward_mean"] for m in steps])
 
 
-@pytest.mark.parametrize("method", ["aepo", "ppo+epo"])
+@pytest.mark.parametrize("method", [pytest.param("aepo", marks=pytest.mark.slow), "ppo+epo"])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, method):
     """Stop after step 2 of 4, start again from the checkpoint: the same weights and records, bit for bit."""
 
