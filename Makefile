@@ -82,11 +82,11 @@ readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again
 	@$(RUN) -m reproduce plan --readme
 
 check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measure ScienceWorld's success rules (GAMES=216 STEPS=100000 EPISODES=50)
-	@$(RUN) -m reproduce.tasks.envs.check_alfworld --games $(call q,GAMES) --steps $(call q,STEPS) --log $(call q,RUNS)/check_alfworld.jsonl $(call option,--jobs,JOBS)
-	@$(RUN) -m reproduce.tasks.envs.check_scienceworld --episodes $(call q,EPISODES) --out $(call q,RUNS)/scienceworld-$(call q,EPISODES) $(call option,--workers,JOBS)
+	@$(RUN) -m reproduce.commands.check_alfworld --games $(call q,GAMES) --steps $(call q,STEPS) --log $(call q,RUNS)/check_alfworld.jsonl $(call option,--jobs,JOBS)
+	@$(RUN) -m reproduce.commands.check_scienceworld --episodes $(call q,EPISODES) --out $(call q,RUNS)/scienceworld-$(call q,EPISODES) $(call option,--workers,JOBS)
 
 worlds: $(STAMP) ## write the committed worlds and question panels again
-	@$(RUN) -m reproduce.tasks.worlds
+	@$(RUN) -m reproduce.commands.write_worlds
 
 test: lint ## lint and the fast tests, a few minutes
 	@$(PYTEST) -m "not slow"

@@ -1,6 +1,6 @@
 """Success rules of an environment that has several (ScienceWorld): every rule's value beside the one that was trained.
 
-Evaluation rows hold all of them in `answer`, as `released 1, strict 0, score 0.25` (`reproduce.tasks.episode_task`).
+Evaluation rows hold all of them in `answer`, as `released 1, strict 0, score 0.25` (`reproduce.worlds.episode_task`).
 """
 
 import pandas as pd

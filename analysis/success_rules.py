@@ -1,6 +1,6 @@
 """What ScienceWorld's success rules are worth: scripted policies that do no task, next to the built-in expert.
 
-Reads `data/scienceworld/`, which `python -m reproduce.tasks.envs.check_scienceworld` writes. The panel is a simple
+Reads `data/scienceworld/`, which `python -m reproduce.commands.check_scienceworld` writes. The panel is a simple
 random sample of each split's (task type, variation) pairs, so intervals are over tasks: Wilson's for shares of episodes
 (it holds for shares of 0 and 1 too), the percentile bootstrap for mean scores and for differences between policies,
 which play the same tasks. Numbers are percent; the final score counts as `max(score, 0)`, as the rule does.
@@ -19,9 +19,9 @@ from analysis.render import TextTable
 from analysis.statistics import CONFIDENCE, N_DRAWS, Estimate
 from analysis.table import put
 from reproduce.errors import UserError
-from reproduce.tasks.envs.interface import IID, OOD
-from reproduce.tasks.envs.scripted import GOLD, GOLD_WHOLE, POLICIES, ROOMS, TOUR, WAIT
-from reproduce.tasks.envs.scripted_record import ABOUT, ROWS, read_record
+from reproduce.worlds.scienceworld.scripted import GOLD, GOLD_WHOLE, POLICIES, ROOMS, TOUR, WAIT
+from reproduce.worlds.scienceworld.scripted_record import ABOUT, ROWS, read_record
+from reproduce.worlds.text_environment import IID, OOD
 
 BOTH = "both"
 SPLITS = (IID, OOD, BOTH)

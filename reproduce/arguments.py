@@ -90,5 +90,5 @@ def new_file(text: str) -> Path:
 
 
 def add_settings(parser: argparse.ArgumentParser, metavar: str, help: str) -> None:
-    """The option `--set`, whose words `reproduce.experiments.settings` reads."""
+    """The option `--set`, whose words `reproduce.config.command_line` reads."""
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar=metavar, help=help)

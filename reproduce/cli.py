@@ -16,7 +16,7 @@ from reproduce import arguments
 from reproduce.arguments import DEFAULT_PROFILE
 from reproduce.environment import settle
 from reproduce.errors import UserError
-from reproduce.experiments.processes import die_with_parent
+from reproduce.grid.processes import die_with_parent
 
 
 def main(words: list[str] | None = None) -> int:
@@ -116,9 +116,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def table(options) -> int:
-    from reproduce.experiments import grid
+    from reproduce.grid import runner
 
-    return grid.reproduce(
+    return runner.reproduce(
         options.table,
         f"{options.profile}-{options.task}" if options.task else options.profile,
         methods=options.methods,
@@ -136,7 +136,7 @@ def table(options) -> int:
 def job(options) -> int:
     """One run in this process. Its output goes to the terminal; the grid sends it to log.txt."""
     settle()
-    from reproduce.experiments.config import JobConfig
+    from reproduce.config.tables import JobConfig
 
     path = options.directory.resolve()
     config = JobConfig.from_yaml(path / "config.yaml")
@@ -196,7 +196,7 @@ def _mark_failed(run, error: Exception) -> None:
 
 def warm_start(options) -> int:
     settle()
-    from reproduce.experiments.config import JobConfig
+    from reproduce.config.tables import JobConfig
 
     config, root = JobConfig.from_yaml(options.config), options.runs_root.resolve()
     settle(network=config.sends)
@@ -213,7 +213,7 @@ def warm_start(options) -> int:
 
 
 def publish(options) -> int:
-    from reproduce.experiments.grid import shown
+    from reproduce.grid.runner import shown
     from reproduce.runs.publish import experiments, left_out, publish
 
     for experiment in [] if options.experiment else left_out(options.profile, options.runs_root):
@@ -232,11 +232,11 @@ def publish(options) -> int:
 
 def build(options) -> int:
     from analysis.build import build_all
-    from reproduce.experiments.grid import shown
+    from reproduce.grid.runner import shown
 
     paths, text = build_all(profile=options.profile, only=options.what)
     if options.what == "tables" and options.profile == DEFAULT_PROFILE:
-        from reproduce.plan import readme
+        from reproduce.commands.plan import readme
 
         readme.insert()
     if text:
@@ -247,36 +247,39 @@ def build(options) -> int:
 
 
 def status(options) -> int:
-    from reproduce.experiments.status import print_status
+    from reproduce.grid.status import print_status
 
     return print_status(options.runs_root, options.profile)
 
 
 _MODULES = {
     "tune": (
-        "reproduce.experiments.tune",
+        "reproduce.commands.tune",
         "try shared settings of a table on its validation panel, never the test panel",
     ),
     "real-input": (
-        "reproduce.evaluation.real_input",
+        "reproduce.commands.real_input",
         "grade gold and empty answers on real question files; run the agent on 20",
     ),
     "rewritten-golds": (
-        "reproduce.evaluation.rewritten",
+        "reproduce.commands.rewritten",
         "grade rewritten golds and their near misses; write the table in data/graders",
     ),
-    "bench": ("reproduce.bench", "compare our rollout and training speed with TRL's own, as ratios in one run"),
+    "bench": (
+        "reproduce.commands.bench",
+        "compare our rollout and training speed with TRL's own, as ratios in one run",
+    ),
     "pin-hub": (
-        "reproduce.tasks.datasets.lock",
+        "reproduce.tools.hub.lock",
         "write down the hub revisions of models and data that have none yet",
     ),
-    "overlap": ("reproduce.tasks.datasets.overlap", "questions that the RL sets and the evaluation sets share"),
+    "overlap": ("reproduce.worlds.benchmarks.overlap", "questions that the RL sets and the evaluation sets share"),
     "plan": (
-        "reproduce.plan.cli",
+        "reproduce.commands.plan.cli",
         "what a table costs before it starts: hours, tokens, tool calls, search cost, disk",
     ),
     "grade-agreement": (
-        "reproduce.evaluation.grade_agreement",
+        "reproduce.commands.grade_agreement",
         "where math-verify or exact match, the reward's token F1 and an LLM judge disagree",
     ),
 }

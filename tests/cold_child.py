@@ -11,8 +11,8 @@ import hub
 import parallel_child
 import torch
 
-from reproduce.experiments.config import JobConfig
-from reproduce.experiments.pins import pinned
+from reproduce.config.tables import JobConfig
+from reproduce.grid.freeze_inputs import pinned
 from reproduce.training import cold_start
 from reproduce.training.parallel import process_index
 from reproduce.training.prepare import prepare_warm_start

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from run_rows import evaluations, metrics, rollouts
 
-from reproduce.experiments.config import JobConfig
-from reproduce.experiments.processes import die_with_parent
+from reproduce.config.tables import JobConfig
+from reproduce.grid.processes import die_with_parent
 from reproduce.runs.directory import RunDirectory
 
 

@@ -7,14 +7,14 @@ import torch
 from datasets import Dataset
 
 from reproduce.algorithms import load
-from reproduce.experiments.config import TableConfig
+from reproduce.config.tables import TableConfig
 from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
-from reproduce.tasks.rewards import Reward
 from reproduce.training.episode_setups import HouseSetup
 from reproduce.training.tiny_model import build_model
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config, question_indices
+from reproduce.worlds.rewards import Reward
 
 
 def config(method="grpo", turns=4, episodes=None, **training):

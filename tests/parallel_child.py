@@ -16,8 +16,8 @@ from datasets import Dataset
 from tiny import LocalPrinter, model, tokenizer
 
 from reproduce.algorithms import load
-from reproduce.experiments.config import TableConfig
-from reproduce.experiments.sections import LoraConfig
+from reproduce.config.sections import LoraConfig
+from reproduce.config.tables import TableConfig
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.rollouts.grammar import Grammar
@@ -25,14 +25,14 @@ from reproduce.rollouts.trajectory import Limits
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import ROOT
 from reproduce.seeding import child_seed
-from reproduce.tasks.rewards import Reward
-from reproduce.tasks.suite import open_task
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.parallel import Follower, process_index
-from reproduce.training.replica import prepared
+from reproduce.training.sampler_copy import prepared
 from reproduce.training.shards import Shards
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
+from reproduce.worlds.miniweb.task import open_task
+from reproduce.worlds.rewards import Reward
 
 
 class Stopped(Exception):
@@ -91,7 +91,7 @@ def divide_weights() -> None:
     import accelerate.state
     import yaml
 
-    said = yaml.safe_load((ROOT / "reproduce/launch/accelerate/fsdp.yaml").read_text())["fsdp_config"]
+    said = yaml.safe_load((ROOT / "reproduce/grid/accelerate/fsdp.yaml").read_text())["fsdp_config"]
     os.environ |= {name.upper(): str(value).lower() for name, value in said.items()} | {"ACCELERATE_USE_FSDP": "true"}
     os.environ |= {name.upper(): str(value) for name, value in said.items() if isinstance(value, str)}
     begin, plugins = accelerate.state.AcceleratorState.__init__, []

@@ -10,11 +10,11 @@ import json
 import random
 from pathlib import Path
 
-from reproduce.tasks.envs.alfworld_fast.files import shortened, write_games
-from reproduce.tasks.envs.alfworld_real import RealEngine
-from reproduce.tasks.envs.alfworld_source import GeneratedGames, installed_rules
-from reproduce.tasks.envs.check_alfworld import choose_command
-from reproduce.tasks.envs.interface import SPLITS
+from reproduce.commands.check_alfworld import choose_command
+from reproduce.worlds.alfworld.real import RealEngine
+from reproduce.worlds.alfworld.source import GeneratedGames, installed_rules
+from reproduce.worlds.alfworld.stepper.files import shortened, write_games
+from reproduce.worlds.text_environment import SPLITS
 
 FOLDER = Path(__file__).parent / "data" / "alfworld"
 SEED, STEPS = 11, 60

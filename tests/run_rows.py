@@ -1,6 +1,6 @@
 """Small configs and rows for the tests of runs, configs and the grid; no model, no world."""
 
-from reproduce.experiments.config import JobConfig
+from reproduce.config.tables import JobConfig
 
 CONFIG = {
     "profile": "smoke",

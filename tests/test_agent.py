@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from tiny import LocalPrinter, encode, environment, full_forward, loop, model, tokenizer, world
 
+from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
-from reproduce.rollouts.path import Path
-from reproduce.rollouts.policies import AEPORollout, ARPORollout, Independent
-from reproduce.tasks.environment import Call, Environment
-from reproduce.tasks.questions import make_questions
+from reproduce.rollouts.token_path import Path
+from reproduce.worlds.miniweb.questions import make_questions
+from reproduce.worlds.miniweb.tools import MiniWebTools
+from reproduce.worlds.tool_server import Call
 
 QUESTIONS = make_questions(world(), "mini-deepsearch", "train", 4, 0)
 PROMPTS = [encode(f"question : {q.text}") for q in QUESTIONS]
@@ -248,7 +249,7 @@ def test_environment_runs_equal_programs_once():
             calls.extend(codes)
             return super().run_many(codes)
 
-    env = Environment(world(), Counting())
+    env = MiniWebTools(world(), Counting())
     session = env.start(QUESTIONS[0])
     results = env.run([Call(session, "python", "print ( 1 + 2 )")] * 3 + [Call(session, "python", "print ( 2 + 2 )")])
     assert [r.text for r in results] == ["3", "3", "3", "4"] and len(calls) == 2

@@ -9,12 +9,12 @@ import pytest
 from record_alfworld import FOLDER, digest
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.alfworld_fast.files import read_games, write_games
-from reproduce.tasks.envs.alfworld_fast.game import KINDS, Game, display_names
-from reproduce.tasks.envs.alfworld_fast.pddl import Disjunct, Literal
-from reproduce.tasks.envs.alfworld_fast.rules import rules_from_json
-from reproduce.tasks.envs.alfworld_fast.stepper import NOTHING, Stepper, load_game
-from reproduce.tasks.envs.minihouse import FOLDER as MINIHOUSE
+from reproduce.worlds.alfworld.stepper.files import read_games, write_games
+from reproduce.worlds.alfworld.stepper.game import KINDS, Game, display_names
+from reproduce.worlds.alfworld.stepper.pddl import Disjunct, Literal
+from reproduce.worlds.alfworld.stepper.rules import rules_from_json
+from reproduce.worlds.alfworld.stepper.stepper import NOTHING, Stepper, load_game
+from reproduce.worlds.minihouse.environment import FOLDER as MINIHOUSE
 
 RULES = rules_from_json(json.loads((MINIHOUSE / "rules.json").read_text()))
 GAMES = {game.id: game for game in read_games(FOLDER / "games.jsonl", RULES)}

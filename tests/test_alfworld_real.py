@@ -7,18 +7,19 @@ from dataclasses import replace
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.alfworld_fast.game import KINDS
-from reproduce.tasks.envs.interface import IID, OOD, SPLITS, TRAIN, Environment, Task
+from reproduce.worlds.alfworld.stepper.game import KINDS
+from reproduce.worlds.text_environment import IID, OOD, SPLITS, TRAIN, Task, TextEnvironment
 
 pytest.importorskip("alfworld", reason="needs the extra: pip install -r requirements-envs.txt")
 pytest.importorskip("textworld", reason="needs the extra: pip install -r requirements-envs.txt")
 
-from reproduce.tasks.envs import alfworld_wheel, check_alfworld
-from reproduce.tasks.envs.alfworld_fast.environment import FastAlfworld
-from reproduce.tasks.envs.alfworld_games import SIZES, furniture, generate, rooms_of
-from reproduce.tasks.envs.alfworld_real import RealAlfworld, RealEngine
-from reproduce.tasks.envs.alfworld_source import GeneratedGames, PublishedGames, installed_rules
-from reproduce.tasks.envs.minihouse import FOLDER, write_minihouse
+from reproduce.commands import check_alfworld
+from reproduce.worlds.alfworld import wheel
+from reproduce.worlds.alfworld.games import SIZES, furniture, generate, rooms_of
+from reproduce.worlds.alfworld.real import RealAlfworld, RealEngine
+from reproduce.worlds.alfworld.source import GeneratedGames, PublishedGames, installed_rules
+from reproduce.worlds.alfworld.stepper.environment import FastAlfworld
+from reproduce.worlds.minihouse.environment import FOLDER, write_minihouse
 
 SMALL = GeneratedGames(5, "mini", dict.fromkeys(SPLITS, 1))
 
@@ -61,7 +62,7 @@ def test_the_two_engines_agree_on_a_sample_of_all_types(tmp_path):
 
 @pytest.mark.slow
 def test_a_difference_is_found_and_ends_the_check(tmp_path, monkeypatch, capsys):
-    from reproduce.tasks.envs.alfworld_fast.stepper import Stepper
+    from reproduce.worlds.alfworld.stepper.stepper import Stepper
 
     told = Stepper.step
     monkeypatch.setattr(Stepper, "step", lambda self, command: told(self, command).replace("You open", "You shut"))
@@ -78,7 +79,7 @@ def test_both_engines_are_the_same_environment_also_with_shortcuts():
     arguments, stock = list(sys.argv), textgen.copy_context
     played = []
     for environment in (FastAlfworld(SMALL), RealAlfworld(SMALL), RealAlfworld(SMALL, quick=True)):
-        assert isinstance(environment, Environment)
+        assert isinstance(environment, TextEnvironment)
         path = environment.gold_path(task)
         steps = [environment.reset(task)] + [environment.step(action) for action in ("inventory", "hop", *path)]
         played.append(steps)
@@ -123,10 +124,10 @@ def test_missing_data_and_wrong_versions_are_named(tmp_path, monkeypatch):
         SMALL.tasks("valid")
     with pytest.raises(UserError, match="no size"):
         GeneratedGames(0, "huge", {})
-    monkeypatch.setattr(alfworld_wheel, "VERSIONS", {"alfworld": "0.0.1"})
+    monkeypatch.setattr(wheel, "VERSIONS", {"alfworld": "0.0.1"})
     with pytest.raises(UserError, match=r"alfworld is at version .*requirements-envs\.txt"):
         RealEngine()
-    monkeypatch.setattr(alfworld_wheel, "VERSIONS", {"no-such-package-here": "1"})
+    monkeypatch.setattr(wheel, "VERSIONS", {"no-such-package-here": "1"})
     with pytest.raises(UserError, match="not installed: pip install -r requirements-envs"):
-        alfworld_wheel.check_versions()
+        wheel.check_versions()
     assert Task("a", TRAIN, "b") < Task("b", TRAIN, "a")

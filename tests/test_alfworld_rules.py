@@ -3,11 +3,11 @@
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.alfworld_fast.compile import compile_rules, task_sentence
-from reproduce.tasks.envs.alfworld_fast.grammar import Production, read_query, read_symbols
-from reproduce.tasks.envs.alfworld_fast.join import FactIndex, Join
-from reproduce.tasks.envs.alfworld_fast.pddl import Literal, normal_form, read, read_domain, read_problem
-from reproduce.tasks.envs.alfworld_fast.text import Writer, answers
+from reproduce.worlds.alfworld.stepper.compile import compile_rules, task_sentence
+from reproduce.worlds.alfworld.stepper.grammar import Production, read_query, read_symbols
+from reproduce.worlds.alfworld.stepper.join import FactIndex, Join
+from reproduce.worlds.alfworld.stepper.pddl import Literal, normal_form, read, read_domain, read_problem
+from reproduce.worlds.alfworld.stepper.text import Writer, answers
 
 DOMAIN = """
 (define (domain d) (:types agent place box)

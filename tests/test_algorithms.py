@@ -15,8 +15,8 @@ from method_batch import advantages_of, loss_and_gradient, random_batch, ready
 import reproduce.algorithms
 from reproduce.algorithms import _METHODS, for_run, inert_at_one_update, load, names
 from reproduce.algorithms.parts import PARTS, GroupZScore
+from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.errors import UserError
-from reproduce.rollouts.policies import AEPORollout, ARPORollout, Independent
 
 METHODS = names()
 NAN, INF = float("nan"), float("inf")
@@ -118,7 +118,7 @@ def test_a_method_is_one_page(name):
     assert len((Path(reproduce.algorithms.__file__).parent / f"{module}.py").read_text().splitlines()) <= 60
 
 
-def test_objectives_and_algorithms_import_no_trainer():
+def test_algorithms_import_no_trainer():
     code = (
         "import sys, reproduce.algorithms; print([m for m in ('trl', 'transformers', 'datasets') if m in sys.modules])"
     )

@@ -8,16 +8,16 @@ import pytest
 import torch
 from tiny import LocalPrinter, model, tokenizer
 
-from reproduce.bench import main, rollouts
-from reproduce.bench.envs import env_rows
-from reproduce.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Sizes, paired
-from reproduce.bench.setting import Setting, cached_warm_start
-from reproduce.bench.steps import Turns
+from reproduce.commands.bench import main, rollouts
+from reproduce.commands.bench.envs import env_rows
+from reproduce.commands.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Sizes, paired
+from reproduce.commands.bench.setting import Setting, cached_warm_start
+from reproduce.commands.bench.steps import Turns
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import TableConfig
 from reproduce.rollouts.agent import Grammar
-from reproduce.tasks.demonstrations import demonstrate
-from reproduce.tasks.suite import open_task
+from reproduce.worlds.miniweb.demonstrations import demonstrate
+from reproduce.worlds.miniweb.task import open_task
 
 
 @pytest.fixture(scope="module")

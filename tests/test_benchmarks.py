@@ -12,9 +12,9 @@ from reproduce.errors import UserError
 from reproduce.evaluation import grade
 from reproduce.evaluation.equivalence import equivalent
 from reproduce.evaluation.graders import normalise_evaluation
-from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load, real_search_questions
-from reproduce.tasks.datasets.rl import RL_FILES, load_rl
-from reproduce.tasks.rewards import normalise_training
+from reproduce.worlds.benchmarks.datasets.rl import RL_FILES, load_rl
+from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, Question, load, real_search_questions
+from reproduce.worlds.rewards import normalise_training
 
 REAL_DATA = Path(os.environ.get("REPRODUCE_REAL_DATA") or Path(__file__).parents[2] / "shared" / "data")
 needs_questions = pytest.mark.skipif(

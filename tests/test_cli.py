@@ -8,8 +8,8 @@ import pytest
 from make_dry import make
 
 from reproduce import cli
+from reproduce.config.tables import tables
 from reproduce.errors import UserError
-from reproduce.experiments.config import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ from reproduce.runs.reader import read_run
 from reproduce.training import cold_start
 from reproduce.training.master_weights import MasterAdamW
 from reproduce.training.prepare import prepare_warm_start, warm_start_folder
-from reproduce.training.replica import divided
+from reproduce.training.sampler_copy import divided
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import yaml
 from run_rows import CONFIG, job
 
 from reproduce import algorithms
+from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments import grid
-from reproduce.experiments.config import JobConfig, TableConfig
+from reproduce.grid import runner
 from reproduce.runs import manifest
 
 
@@ -108,7 +108,7 @@ def test_every_table_resolves_in_every_profile(name):
 
 def test_every_table_resolves_with_all_its_rows():
     for name in TABLE_JOBS:
-        assert grid.resolve(name, "smoke", ["all"])
+        assert runner.resolve(name, "smoke", ["all"])
 
 
 def test_all_methods_are_in_all_but_those_that_the_file_names():
@@ -154,7 +154,7 @@ def test_the_grid_is_the_same_for_every_method_and_each_cell_says_what_it_is():
     assert row.directory(Path("runs")) == Path(f"runs/mini/table5/{name}/3") and row.method == "grpo"
     assert len(TableConfig.load("5").jobs("mini", ["grpo", "aepo"], [0, 1])) == 24
     with pytest.raises(UserError, match="'ppo' is not in the grid.*grpo, dapo, gppo"):
-        grid.resolve("5", "mini", ["ppo"])
+        runner.resolve("5", "mini", ["ppo"])
 
 
 def write_table(folder, shared_changes=None, **changes) -> TableConfig:
@@ -240,7 +240,7 @@ def test_a_variant_that_says_nothing_or_the_same_twice_is_refused(tmp_path, monk
     with pytest.raises(UserError, match=message):
         table = write_table(tmp_path, variants={"v": variant, **same}, methods=["v", "w"])
         monkeypatch.setattr(TableConfig, "load", classmethod(lambda cls, name: table))
-        grid.resolve("9", "mini")
+        runner.resolve("9", "mini")
 
 
 def test_variants_have_names_of_their_own(tmp_path, monkeypatch):
@@ -248,7 +248,7 @@ def test_variants_have_names_of_their_own(tmp_path, monkeypatch):
     table = write_table(tmp_path, variants=variants, methods=["aepo"])
     monkeypatch.setattr(TableConfig, "load", classmethod(lambda cls, name: table))
     with pytest.raises(UserError, match="'aepo' has the name of a method"):
-        grid.resolve("9", "mini")
+        runner.resolve("9", "mini")
     with pytest.raises(UserError, match="'variant'.*warm_start"):
         job(variant="warm_start")
     with pytest.raises(UserError, match="training_changes.learning_rate' is 0.5, but training.learning_rate is 0.001"):
@@ -263,7 +263,7 @@ def test_variants_have_names_of_their_own(tmp_path, monkeypatch):
         ({"minibatches": [1, 1]}, "grid.minibatches' must list one value or more, each once"),
         ({"learning_rate": [0]}, "grid.learning_rate' must be multiples above 0"),
         ({"minibatches": [0.25]}, "grid.minibatches 0.25 of 2 is not whole"),
-        ({"epochs": [1]}, "unknown key 'grid.epochs'"),
+        ({"epochs": [1]}, "unknown key 'runner.epochs'"),
     ],
 )
 def test_a_grid_is_checked(tmp_path, changes, message):
@@ -304,11 +304,11 @@ def test_unknown_tables_profiles_and_methods_list_the_valid_ones():
     with pytest.raises(UserError, match="no table '7'; tables: 1, 2, 3, 4, 5"):
         TableConfig.load(7)
     with pytest.raises(UserError, match="no profile 'huge'.*smoke, mini, gpu, gpu-80gb, gpu-scratch, paper"):
-        grid.resolve("2", "huge")
+        runner.resolve("2", "huge")
     with pytest.raises(UserError, match="no method 'grop'.*grpo"):
-        grid.resolve("2", "smoke", ["grop"])
+        runner.resolve("2", "smoke", ["grop"])
     with pytest.raises(UserError, match="seed 1 is named twice"):
-        grid.resolve("2", "smoke", None, [1, 1])
+        runner.resolve("2", "smoke", None, [1, 1])
 
 
 def test_overrides_are_checked_and_a_missing_gpu_is_refused_before_anything_runs(monkeypatch):
@@ -318,8 +318,8 @@ def test_overrides_are_checked_and_a_missing_gpu_is_refused_before_anything_runs
     monkeypatch.setitem(load.algorithm, "aepo", {"clip_hihg": 0.3})
     monkeypatch.setattr(TableConfig, "load", classmethod(lambda cls, table: load))
     with pytest.raises(UserError, match="clip_hihg"):
-        grid.resolve("2", "smoke")
+        runner.resolve("2", "smoke")
     load.algorithm.clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no CUDA device"):
-        grid.resolve("2", "gpu")
+        runner.resolve("2", "gpu")

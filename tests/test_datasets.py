@@ -11,12 +11,12 @@ from test_benchmarks import REAL_DATA, needs_questions, needs_rl
 from reproduce.cli import main
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
-from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load
-from reproduce.tasks.datasets.fetch import data_file
-from reproduce.tasks.datasets.overlap import Training, report
-from reproduce.tasks.datasets.rl import load_rl
-from reproduce.tasks.datasets.sft import read_sft
-from reproduce.tasks.question_task import open_questions
+from reproduce.worlds.benchmarks.datasets.rl import load_rl
+from reproduce.worlds.benchmarks.datasets.sft import read_sft
+from reproduce.worlds.benchmarks.files import data_file
+from reproduce.worlds.benchmarks.overlap import Training, report
+from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, Question, load
+from reproduce.worlds.benchmarks.task import open_questions
 
 # -- evaluation sets in the published shapes ---------------------------------------------------------------------------
 

@@ -10,14 +10,14 @@ import torch
 import yaml
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
+from reproduce.config.search import SearchConfig
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import JobConfig
-from reproduce.experiments.pins import pinned
+from reproduce.grid.freeze_inputs import pinned
 from reproduce.runs.manifest import config_hash
-from reproduce.tasks.datasets.fetch import folder_revision
-from reproduce.tasks.web import dense
-from reproduce.tasks.web.config import SearchConfig
-from reproduce.tasks.web.search import open_search
+from reproduce.tools.hub.fetch import folder_revision
+from reproduce.tools.search import dense
+from reproduce.tools.search.search import open_search
 
 TOWNS = ["Oslo", "Rome", "Lima", "Kiev", "Bern", "Cairo"]
 PASSAGES = [

@@ -10,7 +10,7 @@ import torch
 import vllm_tiny
 from tiny import encode, full_forward, tokenizer
 
-from reproduce.rollouts.path import Path
+from reproduce.rollouts.token_path import Path
 
 PROMPTS = [encode("question : year"), encode("question : max of year and count of page"), encode("question : sum")]
 

@@ -3,10 +3,10 @@
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.actions import ALFWORLD_FALLBACK, parse_action
-from reproduce.tasks.envs.episodes import play, replay
-from reproduce.tasks.envs.interface import EpisodeLost, Step, Task
-from reproduce.tasks.envs.prompts import INSTRUCTION, Turn, alfworld_prompt, fit_history, scienceworld_prompt
+from reproduce.worlds.actions import ALFWORLD_FALLBACK, parse_action
+from reproduce.worlds.messages import INSTRUCTION, Turn, alfworld_prompt, fit_history, scienceworld_prompt
+from reproduce.worlds.play import play, replay
+from reproduce.worlds.text_environment import EpisodeLost, Step, Task
 
 GOOD = "<think>the sink</think><action> focus on Sink </action>"
 HISTORY = [Turn(f"saw {n}", f"did {n}") for n in range(1, 6)]

@@ -12,11 +12,11 @@ import pytest
 from reproduce import environment, locks
 from reproduce.environment import FIXED, LAUNCHED, child_environment, settle
 from reproduce.errors import UserError
-from reproduce.experiments import processes
+from reproduce.grid import processes
 from reproduce.runs import files
-from reproduce.tasks.web.cache import Recording
-from reproduce.tasks.web.corpus import open_corpus
-from reproduce.tasks.web.limiter import RateLimiter
+from reproduce.tools.search.cache import Recording
+from reproduce.tools.search.corpus import open_corpus
+from reproduce.tools.search.limiter import RateLimiter
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = {
@@ -78,8 +78,8 @@ RUN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from reproduce.experiments.config import TableConfig
-from reproduce.experiments.grid import run
+from reproduce.config.tables import TableConfig
+from reproduce.grid.runner import run
 job = TableConfig.load(2).jobs("smoke", ["grpo"], [0])[0]
 training = replace(job.training, steps=int(sys.argv[2]), prompts_per_step=2)
 job = replace(job, training=training, warm_start=replace(job.warm_start, demonstrations=60),

@@ -18,18 +18,18 @@ from hub import checkpoint
 
 from analysis import rules
 from analysis.data import Scores
+from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import JobConfig, TableConfig
 from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import ROOT, config_hash
-from reproduce.tasks.envs.forms import AlfworldForm, ScienceWorldForm
-from reproduce.tasks.envs.interface import Step
-from reproduce.tasks.envs.prompts import INSTRUCTION, Turn
-from reproduce.tasks.scienceworld_text import ScienceWorldShortForm, vocabulary
 from reproduce.training.episode_setups import open_episodes
 from reproduce.training.job import run_job
 from reproduce.training.prepare import prepare_warm_start
+from reproduce.worlds.forms import AlfworldForm, ScienceWorldForm
+from reproduce.worlds.messages import INSTRUCTION, Turn
+from reproduce.worlds.scienceworld.messages import ScienceWorldShortForm, vocabulary
+from reproduce.worlds.text_environment import Step
 
 
 def changed(profile="smoke", **sections) -> dict:

@@ -11,18 +11,18 @@ from stopping import train_until
 from tiny import full_forward
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts.advantages import group_zscore
+from reproduce.algorithms.parts.turn_means import turn_row_zscore
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
 from reproduce.evaluation.evaluate import evaluate
-from reproduce.experiments.config import JobConfig
-from reproduce.objectives.advantages import group_zscore
-from reproduce.objectives.turn_means import turn_row_zscore
 from reproduce.rollouts.collector import batch_metrics, early_and_late, rollout_records
 from reproduce.rollouts.fold import Fold
 from reproduce.rollouts.tensors import rollout_tensors
 from reproduce.runs.manifest import config_hash
-from reproduce.tasks.envs.interface import EpisodeLost
-from reproduce.training.filler import filled, with_filler, without_filler
+from reproduce.training.padding_rows import filled, with_filler, without_filler
+from reproduce.worlds.text_environment import EpisodeLost
 
 
 def collected(k=4, questions=3, job=None, **changes):

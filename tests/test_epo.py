@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts import epo_terms as epo
+from reproduce.algorithms.parts import turn_means
 from reproduce.errors import UserError
-from reproduce.objectives import epo, turn_means
 from reproduce.training.entropy_history import EntropyHistory
 
 LAMBDA = 0.001

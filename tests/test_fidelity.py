@@ -21,8 +21,8 @@ from analysis.fidelity import epo as epo_measures
 from analysis.fidelity import losses, rows, table, trees
 from analysis.fidelity.batch import Batch, advantages, distance, gradient, norm
 from reproduce.algorithms import for_run, inert_at_one_update, load
+from reproduce.algorithms.parts import epo_terms as epo
 from reproduce.errors import UserError
-from reproduce.objectives import epo
 
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "data" / "papers" / "discrepancies.yaml"
@@ -105,7 +105,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path):
     (tmp_path / "rows.yaml").write_text("- [")
     with pytest.raises(UserError, match="rows.yaml is not valid YAML"):
         rows.load_rows(tmp_path / "rows.yaml")
-    with pytest.raises(UserError, match="batch.json is missing; run python -m reproduce.experiments.fidelity_batch"):
+    with pytest.raises(UserError, match="batch.json is missing; run python -m analysis.fidelity.recorder"):
         fidelity.load_batch(tmp_path)
 
 
@@ -413,7 +413,7 @@ def test_copies_fill_the_last_mini_batch():
 
 
 def test_scienceworld_splits_are_the_official_ones():
-    from reproduce.tasks.envs.scienceworld_pool import SPLIT_CALLS
+    from reproduce.worlds.scienceworld.pool import SPLIT_CALLS
 
     calls = {"train": "getVariationsTrain", "iid": "getVariationsDev", "ood": "getVariationsTest"}
     assert SPLIT_CALLS == calls, "IID is the development split, not tasks that were seen"
@@ -432,7 +432,7 @@ def test_printed_numbers_disagree_as_the_rows_say():
 
 
 def test_the_live_search_asks_for_the_papers_locale():
-    from reproduce.tasks.web.config import SearchConfig
+    from reproduce.config.search import SearchConfig
 
     assert (SearchConfig().country, SearchConfig().language) == ("us", "en")
 
@@ -468,8 +468,8 @@ def test_ratio_methods_are_inert_at_one_update_and_refused():
 
 
 def test_statistics_of_a_token_are_those_of_its_distribution():
-    from reproduce.experiments.fidelity_batch import token_statistics
-    from reproduce.rollouts.path import Path as TokenPath
+    from analysis.fidelity.recorder import token_statistics
+    from reproduce.rollouts.token_path import Path as TokenPath
     from reproduce.rollouts.trajectory import Trajectory
 
     lm = model(scale=3.0)
@@ -499,11 +499,11 @@ def test_statistics_of_a_token_are_those_of_its_distribution():
 def test_a_recorded_step_is_what_the_trainer_trained_on(tmp_path):
     from dataclasses import replace
 
-    from reproduce.experiments.config import TableConfig
-    from reproduce.experiments.fidelity_batch import record, write
+    from analysis.fidelity.recorder import record, write
+    from reproduce.config.tables import TableConfig
     from reproduce.rollouts.agent import Grammar
-    from reproduce.tasks.rewards import Reward
-    from reproduce.tasks.suite import open_task
+    from reproduce.worlds.miniweb.task import open_task
+    from reproduce.worlds.rewards import Reward
 
     job = TableConfig.load(2).jobs("smoke", ["aepo"], [0])[0]
     job = replace(

@@ -19,8 +19,8 @@ from tiny import environment, tokenizer
 from transformers import GenerationConfig
 
 from reproduce.algorithms import load as load_method
+from reproduce.commands.grade_agreement import read_answers
 from reproduce.errors import UserError
-from reproduce.evaluation.grade_agreement import read_answers
 from reproduce.rollouts.agent import AgentLoop
 from reproduce.rollouts.chat import ChatCollector, ChatEpisodeCollector, encoded_chat
 from reproduce.rollouts.engines.ends import end_ids
@@ -28,30 +28,30 @@ from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import Segment
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
-from reproduce.rollouts.path import Path as TokenPath
+from reproduce.rollouts.token_path import Path as TokenPath
 from reproduce.rollouts.trajectory import Limits
 from reproduce.runs.manifest import world_hashes
 from reproduce.seeding import torch_stream
-from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, load, question_path
-from reproduce.tasks.datasets.overlap import Training
-from reproduce.tasks.datasets.reading import json_rows
-from reproduce.tasks.datasets.rl import load_rl
-from reproduce.tasks.datasets.sft import read_sft
-from reproduce.tasks.environment import Call, ToolResult
-from reproduce.tasks.envs.actions import ParsedAction
-from reproduce.tasks.envs.interface import Step
-from reproduce.tasks.prompts import SYSTEM_PROMPT
-from reproduce.tasks.sandbox import PythonSandbox
-from reproduce.tasks.sandbox.source import program_source
-from reproduce.tasks.search import PassageIndex, read_search_cache
-from reproduce.tasks.web.cache import Recording
-from reproduce.tasks.web.corpus import open_corpus, read_corpus
-from reproduce.tasks.web.environment import WebEnvironment
 from reproduce.text import clean
+from reproduce.tools.reading import json_rows
+from reproduce.tools.sandbox import PythonSandbox
+from reproduce.tools.sandbox.source import program_source
+from reproduce.tools.search.bm25 import PassageIndex, read_search_cache
+from reproduce.tools.search.cache import Recording
+from reproduce.tools.search.corpus import open_corpus, read_corpus
 from reproduce.training.cold_start import sft_rows
 from reproduce.training.engine_host import EngineHost
 from reproduce.training.hub_model import load_folder
 from reproduce.training.warm_start import load_warm_start, save_warm_start
+from reproduce.worlds.actions import ParsedAction
+from reproduce.worlds.benchmarks.datasets.rl import load_rl
+from reproduce.worlds.benchmarks.datasets.sft import read_sft
+from reproduce.worlds.benchmarks.overlap import Training
+from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, Question, load, question_path
+from reproduce.worlds.benchmarks.tools import BenchmarkTools
+from reproduce.worlds.tags import SYSTEM_PROMPT
+from reproduce.worlds.text_environment import Step
+from reproduce.worlds.tool_server import Call, ToolResult
 
 FENCE = "`" * 3
 
@@ -127,7 +127,7 @@ def test_the_prompts_own_example_runs_through_grammar_agent_and_sandbox(sandbox,
     assert "<python> " in SYSTEM_PROMPT, "the prompt shows a blank behind the tag"
     grammar = SpeltGrammar(hub.tokenizer())
     engine = Says(grammar, [call, " <answer> 42 </answer>"])
-    loop = AgentLoop(engine, WebEnvironment(None, sandbox), Call, grammar, Limits(3, 400))
+    loop = AgentLoop(engine, BenchmarkTools(None, sandbox), Call, grammar, Limits(3, 400))
     prompts, rng = [grammar.encode("What is six times seven?")], np.random.default_rng(0)
     for trajectory in loop.rollout(["q"], prompts, 2, load_method(method).rollout, rng, {}).groups[0]:
         text = grammar.decode(trajectory.path.completion)
@@ -406,24 +406,24 @@ def test_a_damaged_line_of_a_recording_is_left_out(tmp_path, caplog):
 
 
 READS = {
-    "foreign files": ["reproduce/tasks/datasets/reading.py"],
-    "replies, cleaned there": ["reproduce/tasks/web/chat.py", "reproduce/tasks/web/services.py"],
+    "foreign files": ["reproduce/tools/reading.py"],
+    "replies, cleaned there": ["reproduce/tools/search/chat.py", "reproduce/tools/search/services.py"],
     "what this program wrote, or the repository holds": [
-        "reproduce/evaluation/grade_agreement.py", "reproduce/evaluation/math_worker.py",
-        "reproduce/training/checkpoints.py",
-        "reproduce/evaluation/rewritten.py", "reproduce/experiments/progress.py",
-        "reproduce/experiments/status.py", "reproduce/plan/flops.py",
-        "reproduce/plan/measured.py", "reproduce/rollouts/kept_episodes.py",
+        "reproduce/commands/grade_agreement.py", "reproduce/evaluation/math_worker.py",
+        "reproduce/training/checkpoints.py", "reproduce/commands/rewritten.py", "reproduce/grid/display.py",
+        "reproduce/grid/status.py", "reproduce/training/flops.py",
+        "reproduce/commands/plan/measured.py", "reproduce/rollouts/kept_episodes.py",
         "reproduce/runs/directory.py", "reproduce/runs/files.py",
-        "reproduce/tasks/datasets/lock.py", "reproduce/tasks/envs/alfworld_fast/files.py",
-        "reproduce/tasks/envs/check_alfworld.py", "reproduce/tasks/envs/scripted_record.py",
-        "reproduce/tasks/miniweb.py", "reproduce/tasks/questions.py", "reproduce/tasks/sandbox/inside/server.py",
-        "reproduce/tasks/sandbox/worker.py", "reproduce/tasks/web/cache.py", "reproduce/tasks/web/corpus.py",
-        "reproduce/tasks/web/dense.py",
+        "reproduce/tools/hub/lock.py", "reproduce/worlds/alfworld/stepper/files.py",
+        "reproduce/commands/check_alfworld.py", "reproduce/worlds/scienceworld/scripted_record.py",
+        "reproduce/worlds/miniweb/generator.py", "reproduce/worlds/miniweb/questions.py",
+        "reproduce/tools/sandbox/inside/server.py",
+        "reproduce/tools/sandbox/worker.py", "reproduce/tools/search/cache.py", "reproduce/tools/search/corpus.py",
+        "reproduce/tools/search/dense.py",
     ],
     "games and simulator, whose observations are cleaned in rollouts/episode.py": [
-        "reproduce/tasks/envs/alfworld_fast/grammar.py", "reproduce/tasks/envs/alfworld_source.py",
-        "reproduce/tasks/envs/alfworld_wheel.py", "reproduce/tasks/envs/scienceworld_pool.py",
+        "reproduce/worlds/alfworld/stepper/grammar.py", "reproduce/worlds/alfworld/source.py",
+        "reproduce/worlds/alfworld/wheel.py", "reproduce/worlds/scienceworld/pool.py",
     ],
 }  # fmt: skip
 """Modules that read JSON, CSV or parquet, by whose text it is."""

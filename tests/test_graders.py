@@ -6,14 +6,15 @@ import time
 
 import pytest
 
-from reproduce.evaluation import expressions, rewritten
+from reproduce.commands import rewritten
+from reproduce.commands.rewriting import pairs
+from reproduce.evaluation import expressions
 from reproduce.evaluation.answers import read
 from reproduce.evaluation.equivalence import equivalent
 from reproduce.evaluation.graders import final_answer, grade
-from reproduce.evaluation.rewriting import pairs
 from reproduce.evaluation.undress import plain_latex, plain_text, unify
 from reproduce.evaluation.units import read_unit
-from reproduce.tasks.benchmarks import Question
+from reproduce.worlds.benchmarks.questions import Question
 
 
 def math(gold: str, question: str = "?") -> Question:

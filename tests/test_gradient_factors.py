@@ -11,8 +11,8 @@ import torch
 from method_batch import needs, random_batch
 
 from reproduce.algorithms import for_run, load, names
-from reproduce.objectives.surrogates import Surrogate
-from reproduce.objectives.token_weights import top_entropy
+from reproduce.algorithms.parts.surrogates import Surrogate
+from reproduce.algorithms.parts.token_weights import top_entropy
 
 RATIOS = (0.5, 0.9, 1.0, 1.1, 1.5, 4.0)
 

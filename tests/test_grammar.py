@@ -6,11 +6,11 @@ import pytest
 from test_agent import PROMPTS, QUESTIONS, ScriptedEngine, encode
 from tiny import environment, tokenizer
 
+from reproduce.algorithms.policies import AEPORollout, Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Limits
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
-from reproduce.rollouts.policies import AEPORollout, Independent
-from reproduce.tasks.environment import Call
+from reproduce.worlds.tool_server import Call
 
 
 def spelt(*more: str) -> SpeltGrammar:

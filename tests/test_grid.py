@@ -15,9 +15,9 @@ from run_rows import evaluations, job, metrics, rollouts
 
 from reproduce import cli, locks
 from reproduce.errors import UserError
-from reproduce.experiments import grid
-from reproduce.experiments.progress import FINISHED, RUNNING, Row, duration, seconds_left
-from reproduce.launch.launchers import warm_start_config
+from reproduce.grid import runner
+from reproduce.grid.display import FINISHED, RUNNING, Row, duration, seconds_left
+from reproduce.grid.launchers import warm_start_config
 from reproduce.runs import manifest
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run
@@ -30,9 +30,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_grid import JOBS, child
-from reproduce.experiments import grid
+from reproduce.grid import runner
 try:
-    grid.run(JOBS, sys.argv[1], max_jobs=1, command=child, warm_start=False)
+    runner.run(JOBS, sys.argv[1], max_jobs=1, command=child, warm_start=False)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -47,11 +47,11 @@ def importable(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{manifest.ROOT}:{TESTS}")
 
 
-def run(root: Path, jobs=JOBS, **orders) -> list[grid.Failure]:
+def run(root: Path, jobs=JOBS, **orders) -> list[runner.Failure]:
     """The grid of `jobs`, two at a time; `orders` by method tell its runs how to misbehave."""
     root.mkdir(exist_ok=True)
     (root / "orders.json").write_text(json.dumps({f"{method}/0": order for method, order in orders.items()}))
-    return grid.run(jobs, root, 2, command=child, warm_start=False)
+    return runner.run(jobs, root, 2, command=child, warm_start=False)
 
 
 def paths(root: Path) -> list[Path]:
@@ -113,7 +113,7 @@ def test_another_config_is_refused_before_anything_runs(tmp_path):
     before = tree(tmp_path)
     changed = [job(method=config.method, training={"learning_rate": 2e-3}) for config in JOBS]
     with pytest.raises(UserError, match=r"aepo/0 holds a finished run of another config.*--runs-root"):
-        grid.run(changed, tmp_path, 2, command=child, warm_start=False)
+        runner.run(changed, tmp_path, 2, command=child, warm_start=False)
     assert tree(tmp_path) == before
 
 
@@ -123,7 +123,7 @@ def test_a_broken_finished_run_is_named_and_left_alone(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     before = tree(tmp_path)
     with pytest.raises(UserError, match="steps.parquet is truncated"):
-        grid.run(JOBS, tmp_path, 2, command=child, warm_start=False)
+        runner.run(JOBS, tmp_path, 2, command=child, warm_start=False)
     assert tree(tmp_path) == before
 
 
@@ -185,7 +185,7 @@ def test_the_warm_start_comes_first_and_its_failure_stops_the_grid(tmp_path):
         stored = warm_start_config(path)
         return [sys.executable, "-c", f"print(open({str(stored)!r}).read()); import sys; sys.exit('no demonstrations')"]
 
-    (failure,) = grid.run(JOBS, tmp_path, 2, command=child, warm_start=warm_start)
+    (failure,) = runner.run(JOBS, tmp_path, 2, command=child, warm_start=warm_start)
     assert str(failure).startswith("warm start failed: no demonstrations")
     assert "method: warm_start" in failure.log.read_text()
     assert not any(path.exists() for path in paths(tmp_path))
@@ -193,7 +193,7 @@ def test_the_warm_start_comes_first_and_its_failure_stops_the_grid(tmp_path):
     def made(config, path, root):
         return [sys.executable, "-c", "print('made')"]
 
-    assert grid.run(JOBS, tmp_path, 2, command=child, warm_start=made) == []
+    assert runner.run(JOBS, tmp_path, 2, command=child, warm_start=made) == []
     assert read_run(paths(tmp_path)[0]).manifest["status"] == "finished"
 
 
@@ -203,7 +203,7 @@ def test_a_warm_start_of_another_config_is_refused(tmp_path):
     made.write_eval(evaluations("warm_start"))
     made.finish({"seconds_eval": 0.5})
     with pytest.raises(UserError, match="warm_start holds a finished run of another config"):
-        grid.run(JOBS, tmp_path, 2, command=child)
+        runner.run(JOBS, tmp_path, 2, command=child)
     assert not paths(tmp_path)[0].exists()
 
 
@@ -212,8 +212,8 @@ def test_a_run_of_another_config_that_is_being_written_is_not_replaced(tmp_path)
     changed = [job(method=config.method, training={"learning_rate": 2e-3}) for config in JOBS]
     with locks.locked(paths(tmp_path)[0] / ".lock", "taken"):
         with pytest.raises(UserError, match="grpo/0 is being written by another process"):
-            grid.run(changed, tmp_path, 2, command=child, warm_start=False)
-    assert grid.run(changed, tmp_path, 2, command=child, warm_start=False) == []
+            runner.run(changed, tmp_path, 2, command=child, warm_start=False)
+    assert runner.run(changed, tmp_path, 2, command=child, warm_start=False) == []
     assert read_run(paths(tmp_path)[0]).manifest["config_hash"] == manifest.config_hash(changed[0])
 
 
@@ -221,7 +221,7 @@ def test_a_warning_in_the_log_of_a_run_is_shown(tmp_path, capsys):
     def warning(config, path, root):
         return [sys.executable, "-c", "print('warning: the set is small')"]
 
-    assert grid.run(JOBS, tmp_path, 2, command=child, warm_start=warning) == []
+    assert runner.run(JOBS, tmp_path, 2, command=child, warm_start=warning) == []
     assert "warm start: warning: the set is small" in capsys.readouterr().out
 
 
@@ -288,15 +288,17 @@ def test_what_a_user_can_mend_is_one_line(monkeypatch, capsys, error, code, line
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(grid, "reproduce", fail)
+    monkeypatch.setattr(runner, "reproduce", fail)
     assert cli.main(["table", "2"]) == code
     assert line in capsys.readouterr().err
 
 
 def test_a_failed_run_makes_exit_code_1_and_no_table(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(grid, "resolve", lambda *arguments: JOBS)
+    monkeypatch.setattr(runner, "resolve", lambda *arguments: JOBS)
     log = tmp_path / "log.txt"
-    monkeypatch.setattr(grid, "run", lambda *arguments, **options: [grid.Failure("grpo seed 0", "ValueError: x", log)])
+    monkeypatch.setattr(
+        runner, "run", lambda *arguments, **options: [runner.Failure("grpo seed 0", "ValueError: x", log)]
+    )
     assert cli.main(["table", "2", "--runs-root", str(tmp_path)]) == 1
     assert f"grpo seed 0 failed: ValueError: x (log: {log})" in capsys.readouterr().out
 

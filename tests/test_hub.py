@@ -12,18 +12,19 @@ from local_server import Answer, LocalServer
 from transformers import AutoModelForCausalLM
 
 from reproduce.cli import main
+from reproduce.config.sections import ModelConfig
 from reproduce.errors import UserError
-from reproduce.experiments.sections import ModelConfig
-from reproduce.plan.flops import model_of
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
-from reproduce.rollouts.path import Path
+from reproduce.rollouts.token_path import Path
 from reproduce.seeding import torch_stream
-from reproduce.tasks.datasets import fetch, lock, sources
-from reproduce.tasks.datasets.fetch import data_file, folder_revision, model_folder
-from reproduce.tasks.datasets.lock import locked, pin, read_lock
-from reproduce.tasks.datasets.sources import DATASET, FILES, GITHUB, HUB, MODELS
+from reproduce.tools.hub import fetch, lock, sources
+from reproduce.tools.hub.fetch import folder_revision, model_folder
+from reproduce.tools.hub.lock import locked, pin, read_lock
+from reproduce.tools.hub.sources import DATASET, FILES, GITHUB, HUB, MODELS
+from reproduce.training.flops import model_of
 from reproduce.training.hub_model import load_folder, load_hub_model
+from reproduce.worlds.benchmarks.files import data_file
 
 COMMIT = "a" * 40
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens there

@@ -5,12 +5,12 @@ import importlib.util
 
 import pytest
 
+from reproduce.config.engine import EngineConfig
+from reproduce.config.sections import LoraConfig
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments import grid, installed
-from reproduce.experiments.config import TableConfig
-from reproduce.experiments.engine_section import EngineConfig
-from reproduce.experiments.sections import LoraConfig
-from reproduce.launch import launchers
+from reproduce.grid import launchers, runner
+from reproduce.training import installed
 from reproduce.training.prepare import prepare_warm_start
 
 
@@ -29,10 +29,10 @@ def job(**training):
 
 def test_lora_without_peft_is_refused_before_the_warm_start(monkeypatch, tmp_path):
     missing(monkeypatch, "peft")
-    monkeypatch.setattr(grid, "resolve", lambda *a: [job(lora=LoraConfig())])
+    monkeypatch.setattr(runner, "resolve", lambda *a: [job(lora=LoraConfig())])
     runs = tmp_path / "runs"
     for begin in (
-        lambda j: grid.reproduce("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs),
+        lambda j: runner.reproduce("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs),
     ):  # fmt: skip
         with pytest.raises(UserError, match="training.lora needs the package peft: pip install -r"):
             begin(job(lora=LoraConfig()))

@@ -9,13 +9,14 @@ import pytest
 from local_server import CLOSE, Answer, LocalServer, in_turn
 from test_benchmarks import REAL_DATA
 
+from reproduce.commands.agreement import agreement, compare
+from reproduce.commands.grade_agreement import main, read_answers
+from reproduce.config.judge import JudgeConfig
+from reproduce.config.search import ChatConfig
+from reproduce.config.strict import build
 from reproduce.errors import UserError
-from reproduce.evaluation.agreement import agreement, compare
-from reproduce.evaluation.grade_agreement import main, read_answers
-from reproduce.evaluation.judge import Judge, JudgeConfig, Verdict, parse_verdict, prompt, summary
-from reproduce.experiments.strict import build
-from reproduce.tasks.benchmarks import Question
-from reproduce.tasks.web.config import ChatConfig
+from reproduce.evaluation.judge import Judge, Verdict, parse_verdict, prompt, summary
+from reproduce.worlds.benchmarks.questions import Question
 
 PAINTER = Question("p", "Who painted it?", ["Bea Kent", "B. Kent"], "2wiki")
 HALF = Question("h", "How much?", ["\\frac{1}{2}"], "math500", "math")
@@ -33,7 +34,7 @@ def settings(server, mode="live", cache_dir=None, **changes):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr("reproduce.tasks.web.transport.Patience.wait", lambda *_: 0.01)
+    monkeypatch.setattr("reproduce.tools.search.transport.Patience.wait", lambda *_: 0.01)
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------

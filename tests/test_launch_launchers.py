@@ -20,12 +20,12 @@ import yaml
 from test_grid import JOBS, TESTS, bytes_of, child, importable, paths, steps_in_log  # noqa: F401
 
 from reproduce import cli
+from reproduce.config.tables import JobConfig
 from reproduce.environment import ONE_THREAD
 from reproduce.errors import UserError
-from reproduce.experiments import grid
-from reproduce.experiments.config import JobConfig
-from reproduce.experiments.pins import pinned
-from reproduce.launch.launchers import (
+from reproduce.grid import runner
+from reproduce.grid.freeze_inputs import pinned
+from reproduce.grid.launchers import (
     CONFIGS,
     WORDS,
     Accelerate,
@@ -34,8 +34,8 @@ from reproduce.launch.launchers import (
     accelerated,
     open_launcher,
 )  # fmt: skip
-from reproduce.launch.on_node import OnNode
-from reproduce.launch.slurm import DEFAULT, Slurm, SlurmConfig
+from reproduce.grid.on_node import OnNode
+from reproduce.grid.slurm import DEFAULT, Slurm, SlurmConfig
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run
 from reproduce.training.prepare import warm_start_folder
@@ -50,11 +50,11 @@ def warm_start(config, path: Path, root: Path) -> list[str]:
     return [sys.executable, "-c", "print('made by one process')"]
 
 
-def run(root: Path, launcher, jobs=JOBS, **orders) -> list[grid.Failure]:
+def run(root: Path, launcher, jobs=JOBS, **orders) -> list[runner.Failure]:
     """The grid of `jobs` through `launcher`; `orders` by method tell its runs how to misbehave."""
     root.mkdir(exist_ok=True)
     (root / "orders.json").write_text(json.dumps({f"{method}/0": order for method, order in orders.items()}))
-    return grid.run(jobs, root, 2, command=child, warm_start=warm_start, launcher=launcher)
+    return runner.run(jobs, root, 2, command=child, warm_start=warm_start, launcher=launcher)
 
 
 @needs_submitit
@@ -200,7 +200,7 @@ def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         jobs = real_jobs(tmp_path / name, ("grpo",))
-    assert grid.run(jobs, tmp_path / "one", 1, warm_start=False) == []
+    assert runner.run(jobs, tmp_path / "one", 1, warm_start=False) == []
     launcher = Accelerate(two_processes(tmp_path))
     start = launcher.start
 
@@ -213,9 +213,9 @@ def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
         return made
 
     launcher.start = killed
-    (failure,) = grid.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=launcher)
+    (failure,) = runner.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=launcher)
     assert "SIGKILL" in failure.reason
-    assert grid.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=Accelerate(two_processes(tmp_path))) == []
+    assert runner.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=Accelerate(two_processes(tmp_path))) == []
     one, two = (read_run(jobs[0].directory(tmp_path / name)) for name in ("one", "two"))
     for name in ("steps", "eval"):
         a, b = one.frame(name), two.frame(name)
@@ -233,7 +233,7 @@ def test_a_cold_start_takes_the_processes_of_the_runs(tmp_path):
     model, data = hub.checkpoint(tmp_path / "model"), hub.data_folder(tmp_path / "data")
     changes = {"warm_start": {"batch_size": 4}, "training": {"steps": 1, "rollout_shards": 2}}
     jobs = pinned([JobConfig.from_dict(hub.config(model, data, **changes))])
-    assert grid.run(jobs, tmp_path, 1, launcher=Accelerate(two_processes(tmp_path))) == []
+    assert runner.run(jobs, tmp_path, 1, launcher=Accelerate(two_processes(tmp_path))) == []
     start = jobs[0].warm_start_job().directory(tmp_path)
     said = (start / "log.txt").read_text()
     assert said.count("rows of arpo-sft-54k.json have at most") == 2, "both processes"
@@ -244,7 +244,7 @@ def test_a_cold_start_takes_the_processes_of_the_runs(tmp_path):
 def test_the_error_of_one_of_several_processes_is_the_error_of_the_run(tmp_path):
     jobs = real_jobs(tmp_path, ("grpo",))
     shutil.rmtree(warm_start_folder(jobs[0], tmp_path))
-    (failure,) = grid.run(jobs, tmp_path, 1, warm_start=False, launcher=Accelerate(two_processes(tmp_path)))
+    (failure,) = runner.run(jobs, tmp_path, 1, warm_start=False, launcher=Accelerate(two_processes(tmp_path)))
     assert "needs its warm start made before" in failure.reason and "\n" not in failure.reason
 
 
@@ -261,12 +261,12 @@ def test_the_launch_of_accelerate_ends_with_what_started_it(tmp_path):
     """Even after kill -9: the launcher and the processes that it started."""
     script = tmp_path / "sleeper.py"
     script.write_text(
-        "import os, sys, time\nfrom reproduce.experiments.processes import die_with_parent\ndie_with_parent()\n"
+        "import os, sys, time\nfrom reproduce.grid.processes import die_with_parent\ndie_with_parent()\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
     )
     words = [*accelerated(CONFIGS / "one_gpu.yaml", ["job", "run"])[:5], str(script)]
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom reproduce.experiments import processes\n"
+        "import sys, time\nfrom pathlib import Path\nfrom reproduce.grid import processes\n"
         f"processes.start({words!r}, Path({str(tmp_path / 'log.txt')!r}))\ntime.sleep(60)\n"
     )
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=TESTS.parent, env={**os.environ, **ONE_THREAD})

@@ -6,15 +6,15 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from reproduce.config.engine import EngineConfig
+from reproduce.config.sections import LoraConfig
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import TableConfig
-from reproduce.experiments.engine_section import EngineConfig
-from reproduce.experiments.sections import LoraConfig
-from reproduce.launch.memory import GB, adapter_parameters, check, estimate, kept_bytes, main
-from reproduce.plan.flops import Model
+from reproduce.training.flops import Model
 from reproduce.training.job import full_card_named
 from reproduce.training.master_weights import MasterAdamW
-from reproduce.training.scoring import scored_head, token_logps
+from reproduce.training.memory import GB, adapter_parameters, check, estimate, kept_bytes, main
+from reproduce.training.token_logps import scored_head, token_logps
 
 SHAPE = Model("made", hidden=48, layers=3, heads=6, kv_heads=2, head_size=8, intermediate=80, vocabulary=97)
 

@@ -16,7 +16,7 @@ from reproduce.errors import UserError
 from reproduce.runs.manifest import ROOT
 from reproduce.training import parallel
 from reproduce.training.checkpoints import last_checkpoint
-from reproduce.training.replica import Replica
+from reproduce.training.sampler_copy import Replica
 
 TESTS = Path(__file__).resolve().parent
 METHODS = ["dapo", "aepo", "ppo+epo", "gigpo", "aepo-released", "epo-released"]

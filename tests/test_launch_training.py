@@ -7,12 +7,12 @@ import pytest
 import torch
 from tiny import model
 
+from reproduce.config.sections import LoraConfig
 from reproduce.errors import UserError
-from reproduce.experiments.sections import LoraConfig
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.master_weights import MasterAdamW
 from reproduce.training.parallel import take
-from reproduce.training.scoring import scored_head, token_logps
+from reproduce.training.token_logps import scored_head, token_logps
 
 LORA = LoraConfig(rank=4, alpha=8.0)
 needs_peft = pytest.mark.skipif(

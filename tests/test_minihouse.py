@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs.alfworld_fast.environment import FastAlfworld, LoadedGames
-from reproduce.tasks.envs.alfworld_fast.game import KINDS
-from reproduce.tasks.envs.alfworld_fast.stepper import NOTHING
-from reproduce.tasks.envs.alfworld_player import Errand, demonstrate, read_errand
-from reproduce.tasks.envs.alfworld_source import CommittedGames
-from reproduce.tasks.envs.interface import SPLITS, TRAIN, Environment
-from reproduce.tasks.envs.minihouse import FOLDER, PER_KIND, TURNS, open_minihouse
+from reproduce.worlds.alfworld.player import Errand, demonstrate, read_errand
+from reproduce.worlds.alfworld.source import CommittedGames
+from reproduce.worlds.alfworld.stepper.environment import FastAlfworld, LoadedGames
+from reproduce.worlds.alfworld.stepper.game import KINDS
+from reproduce.worlds.alfworld.stepper.stepper import NOTHING
+from reproduce.worlds.minihouse.environment import FOLDER, PER_KIND, TURNS, open_minihouse
+from reproduce.worlds.text_environment import SPLITS, TRAIN, TextEnvironment
 
 SOURCE = CommittedGames(FOLDER)
 
@@ -52,7 +52,7 @@ def test_the_expert_wins_every_game_within_the_turns_and_only_its_last_action_is
 
 def test_the_environments_share_loaded_games_but_not_episodes():
     one, two = open_minihouse(2)
-    assert isinstance(one, Environment)
+    assert isinstance(one, TextEnvironment)
     task = a_task()
     first, _ = one.reset(task), two.reset(task)
     assert one._episode.loaded is two._episode.loaded

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from house import loaded
 
-from reproduce.tasks.envs.alfworld_player import demonstrate
-from reproduce.tasks.envs.interface import Step
-from reproduce.tasks.envs.prompts import Turn
-from reproduce.tasks.minihouse_text import MiniHouseForm, short
+from reproduce.worlds.alfworld.player import demonstrate
+from reproduce.worlds.messages import Turn
+from reproduce.worlds.minihouse.messages import MiniHouseForm, short
+from reproduce.worlds.text_environment import Step
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from tiny import environment, tokenizer, world
 
+from reproduce.commands.write_worlds import write_worlds
 from reproduce.errors import UserError
-from reproduce.tasks.demonstrations import demonstrate
-from reproduce.tasks.environment import Call
-from reproduce.tasks.miniweb import KINDS, SPLITS, STALE, WorldSettings, generate_world, load_world
-from reproduce.tasks.questions import FAMILIES, LEVELS, load_panel, make_questions, panel_path
-from reproduce.tasks.rewards import reward
-from reproduce.tasks.suite import WORLDS, MiniTask
-from reproduce.tasks.worlds import write_worlds
+from reproduce.worlds.miniweb.demonstrations import demonstrate
+from reproduce.worlds.miniweb.generator import KINDS, SPLITS, STALE, WorldSettings, generate_world, load_world
+from reproduce.worlds.miniweb.questions import FAMILIES, LEVELS, load_panel, make_questions, panel_path
+from reproduce.worlds.miniweb.task import WORLDS, MiniTask
+from reproduce.worlds.rewards import reward
+from reproduce.worlds.tool_server import Call
 
 
 def panels():

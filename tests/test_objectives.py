@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from reproduce.objectives.advantages import entropy_factor, entropy_zscore, group_centred, group_zscore
-from reproduce.objectives.aggregation import sequence_mean, token_mean, token_sum_const
-from reproduce.objectives.ratios import k3, sequence_ratio, token_ratio
-from reproduce.objectives.regularisers import reference_kl
-from reproduce.objectives.shaping import overlong_penalty, varied_groups
-from reproduce.objectives.surrogates import clipped_weight, ppo_min
+from reproduce.algorithms.parts.advantages import entropy_factor, entropy_zscore, group_centred, group_zscore
+from reproduce.algorithms.parts.aggregation import sequence_mean, token_mean, token_sum_const
+from reproduce.algorithms.parts.groups import overlong_penalty, varied_groups
+from reproduce.algorithms.parts.ratios import k3, sequence_ratio, token_ratio
+from reproduce.algorithms.parts.regularisers import reference_kl
+from reproduce.algorithms.parts.surrogates import clipped_weight, ppo_min
 
 NAN, INF = float("nan"), float("inf")
 

@@ -11,14 +11,14 @@ from analysis.cells import text_table
 from analysis.data import Source
 from analysis.table import build
 from analysis.table2 import SPEC
+from reproduce.commands.agreement import agreement
+from reproduce.commands.grade_agreement import read_runs
 from reproduce.evaluation import verdicts
-from reproduce.evaluation.agreement import agreement
-from reproduce.evaluation.grade_agreement import read_runs
 from reproduce.evaluation.judge import CORRECT, INCORRECT, UNDECIDED, Verdict
 from reproduce.runs import files, publish, schema
 from reproduce.runs.reader import read_run
-from reproduce.tasks.benchmarks import Question
-from reproduce.tasks.web.search import COSTS
+from reproduce.tools.search.search import COSTS
+from reproduce.worlds.benchmarks.questions import Question
 
 
 def searched(root, method):

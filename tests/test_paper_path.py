@@ -11,16 +11,16 @@ import pytest
 import yaml
 from local_server import Answer, LocalServer
 
+from reproduce.commands.grade_agreement import main as grade_agreement
+from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.evaluation.grade_agreement import main as grade_agreement
-from reproduce.experiments import grid, pins
-from reproduce.experiments.config import JobConfig, TableConfig
-from reproduce.experiments.pins import pinned
+from reproduce.grid import freeze_inputs, runner
+from reproduce.grid.freeze_inputs import pinned
 from reproduce.runs import schema
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import config_hash, warm_start_hash
 from reproduce.runs.reader import read_run
-from reproduce.tasks.web.search import COSTS
+from reproduce.tools.search.search import COSTS
 from reproduce.training import warm_start
 from reproduce.training.job import run_job
 from reproduce.training.prepare import prepare_warm_start
@@ -68,7 +68,7 @@ def test_jobs_say_which_contents_they_read_and_where_is_no_part_of_it(files, tmp
     changed = pinned([JobConfig.from_dict(hub.config(moved[1], moved[0]))])[0]
     assert config_hash(changed) != config_hash(one)
     with pytest.raises(UserError, match="search.corpus: .* has changed since the runs were set up"):
-        pins.open_search(other.search)
+        freeze_inputs.open_search(other.search)
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,16 @@ def test_the_paper_profile_is_made_of_real_jobs_and_stops_at_the_first_missing_t
     assert TableConfig.load("1").jobs("paper")[0].task.families[0] == "aime24"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="profile 'paper' sets training.device: cuda, but no CUDA device is found"):
-        grid.reproduce("2", "paper", runs_root=tmp_path)
+        runner.reproduce("2", "paper", runs_root=tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     with pytest.raises(UserError, match="ARPO-RL-DeepSearch-1K has no locked revision: run `make pin-hub`"):
-        grid.reproduce("2", "paper", runs_root=tmp_path)
+        runner.reproduce("2", "paper", runs_root=tmp_path)
     (episodes, *_) = pinned(TableConfig.load("3").jobs("paper"))  # needs the model's commit alone, which is known
     assert len(episodes.model.revision) == 40 and episodes.task.world == "scienceworld"
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     with pytest.raises(UserError, match="alfworld-download"):
-        grid.reproduce("3", "paper-alfworld", runs_root=tmp_path)
+        runner.reproduce("3", "paper-alfworld", runs_root=tmp_path)
 
 
 # -- the whole path ----------------------------------------------------------------------------------------------------

@@ -12,17 +12,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis import readme as blocks
 from reproduce import cli
+from reproduce.commands.plan import readme
+from reproduce.commands.plan.assumptions import DEFAULTS, Assumptions
+from reproduce.commands.plan.estimate import plan
+from reproduce.commands.plan.measured import BENCH, COMMITTED, OWN, own, shape_for, speed_for
+from reproduce.commands.plan.shapes import Shape, shape_of
+from reproduce.commands.plan.speed import Point, Sheet, fitted
+from reproduce.commands.plan.workload import Effort, Work, effort_of, rl
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import TableConfig
-from reproduce.plan import readme
-from reproduce.plan.assumptions import DEFAULTS, Assumptions
-from reproduce.plan.estimate import plan
-from reproduce.plan.flops import HUB, Model, model_of
-from reproduce.plan.measured import BENCH, COMMITTED, OWN, own, shape_for, speed_for
-from reproduce.plan.shapes import Shape, shape_of
-from reproduce.plan.speed import Point, Sheet, fitted
-from reproduce.plan.workload import Effort, Work, effort_of, rl
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.flops import HUB, Model, model_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = {

@@ -11,9 +11,9 @@ from test_scoring import batch as token_batch
 from tiny import model
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts import critics as gae
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import TableConfig
-from reproduce.objectives import gae
 from reproduce.training.critic import Critic
 
 NAN = float("nan")

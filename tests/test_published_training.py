@@ -7,9 +7,9 @@ from house import config, trainer
 from stopping import train_until
 
 from reproduce.algorithms import for_run, load
+from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import JobConfig, TableConfig
-from reproduce.experiments.resolve import resolve
+from reproduce.grid.resolve import resolve
 from reproduce.runs.manifest import config_hash
 from reproduce.training.schedule import cosine_factor
 from reproduce.training.trl_config import NO_QUESTION, question_indices

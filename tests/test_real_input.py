@@ -11,11 +11,10 @@ import tiny
 import torch
 from test_benchmarks import REAL_DATA
 
-from reproduce.errors import UserError
-from reproduce.evaluation import real_input
-from reproduce.evaluation.graders import Grade
-from reproduce.evaluation.real_input import (
-    RealEnvironment,
+from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
+from reproduce.commands import real_input
+from reproduce.commands.real_input import (
+    CachedTools,
     RealTask,
     check,
     grade_files,
@@ -24,13 +23,14 @@ from reproduce.evaluation.real_input import (
     run_agent,
     try_tools,
 )
+from reproduce.errors import UserError
+from reproduce.evaluation.graders import Grade
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.policies import AEPORollout, ARPORollout, Independent
-from reproduce.tasks.benchmarks import EVALUATION_FILES, Question, real_search_questions
-from reproduce.tasks.environment import Call
-from reproduce.tasks.sandbox import PythonSandbox
-from reproduce.tasks.search import PassageIndex, load_search_cache
+from reproduce.tools.sandbox import PythonSandbox
+from reproduce.tools.search.bm25 import PassageIndex, load_search_cache
+from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, Question, real_search_questions
+from reproduce.worlds.tool_server import Call
 
 needs_real_data = pytest.mark.skipif(
     not ((REAL_DATA / "eval").is_dir() and (REAL_DATA / "search_cache.json").is_file()),
@@ -71,7 +71,7 @@ def caller(seed=0):
 
 
 def collector(index, sandbox=None, seed=0):
-    task = RealTask(RealEnvironment(index, sandbox or Sandbox()))
+    task = RealTask(CachedTools(index, sandbox or Sandbox()))
     return Collector(task, caller(), Grammar(tiny.tokenizer()), LIMITS, 1.0, seed)
 
 
@@ -101,7 +101,7 @@ def written(tmp_path_factory):
 
 
 def test_a_search_shows_the_best_passages_each_cut_to_its_share_of_words():
-    environment = RealEnvironment(PassageIndex(PASSAGES), Sandbox(), passages=2, words=8)
+    environment = CachedTools(PassageIndex(PASSAGES), Sandbox(), passages=2, words=8)
     session = environment.start(QUESTION)
     result = environment.run([Call(session, "search", " four five three count ")])[0]
     assert result.text == "Page 1: one two three four\nPage 2: a count of the"
@@ -110,7 +110,7 @@ def test_a_search_shows_the_best_passages_each_cut_to_its_share_of_words():
 
 def test_results_come_in_the_order_of_the_calls_and_programs_run_as_one_batch():
     sandbox = Sandbox()
-    environment = RealEnvironment(PassageIndex(PASSAGES), sandbox)
+    environment = CachedTools(PassageIndex(PASSAGES), sandbox)
     s = environment.start(QUESTION)
     sums = "print ( 3 + 4 )"
     tools = ["python", "search", "python", "search", "python", "python"]
@@ -129,18 +129,18 @@ def test_a_long_output_is_cut():
         def run_many(self, codes):
             return [tiny.LocalPrinter.Result(True, "word\n" * 1000) for _ in codes]
 
-    environment = RealEnvironment(PassageIndex(PASSAGES), Talker(), words=6)
+    environment = CachedTools(PassageIndex(PASSAGES), Talker(), words=6)
     assert environment.run([Call(environment.start(QUESTION), "python", "x")])[0].text == " ".join(["word"] * 6)
 
 
 @pytest.mark.parametrize("query", ["", "  \n", "?!", "x" * 9999, "\x00 \ud7ff", 'title:"a" -b', "<search> </result>"])
 def test_no_query_raises(query):
-    environment = RealEnvironment(PassageIndex(["apple"]), Sandbox())
+    environment = CachedTools(PassageIndex(["apple"]), Sandbox())
     assert environment.run([Call(environment.start(QUESTION), "search", query)])[0].text == "none"
 
 
 def test_a_forked_session_goes_its_own_way():
-    environment = RealEnvironment(PassageIndex(PASSAGES), Sandbox())
+    environment = CachedTools(PassageIndex(PASSAGES), Sandbox())
     session = environment.start(QUESTION)
     environment.run([Call(session, "search", "town")])
     fork = session.fork()
@@ -149,7 +149,7 @@ def test_a_forked_session_goes_its_own_way():
 
 
 def test_the_task_scores_a_completion_as_the_papers_do():
-    task = RealTask(RealEnvironment(PassageIndex(PASSAGES), Sandbox()), format_penalty=-0.5)
+    task = RealTask(CachedTools(PassageIndex(PASSAGES), Sandbox()), format_penalty=-0.5)
     said = "<think> x </think> <answer> \\boxed{ bea kent } </answer>"
     assert task.score(QUESTION, said)[:2] == (1.0, 1.0)
     assert task.score(QUESTION, said.replace("<think>", ""))[0] == -0.5
@@ -157,7 +157,7 @@ def test_the_task_scores_a_completion_as_the_papers_do():
 
 
 def test_what_the_tools_give_without_a_model(written):
-    environment = RealEnvironment(load_search_cache(written / "search_cache.json"), Sandbox())
+    environment = CachedTools(load_search_cache(written / "search_cache.json"), Sandbox())
     questions = real_search_questions(written, 6)  # 2wiki, hotpotqa and bamboogle 0, then 1
     unknown = Question("u", "zzz", ["one"], "2wiki")
     figures = try_tools(environment, [*questions, unknown, unknown])

@@ -8,8 +8,8 @@ import torch
 from method_batch import loss_and_gradient, random_batch
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts.packing import micro_batches
 from reproduce.errors import UserError
-from reproduce.objectives.packing import micro_batches
 
 PAPER_LOSS = {"dual_clip": None, "token_weight": "none", "aggregation": "token_mean"}
 

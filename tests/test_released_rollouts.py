@@ -11,12 +11,12 @@ from tiny import LocalPrinter, environment, full_forward, loop, model, tokenizer
 
 from reproduce.algorithms import load
 from reproduce.algorithms.parts import ReleasedAEPORollout, ReleasedARPORollout, SwitchableAEPORollout
+from reproduce.algorithms.policies import AEPORollout, ARPORollout
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.policies import AEPORollout, ARPORollout
-from reproduce.tasks.environment import Call
-from reproduce.tasks.suite import open_task
+from reproduce.worlds.miniweb.task import open_task
+from reproduce.worlds.tool_server import Call
 
 COMMON = ("late_test", "stale_baseline", "child_own_baseline", "lockstep", "single_fill_up", "eos_at_call_limit")
 ARPO_OFF = dict.fromkeys(COMMON, False) | {"decision": "threshold"}

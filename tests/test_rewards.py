@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reproduce.tasks.prompts import SYSTEM_PROMPT, TAGS, chat, escape_tags
-from reproduce.tasks.rewards import (
+from reproduce.worlds.rewards import (
     boxed,
     exact_match,
     format_ok,
@@ -18,6 +17,7 @@ from reproduce.tasks.rewards import (
     scored_box,
     token_f1,
 )
+from reproduce.worlds.tags import SYSTEM_PROMPT, TAGS, chat, escape_tags
 
 THINK = "<think> plan </think>"
 SEARCH = "<search> who wrote it </search> <result> a page </result>"

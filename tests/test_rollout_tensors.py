@@ -6,9 +6,9 @@ import torch
 from test_agent import PROMPTS, QUESTIONS, scripted, search
 
 from reproduce.algorithms import load
-from reproduce.objectives.turns import shared_mean
+from reproduce.algorithms.parts.turns import shared_mean
+from reproduce.algorithms.policies import ARPORollout
 from reproduce.rollouts.collector import Batch, ScoredGroup
-from reproduce.rollouts.policies import ARPORollout
 from reproduce.rollouts.tensors import rollout_tensors
 
 ALL = ("turns_BT", "anchors_BT", "owners_BT")

@@ -12,10 +12,10 @@ from test_runs import finished, start, tree
 
 from analysis import data
 from reproduce import cli
+from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments import grid
-from reproduce.experiments.config import JobConfig, TableConfig
-from reproduce.experiments.progress import FINISHED, WAITING, Row
+from reproduce.grid import runner
+from reproduce.grid.display import FINISHED, WAITING, Row
 from reproduce.runs import files, manifest, publish
 from reproduce.runs.directory import RunDirectory, check
 from reproduce.runs.reader import read_run
@@ -65,8 +65,8 @@ def test_yaml_may_merge_override_and_begin_with_a_mark(tmp_path):
 
 def test_a_key_given_twice_is_refused_in_every_yaml_file(tmp_path):
     from analysis.fidelity.rows import load_rows
-    from reproduce.evaluation.grade_agreement import _questions_of
-    from reproduce.launch.slurm import SlurmConfig
+    from reproduce.commands.grade_agreement import _questions_of
+    from reproduce.grid.slurm import SlurmConfig
 
     path = tmp_path / "table2.yaml"
     path.write_text("experiment: a\nexperiment: b\n")
@@ -82,7 +82,7 @@ def test_a_key_given_twice_is_refused_in_every_yaml_file(tmp_path):
 def test_yaml_is_read_in_one_place():
     sources = [path for folder in ("reproduce", "analysis") for path in (manifest.ROOT / folder).rglob("*.py")]
     readers = [path.name for path in sources if re.search(r"yaml\.(safe_|full_)?load", path.read_text())]
-    assert readers == ["yaml_files.py"]
+    assert readers == ["config/yaml_files.py"]
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "config.yaml"])
@@ -219,7 +219,7 @@ def again(root: Path, **changes) -> RunDirectory:
     """What the grid's own look, and then the run itself, make of a directory."""
     config = job(**changes)
     row = Row(config, config.directory(root))
-    assert grid._state(row) == WAITING
+    assert runner._state(row) == WAITING
     return RunDirectory.open(row.path, config)
 
 
@@ -239,14 +239,14 @@ def test_a_finished_run_without_its_evaluation_is_evaluated_again(tmp_path, dama
     for name in ("steps.parquet", "timings.parquet", "rollouts.parquet", "eval.parquet", "config.yaml"):
         assert (run.path / name).read_bytes() == before[name][1], name
     assert read_run(run.path).steps.num_rows == 3 and not run.parts.exists()
-    assert grid._state(Row(job(), run.path)) == FINISHED
+    assert runner._state(Row(job(), run.path)) == FINISHED
 
 
 def test_a_warm_start_without_its_evaluation_is_evaluated_again(tmp_path):
     config = job().warm_start_job()
     finished(tmp_path, method=manifest.WARM_START)
     (config.directory(tmp_path) / "eval.parquet").unlink()
-    assert grid._state(Row(config, config.directory(tmp_path))) == WAITING
+    assert runner._state(Row(config, config.directory(tmp_path))) == WAITING
     assert RunDirectory.open(config.directory(tmp_path), config).status == "running"
 
 
@@ -263,7 +263,7 @@ def test_a_finished_run_without_its_config_gets_it_again(tmp_path, content):
     assert {name: content for name, (_, content) in tree(run.path).items()} == {
         name: content for name, (_, content) in before.items()
     }
-    assert grid._state(Row(job(), run.path)) == FINISHED
+    assert runner._state(Row(job(), run.path)) == FINISHED
 
 
 def test_a_config_that_is_written_again_may_differ_in_what_changes_no_result(tmp_path):
@@ -281,10 +281,10 @@ def test_what_no_command_makes_again_says_what_to_move(tmp_path, name, damage):
     path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-9])
     for lost in (False, True):  # with and without an evaluation
         with pytest.raises(UserError, match=f"{name}.parquet.*{files.MOVE}"):
-            grid._state(Row(job(), run.path))
+            runner._state(Row(job(), run.path))
         (run.path / "eval.parquet").unlink(missing_ok=lost)
     shutil.move(run.path, tmp_path / "away")
-    assert grid._state(Row(job(), run.path)) == WAITING
+    assert runner._state(Row(job(), run.path)) == WAITING
     assert finished(tmp_path).status == "finished" and read_run(run.path).steps.num_rows == 3
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.tasks.sandbox import BACKENDS, Limits, PythonSandbox, SandboxResult, probe
-from reproduce.tasks.sandbox.backend import Backend, Launch, Unavailable
-from reproduce.tasks.sandbox.probe import reason_against
+from reproduce.tools.sandbox import BACKENDS, Limits, PythonSandbox, SandboxResult, probe
+from reproduce.tools.sandbox.backend import Backend, Launch, Unavailable
+from reproduce.tools.sandbox.probe import reason_against
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECRET = "planted-secret-7c1f"
@@ -409,7 +409,7 @@ def test_no_process_of_a_call_is_left_when_its_server_dies(sandbox):
 
 
 def test_close_leaves_nothing(backend, tmp_path, monkeypatch):
-    monkeypatch.setattr("reproduce.tasks.sandbox.runtime.WARM_UP", ())
+    monkeypatch.setattr("reproduce.tools.sandbox.runtime.WARM_UP", ())
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     opened = PythonSandbox(LIMITS, workers=2, backend=backend)
     assert opened.run("open('file', 'w').write('x')").output == "1"
@@ -425,7 +425,8 @@ def test_close_leaves_nothing(backend, tmp_path, monkeypatch):
 
 OWNER = """
 import sys
-from reproduce.tasks.sandbox import Limits, PythonSandbox, runtime
+from reproduce.tools.sandbox import Limits, PythonSandbox
+from reproduce.tools.sandbox import runtime
 runtime.WARM_UP = ()
 with PythonSandbox(Limits(seconds=60), workers=1, backend=sys.argv[1]) as sandbox:
     print(sandbox.run("'ready'").output, sandbox._workers[0]._process.pid, flush=True)
@@ -467,7 +468,7 @@ def test_probe_refuses_what_does_not_hold():
         raise Unavailable("it is not there")
 
     def bare(limits):
-        from reproduce.tasks.sandbox import runtime
+        from reproduce.tools.sandbox import runtime
 
         settings = {"tmp": "/tmp", "site": "/", "read": None, "write": None, "hide": []}
         return Launch(["/bin/false", *runtime.server_command(str(runtime.INSIDE))], {}, settings)
@@ -487,7 +488,7 @@ def test_probe_runs_a_program_against_the_walls(tmp_path):
     """A backend whose server starts but hides no files is refused."""
 
     def leaky(limits):
-        from reproduce.tasks.sandbox import runtime
+        from reproduce.tools.sandbox import runtime
 
         (tmp_path / "tmp").mkdir()
         settings = {"tmp": str(tmp_path / "tmp"), "site": "/", "read": None, "write": None, "hide": []}

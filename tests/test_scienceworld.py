@@ -13,13 +13,14 @@ import psutil
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.tasks.envs import java, scienceworld_pool
-from reproduce.tasks.envs.episodes import play, replay
-from reproduce.tasks.envs.interface import Environment, EpisodeLost, Task
-from reproduce.tasks.envs.java import JavaDied, Reference
-from reproduce.tasks.envs.scienceworld import EPO_KINDS, RULES, ScienceWorld, is_done, success
-from reproduce.tasks.envs.scienceworld_pool import SimulatorPool
-from reproduce.tasks.envs.scripted import ROOMS, WAIT, measure, panel, tour
+from reproduce.worlds.play import play, replay
+from reproduce.worlds.scienceworld import java
+from reproduce.worlds.scienceworld import pool as simulators
+from reproduce.worlds.scienceworld.environment import EPO_KINDS, RULES, ScienceWorld, is_done, success
+from reproduce.worlds.scienceworld.java import JavaDied, Reference
+from reproduce.worlds.scienceworld.pool import SimulatorPool
+from reproduce.worlds.scienceworld.scripted import ROOMS, WAIT, measure, panel, tour
+from reproduce.worlds.text_environment import EpisodeLost, Task, TextEnvironment
 
 installed = pytest.mark.skipif(
     find_spec("scienceworld") is None,
@@ -68,7 +69,7 @@ def fake(monkeypatch):
 
     def opened(deaths=(), **settings):
         pool = FakePool(deaths)
-        monkeypatch.setattr(scienceworld_pool, "Simulator", lambda options: FakeSimulator(pool))
+        monkeypatch.setattr(simulators, "Simulator", lambda options: FakeSimulator(pool))
         return ScienceWorld(pool, listing="none", **settings)
 
     return opened
@@ -101,7 +102,7 @@ def test_waiting_is_a_success_under_released_only_and_no_move_limit_closes_the_l
 @pytest.mark.parametrize("rule", RULES)
 def test_rewards_of_an_episode_add_up_to_the_main_rules_value(fake, rule):
     environment = fake(rule=rule)
-    assert isinstance(environment, Environment) and environment.success_rules[0] == rule
+    assert isinstance(environment, TextEnvironment) and environment.success_rules[0] == rule
     episode = play(environment, BOIL, replay(("a", "b", "all")), turns=30)
     assert tuple(episode.last.success) == environment.success_rules
     assert sum(step.reward for step in episode.steps) == pytest.approx(episode.last.success[rule]) == 1.0
@@ -179,11 +180,11 @@ def test_without_java_the_error_says_what_to_install(monkeypatch):
 def test_another_version_of_the_simulator_is_refused(monkeypatch):
     if find_spec("scienceworld") is None:
         with pytest.raises(UserError, match="'scienceworld' is not installed"):
-            scienceworld_pool.classpath()
+            simulators.classpath()
     else:
-        monkeypatch.setattr(scienceworld_pool, "version", lambda name: "1.1.3")
+        monkeypatch.setattr(simulators, "version", lambda name: "1.1.3")
         with pytest.raises(UserError, match=r"scienceworld 1\.1\.3 is installed and 1\.2\.3 is needed"):
-            scienceworld_pool.classpath()
+            simulators.classpath()
 
 
 @pytest.mark.parametrize("value", ["", "a\nb", "back\\slash", "\\n", "\\\\n\r\n", "ünïcödé 火"])
@@ -266,8 +267,8 @@ def test_a_killed_java_process_costs_one_episode_and_idle_ones_nothing(pool):
 
 OWNER = """
     import os, sys, time
-    from reproduce.tasks.envs.interface import Task
-    from reproduce.tasks.envs.scienceworld import ScienceWorld
+    from reproduce.worlds.text_environment import Task
+    from reproduce.worlds.scienceworld.environment import ScienceWorld
     environment = ScienceWorld()
     environment.reset(Task("boil/3", "train", "boil"))
     if os.fork() == 0:  # a child that outlives its parent and knows nothing of Java

@@ -5,7 +5,7 @@ import torch
 from tiny import full_forward, model, tokenizer
 
 from reproduce.errors import UserError
-from reproduce.training import scoring
+from reproduce.training import token_logps
 
 
 def batch(rows=20, seed=0):
@@ -34,7 +34,7 @@ def batch(rows=20, seed=0):
 
 
 def score(lm, inputs, mask_BT, temperature=1.0, entropy=True):
-    return scoring.token_logps(lm, scoring.scored_head(lm), inputs, mask_BT, temperature, entropy)
+    return token_logps.token_logps(lm, token_logps.scored_head(lm), inputs, mask_BT, temperature, entropy)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -63,8 +63,8 @@ def test_the_gradient_does_not_depend_on_rows_per_pass_or_chunks(monkeypatch):
     expected = gradient(lm, inputs, mask_BT)
     assert expected.abs().max() > 0.1
     for rows, logits in ((1, 2**27), (100, 2**27), (16, 413 * 7), (16, 1)):
-        monkeypatch.setattr(scoring, "CPU_ROWS", rows)
-        monkeypatch.setattr(scoring, "KEPT_LOGITS", logits)
+        monkeypatch.setattr(token_logps, "CPU_ROWS", rows)
+        monkeypatch.setattr(token_logps, "KEPT_LOGITS", logits)
         torch.testing.assert_close(gradient(lm, inputs, mask_BT), expected, atol=2e-4, rtol=1e-4)
 
 
@@ -83,4 +83,4 @@ def test_a_model_that_changes_its_logits_afterwards_is_refused():
     lm = model()
     lm.config.final_logit_softcapping = 30.0
     with pytest.raises(UserError, match="changes logits after its head"):
-        scoring.scored_head(lm)
+        token_logps.scored_head(lm)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.tasks.benchmarks import real_search_questions
-from reproduce.tasks.search import PassageIndex, load_search_cache, read_search_cache, split_pages, tokenize
+from reproduce.tools.search.bm25 import PassageIndex, load_search_cache, read_search_cache, split_pages, tokenize
+from reproduce.worlds.benchmarks.questions import real_search_questions
 
 REAL_DATA = Path(os.environ.get("REPRODUCE_REAL_DATA") or Path(__file__).parents[2] / "shared" / "data")
 needs_cache = pytest.mark.skipif(

@@ -5,19 +5,19 @@ import dataclasses
 import pytest
 
 from reproduce import cli
+from reproduce.config import command_line
+from reproduce.config.tables import TableConfig, tables
 from reproduce.errors import UserError
-from reproduce.experiments import settings
-from reproduce.experiments.config import TableConfig, tables
-from reproduce.experiments.resolve import named, resolve
+from reproduce.grid.resolve import named, resolve
 from reproduce.runs import publish
 from reproduce.runs.manifest import config_hash
 
 
 def test_words_and_blanks_divide_settings():
     asked = {"training.steps": "48", "task.max_tool_calls": "6"}
-    assert settings.parsed(["training.steps=48 task.max_tool_calls=6"]) == asked
-    assert settings.parsed(["training.steps=48", "task.max_tool_calls=6"]) == asked
-    assert settings.parsed([]) == settings.parsed([""]) == {}
+    assert command_line.parsed(["training.steps=48 task.max_tool_calls=6"]) == asked
+    assert command_line.parsed(["training.steps=48", "task.max_tool_calls=6"]) == asked
+    assert command_line.parsed([]) == command_line.parsed([""]) == {}
 
 
 @pytest.mark.parametrize("table", tables())
@@ -159,9 +159,11 @@ def test_a_name_is_the_same_for_the_same_settings_and_no_other():
     )
     assert name("task.families=mini-math,mini-knowledge") != name("task.families=mini-knowledge,mini-math")
     assert name("training.learning_rate=1e-3") != name("warm_start.learning_rate=1e-3")
-    assert settings.label({"a.b": "x/y"}) != settings.label({"a.b": "x-y"}) == "a.b-x-y"
+    assert command_line.label({"a.b": "x/y"}) != command_line.label({"a.b": "x-y"}) == "a.b-x-y"
     long = {f"section.key{i}": "1" for i in range(40)}
-    assert len(settings.label(long)) < 140 and settings.label(long) != settings.label({**long, "section.key39": "2"})
+    assert len(command_line.label(long)) < 140 and command_line.label(long) != command_line.label(
+        {**long, "section.key39": "2"}
+    )
 
 
 def test_runs_under_settings_are_never_published(tmp_path, capsys):

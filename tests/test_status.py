@@ -6,7 +6,7 @@ import pytest
 from run_rows import evaluations, job, metrics, rollouts
 
 from reproduce import cli, locks
-from reproduce.experiments.status import line_of, lines
+from reproduce.grid.status import line_of, lines
 from reproduce.runs import files
 from reproduce.runs.directory import RunDirectory
 

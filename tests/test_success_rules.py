@@ -20,11 +20,11 @@ import pytest
 from analysis import success_rules
 from analysis.build import STANDALONE
 from analysis.execute import execute
+from reproduce.commands import check_scienceworld
 from reproduce.errors import UserError
 from reproduce.runs.files import read_table, rows_table, write_json, write_table
-from reproduce.tasks.envs import check_scienceworld
-from reproduce.tasks.envs.scripted import GOLD, GOLD_WHOLE, POLICIES, TOUR, WAIT
-from reproduce.tasks.envs.scripted_record import ABOUT, COMMAND, PART, ROWS, SCHEMA, open_record, settings
+from reproduce.worlds.scienceworld.scripted import GOLD, GOLD_WHOLE, POLICIES, TOUR, WAIT
+from reproduce.worlds.scienceworld.scripted_record import ABOUT, COMMAND, PART, ROWS, SCHEMA, open_record, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 installed = pytest.mark.skipif(
@@ -270,7 +270,7 @@ def test_published_record_is_whole_and_of_the_default_settings():
 @pytest.mark.slow
 def test_a_killed_command_plays_only_what_is_missing(tmp_path, capsys):
     words = ["--episodes", "1", "--seed", "0", "--workers", "1", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "reproduce.tasks.envs.check_scienceworld", *words]
+    command = [sys.executable, "-m", "reproduce.commands.check_scienceworld", *words]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
     part, deadline = tmp_path / PART, time.monotonic() + 500
     while not part.is_file() or part.read_text().count("\n") < 4:  # settings, session, two rows

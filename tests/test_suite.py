@@ -6,10 +6,10 @@ from tiny import LocalPrinter, model, tokenizer
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
-from reproduce.tasks import suite
-from reproduce.tasks.questions import make_questions
-from reproduce.tasks.suite import open_task
 from reproduce.training import warm_start
+from reproduce.worlds.miniweb import task as suite
+from reproduce.worlds.miniweb.questions import make_questions
+from reproduce.worlds.miniweb.task import open_task
 
 FAMILIES = ("mini-math", "mini-knowledge")
 

@@ -13,7 +13,7 @@ import pytest
 from run_rows import evaluations, job, metrics, rollouts
 
 from reproduce.errors import UserError
-from reproduce.experiments.resolve import reporting
+from reproduce.grid.resolve import reporting
 from reproduce.runs import schema
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import config_hash
@@ -184,7 +184,7 @@ def test_a_real_run_reports_what_it_records(tmp_path):
     pytest.importorskip("tensorboard", reason=EXTRA)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from reproduce.experiments.config import TableConfig
+    from reproduce.config.tables import TableConfig
     from reproduce.training.job import run_job
     from reproduce.training.prepare import prepare_warm_start
 

@@ -14,16 +14,16 @@ from tiny import LocalPrinter, model, tokenizer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import load
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import TableConfig
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector, consecutive_high
 from reproduce.runs.directory import RunDirectory
-from reproduce.tasks.rewards import Reward
-from reproduce.tasks.suite import open_task
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
+from reproduce.worlds.miniweb.task import open_task
+from reproduce.worlds.rewards import Reward
 
 
 def config(method="grpo", **training):

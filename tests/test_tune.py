@@ -17,9 +17,10 @@ from run_rows import evaluations, job, metrics, rollouts
 from test_grid import child
 
 from reproduce import cli
+from reproduce.commands import tune, tune_record
+from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments import grid, tune, tune_record
-from reproduce.experiments.config import JobConfig, TableConfig
+from reproduce.grid import runner
 from reproduce.runs import manifest
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import ROOT, config_hash
@@ -244,7 +245,7 @@ def test_a_directory_holds_one_config_and_no_test_panel(tmp_path):
 def grids(monkeypatch):
     """`tune` with runs that write what a real one writes and train nothing."""
     monkeypatch.setenv("PYTHONPATH", f"{manifest.ROOT}:{TESTS}")
-    monkeypatch.setattr(grid, "run", partial(grid.run, command=child, warm_start=False))
+    monkeypatch.setattr(runner, "run", partial(runner.run, command=child, warm_start=False))
 
 
 @pytest.mark.slow
@@ -267,7 +268,7 @@ def test_an_interrupt_ends_the_command(monkeypatch, tmp_path, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(grid, "run", interrupted)
+    monkeypatch.setattr(runner, "run", interrupted)
     assert cli.main(["tune", "3", "--profile", "smoke", "--runs-root", str(tmp_path)]) == 130
     assert "run the same command again to continue" in capsys.readouterr().err
 

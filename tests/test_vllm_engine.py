@@ -16,16 +16,16 @@ import vllm_tiny
 from test_engine import check_path
 from tiny import encode, full_forward, tokenizer
 
+from reproduce.algorithms.policies import AEPORollout
+from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
-from reproduce.experiments.engine_section import EngineConfig
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
 from reproduce.rollouts.engines.vllm import VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_install import vllm_version
 from reproduce.rollouts.engines.vllm_local import CPU_BATCH
-from reproduce.rollouts.path import Path
-from reproduce.rollouts.policies import AEPORollout
+from reproduce.rollouts.token_path import Path
 from reproduce.rollouts.tools import ToolPool
-from reproduce.tasks.environment import Call, ToolResult
+from reproduce.worlds.tool_server import Call, ToolResult
 
 pytestmark = pytest.mark.skipif(vllm_version() is None, reason=vllm_tiny.MISSING)
 REPOSITORY = Folder(__file__).parents[1]
@@ -90,7 +90,7 @@ def test_every_layer_is_handed_over():
 
 def test_weights_with_adapters_are_those_of_the_adapted_model():
     pytest.importorskip("peft", reason="needs the package peft: pip install -r requirements-gpu.txt")
-    from reproduce.experiments.sections import LoraConfig
+    from reproduce.config.sections import LoraConfig
     from reproduce.training.adapters import with_adapters
 
     lm = vllm_tiny.model(scale=3.0)

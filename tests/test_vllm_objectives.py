@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reproduce.algorithms import load
-from reproduce.objectives.entropy_topk import entropy_topk, hidden_entropy
-from reproduce.objectives.sampler_weights import sampler_weights
+from reproduce.rollouts.engines.entropy_topk import entropy_topk, hidden_entropy
+from reproduce.training.sampler_weights import sampler_weights
 
 
 def exact(logps_TV):

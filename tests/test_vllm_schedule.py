@@ -14,23 +14,23 @@ from trl import import_utils
 from vllm_tiny import calling, tied_model
 
 from reproduce.algorithms import load
+from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
+from reproduce.config.engine import EngineConfig
+from reproduce.config.strict import build
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import TableConfig
-from reproduce.experiments.engine_section import EngineConfig
-from reproduce.experiments.strict import build
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
 from reproduce.rollouts.engines import vllm_install
 from reproduce.rollouts.engines.vllm import Segment, VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_serve import command, main
 from reproduce.rollouts.engines.weights import named_weights
-from reproduce.rollouts.path import Path
-from reproduce.rollouts.policies import AEPORollout, ARPORollout, Independent
+from reproduce.rollouts.token_path import Path
 from reproduce.rollouts.tools import ToolPool
 from reproduce.runs.manifest import config_hash
-from reproduce.tasks.environment import Call, ToolResult
-from reproduce.tasks.questions import make_questions
-from reproduce.tasks.web.environment import WebEnvironment
-from reproduce.tasks.web.search import Found
+from reproduce.tools.search.search import Found
+from reproduce.worlds.benchmarks.tools import BenchmarkTools
+from reproduce.worlds.miniweb.questions import make_questions
+from reproduce.worlds.tool_server import Call, ToolResult
 
 PROMPTS = [encode("question : year"), encode("question : sum of page")]
 
@@ -288,7 +288,7 @@ def test_searches_of_the_real_environment_run_beside_each_other():
         def close(self):
             pass
 
-    env = WebEnvironment(Together(), None)
+    env = BenchmarkTools(Together(), None)
     with ToolPool(env, 2) as tools:
         results = tools.run([Call(None, "search", "one"), Call(None, "search", "two")])
     env.close()
@@ -307,7 +307,7 @@ def test_a_tied_head_comes_under_its_own_name():
 
 def test_adapters_are_merged_into_what_is_handed_over():
     pytest.importorskip("peft", reason="needs the package peft: pip install -r requirements-gpu.txt")
-    from reproduce.experiments.sections import LoraConfig
+    from reproduce.config.sections import LoraConfig
     from reproduce.training.adapters import with_adapters
 
     lm = model()

@@ -16,16 +16,16 @@ from test_trainer import config
 from tiny import LocalPrinter, tokenizer
 
 from reproduce.algorithms import load
+from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
-from reproduce.experiments.engine_section import EngineConfig
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
-from reproduce.tasks.rewards import Reward
-from reproduce.tasks.suite import open_task
 from reproduce.training.engine_host import EngineHost
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
+from reproduce.worlds.miniweb.task import open_task
+from reproduce.worlds.rewards import Reward
 
 
 class StandIn:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from tiny import LocalPrinter, encode, model, tokenizer, world
 
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import TableConfig
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
-from reproduce.tasks.demonstrations import demonstrate
-from reproduce.tasks.suite import fresh_world, open_task
 from reproduce.training import warm_start
 from reproduce.training.tiny_model import build_model, build_tokenizer
+from reproduce.worlds.miniweb.demonstrations import demonstrate
+from reproduce.worlds.miniweb.task import fresh_world, open_task
 
 
 def collector(lm=None):

@@ -18,19 +18,20 @@ from pathlib import Path
 import pytest
 from local_server import Answer, LocalServer, in_turn
 
+from reproduce.config.judge import JudgeConfig
+from reproduce.config.search import ChatConfig
 from reproduce.errors import UserError
-from reproduce.evaluation.judge import Judge, JudgeConfig
+from reproduce.evaluation.judge import Judge
 from reproduce.network import read_proxies, ssl_context
-from reproduce.tasks.web import SearchConfig, connections, open_search
-from reproduce.tasks.web.addresses import check_public, is_public
-from reproduce.tasks.web.bodies import body
-from reproduce.tasks.web.config import ChatConfig
-from reproduce.tasks.web.deadline import seconds_left, time_limit
-from reproduce.tasks.web.limiter import RateLimiter
-from reproduce.tasks.web.outcomes import Outcome, Retry, Unusable
-from reproduce.tasks.web.page_text import page_text
-from reproduce.tasks.web.retry_after import seconds_to_wait
-from reproduce.tasks.web.transport import Patience, Request, Transport
+from reproduce.tools.search import SearchConfig, connections, open_search
+from reproduce.tools.search.addresses import check_public, is_public
+from reproduce.tools.search.bodies import body
+from reproduce.tools.search.deadline import seconds_left, time_limit
+from reproduce.tools.search.limiter import RateLimiter
+from reproduce.tools.search.outcomes import Outcome, Retry, Unusable
+from reproduce.tools.search.page_text import page_text
+from reproduce.tools.search.retry_after import seconds_to_wait
+from reproduce.tools.search.transport import Patience, Request, Transport
 
 CERTIFICATE = Path(__file__).parent / "data" / "site_example_org.pem"
 NETWORK = [
@@ -424,7 +425,7 @@ def test_the_time_limit_of_a_page_counts_its_parsing(monkeypatch):
         search = open_search(config, check=allow)
         (found,) = search.search_many(["x"])
         assert found.hits[0].text == "snippet" and search.costs()["page_errors"] == 1  # no text on it
-        monkeypatch.setattr("reproduce.tasks.web.page_text.seconds_left", late := _Late())
+        monkeypatch.setattr("reproduce.tools.search.page_text.seconds_left", late := _Late())
         assert search.pages.read_many([f"{server.url}/page"]) == [Outcome(error="timeout")]
         search.close()
     assert late.asked == 3
@@ -527,7 +528,7 @@ def test_a_bad_network_environment_is_one_line_that_names_the_variable(monkeypat
         assert value in ("/", "http://") or value not in str(refused.value)  # it may hold a password
     (tmp_path / "00000.jsonl").write_text(json.dumps({"key": "k", "kind": "search", "request": {}, "value": []}) + "\n")
     monkeypatch.setattr(
-        "reproduce.tasks.web.transport.Connections", lambda *a: pytest.fail("a replay needs no network")
+        "reproduce.tools.search.transport.Connections", lambda *a: pytest.fail("a replay needs no network")
     )
     for open_it in opens(tmp_path, "replay"):
         open_it().close()

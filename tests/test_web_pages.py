@@ -12,14 +12,14 @@ import pytest
 from local_server import CLOSE, Answer, LocalServer
 from test_search import PAGES, REAL_DATA, needs_cache
 
+from reproduce.config.search import ChatConfig
 from reproduce.errors import UserError
-from reproduce.tasks.search import PassageIndex, read_search_cache
-from reproduce.tasks.web import SearchConfig, open_search
-from reproduce.tasks.web.addresses import check_public
-from reproduce.tasks.web.config import ChatConfig
-from reproduce.tasks.web.corpus import open_corpus
-from reproduce.tasks.web.outcomes import Unusable
-from reproduce.tasks.web.page_text import page_text
+from reproduce.tools.search import SearchConfig, open_search
+from reproduce.tools.search.addresses import check_public
+from reproduce.tools.search.bm25 import PassageIndex, read_search_cache
+from reproduce.tools.search.corpus import open_corpus
+from reproduce.tools.search.outcomes import Unusable
+from reproduce.tools.search.page_text import page_text
 
 HTML = """<!doctype html><html><head><title> A  page </title><style>p {}</style></head><body>
 <nav><a href=/>Home</a></nav><header>Big name</header>
@@ -129,7 +129,7 @@ def check_but_here(url, server):
 
 
 def test_pages_replace_snippets_and_what_cannot_be_read_keeps_its_own(monkeypatch):
-    monkeypatch.setattr("reproduce.tasks.web.search.PAGE_ATTEMPTS", 1)
+    monkeypatch.setattr("reproduce.tools.search.search.PAGE_ATTEMPTS", 1)
     with server_of(PAGES_BY_PATH) as server:
         search = opened(server, monkeypatch, page_chars=12, page_timeout_seconds=1.0)
         (found,) = search.search_many(["x"])
@@ -250,7 +250,7 @@ def test_the_index_is_built_once_and_again_when_the_corpus_changes(tmp_path):
 
 
 def test_threads_that_open_a_corpus_at_once_build_it_once(tmp_path, monkeypatch):
-    import reproduce.tasks.web.corpus as corpus
+    import reproduce.tools.search.corpus as corpus
 
     path, built, build = write(tmp_path / "c.jsonl", PAGES), [], corpus._build
 

@@ -14,24 +14,25 @@ import pytest
 import tiny
 from local_server import CLOSE, Answer, LocalServer, in_turn
 
+from reproduce.algorithms.policies import AEPORollout
+from reproduce.config.strict import build
 from reproduce.errors import UserError
-from reproduce.experiments.strict import build
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.policies import AEPORollout
-from reproduce.tasks.benchmarks import Question
-from reproduce.tasks.environment import Call
-from reproduce.tasks.rewards import reward
-from reproduce.tasks.web import SearchConfig, WebEnvironment, open_search
-from reproduce.tasks.web import cache as cache_module
-from reproduce.tasks.web import transport as transport_module
-from reproduce.tasks.web.cache import Recording, content_key
-from reproduce.tasks.web.calls import Calls, Counts
-from reproduce.tasks.web.keys import Secret, hide
-from reproduce.tasks.web.limiter import RateLimiter
-from reproduce.tasks.web.outcomes import Outcome
-from reproduce.tasks.web.search import COSTS
-from reproduce.tasks.web.transport import Patience
+from reproduce.tools.search import SearchConfig, open_search
+from reproduce.tools.search import cache as cache_module
+from reproduce.tools.search import transport as transport_module
+from reproduce.tools.search.cache import Recording, content_key
+from reproduce.tools.search.calls import Calls, Counts
+from reproduce.tools.search.keys import Secret, hide
+from reproduce.tools.search.limiter import RateLimiter
+from reproduce.tools.search.outcomes import Outcome
+from reproduce.tools.search.search import COSTS
+from reproduce.tools.search.transport import Patience
+from reproduce.worlds.benchmarks.questions import Question
+from reproduce.worlds.benchmarks.tools import BenchmarkTools
+from reproduce.worlds.rewards import reward
+from reproduce.worlds.tool_server import Call
 
 KEY = "sk-live/4711+abcdefgh=="
 VARIABLES = {"serper": "SERPER_API_KEY", "brave": "BRAVE_API_KEY", "brightdata": "BRIGHTDATA_API_KEY"}
@@ -535,7 +536,7 @@ def test_the_tool_shows_pages_errors_and_programs_in_order():
         return {"bad": Answer(404), "none": Answer(body={})}.get(asked.body["q"], Answer(body=organic("a b c", "d e")))
 
     with LocalServer(answer) as server:
-        environment = WebEnvironment(open_search(config(server)), tiny.LocalPrinter())
+        environment = BenchmarkTools(open_search(config(server)), tiny.LocalPrinter())
         session = environment.start(QUESTION)
         said = [("search", "bad"), ("python", "print ( 3 + 4 )"), ("search", "x"), ("search", "none"), ("python", "?")]
         results = environment.run([Call(session.fork(), *call) for call in said])
@@ -560,7 +561,7 @@ def test_batches_of_several_threads_are_searched_at_the_same_time():
         return echo(asked)
 
     with LocalServer(meeting) as server:
-        environment = WebEnvironment(open_search(config(server, timeout_seconds=60.0)), tiny.LocalPrinter())
+        environment = BenchmarkTools(open_search(config(server, timeout_seconds=60.0)), tiny.LocalPrinter())
         with ThreadPoolExecutor(2) as threads:
             calls = [[Call(environment.start(None), "search", word)] for word in ("one", "two")]
             texts = [results[0].text for results in threads.map(environment.run, calls)]
@@ -581,7 +582,7 @@ def test_searches_run_beside_programs():
         return echo(asked)
 
     with LocalServer(answer) as server:
-        environment = WebEnvironment(open_search(config(server, timeout_seconds=30.0)), Meeting(), max_words=2)
+        environment = BenchmarkTools(open_search(config(server, timeout_seconds=30.0)), Meeting(), max_words=2)
         results = environment.run([Call(environment.start(QUESTION), tool, "x") for tool in ("search", "python")])
         environment.close()
     assert [result.text for result in results] == ["Page 1:", "SyntaxError: invalid"]
@@ -603,7 +604,7 @@ def _rollout(settings, session):
     """(texts of all trajectories, costs) of eight questions' trees with a random model that likes to search."""
     from test_real_input import caller
 
-    environment = WebEnvironment(open_search(settings, session=session), tiny.LocalPrinter(), max_words=12)
+    environment = BenchmarkTools(open_search(settings, session=session), tiny.LocalPrinter(), max_words=12)
     questions = [Question(f"q{i}", f"Who won in year {i}?", ["Bea"], "2wiki") for i in range(8)]
     collector = Collector(_Task(environment), caller(), Grammar(tiny.tokenizer()), Limits(4, 128), 1.0, 0)
     groups, _ = collector.sample(questions, 4, ("web",), AEPORollout(entropy_tokens=2))

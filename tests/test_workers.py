@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from reproduce.environment import child_environment
-from reproduce.experiments import processes, workers
+from reproduce.grid import processes, workers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,8 +35,8 @@ def test_a_stopped_child_reports_its_signal(tmp_path):
 def test_a_forked_run_is_killed_with_the_process_that_asked_for_it(tmp_path):
     config, log = tmp_path / "config.yaml", tmp_path / "log.txt"
     script = (
-        "import time; from pathlib import Path; from reproduce.experiments import processes, workers\n"
-        "from reproduce.experiments.config import TableConfig\n"
+        "import time; from pathlib import Path; from reproduce.grid import processes, workers\n"
+        "from reproduce.config.tables import TableConfig\n"
         f"job = TableConfig.load(2).jobs('smoke')[0].warm_start_job(); job.to_yaml({str(config)!r})\n"
         f"arguments = ['warm-start', {str(config)!r}, '--runs-root', {str(tmp_path / 'runs')!r}]\n"
         f"print(processes.start([*workers.OWN, *arguments], Path({str(log)!r})).pid, flush=True)\n"

@@ -8,10 +8,11 @@ import torch
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.seeding import torch_stream
-from reproduce.tasks.environment import Call, Environment
-from reproduce.tasks.miniweb import load_world
-from reproduce.tasks.suite import WORLDS
 from reproduce.training.tiny_model import build_model, build_tokenizer
+from reproduce.worlds.miniweb.generator import load_world
+from reproduce.worlds.miniweb.task import WORLDS
+from reproduce.worlds.miniweb.tools import MiniWebTools
+from reproduce.worlds.tool_server import Call
 
 
 class LocalPrinter:
@@ -40,7 +41,7 @@ def world():
 
 
 def environment():
-    return Environment(world(), LocalPrinter())
+    return MiniWebTools(world(), LocalPrinter())
 
 
 @cache

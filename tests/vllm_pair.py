@@ -10,7 +10,7 @@ dist.init_process_group("gloo")
 from tiny import encode, full_forward  # noqa: E402
 from vllm_tiny import engine, model  # noqa: E402
 
-from reproduce.rollouts.path import Path  # noqa: E402
+from reproduce.rollouts.token_path import Path  # noqa: E402
 
 if __name__ == "__main__":
     rank = dist.get_rank()

@@ -8,7 +8,7 @@ import tiny
 import torch
 from tiny import tokenizer
 
-from reproduce.experiments.engine_section import EngineConfig
+from reproduce.config.engine import EngineConfig
 from reproduce.rollouts.agent import Grammar
 from reproduce.rollouts.engines.vllm import VllmEngine
 from reproduce.rollouts.engines.vllm_install import vllm_version

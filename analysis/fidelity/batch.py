@@ -1,6 +1,6 @@
 """The real batch of the fidelity audit, and the gradient of any method on it.
 
-The batch is one RL step of a mini run, made by `python -m reproduce.experiments.fidelity_batch`.
+The batch is one RL step of a mini run, made by `python -m analysis.fidelity.recorder`.
 
 Gradients are taken with respect to the logits of every trained token. One token's is a combination of two vectors,
 d log p(token) / d logits and dH / d logits, whose inner products stand in the batch, so that norms and distances are
@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from analysis.fidelity.schema import ALL_ENTROPIES, BATCH_SCHEMA, ROWS, TESTS_SCHEMA, TOKENS
 from reproduce.algorithms import Algorithm, load
 from reproduce.errors import UserError
-from reproduce.experiments.fidelity_schema import ALL_ENTROPIES, BATCH_SCHEMA, ROWS, TESTS_SCHEMA, TOKENS
 from reproduce.runs.files import read_table
 
 NAMES = {
@@ -128,7 +128,7 @@ def load_batch(folder: Path) -> Batch:
     folder = Path(folder)
     about = folder / "batch.json"
     if not about.is_file():
-        raise UserError(f"{about} is missing; run python -m reproduce.experiments.fidelity_batch")
+        raise UserError(f"{about} is missing; run python -m analysis.fidelity.recorder")
     table = read_table(folder / "batch.parquet", BATCH_SCHEMA).to_pandas()
     tests = read_table(folder / "tests.parquet", TESTS_SCHEMA).to_pandas()
     width = int(table["completion_tokens"].max())

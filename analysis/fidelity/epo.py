@@ -7,7 +7,7 @@ from analysis.fidelity.batch import Batch, Gradient, advantages, compared, dista
 from analysis.fidelity.losses import cell
 from analysis.fidelity.measures import measure
 from reproduce.algorithms import load
-from reproduce.objectives import epo
+from reproduce.algorithms.parts import epo_terms as epo
 from reproduce.seeding import stream
 
 ACTING = {"turn_gate": None}  # the released gate lets nothing act in episodes of fewer than 26 turns

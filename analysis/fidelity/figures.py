@@ -11,7 +11,7 @@ from analysis.fidelity.rows import Row
 from analysis.fidelity.table import number
 from analysis.fidelity.trees import gaps
 from reproduce.algorithms import load
-from reproduce.objectives import epo
+from reproduce.algorithms.parts import epo_terms as epo
 
 SURROGATES = ("grpo", "cispo", "gppo", "ce-gppo", "aepo", "aepo-released")
 RATIOS = np.geomspace(0.25, 8, 801)

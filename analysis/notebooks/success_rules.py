@@ -17,7 +17,7 @@
 # are measured on the real simulator, under each of three success rules, next to the simulator's own expert.
 #
 # Nothing is played in this notebook: it reads `data/scienceworld/`, which
-# `python -m reproduce.tasks.envs.check_scienceworld --out data/scienceworld` wrote.
+# `python -m reproduce.commands.check_scienceworld --out data/scienceworld` wrote.
 
 # %%
 import sys

@@ -11,8 +11,8 @@ Not here, because the engine cannot measure it or because it can change nothing 
 | h from the 10 likeliest tokens and the sampled one, log-probs    | full softmax: engines give no top-k entropies.    |
 | neither renormalised nor complete (`logprobs = 10`)             | Never smaller; equal if 10 tokens hold all mass   |
 | H_root from a separate generation of up to 50 tokens            | the pilot's first segment: the same distribution  |
-| NaN of hi / sg(delta) * delta at delta 0 or inf, masked or not  | finite (`objectives.surrogates.ppo_min`)          |
-| NaN of z(H) over a single token                                 | 0 (`objectives.packing`)                          |
+| NaN of hi / sg(delta) * delta at delta 0 or inf, masked or not  | finite (`parts.surrogates.ppo_min`)          |
+| NaN of z(H) over a single token                                 | 0 (`parts.packing`)                          |
 | pi_old recomputed by the trainer in bf16                        | the sampler's own log-probabilities               |
 | packing by Karmarkar-Karp, mean over GPUs (FSDP)                | longest first, one process                        |
 | tool results encoded with special tokens (a BOS in Llama 3)     | this tokenizer adds none                          |

@@ -7,7 +7,7 @@ in each of its leaves with the same ratio, so its gradient is the sum over them.
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import GroupZScore, PPOMin, ReferenceKL, SequenceMean
-from reproduce.rollouts.policies import ARPORollout
+from reproduce.algorithms.policies import ARPORollout
 
 ARPO = Algorithm(
     name="arpo",

@@ -194,7 +194,7 @@ class Algorithm:
         advantage never reached the loss); regulariser_loss; and what the regularisers report.
 
         `extra` holds what else the parts need by name: tensors, and numbers such as `rl_step`. sampler_weights_BT: what
-        each token's surrogate is multiplied by where another implementation sampled it (`objectives.sampler_weights`).
+        each token's surrogate is multiplied by where another implementation sampled it (`training.sampler_weights`).
 
         Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
         """

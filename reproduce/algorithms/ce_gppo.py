@@ -6,7 +6,7 @@ probabilities that already fell fall further and entropy with them; beta_2 (1 + 
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import GradientKeeping, GroupZScore, TokenMean
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 CE_GPPO = Algorithm(
     name="ce-gppo",

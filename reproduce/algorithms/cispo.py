@@ -10,7 +10,7 @@ The paper tunes eps_high and does not print it; 1 + eps_high = 5 is the cap that
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import ClippedWeight, DynamicSampling, GroupZScore, OverlongPenalty, TokenMean
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 CISPO = Algorithm(
     name="cispo",

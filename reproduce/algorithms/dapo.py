@@ -6,7 +6,7 @@ R += min(0, -(|y| - (L_max - B)) / B), at least -1
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import DynamicSampling, GroupZScore, OverlongPenalty, PPOMin, TokenMean
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 DAPO = Algorithm(
     name="dapo",

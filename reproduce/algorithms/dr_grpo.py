@@ -6,7 +6,7 @@ L is a constant, the generation budget, in place of each completion's own length
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import GroupCentred, PPOMin, TokenSumConst
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 DR_GRPO = Algorithm(
     name="dr-grpo",

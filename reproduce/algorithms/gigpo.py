@@ -13,7 +13,7 @@ prints the ratio of a whole action; its released code has one per token).
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import EpisodeAndStep, PPOMin, ReferenceKL, TokenMean
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 GIGPO = Algorithm(
     name="gigpo",

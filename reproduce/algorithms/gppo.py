@@ -7,7 +7,7 @@ low) instead of 0. AEPO's clip is the upper half of it. Klear-Reasoner's additio
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import GradientKeeping, GroupZScore, TokenMean
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 GPPO = Algorithm(
     name="gppo",

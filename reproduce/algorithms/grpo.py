@@ -6,7 +6,7 @@ A_i = (R_i - mean_G R) / (std_G R + 1e-6)                                       
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import GroupZScore, PPOMin, ReferenceKL, SequenceMean
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 GRPO = Algorithm(
     name="grpo",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import PolicyGradient, TokenMean
-from reproduce.objectives.advantages import group_centred
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.parts.advantages import group_centred
+from reproduce.algorithms.policies import Independent
 
 
 @dataclass(frozen=True)

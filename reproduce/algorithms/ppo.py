@@ -7,7 +7,7 @@ Critic: token mean of max((V - R)^2, (clip(V, V_old +- 0.5) - R)^2), its own net
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import GAE, PPOMin, ReferenceKL, TokenCritic, TokenMean
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 PPO = Algorithm(
     name="ppo",

@@ -9,7 +9,7 @@ for every method. Long completions weigh more in the statistics, which count tok
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import PPOMin, TokenMean, Whitened
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 REINFORCE_PLUS_PLUS = Algorithm(
     name="reinforce++",

@@ -9,7 +9,7 @@ every method here.
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import LeaveOneOut, PolicyGradient, TokenSumConst
-from reproduce.rollouts.policies import Independent
+from reproduce.algorithms.policies import Independent
 
 RLOO = Algorithm(
     name="rloo",

@@ -6,7 +6,7 @@ these evaluations, an order statistic of noise. Here it stands beside the whole 
 
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.seeding import child_seed
-from reproduce.tasks.envs.interface import IID, OOD
+from reproduce.worlds.text_environment import IID, OOD
 
 
 class Checks:

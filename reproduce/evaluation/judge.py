@@ -12,16 +12,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from reproduce.config.judge import JudgeConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import MAX_ANSWER_CHARS, final_answer
 from reproduce.evaluation.undress import plain_text
-from reproduce.tasks.benchmarks import Question
-from reproduce.tasks.web.calls import MODES
-from reproduce.tasks.web.chat import ChatModel, open_recording
-from reproduce.tasks.web.config import ChatConfig
+from reproduce.tools.search.chat import ChatModel, open_recording
+from reproduce.worlds.benchmarks.questions import Question
 
 CORRECT, INCORRECT, UNDECIDED = "correct", "incorrect", "undecided"
 
@@ -53,23 +51,6 @@ class Verdict(NamedTuple):
 
     verdict: str
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class JudgeConfig:
-    """The model that judges, and whether its replies are recorded (`reproduce.tasks.web.calls`)."""
-
-    chat: ChatConfig
-    mode: str = "record"
-    cache_dir: str | None = None
-
-    def problems(self):
-        """(setting, what is wrong with it) for every setting that cannot be used."""
-        yield from ((f"chat.{name}", problem) for name, problem in self.chat.problems())
-        if self.mode not in MODES:
-            yield "mode", f"must be one of {', '.join(MODES)}, not {self.mode!r}"
-        elif self.mode != "live" and not self.cache_dir:
-            yield "cache_dir", f"must name the folder of the recording when mode is {self.mode}"
 
 
 class Judge:

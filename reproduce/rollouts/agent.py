@@ -19,20 +19,20 @@ from typing import Any
 
 import numpy as np
 
+from reproduce.algorithms.policies import Independent
 from reproduce.rollouts.grammar import Grammar
-from reproduce.rollouts.path import Engine, Path
-from reproduce.rollouts.policies import Independent
 from reproduce.rollouts.rounds import ForkPoint, Rounds
+from reproduce.rollouts.token_path import Engine, Path
 from reproduce.rollouts.tools import ToolPool
 from reproduce.rollouts.trajectory import Group, Limits, Rollout, Trajectory
-from reproduce.tasks.prompts import escape_tags
 from reproduce.text import clean
+from reproduce.worlds.tags import escape_tags
 
 
 class AgentLoop:
     """Rolls out questions in an environment with an engine; see the module.
 
-    environment: `start(question) -> session`, `run(calls) -> results` (`reproduce.tasks.environment`).
+    environment: `start(question) -> session`, `run(calls) -> results` (`reproduce.worlds.miniweb.tools`).
     call_type: the environment's call record, `call_type(session, tool, content)`. tools: threads for the environment's
     calls; None: `environment.run` in this one.
     """

@@ -7,8 +7,8 @@ from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.episodes import EpisodeCollector
-from reproduce.tasks.envs.prompts import fit_history
 from reproduce.text import clean
+from reproduce.worlds.messages import fit_history
 
 
 class _Chats:

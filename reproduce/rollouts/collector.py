@@ -8,18 +8,18 @@ import numpy as np
 import torch
 
 from reproduce.algorithms import Algorithm
+from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
 from reproduce.precision import wide
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import cost_of
-from reproduce.rollouts.path import Engine, Path
-from reproduce.rollouts.policies import Independent
 from reproduce.rollouts.tensors import TrainingRow
+from reproduce.rollouts.token_path import Engine, Path
 from reproduce.runs.schema import POSITIONS, TURNS
 from reproduce.seeding import child_seed, stream, torch_stream
-from reproduce.tasks.rewards import Reward
-from reproduce.tasks.suite import MiniTask
+from reproduce.worlds.miniweb.task import MiniTask
+from reproduce.worlds.rewards import Reward
 
 
 @dataclass

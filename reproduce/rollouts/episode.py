@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
-from reproduce.rollouts.path import Path
-from reproduce.tasks.envs.interface import Environment, EpisodeLost, Step
-from reproduce.tasks.envs.prompts import Turn as PastTurn
-from reproduce.tasks.episode_task import EpisodeQuestion
+from reproduce.rollouts.token_path import Path
 from reproduce.text import clean
+from reproduce.worlds.episode_task import EpisodeQuestion
+from reproduce.worlds.messages import Turn as PastTurn
+from reproduce.worlds.text_environment import EpisodeLost, Step, TextEnvironment
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Episode:
     question: EpisodeQuestion
     group: int
     row: int
-    environment: Environment | None = None
+    environment: TextEnvironment | None = None
     step: Step = Step("")
     turns: list[Turn] = field(default_factory=list)
 

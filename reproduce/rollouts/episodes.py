@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Collector, ScoredGroup, without_truncated
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.kept_episodes import KeptCall, KeptEpisodes
-from reproduce.rollouts.path import Engine, Path
-from reproduce.rollouts.policies import Independent
+from reproduce.rollouts.token_path import Engine, Path
 from reproduce.rollouts.trajectory import Rollout
-from reproduce.tasks.envs.interface import EpisodeLost
-from reproduce.tasks.episode_task import EpisodeQuestion
+from reproduce.worlds.episode_task import EpisodeQuestion
+from reproduce.worlds.text_environment import EpisodeLost
 
 
 class EpisodeCollector(Collector):

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from reproduce.rollouts.episode import Episode, Turn
-from reproduce.rollouts.path import Path as TokenPath
-from reproduce.tasks.envs.interface import Step
+from reproduce.rollouts.token_path import Path as TokenPath
+from reproduce.worlds.text_environment import Step
 
 SAMPLED_WEIGHTS = 64
 

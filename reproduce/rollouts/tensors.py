@@ -12,7 +12,7 @@ owners_BT    row of the trajectory that the token was first part of. Tokens of t
              position are one token, sampled once, in the shared prefix of a tree; without forks, each row owns itself.
 trajectories_B      number of the row's trajectory, in the order of the rows.
 trajectory_turns_B  turns of the row's whole trajectory.
-turn_weights_BT     float: `objectives.turn_means.turn_weights` of these rows, 0 where a row is padded.
+turn_weights_BT     float: `parts.turn_means.turn_weights` of these rows, 0 where a row is padded.
 """
 
 from typing import NamedTuple
@@ -20,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reproduce.objectives.turn_means import trajectory_turns, turn_weights
-from reproduce.rollouts.path import Path
+from reproduce.algorithms.parts.turn_means import trajectory_turns, turn_weights
+from reproduce.rollouts.token_path import Path
 
 PADDING = -1
 SINGLE_TURNS = ("turn_weights_BT", "trajectory_turns_B")

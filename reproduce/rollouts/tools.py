@@ -18,7 +18,7 @@ from reproduce.rollouts.grammar import PROGRAMS
 
 
 class ToolPool:
-    """The tools of `environment` (`reproduce.tasks.environment`) behind `workers` threads; close it after use."""
+    """The tools of `environment` (`reproduce.worlds.miniweb.tools`) behind `workers` threads; close it after use."""
 
     def __init__(self, environment, workers: int):
         self.environment = environment

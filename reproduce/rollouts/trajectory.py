@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from reproduce.rollouts.path import Path
+from reproduce.rollouts.token_path import Path
 
 
 @dataclass(frozen=True)

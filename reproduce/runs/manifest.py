@@ -54,7 +54,7 @@ NOT_IN_HASH = {
     "engine": ("memory_share", "kv_cache_gb", "url", "sync_folder"),
 }  # fmt: skip
 """Settings that say where things are and how services are asked, not what they answer. Data, corpus and model are
-covered by their hashes and revisions (`reproduce.experiments.pins`)."""
+covered by their hashes and revisions (`reproduce.grid.freeze_inputs`)."""
 
 ADDED = {
     "task": (

@@ -42,7 +42,7 @@ def publish(
     if not TABLE.fullmatch(experiment):
         raise UserError(
             f"{experiment} is not published: only runs of a table as its file has it are; to publish other settings, "
-            "write them into the table's file in reproduce/experiments"
+            "write them into the table's file in reproduce/config/tables"
         )
     paths = find_runs(runs_root, profile, experiment)
     base = Path(runs_root) / profile / experiment

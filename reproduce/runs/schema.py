@@ -107,7 +107,7 @@ SEARCH_COSTS = tuple(
     for count in ("calls", "requests", "cache_hits", "errors", "misses")
 )
 """Columns of steps.parquet where tools are real searches: what each RL step's rollouts asked of the services (names and
-meaning: `reproduce.tasks.web.search.COSTS`, `reproduce.tasks.web.calls.Counts`)."""
+meaning: `reproduce.tools.search.search.COSTS`, `reproduce.tools.search.calls.Counts`)."""
 
 ENGINE_METRICS = (
     "engine_requests", "engine_prompt_tokens", "engine_cached_tokens",
@@ -115,7 +115,7 @@ ENGINE_METRICS = (
     "sampler_ratio_mean", "sampler_ratio_max", "sampler_share_capped", "sampler_gap_mean", "sampler_gap_max",
 )  # fmt: skip
 """Columns of steps.parquet where vLLM samples: what it did (`reproduce.rollouts.engines.vllm.cost_of`) and how its
-log-probabilities differ from the trainer's (`reproduce.objectives.sampler_weights`)."""
+log-probabilities differ from the trainer's (`reproduce.training.sampler_weights`)."""
 
 ENGINE_TIMINGS = ("seconds_weight_sync", "seconds_tool_wait")
 """Columns of timings.parquet where vLLM samples; both are part of seconds_rollout."""

@@ -3,8 +3,8 @@
 import torch
 
 from reproduce.errors import UserError
-from reproduce.experiments.installed import check_peft
 from reproduce.seeding import child_seed
+from reproduce.training.installed import check_peft
 
 ALL_LINEAR = "all-linear"
 

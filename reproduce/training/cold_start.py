@@ -16,13 +16,13 @@ from reproduce.environment import set_precision
 from reproduce.errors import UserError
 from reproduce.rollouts.chat import ChatCollector
 from reproduce.seeding import child_seed
-from reproduce.tasks.datasets.sft import read_sft
 from reproduce.training.checkpoints import complete, last_checkpoint, load_carried
 from reproduce.training.master_weights import in_float32, low_precision
 from reproduce.training.own_forward import with_own_forward
 from reproduce.training.parallel import process_index, processes, wait_for_all
-from reproduce.training.replica import Replica, divided
+from reproduce.training.sampler_copy import Replica, divided
 from reproduce.training.warm_start import save_warm_start
+from reproduce.worlds.benchmarks.datasets.sft import read_sft
 
 CHECKPOINT_EVERY = 50
 """Updates from one checkpoint to the next."""

@@ -14,7 +14,7 @@ from reproduce.algorithms import Algorithm
 from reproduce.errors import UserError
 from reproduce.precision import wide
 from reproduce.training.parallel import own_rows, processes, take, together
-from reproduce.training.scoring import passes, placed
+from reproduce.training.token_logps import passes, placed
 
 
 class Critic:

@@ -2,8 +2,8 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
+from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
-from reproduce.experiments.engine_section import EngineConfig
 from reproduce.rollouts.engines.ends import end_ids
 from reproduce.rollouts.engines.vllm import VllmEngine
 from reproduce.rollouts.grammar import Grammar

@@ -8,30 +8,30 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
+from reproduce.config.sections import ALFWORLD
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.experiments.config import JobConfig
-from reproduce.experiments.sections import ALFWORLD
 from reproduce.rollouts.chat import ChatEpisodeCollector
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.rollouts.grammar import ACTIONS
 from reproduce.seeding import child_seed, stream
-from reproduce.tasks.envs.alfworld_fast.environment import FastAlfworld, LoadedGames
-from reproduce.tasks.envs.alfworld_player import demonstrate
-from reproduce.tasks.envs.alfworld_real import RealAlfworld
-from reproduce.tasks.envs.alfworld_source import CommittedGames, GeneratedGames, PublishedGames, Source
-from reproduce.tasks.envs.episodes import play, replay
-from reproduce.tasks.envs.forms import AlfworldForm, ScienceWorldForm
-from reproduce.tasks.envs.interface import SPLITS, Environment, Step, Task
-from reproduce.tasks.envs.minihouse import FOLDER, PER_KIND, SEED, SIZE
-from reproduce.tasks.envs.prompts import Turn
-from reproduce.tasks.envs.scienceworld import ScienceWorld
-from reproduce.tasks.envs.scienceworld_pool import SimulatorPool
-from reproduce.tasks.episode_task import ALL, EpisodeTask, Form
-from reproduce.tasks.minihouse_text import MiniHouseForm, names_of, vocabulary
-from reproduce.tasks.scienceworld_text import ScienceWorldShortForm
-from reproduce.tasks.scienceworld_text import vocabulary as scienceworld_vocabulary
 from reproduce.training.setups import WebSetup
 from reproduce.training.tiny_model import word_tokenizer
+from reproduce.worlds.alfworld.player import demonstrate
+from reproduce.worlds.alfworld.real import RealAlfworld
+from reproduce.worlds.alfworld.source import CommittedGames, GeneratedGames, PublishedGames, Source
+from reproduce.worlds.alfworld.stepper.environment import FastAlfworld, LoadedGames
+from reproduce.worlds.episode_task import ALL, EpisodeTask, Form
+from reproduce.worlds.forms import AlfworldForm, ScienceWorldForm
+from reproduce.worlds.messages import Turn
+from reproduce.worlds.minihouse.environment import FOLDER, PER_KIND, SEED, SIZE
+from reproduce.worlds.minihouse.messages import MiniHouseForm, names_of, vocabulary
+from reproduce.worlds.play import play, replay
+from reproduce.worlds.scienceworld.environment import ScienceWorld
+from reproduce.worlds.scienceworld.messages import ScienceWorldShortForm
+from reproduce.worlds.scienceworld.messages import vocabulary as scienceworld_vocabulary
+from reproduce.worlds.scienceworld.pool import SimulatorPool
+from reproduce.worlds.text_environment import SPLITS, Step, Task, TextEnvironment
 
 MINIHOUSE, SCIENCEWORLD = FOLDER.name, ScienceWorld.name
 MINI_GAMES = f"generated-{SIZE}"
@@ -47,7 +47,7 @@ class EpisodeSetup(WebSetup, ABC):
     collector_type = EpisodeCollector
     threads = 1
 
-    def __init__(self, config: JobConfig, open_environments: Callable[[int], list[Environment]], form: Form):
+    def __init__(self, config: JobConfig, open_environments: Callable[[int], list[TextEnvironment]], form: Form):
         t, e = config.task, config.task.episodes
         self.config = config
         self.tools = ACTIONS if config.model.name_or_path is None else ()  # one of the hub ends an answer by itself
@@ -68,7 +68,7 @@ class EpisodeSetup(WebSetup, ABC):
         return word_tokenizer(self.words())
 
     @abstractmethod
-    def demonstrated(self, environment: Environment, task: Task, number: int) -> list[tuple[Step, str]]:
+    def demonstrated(self, environment: TextEnvironment, task: Task, number: int) -> list[tuple[Step, str]]:
         """One demonstration, the `number`-th: what was seen and what was done, per turn."""
 
     def demonstrations(self, collector: EpisodeCollector) -> Iterator[dict]:
@@ -104,7 +104,7 @@ class HouseSetup(EpisodeSetup):
             form = MiniHouseForm(*self.names, window)
         super().__init__(config, self.opened, form)
 
-    def opened(self, count: int) -> list[Environment]:
+    def opened(self, count: int) -> list[TextEnvironment]:
         """`count` environments over the same games."""
         source, real = self.games.source, self.config.task.episodes.engine == "real"
         return [RealAlfworld(source, quick=True) if real else FastAlfworld(source, self.games) for _ in range(count)]
@@ -113,7 +113,7 @@ class HouseSetup(EpisodeSetup):
         """MiniHouse's words, and the names in the games."""
         return vocabulary(*self.names)
 
-    def demonstrated(self, environment: Environment, task: Task, number: int) -> list[tuple[Step, str]]:
+    def demonstrated(self, environment: TextEnvironment, task: Task, number: int) -> list[tuple[Step, str]]:
         """An episode of a scripted player that errs on purpose."""
         w = self.config.warm_start
         rng = stream(w.seed, "demonstrations", number)
@@ -138,7 +138,7 @@ class ScienceWorldSetup(EpisodeSetup):
         kinds = None if list(config.task.families) == [ALL] else config.task.families
         rule = e.success_rule or "released"
 
-        def opened(count: int) -> list[Environment]:
+        def opened(count: int) -> list[TextEnvironment]:
             self.pool.warm_up(count)
             return [ScienceWorld(self.pool, rule=rule, kinds=kinds) for _ in range(count)]
 
@@ -152,7 +152,7 @@ class ScienceWorldSetup(EpisodeSetup):
         """The words of its shortest tasks."""
         return scienceworld_vocabulary()
 
-    def demonstrated(self, environment: Environment, task: Task, number: int) -> list[tuple[Step, str]]:
+    def demonstrated(self, environment: TextEnvironment, task: Task, number: int) -> list[tuple[Step, str]]:
         """The expert's path."""
         path = environment.gold_path(task)
         episode = play(environment, task, replay(path), self.config.task.max_tool_calls)

@@ -2,10 +2,10 @@
 
 import json
 
+from reproduce.config.tables import JobConfig
 from reproduce.evaluation.evaluate import BATCH
 from reproduce.evaluation.judge import Judge
 from reproduce.evaluation.verdicts import judged
-from reproduce.experiments.config import JobConfig
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.kept_episodes import KeptEpisodes
 from reproduce.runs.directory import RunDirectory

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from reproduce.errors import UserError
-from reproduce.tasks.datasets.fetch import model_folder
+from reproduce.tools.hub.fetch import model_folder
 
 RIGHT_PAD = "<|finetune_right_pad_id|>"  # Llama 3.1's token for this, which its tokenizer does not name as such
 

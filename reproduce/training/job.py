@@ -10,18 +10,18 @@ import torch
 from datasets import Dataset
 
 from reproduce.algorithms import load
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
 from reproduce.evaluation.evaluate import evaluate
-from reproduce.experiments.config import JobConfig
 from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
 from reproduce.seeding import child_seed
-from reproduce.tasks.sandbox import probe
+from reproduce.tools.sandbox import probe
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
 from reproduce.training.parallel import gathered, own_device, process_index, processes
-from reproduce.training.replica import divided, prepared
+from reproduce.training.sampler_copy import divided, prepared
 from reproduce.training.schedule import cosine_factor
 from reproduce.training.setups import open_setup
 from reproduce.training.shards import Shards
@@ -75,7 +75,7 @@ def full_card_named(config: JobConfig) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        from reproduce.launch.memory import estimate, lever
+        from reproduce.training.memory import estimate, lever
 
         card = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
         found = estimate(config, card, processes(), divided())

@@ -7,7 +7,7 @@ trains (arXiv 1710.03740); the model itself stays in bfloat16, so that sampling 
 
 import torch
 
-from reproduce.training.replica import divided
+from reproduce.training.sampler_copy import divided
 
 
 class MasterAdamW(torch.optim.AdamW):

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.evaluate import evaluate
-from reproduce.experiments.config import JobConfig
-from reproduce.experiments.installed import check_installed
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
 from reproduce.training.cold_start import train_cold_start
 from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
+from reproduce.training.installed import check_installed
 from reproduce.training.parallel import Follower, gathered, own_device, process_index, processes
 from reproduce.training.setups import WebSetup, open_setup
 from reproduce.training.warm_start import load_warm_start, save_warm_start, train_warm_start

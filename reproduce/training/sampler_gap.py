@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms import Algorithm
+from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
-from reproduce.experiments.engine_section import EngineConfig
-from reproduce.objectives.sampler_weights import sampler_weights
-from reproduce.rollouts.path import Path
+from reproduce.rollouts.token_path import Path
+from reproduce.training.sampler_weights import sampler_weights
 
 
 class SamplerGap:
@@ -39,7 +39,7 @@ class SamplerGap:
 
         output: TRL's tensors of the paths, a row each, with the sampler's `old_per_token_logps`. score(inputs, entropy)
         -> (logps_BT, entropies_BT or None) of some rows, given `rows` at a time. The metrics are those of
-        `objectives.sampler_weights`. UserError if the gap exceeds `engine.max_gap`.
+        `training.sampler_weights`. UserError if the gap exceeds `engine.max_gap`.
         """
         if not self.passes:
             return {}, {}

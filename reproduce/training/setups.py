@@ -5,23 +5,25 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from reproduce.config.sections import SHAPE, WEB
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
-from reproduce.experiments.config import JobConfig
-from reproduce.experiments.sections import SHAPE, WEB
 from reproduce.rollouts.agent import Limits
 from reproduce.rollouts.chat import ChatCollector
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.grammar import WEB_TOOLS, Grammar, SpeltGrammar
-from reproduce.tasks.datasets.fetch import data_file, file_sha256
-from reproduce.tasks.question_task import open_questions
-from reproduce.tasks.sandbox import PythonSandbox
-from reproduce.tasks.suite import open_task
-from reproduce.tasks.web import WebEnvironment, open_search
+from reproduce.tools.hub.fetch import file_sha256
+from reproduce.tools.sandbox import PythonSandbox
+from reproduce.tools.search import open_search
 from reproduce.training.engine_host import EngineHost
 from reproduce.training.hub_model import load_hub_model
 from reproduce.training.tiny_model import build_model, build_tokenizer
 from reproduce.training.warm_start import web_rows
+from reproduce.worlds.benchmarks.files import data_file
+from reproduce.worlds.benchmarks.task import open_questions
+from reproduce.worlds.benchmarks.tools import BenchmarkTools
+from reproduce.worlds.miniweb.task import open_task
 
 
 class WebSetup:
@@ -96,7 +98,7 @@ class QuestionSetup(WebSetup):
         self.config = config
         self.session = f"{config.experiment}/{config.name}/{config.seed}"  # its name in recordings
         self.search = open_search(config.search, seed=config.seed, session=self.session)
-        environment = WebEnvironment(self.search, sandbox)
+        environment = BenchmarkTools(self.search, sandbox)
         self.task = open_questions(
             t.families, d.train, d.validation, d.prompts, environment, self.data_file,
             lambda question, answer: grade(question, answer).correct, t.format_penalty, t.tool_bonus,

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from reproduce.seeding import child_seed
-from reproduce.tasks.miniweb import KINDS, World
+from reproduce.worlds.miniweb.generator import KINDS, World
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "search", "python", "result", "answer") for slash in ("", "/"))

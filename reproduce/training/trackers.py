@@ -23,10 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from reproduce.config.strict import nearest
 from reproduce.errors import UserError
-from reproduce.experiments.strict import nearest
 from reproduce.runs import files
-from reproduce.tasks.web.keys import Secret, hide
+from reproduce.tools.search.keys import Secret, hide
 
 PACKAGES = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
 PROJECT = "aepo-epo"

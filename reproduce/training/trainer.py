@@ -27,19 +27,19 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
+from reproduce.algorithms.parts.critics import explained_variance
 from reproduce.errors import UserError
-from reproduce.objectives.gae import explained_variance
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
-from reproduce.rollouts.path import Path as TokenPath
 from reproduce.rollouts.tensors import SINGLE_TURNS, rollout_tensors
+from reproduce.rollouts.token_path import Path as TokenPath
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.schema import ENGINE_TIMINGS
 from reproduce.training.batch_tensors import counted, fold_of, longest_completions, padded, rewards_and_groups
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.entropy_history import EntropyHistory
-from reproduce.training.filler import filled, first_rows, with_filler, without_filler
 from reproduce.training.master_weights import in_float32
+from reproduce.training.padding_rows import filled, first_rows, with_filler, without_filler
 from reproduce.training.parallel import (
     gathered,
     own_rows,
@@ -50,9 +50,9 @@ from reproduce.training.parallel import (
     wait_for_all,
 )  # fmt: skip
 from reproduce.training.reference import Reference
-from reproduce.training.replica import Replica, divided
+from reproduce.training.sampler_copy import Replica, divided
 from reproduce.training.sampler_gap import SamplerGap
-from reproduce.training.scoring import scored_head, token_logps
+from reproduce.training.token_logps import scored_head, token_logps
 from reproduce.training.trl_config import NO_QUESTION
 from reproduce.training.update_metrics import clip_metrics, recorded, update_metrics
 

@@ -23,10 +23,10 @@ from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.files import DIGEST, check_content, content_hash, read_json, sealed, write_json
 from reproduce.seeding import child_seed, stream
-from reproduce.tasks.demonstrations import Demonstration, demonstrate
-from reproduce.tasks.episode_task import EpisodeTask
-from reproduce.tasks.suite import MiniTask, fresh_world
 from reproduce.training.own_forward import with_own_forward
+from reproduce.worlds.episode_task import EpisodeTask
+from reproduce.worlds.miniweb.demonstrations import Demonstration, demonstrate
+from reproduce.worlds.miniweb.task import MiniTask, fresh_world
 
 QUESTIONS_PER_WORLD = 400
 HASHES = "hashes.json"

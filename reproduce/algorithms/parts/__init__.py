@@ -1,4 +1,8 @@
-"""The parts that algorithms are composed of: frozen records of settings around the functions of `objectives`.
+"""The parts that algorithms are composed of: frozen records of settings, one file per slot.
+
+The tensor functions that a part calls stand in its file. They import torch and hold no settings. Shapes: `_BT` rows x
+completion tokens, `_B` rows. Log-probabilities and entropies are in nats. A mask is boolean, True at the tokens that
+are trained on (loss mask); every other position may hold anything, NaN and inf included.
 
 A part is any frozen dataclass with a call as below and `needs`, the names of the tensors that it reads (an absent one
 is refused before the part is called). `tensors` is a dict of named tensors in which masked-out entries are already
@@ -7,17 +11,17 @@ are then settings like all others.
 
 | slot           | call                                                       | returns                       |
 |----------------|------------------------------------------------------------|-------------------------------|
-| rollout        | a policy of `reproduce.rollouts.policies`                  |                               |
+| rollout        | a policy of `reproduce.algorithms.policies`                  |                               |
 | advantage      | (rewards_B, groups_B, tensors, mask_BT)                    | advantages_BT, dict of floats |
-| ratio          | (tensors, mask_BT)                                         | objectives.ratios.Ratio       |
-| surrogate      | (ratio, advantages_BT); has `clip_range`                   | objectives.surrogates.Surrogate |
+| ratio          | (tensors, mask_BT)                                         | ratios.Ratio       |
+| surrogate      | (ratio, advantages_BT); has `clip_range`                   | surrogates.Surrogate |
 | token_weight   | (tensors, mask_BT), or None                                | weight_BT                     |
 | regularisers   | tuple of (tensors, mask_BT); `active` False skips one      | value_BT, added to the loss   |
 |                | or, with `own_aggregation`, (tensors, mask_BT, normalizer, rows) | scalar, dict of floats  |
 | aggregation    | (values_BT, mask_BT, normalizer, rows)                     | scalar                        |
 | group_filter   | (rewards_B, groups_B), or None                             | keep_B                        |
 | reward_shaping | (lengths_B, max_length), or None                           | penalty_B                     |
-| critic         | (values_BT, old_values_BT, returns_BT, mask_BT, normalizer), or None | objectives.gae.ValueLoss |
+| critic         | (values_BT, old_values_BT, returns_BT, mask_BT, normalizer), or None | critics.ValueLoss |
 
 With a critic, the advantage part has `returns(rewards_B, values_BT, mask_BT)` too: what the critic is fitted to.
 """
@@ -46,7 +50,7 @@ from reproduce.algorithms.parts.surrogates import (
 )
 from reproduce.algorithms.parts.token_weights import TopEntropy
 from reproduce.algorithms.parts.turns import EpisodeAndStep, HardAttribution
-from reproduce.rollouts.policies import ARPORollout, Independent
+from reproduce.algorithms.policies import ARPORollout, Independent
 
 PARTS: dict[str, dict[str, type | None]] = {
     "rollout": {

@@ -1,8 +1,115 @@
-"""Advantage parts: (rewards_B, groups_B, tensors, mask_BT) -> advantages_BT and metrics."""
+"""Advantages from rewards, and their modulation by token entropy: functions, then the parts that hold their settings.
+
+Parts: (rewards_B, groups_B, tensors, mask_BT) -> advantages_BT and metrics.
+"""
 
 from dataclasses import dataclass
 
-from reproduce.objectives import advantages
+import torch
+from torch import Tensor
+
+
+def group_zscore(rewards_B: Tensor, groups_B: Tensor, std_epsilon: float = 1e-6) -> Tensor:
+    """Advantage_B = (R - mean_G) / (std_G + std_epsilon) in each group (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2).
+
+    `groups_B`: one integer id per row; ids may be any integers in any order. The standard deviation is the unbiased
+    one (divisor n - 1) and std_epsilon 1e-6, as in verl (TRL adds 1e-4). A group whose rewards are all equal gives
+    exactly 0, and so does a group of one row (verl gives such a row its reward).
+
+    Raises ValueError if a reward is not finite or the shapes differ.
+    """
+    centred_B, index_B, count_G = _centred(rewards_B, groups_B)
+    variance_G = torch.zeros_like(count_G).index_add(0, index_B, centred_B**2) / (count_G - 1).clamp(min=1)
+    return centred_B / (variance_G.sqrt()[index_B] + std_epsilon)
+
+
+def group_centred(rewards_B: Tensor, groups_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
+    """Advantage_B = R - mean_G, without a standard deviation (Dr. GRPO, arXiv 2503.20783).
+
+    weights_B >= 0: the mean is sum_G w R / sum_G w; it is the smallest reward of a group whose weights are all 0. A
+    group whose rewards are all equal, or of one row, gives exactly 0. Raises ValueError as `group_zscore`.
+    """
+    return _centred(rewards_B, groups_B, weights_B)[0]
+
+
+def leave_one_out(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
+    """Advantage_B = R_i - mean of the other rewards of its group = n / (n - 1) (R_i - mean_G) (RLOO, arXiv 2402.14740).
+
+    Equal rewards give exactly 0, and so does a group of one row, which has no others. Raises ValueError as
+    `group_zscore`.
+    """
+    centred_B, index_B, count_G = _centred(rewards_B, groups_B)
+    return centred_B * (count_G / (count_G - 1).clamp(min=1))[index_B]
+
+
+def whitened(values_BT: Tensor, mask_BT: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """(v - mean) / sqrt(var + epsilon) over all masked-in tokens given (REINFORCE++, arXiv 2501.03262), 0 elsewhere.
+
+    The variance is the unbiased one and epsilon 1e-8 stands under the root, as in verl. Every token counts once, so a
+    long row weighs more than a short one. Equal values, or a single token, give exactly 0.
+    """
+    out_BT = torch.zeros_like(values_BT)
+    values = values_BT[mask_BT]
+    if values.numel():
+        shifted = values - values.min()
+        centred = shifted - shifted.mean()
+        out_BT[mask_BT] = centred / ((centred**2).sum() / max(values.numel() - 1, 1) + epsilon).sqrt()
+    return out_BT
+
+
+def finite_rewards(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
+    """`rewards_B` as floats. Raises ValueError if one is not finite or its shape is not that of `groups_B`, (B,)."""
+    if rewards_B.shape != groups_B.shape or rewards_B.dim() != 1:
+        raise ValueError(f"rewards_B {tuple(rewards_B.shape)} and groups_B {tuple(groups_B.shape)} must be one axis")
+    if not rewards_B.is_floating_point():
+        rewards_B = rewards_B.to(torch.get_default_dtype())
+    if not torch.isfinite(rewards_B).all():
+        raise ValueError("rewards_B holds NaN or inf; every row of a group needs a finite reward")
+    return rewards_B
+
+
+def _centred(rewards_B: Tensor, groups_B: Tensor, weights_B: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """(R - weighted mean of its group) per row, the group's index per row, and the rows per group."""
+    rewards_B = finite_rewards(rewards_B, groups_B)
+    group_ids, index_B = torch.unique(groups_B, return_inverse=True)
+    zeros_G = rewards_B.new_zeros(group_ids.numel())
+    count_G = zeros_G.index_add(0, index_B, torch.ones_like(rewards_B))
+    lowest_G = zeros_G.scatter_reduce(0, index_B, rewards_B, "amin", include_self=False)
+    shifted_B = rewards_B - lowest_G[index_B]  # exact zeros in a constant group, whatever the rounding of the mean
+    if weights_B is None:
+        mean_G = zeros_G.index_add(0, index_B, shifted_B) / count_G
+    else:
+        weights_B = weights_B.to(rewards_B.dtype)
+        weight_G = zeros_G.index_add(0, index_B, weights_B)
+        mean_G = zeros_G.index_add(0, index_B, weights_B * shifted_B) / torch.where(weight_G > 0, weight_G, 1.0)
+    return shifted_B - mean_G[index_B], index_B, count_G
+
+
+def entropy_zscore(entropies_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """z_BT = (H - mean H) / std H over all masked-in tokens given, 0 elsewhere; no gradient flows through it.
+
+    The standard deviation is the unbiased one, as in the code released for AEPO. With a single token or equal
+    entropies z is 0 (the released code yields NaN for a single token). The statistics span the tensor that is passed:
+    pass the whole rollout batch, so that the result does not depend on how it is later split.
+    """
+    entropies = entropies_BT.detach()[mask_BT]
+    z_BT = torch.zeros_like(entropies_BT, requires_grad=False)
+    if entropies.numel() < 2:
+        return z_BT
+    shifted = entropies - entropies.min()
+    std = shifted.std()
+    if std > 0:
+        z_BT[mask_BT] = (shifted - shifted.mean()) / std
+    return z_BT
+
+
+def entropy_factor(entropies_BT: Tensor, mask_BT: Tensor, coefficient: float) -> Tensor:
+    """Factor_BT = 1 + coefficient * z(H) of AEPO's entropy-aware advantage (arXiv 2510.14545), 1 where masked out.
+
+    As published, it is not bounded below: a token with z < -1 / coefficient (-5 at 0.2) gets a negative factor, which
+    turns the sign of its advantage.
+    """
+    return 1.0 + coefficient * entropy_zscore(entropies_BT, mask_BT)
 
 
 @dataclass(frozen=True)
@@ -13,7 +120,7 @@ class GroupZScore:
     needs = ()
 
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
-        advantages_B = advantages.group_zscore(rewards_B, groups_B, self.std_epsilon)
+        advantages_B = group_zscore(rewards_B, groups_B, self.std_epsilon)
         return advantages_B[:, None].expand(mask_BT.shape), {}
 
 
@@ -24,7 +131,7 @@ class GroupCentred:
     needs = ()
 
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
-        return advantages.group_centred(rewards_B, groups_B)[:, None].expand(mask_BT.shape), {}
+        return group_centred(rewards_B, groups_B)[:, None].expand(mask_BT.shape), {}
 
 
 @dataclass(frozen=True)
@@ -34,7 +141,7 @@ class LeaveOneOut:
     needs = ()
 
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
-        return advantages.leave_one_out(rewards_B, groups_B)[:, None].expand(mask_BT.shape), {}
+        return leave_one_out(rewards_B, groups_B)[:, None].expand(mask_BT.shape), {}
 
 
 @dataclass(frozen=True)
@@ -53,9 +160,9 @@ class Whitened:
         return self.group_baseline
 
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
-        baseline = advantages.group_centred if self.group_baseline else advantages.finite_rewards
+        baseline = group_centred if self.group_baseline else finite_rewards
         values_BT = baseline(rewards_B, groups_B)[:, None].expand(mask_BT.shape)
-        return advantages.whitened(values_BT, mask_BT, self.whitening_epsilon), {}
+        return whitened(values_BT, mask_BT, self.whitening_epsilon), {}
 
 
 @dataclass(frozen=True)
@@ -82,7 +189,7 @@ class EntropyAware(GroupZScore):
         base_BT, metrics = super().__call__(rewards_B, groups_B, tensors, mask_BT)
         if not self.modulates or not mask_BT.any():
             return base_BT, metrics
-        factor_BT = advantages.entropy_factor(tensors["entropies_BT"], mask_BT, self.entropy_coefficient)
+        factor_BT = entropy_factor(tensors["entropies_BT"], mask_BT, self.entropy_coefficient)
         factors = factor_BT[mask_BT]
         metrics = {
             "advantage_modified_fraction": ((factors != 1) & (base_BT[mask_BT] != 0)).double().mean().item(),

@@ -1,9 +1,81 @@
-"""Critics, and the advantages that read their values. The network itself is `reproduce.training.critic`."""
+"""Generalised advantage estimation and the critic's loss. The network itself is `reproduce.training.critic`."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from reproduce.objectives import gae
-from reproduce.objectives.advantages import finite_rewards, whitened
+import torch
+from torch import Tensor
+
+from reproduce.algorithms.parts.advantages import finite_rewards, whitened
+from reproduce.algorithms.parts.aggregation import token_mean
+
+
+def gae(
+    rewards_B: Tensor, values_BT: Tensor, mask_BT: Tensor, discount: float = 1.0, gae_lambda: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """(advantages_BT, returns_BT), 0 outside the mask (GAE, arXiv 1506.02438, eq. 16).
+
+    The time axis of a row is its sequence of loss-mask tokens: tokens of a tool result are no actions and have no
+    value, so the step from the last token of one turn to the first of the next is one step. With i running over it,
+
+        delta_i = r_i + discount V_{i+1} - V_i,   A_i = delta_i + discount gae_lambda A_{i+1},   return_i = A_i + V_i
+
+    where V and A are 0 after the last one and r is rewards_B at the last one, 0 before (the reward of an agent's
+    trajectory comes at its end). values_BT: the value of the state before each token, taken without gradient. With
+    discount = gae_lambda = 1 this is A_i = R - V_i and return_i = R. A row without loss-mask tokens gives zeros.
+    """
+    values_BT = torch.where(mask_BT, values_BT.detach(), 0.0)
+    advantages_BT = torch.zeros_like(values_BT)
+    later_B = next_value_B = values_BT.new_zeros(len(values_BT))
+    reward_B = rewards_B.to(values_BT.dtype)
+    for t in reversed(range(values_BT.shape[1])):
+        here_B = mask_BT[:, t]
+        delta_B = reward_B + discount * next_value_B - values_BT[:, t]
+        later_B = torch.where(here_B, delta_B + discount * gae_lambda * later_B, later_B)
+        next_value_B = torch.where(here_B, values_BT[:, t], next_value_B)
+        reward_B = torch.where(here_B, 0.0, reward_B)  # given to the last loss-mask token of the row, once
+        advantages_BT[:, t] = torch.where(here_B, later_B, 0.0)
+    return advantages_BT, advantages_BT + values_BT
+
+
+class ValueLoss(NamedTuple):
+    """loss: scalar with gradient. clipped_fraction: share of the tokens whose gradient the clip removes."""
+
+    loss: Tensor
+    clipped_fraction: Tensor
+
+
+def value_loss(
+    values_BT: Tensor,
+    old_values_BT: Tensor,
+    returns_BT: Tensor,
+    mask_BT: Tensor,
+    value_clip: float | None = 0.5,
+    weight: float = 1.0,
+    normalizer: float | Tensor | None = None,
+) -> ValueLoss:
+    """weight * token mean of max((V - R)^2, (clip(V, V_old +- value_clip) - R)^2), the larger of the two errors.
+
+    V_old: the critic's values at rollout. value_clip None: the plain squared error. weight: 1 in the code released for
+    EPO, 1/2 in PPO's first implementation (OpenAI baselines); an AdamW critic hardly sees the difference. normalizer:
+    loss-mask tokens of the update batch, if it is split.
+    """
+    error_BT = (values_BT - returns_BT) ** 2
+    larger_BT, clipped_BT = error_BT, torch.zeros_like(mask_BT)
+    if value_clip is not None:
+        old_BT = old_values_BT.detach()
+        bounded_BT = (torch.clamp(values_BT, old_BT - value_clip, old_BT + value_clip) - returns_BT) ** 2
+        larger_BT = torch.maximum(error_BT, bounded_BT)
+        clipped_BT = bounded_BT > error_BT
+    tokens = mask_BT.sum().clamp(min=1)
+    return ValueLoss(weight * token_mean(larger_BT, mask_BT, normalizer), (clipped_BT & mask_BT).sum() / tokens)
+
+
+def explained_variance(values_BT: Tensor, returns_BT: Tensor, mask_BT: Tensor) -> float:
+    """1 - Var(R - V) / Var(R) over the loss-mask tokens; NaN if all returns are equal."""
+    returns, errors = returns_BT[mask_BT].double(), (returns_BT - values_BT)[mask_BT].double()
+    variance = returns.var(correction=0) if returns.numel() else returns.new_zeros(())
+    return float(1.0 - errors.var(correction=0) / variance) if variance > 0 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -31,7 +103,7 @@ class GAE:
         return self._both(rewards_B, values_BT, mask_BT)[1]
 
     def _both(self, rewards_B, values_BT, mask_BT):
-        return gae.gae(rewards_B, values_BT, mask_BT, self.discount, self.gae_lambda)
+        return gae(rewards_B, values_BT, mask_BT, self.discount, self.gae_lambda)
 
 
 @dataclass(frozen=True)
@@ -39,7 +111,7 @@ class TokenCritic:
     """A value per token from a network of the policy's size, trained on the policy's mini-batches.
 
     critic_learning_rate: of its AdamW; None is the policy's. critic_max_grad_norm: what its gradient norm is clipped
-    at. value_clip, value_loss_weight: as in `objectives.gae.value_loss`.
+    at. value_clip, value_loss_weight: as in `parts.critics.value_loss`.
     """
 
     critic_learning_rate: float | None = None
@@ -49,6 +121,6 @@ class TokenCritic:
     needs = ("values_BT", "old_values_BT", "returns_BT")
 
     def __call__(self, values_BT, old_values_BT, returns_BT, mask_BT, normalizer):
-        return gae.value_loss(
+        return value_loss(
             values_BT, old_values_BT, returns_BT, mask_BT, self.value_clip, self.value_loss_weight, normalizer
         )

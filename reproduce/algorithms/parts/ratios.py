@@ -1,11 +1,65 @@
-"""Ratio parts: (tensors, mask_BT) -> `reproduce.objectives.ratios.Ratio`.
+"""Importance ratios between the policy being updated and the policy that sampled.
+
+Parts: (tensors, mask_BT) -> `Ratio`.
 
 acts_only_off_policy: where pi = pi_old, the gradient is that of the plain token ratio (see `algorithms.run`).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from reproduce.objectives import ratios
+import torch
+from torch import Tensor
+
+
+class Ratio(NamedTuple):
+    """A ratio at every token, as surrogates read it.
+
+    log_BT: its logarithm, with gradient and unbounded; value_BT: its exponential after the numeric bound; logps_BT:
+    log pi itself, with gradient, for surrogates that weight it. Nothing of what stands outside the mask is in them.
+    """
+
+    log_BT: Tensor
+    value_BT: Tensor
+    logps_BT: Tensor
+
+
+def token_ratio(logps_BT: Tensor, old_logps_BT: Tensor, mask_BT: Tensor, log_bound: float = 20.0) -> Ratio:
+    """Token ratio delta = pi / pi_old; 1 where masked out, and nothing at those positions can reach the result.
+
+    The log-ratio is clamped to +-`log_bound` before the exponential (20 as in verl), so that value_BT and its gradient
+    are finite in float32; beyond the bound value_BT carries no gradient. `old_logps_BT` is taken without gradient.
+    """
+    logps_BT, log_BT = _log_ratio(logps_BT, old_logps_BT, mask_BT)
+    return Ratio(log_BT, log_BT.clamp(-log_bound, log_bound).exp(), logps_BT)
+
+
+def sequence_ratio(logps_BT: Tensor, old_logps_BT: Tensor, mask_BT: Tensor, log_bound: float = 20.0) -> Ratio:
+    """GSPO's ratio s_i = (pi(y_i) / pi_old(y_i))^(1 / |y_i|), the same at every token of row i (arXiv 2507.18071).
+
+    As in the paper's GSPO-token, s_i(t) = sg(s_i) pi_t / sg(pi_t): the value at every token is s_i, the gradient there
+    s_i times that of log pi_t. Under a sequence mean this is the gradient of s_i itself if the advantage is the
+    same at every token, and it stays meaningful if it is not. |y_i| counts loss-mask tokens; 1 for a row without any.
+    """
+    logps_BT, log_BT = _log_ratio(logps_BT, old_logps_BT, mask_BT)
+    log_s_B = log_BT.detach().sum(-1) / mask_BT.sum(-1).clamp(min=1)
+    log_BT = torch.where(mask_BT, log_s_B[:, None] + (logps_BT - logps_BT.detach()), 0.0)
+    return Ratio(log_BT, log_BT.clamp(-log_bound, log_bound).exp(), logps_BT)
+
+
+def _log_ratio(logps_BT: Tensor, old_logps_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """log pi and log pi - sg(log pi_old), both 0 where masked out."""
+    zero = logps_BT.new_zeros(())
+    logps_BT = torch.where(mask_BT, logps_BT, zero)
+    return logps_BT, logps_BT - torch.where(mask_BT, old_logps_BT.detach(), zero)
+
+
+def k3(log_ratio_BT: Tensor) -> Tensor:
+    """k3_BT = e^u - u - 1 >= 0 with u = `log_ratio_BT`, Schulman's estimator.
+
+    With tokens sampled from p and u = log q - log p its mean estimates KL(p || q), in nats.
+    """
+    return log_ratio_BT.exp() - log_ratio_BT - 1.0
 
 
 @dataclass(frozen=True)
@@ -17,7 +71,7 @@ class TokenRatio:
     acts_only_off_policy = False
 
     def __call__(self, tensors, mask_BT):
-        return ratios.token_ratio(tensors["logps_BT"], tensors["old_logps_BT"], mask_BT, self.log_ratio_bound)
+        return token_ratio(tensors["logps_BT"], tensors["old_logps_BT"], mask_BT, self.log_ratio_bound)
 
 
 @dataclass(frozen=True)
@@ -27,4 +81,4 @@ class SequenceRatio(TokenRatio):
     acts_only_off_policy = True
 
     def __call__(self, tensors, mask_BT):
-        return ratios.sequence_ratio(tensors["logps_BT"], tensors["old_logps_BT"], mask_BT, self.log_ratio_bound)
+        return sequence_ratio(tensors["logps_BT"], tensors["old_logps_BT"], mask_BT, self.log_ratio_bound)

@@ -1,4 +1,6 @@
-"""Regulariser parts, added to the loss: (tensors, mask_BT) -> value_BT, aggregated like the surrogate.
+"""Terms added to the loss, per token.
+
+Parts: (tensors, mask_BT) -> value_BT, aggregated like the surrogate.
 
 With `own_aggregation = True` the call is (tensors, mask_BT, normalizer, rows) -> (scalar, dict of floats): the part
 aggregates itself, by the numbers of the whole update batch, and may report metrics.
@@ -8,10 +10,26 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from reproduce.algorithms.parts import aggregation
+from reproduce.algorithms.parts import epo_terms as epo
+from reproduce.algorithms.parts.ratios import k3
+from reproduce.algorithms.parts.turn_means import trajectory_turns, turn_weights
 from reproduce.errors import UserError
-from reproduce.objectives import aggregation, epo, regularisers
-from reproduce.objectives.turn_means import trajectory_turns, turn_weights
+
+
+def reference_kl(
+    logps_BT: Tensor, ref_logps_BT: Tensor, mask_BT: Tensor, log_bound: float = 20.0, bound: float = math.inf
+) -> Tensor:
+    """k3_BT of log pi_ref - log pi: GRPO's penalty (DeepSeekMath eq. 4; TRL `beta`), 0 where masked out.
+
+    In nats, and an estimate of KL(pi || pi_ref). The log-ratio is clamped to +-`log_bound`, the estimate at `bound`
+    (10 in verl), beyond which it has no gradient.
+    """
+    zero = logps_BT.new_zeros(())
+    log_BT = torch.where(mask_BT, ref_logps_BT.detach(), zero) - torch.where(mask_BT, logps_BT, zero)
+    return k3(log_BT.clamp(-log_bound, log_bound)).clamp(max=bound)
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,7 @@ class ReferenceKL:
         return ("ref_logps_BT",) if self.active else ()
 
     def __call__(self, tensors, mask_BT):
-        kl_BT = regularisers.reference_kl(tensors["logps_BT"], tensors["ref_logps_BT"], mask_BT)
+        kl_BT = reference_kl(tensors["logps_BT"], tensors["ref_logps_BT"], mask_BT)
         return self.kl_coefficient * kl_BT
 
 
@@ -40,7 +58,7 @@ class BoundedReferenceKL(ReferenceKL):
     kl_bound: float = 10.0
 
     def __call__(self, tensors, mask_BT):
-        kl_BT = regularisers.reference_kl(tensors["logps_BT"], tensors["ref_logps_BT"], mask_BT, bound=self.kl_bound)
+        kl_BT = reference_kl(tensors["logps_BT"], tensors["ref_logps_BT"], mask_BT, bound=self.kl_bound)
         return self.kl_coefficient * kl_BT
 
 
@@ -50,7 +68,7 @@ class EntropyBonus:
 
     entropy_aggregation: "turns" is EPO's mean over trajectories, their turns, their tokens (eq. 2), whatever the
     surrogate's aggregation; "tokens" the mean over all loss-mask tokens (released code). Rows are whole trajectories;
-    if they are single turns, turn_weights_BT and trajectory_turns_B must come with them (`objectives.turn_means`).
+    if they are single turns, turn_weights_BT and trajectory_turns_B must come with them (`parts.turn_means`).
     """
 
     entropy_bonus: float = 0.001

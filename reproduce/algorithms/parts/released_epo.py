@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from reproduce.algorithms.parts import epo_terms as epo
+from reproduce.algorithms.parts.advantages import finite_rewards
 from reproduce.algorithms.parts.regularisers import EPO, one_of
-from reproduce.objectives import epo
-from reproduce.objectives.advantages import finite_rewards
-from reproduce.objectives.turn_means import turn_row_zscore
+from reproduce.algorithms.parts.turn_means import turn_row_zscore
 
 
 @dataclass(frozen=True)

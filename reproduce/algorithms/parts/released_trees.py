@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from reproduce.objectives import packing
+from reproduce.algorithms.parts import packing
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rollout policies of `reproduce.rollouts.policies` as parts: ablation switches, and the released forms.
+"""Rollout policies of `reproduce.algorithms.policies` as parts: ablation switches, and the released forms.
 
 "Released" is the authors' repository. The two files meant below are, under `ARPO/verl_arpo_entropy/` and
 `AEPO/verl_aepo_entropy/`, `verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py`; GS is its function
@@ -7,7 +7,7 @@
 
 from dataclasses import dataclass
 
-from reproduce.rollouts.policies import AEPORollout, ARPORollout
+from reproduce.algorithms.policies import AEPORollout, ARPORollout
 
 
 @dataclass(frozen=True)

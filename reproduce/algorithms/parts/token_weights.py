@@ -1,9 +1,32 @@
-"""Token-weight parts: (tensors, mask_BT) -> weight_BT, which multiplies the surrogate's term of each token."""
+"""Which tokens carry the policy gradient.
 
+Parts: (tensors, mask_BT) -> weight_BT, which multiplies the surrogate's term of each token.
+"""
+
+import math
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from reproduce.errors import UserError
-from reproduce.objectives import token_weights
+
+
+def top_entropy(entropies_BT: Tensor, mask_BT: Tensor, fraction: float) -> Tensor:
+    """Keep_BT (bool): the ceil(fraction * N) masked-in tokens of highest entropy among all N given, N over all rows.
+
+    Rule of arXiv 2506.01939 ("beyond the 80/20 rule"). Ties at the threshold are broken by position, so that exactly
+    that many are kept, as in its released code. The choice spans the tensors that are passed: one micro-batch in the
+    released code, so that it depends on how an update is split.
+    """
+    keep_BT = torch.zeros_like(mask_BT)
+    entropies = entropies_BT.detach()[mask_BT]
+    kept = math.ceil(fraction * entropies.numel() - 1e-9)  # 0.07 * 100 is 7.000000000000001
+    chosen = torch.zeros_like(entropies, dtype=torch.bool)
+    chosen[entropies.sort(descending=True, stable=True).indices[:kept]] = True
+    keep_BT[mask_BT] = chosen
+    return keep_BT
+
 
 DENOMINATORS = ("kept", "all")
 
@@ -27,7 +50,7 @@ class TopEntropy:
 
     def __call__(self, tensors, mask_BT):
         entropies_BT = tensors["entropies_BT"]
-        keep_BT = token_weights.top_entropy(entropies_BT, mask_BT, self.top_entropy_fraction)
+        keep_BT = top_entropy(entropies_BT, mask_BT, self.top_entropy_fraction)
         weight_BT = keep_BT.to(entropies_BT.dtype)
         if self.top_entropy_denominator == "kept":
             weight_BT = weight_BT * (mask_BT.sum() / keep_BT.sum().clamp(min=1))

@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from reproduce.precision import wide
 from reproduce.rollouts.engines.ends import end_ids
-from reproduce.rollouts.path import Path
+from reproduce.rollouts.token_path import Path
 
 _GROW = 64
 
@@ -99,7 +99,7 @@ def sample(probs_RV: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 class TransformersEngine:
-    """`reproduce.rollouts.path.Engine` on a Hugging Face causal LM.
+    """`reproduce.rollouts.token_path.Engine` on a Hugging Face causal LM.
 
     Args:
         model: any decoder that takes `past_key_values`, a 4D boolean mask per layer type and `position_ids`.
@@ -121,7 +121,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def run(self, paths: list[Path], advance: Callable[[list[Path]], list[Path]]) -> None:
-        """Sample all paths to their ends; see `reproduce.rollouts.path.Engine`."""
+        """Sample all paths to their ends; see `reproduce.rollouts.token_path.Engine`."""
         was_training = self.model.training
         self.model.eval()
         try:

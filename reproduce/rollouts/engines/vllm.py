@@ -1,4 +1,4 @@
-"""Sampling by vLLM behind the protocol of `reproduce.rollouts.path.Engine`.
+"""Sampling by vLLM behind the protocol of `reproduce.rollouts.token_path.Engine`.
 
 A segment of a path is one request, whose prompt is all of the path's tokens. All paths are in vLLM at once, and each
 goes on by itself: when its segment ends, `advance` says what that means, and the next request is sent. vLLM's prefix
@@ -6,7 +6,7 @@ caching makes the repeated prefix cheap, a fork's too; nothing is copied here. W
 (`rollouts.tools`), the others are sampled.
 
 Log-probabilities are vLLM's own, after division by the temperature (its `processed_logprobs`). `path.entropies` holds
-`objectives.entropy_topk` of the k most likely tokens, which is exact where k is the vocabulary, and NaN where k is 0.
+`engines.entropy_topk` of the k most likely tokens, which is exact where k is the vocabulary, and NaN where k is 0.
 
 Every request has a seed of its own, made from the engine's seed, the path's number and the segment's. Results are
 therefore independent of how vLLM batches requests, up to floating-point rounding. The paths' numbers follow the order
@@ -22,8 +22,8 @@ from typing import Protocol
 import torch
 
 from reproduce.errors import UserError
-from reproduce.objectives.entropy_topk import entropy_topk, hidden_entropy
-from reproduce.rollouts.path import Path
+from reproduce.rollouts.engines.entropy_topk import entropy_topk, hidden_entropy
+from reproduce.rollouts.token_path import Path
 from reproduce.seeding import child_seed
 
 
@@ -74,7 +74,7 @@ class Sampler(Protocol):
 
 
 class VllmEngine:
-    """`reproduce.rollouts.path.Engine` on a `Sampler`; arguments as for `TransformersEngine`, but `seed`, and
+    """`reproduce.rollouts.token_path.Engine` on a `Sampler`; arguments as for `TransformersEngine`, but `seed`, and
     `eos_id` may be several tokens: the sampler knows no model to ask.
 
     Raises ValueError for a temperature that is not positive, or is not 1 with `greedy`.
@@ -98,7 +98,7 @@ class VllmEngine:
         self.totals = dict.fromkeys(TOTALS, 0.0)
 
     def run(self, paths: list[Path], advance: Callable[[list[Path]], list[Path]], tools=None) -> None:
-        """Sample all paths to their ends; see `reproduce.rollouts.path.Engine`.
+        """Sample all paths to their ends; see `reproduce.rollouts.token_path.Engine`.
 
         tools: a `rollouts.tools.ToolPool` whose results `advance` picks up; None if all calls end inside `advance`.
         """

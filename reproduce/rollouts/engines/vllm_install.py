@@ -62,7 +62,7 @@ def supported(version: str) -> bool:
 def memory_errors(config):
     """Turns vLLM's errors about memory into a UserError that says which setting to lower or raise.
 
-    config: `experiments.engine_section.EngineConfig`.
+    config: `config.engine.EngineConfig`.
     """
     try:
         yield

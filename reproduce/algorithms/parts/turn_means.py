@@ -1,0 +1,78 @@
+"""Means that count trajectories, turns and tokens, and statistics that count turns.
+
+`turns_BT` (int64) is the index of the turn that each token belongs to, from 0. A row holds a whole trajectory, or one
+turn of it (then several rows share a trajectory, and rows of later turns do not begin at turn 0). A turn counts if at
+least one of its tokens is in the loss mask. Axis N: turn index.
+"""
+
+import torch
+from torch import Tensor
+
+
+def tokens_per_turn(mask_BT: Tensor, turns_BT: Tensor) -> Tensor:
+    """Count_BN (int64): loss-mask tokens of each turn of each row. Raises ValueError on a negative turn."""
+    turns_BT = torch.where(mask_BT, turns_BT, 0)
+    if turns_BT.numel() and turns_BT.min() < 0:
+        raise ValueError("turns_BT holds a negative turn at a loss-mask token")
+    turns = int(turns_BT.max()) + 1 if turns_BT.numel() else 1
+    counts_BN = torch.zeros(mask_BT.shape[0], turns, dtype=torch.int64, device=mask_BT.device)
+    return counts_BN.scatter_add(1, turns_BT, mask_BT.to(torch.int64))
+
+
+def trajectory_turns(mask_BT: Tensor, turns_BT: Tensor, trajectories_B: Tensor | None = None) -> Tensor:
+    """Turns_B (int64): turns of the whole trajectory that each row belongs to.
+
+    trajectories_B (int64): which trajectory that is, if rows are single turns; then all its rows must be given, that is
+    the whole rollout batch. None: rows are whole trajectories; ValueError if one of them begins after turn 0.
+    """
+    counts_BN = tokens_per_turn(mask_BT, turns_BT)
+    turns_B = (counts_BN > 0).sum(1)
+    if trajectories_B is not None:
+        ids, index_B = torch.unique(trajectories_B, return_inverse=True)
+        return torch.zeros_like(ids).index_add(0, index_B, turns_B)[index_B]
+    if bool((mask_BT.any(1) & (counts_BN[:, 0] == 0)).any()):
+        raise ValueError(
+            "turns_BT: a row begins after turn 0, so rows are single turns of longer trajectories; count their turns "
+            "over the whole rollout batch and pass turn_weights_BT and trajectory_turns_B (algorithms.parts.turn_means)"
+        )
+    return turns_B
+
+
+def turn_weights(
+    mask_BT: Tensor, turns_BT: Tensor, trajectories_B: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Weight_BT such that sum(weight * v) / rows is EPO's mean of token values v (arXiv 2509.22576, eq. 2).
+
+    That is the mean over trajectories of the mean over their turns of the mean over their tokens; 0 outside the mask.
+    For whole trajectories (trajectories_B None) the weight is 1 / (T_j |tau_jt|), and the mean is exact in any batch.
+    For rows of single turns (trajectories_B and all rows as in `trajectory_turns`) it is (rows / trajectories) /
+    (T_j |tau_jt|): exact on the whole rollout batch, and unbiased on an update batch of some of its rows.
+    """
+    turns_B = trajectory_turns(mask_BT, turns_BT, trajectories_B)
+    scale = 1.0 if trajectories_B is None else len(turns_B) / max(1, len(torch.unique(trajectories_B)))
+    in_turn_BT = tokens_per_turn(mask_BT, turns_BT).gather(1, torch.where(mask_BT, turns_BT, 0))
+    return torch.where(mask_BT, scale / (in_turn_BT * turns_B[:, None]).clamp(min=1).to(dtype), 0.0)
+
+
+def turn_row_zscore(
+    rewards_B: Tensor, groups_B: Tensor, mask_BT: Tensor, turns_BT: Tensor, std_epsilon: float = 1e-6
+) -> Tensor:
+    """Advantage_B = (R - mean_G) / (std_G + std_epsilon), statistics over the turns of a group (EPO's released GRPO).
+
+    There every turn is a row with its trajectory's return, and mean and unbiased standard deviation run over all rows
+    of a group, so that a trajectory of many turns weighs more. Here a row counts once for each of its turns: the same
+    for whole trajectories, the plain z-score for rows of one turn. As released, a group of one turn has mean 0 and
+    standard deviation 1; a group of equal rewards gives exactly 0.
+    """
+    turns_B = (tokens_per_turn(mask_BT, turns_BT) > 0).sum(1).to(rewards_B.dtype)
+    ids, index_B = torch.unique(groups_B, return_inverse=True)
+    zeros_G = rewards_B.new_zeros(len(ids))
+    count_G = zeros_G.index_add(0, index_B, turns_B)
+    lowest_G = zeros_G.scatter_reduce(0, index_B, rewards_B, "amin", include_self=False)
+    shifted_B = rewards_B - lowest_G[index_B]  # exact zeros in a constant group, whatever the rounding of the mean
+    mean_G = zeros_G.index_add(0, index_B, turns_B * shifted_B) / count_G.clamp(min=1)
+    centred_B = shifted_B - mean_G[index_B]
+    variance_G = zeros_G.index_add(0, index_B, turns_B * centred_B**2) / (count_G - 1).clamp(min=1)
+    single_B = (count_G == 1)[index_B]
+    std_B = torch.where(single_B, 1.0, variance_G.sqrt()[index_B])
+    return torch.where(single_B, rewards_B, centred_B) / (std_B + std_epsilon)

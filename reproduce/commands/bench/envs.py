@@ -1,0 +1,247 @@
+"""Real environments: our stepping against the way that the released code steps, eight episodes at a time.
+
+ScienceWorld: `worlds.scienceworld.environment` against the package's own environment as EPO's released worker uses it
+(arXiv 2509.22576): `step`, which lists every valid pair of action and object, and a second listing for the prompt. A
+third side plays the simulator's own step alone, which bounds what stepping can gain. All have eight Java processes and
+a thread for each. ALFWorld: the stepper against the stock engine, both with eight games in this thread, stepped in turn
+by the same commands.
+"""
+
+import gc
+import os
+import random
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import psutil
+
+from reproduce.commands.bench.rows import Row, Sizes, missing, paired
+from reproduce.errors import UserError
+
+AT_ONCE = 8
+SPEED, MEMORY = f"steps per second, {AT_ONCE} episodes at a time", "MB of memory"
+JVM_MB, GAME_MB = 500, 50
+"""What a Java process and a loaded game may take at most."""
+
+
+def env_rows(comparison: str, sizes: Sizes, report: Callable) -> list[Row]:
+    """The rows of "scienceworld" or "alfworld"; one that says why where the extra is not installed."""
+    sides = {"scienceworld": ("ours", "released worker"), "alfworld": ("stepper", "stock engine")}[comparison]
+    try:
+        return {"scienceworld": scienceworld_rows, "alfworld": alfworld_rows}[comparison](sides, sizes, report)
+    except UserError as error:
+        return [missing(comparison, measure, *sides, str(error)) for measure in (SPEED, MEMORY)]
+
+
+# -- ScienceWorld -----------------------------------------------------------------------------------------------------
+
+
+def scienceworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Row]:
+    """Steps per second of all eight together, and the resident memory of a Java process after them."""
+    from reproduce.worlds.scienceworld.pool import classpath
+
+    classpath()  # UserError without the packages
+    found = []
+    for number, side in enumerate((_ours, _released, _bare), start=1):
+        found.append(side(sizes))
+        report("ScienceWorld: our stepping against the released worker's", number, 3)
+    (speed, memory), (other_speed, other_memory), (bare_speed, _) = found
+    note = f"a Java process; ours at most {JVM_MB} MB: {'yes' if max(memory) <= JVM_MB else 'no'}"
+    return [
+        paired("scienceworld", SPEED, (sides[0], speed), (sides[1], other_speed), headline=True),
+        paired(
+            "scienceworld",
+            "the same, nothing but the simulator's step",
+            ("bare calls", bare_speed),
+            (sides[1], other_speed),
+            note="the most that any stepping can reach",
+        ),
+        paired("scienceworld", MEMORY, (sides[0], memory), (sides[1], other_memory), note=note),
+    ]
+
+
+def _turns(sizes: Sizes) -> list[str]:
+    from reproduce.worlds.scienceworld.scripted import ROOMS
+
+    return [f"teleport to {ROOMS[i % len(ROOMS)]}" if i % 2 else "look around" for i in range(sizes.turns)]
+
+
+def _tasks(environment) -> list:
+    """The tasks that every side plays."""
+    from reproduce.worlds.text_environment import IID
+
+    return environment.tasks(IID)[: AT_ONCE * 20 : 20]
+
+
+def _ours(sizes: Sizes) -> tuple[list[float], list[float]]:
+    from reproduce.worlds.scienceworld.environment import ScienceWorld
+    from reproduce.worlds.scienceworld.pool import SimulatorPool
+
+    with SimulatorPool(AT_ONCE) as pool:
+        pool.warm_up(AT_ONCE)
+        environments = [ScienceWorld(pool) for _ in range(AT_ONCE)]
+        pairs = list(zip(environments, _tasks(environments[0]), strict=True))
+        speeds = _together([(lambda e=e, t=t: e.reset(t), e.step) for e, t in pairs], sizes)
+        return speeds, [_java_mb()] * len(speeds)
+
+
+def _bare(sizes: Sizes) -> tuple[list[float], list[float]]:
+    """The one call that no way of stepping can do without."""
+    from reproduce.worlds.scienceworld.environment import SIMPLIFICATION, ScienceWorld
+    from reproduce.worlds.scienceworld.pool import Simulator, SimulatorPool
+
+    def start(simulator: Simulator, kind: str, variation: str):
+        simulator.load(kind, int(variation), SIMPLIFICATION)
+        simulator.call("step", "look around")
+
+    with SimulatorPool(AT_ONCE) as pool:
+        tasks = [task.id.rpartition("/") for task in _tasks(ScienceWorld(pool))]
+        simulators = [pool.take() for _ in tasks]
+        calls = [
+            (lambda s=s, k=k, v=v: start(s, k, v), lambda action, s=s: s.call("step", action))
+            for s, (k, _, v) in zip(simulators, tasks, strict=True)
+        ]
+        speeds = _together(calls, sizes)
+        return speeds, [_java_mb()] * len(speeds)
+
+
+def _released(sizes: Sizes) -> tuple[list[float], list[float]]:
+    from reproduce.worlds.scienceworld.environment import SIMPLIFICATION, ScienceWorld
+
+    with ScienceWorld() as environment:
+        tasks = [task.id.rpartition("/") for task in _tasks(environment)]
+    with _java_on_path():
+        from scienceworld import ScienceWorldEnv
+
+        environments = [ScienceWorldEnv("", None, envStepLimit=100) for _ in range(AT_ONCE)]
+    try:
+
+        def start(environment, kind: str, variation: str):
+            environment.load(kind, int(variation), SIMPLIFICATION)
+            environment.reset()
+
+        def step(environment, action: str):
+            environment.step(action)
+            environment.get_valid_action_object_combinations()
+
+        calls = [
+            (lambda e=e, k=k, v=v: start(e, k, v), lambda a, e=e: step(e, a))
+            for e, (k, _, v) in zip(environments, tasks, strict=True)
+        ]
+        speeds = _together(calls, sizes)
+        return speeds, [_java_mb()] * len(speeds)
+    finally:
+        for environment in environments:
+            environment.close()
+
+
+def _together(calls: list[tuple[Callable, Callable]], sizes: Sizes) -> list[float]:
+    """Steps per second of all (start, step) together, per repetition; starting is not timed."""
+    actions, speeds = _turns(sizes), []
+
+    def play(step: Callable) -> None:
+        for action in actions:
+            step(action)
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        for _ in range(sizes.env_repetitions):
+            list(threads.map(lambda call: call[0](), calls))
+            begun = time.perf_counter()
+            list(threads.map(play, [step for _, step in calls]))
+            speeds.append(len(calls) * len(actions) / (time.perf_counter() - begun))
+    return speeds
+
+
+def _java_mb() -> float:
+    """Mean resident memory of this process's Java processes, in MB (10^6 bytes)."""
+    sizes = [p.memory_info().rss for p in psutil.Process().children(recursive=True) if "java" in p.name()]
+    return float(np.mean(sizes)) / 1e6
+
+
+@contextmanager
+def _java_on_path() -> Iterator[None]:
+    """The package starts `java` by name; ours may be inside a wheel."""
+    from reproduce.worlds.scienceworld.java import java
+
+    before = os.environ["PATH"]
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(java()), before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
+# -- ALFWorld ---------------------------------------------------------------------------------------------------------
+
+
+def alfworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Row]:
+    """Steps per second of eight full-size games stepped in turn, and the memory that loading a game takes."""
+    from reproduce.worlds.alfworld.real import RealAlfworld
+    from reproduce.worlds.alfworld.source import GeneratedGames
+    from reproduce.worlds.alfworld.stepper.environment import FastAlfworld, LoadedGames
+    from reproduce.worlds.alfworld.wheel import check_versions
+    from reproduce.worlds.text_environment import IID
+
+    check_versions()  # UserError without the packages
+    source = GeneratedGames(seed=7, size="full", per_kind={IID: 2})
+    tasks = source.tasks(IID)[:AT_ONCE]
+    for task in tasks:
+        source.source_game(task)  # made once, and no part of either side
+    RealAlfworld(source).reset(tasks[0])  # its imports are no part of a game
+    games = LoadedGames(source)
+    fast = [FastAlfworld(source, games) for _ in tasks]
+    commands = [_commands(environment, task, sizes.turns) for environment, task in zip(fast, tasks, strict=True)]
+    real = [RealAlfworld(source) for _ in tasks]
+    fresh = LoadedGames(source)
+    memory = [[_held_mb(lambda: [fresh[task] for task in tasks]) / len(tasks)]]
+    memory += [[_held_mb(lambda: [e.reset(t) for e, t in zip(real, tasks, strict=True)]) / len(tasks)]]
+    speeds: tuple[list[float], list[float]] = ([], [])
+    for repetition in range(sizes.env_repetitions):
+        for environments, found in zip((fast, real), speeds, strict=True):
+            found.append(_in_turn(environments, tasks, commands))
+        report("ALFWorld: the stepper against the stock engine", repetition + 1, sizes.env_repetitions)
+    for environment in (*fast, *real):
+        environment.close()
+    note = f"Python objects of a game; the stepper at most {GAME_MB} MB: {'yes' if memory[0][0] <= GAME_MB else 'no'}"
+    return [
+        paired("alfworld", SPEED, (sides[0], speeds[0]), (sides[1], speeds[1]), headline=True),
+        paired("alfworld", MEMORY, (sides[0], memory[0]), (sides[1], memory[1]), note=note),
+    ]
+
+
+def _commands(environment, task, count: int) -> list[str]:
+    """Commands that a random player gives, each admissible where it is given."""
+    rng, step, played = random.Random(task.id), environment.reset(task), []
+    while len(played) < count and not step.done:
+        played.append(rng.choice(step.admissible))
+        step = environment.step(played[-1])
+    return played
+
+
+def _in_turn(environments: list, tasks: list, commands: list[list[str]]) -> float:
+    """Steps per second; starting is not timed."""
+    for environment, task in zip(environments, tasks, strict=True):
+        environment.reset(task)
+    begun, steps = time.perf_counter(), 0
+    for turn in range(max(map(len, commands))):
+        for environment, played in zip(environments, commands, strict=True):
+            if turn < len(played):
+                environment.step(played[turn])
+                steps += 1
+    return steps / (time.perf_counter() - begun)
+
+
+def _held_mb(make: Callable) -> float:
+    """MB (10^6 bytes) of Python objects that are there because of `make()`; what lies in C libraries is not seen."""
+    gc.collect()
+    tracemalloc.start()
+    made = make()
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del made
+    return held / 1e6

@@ -1,0 +1,162 @@
+"""`make tune`: the settings that all rows of a table share, tried on the validation panel and never on the test panel.
+
+Every combination of the values asked for is a grid of its own, in `runs/<profile>/tune<table>.<combination>/`, with the
+same budget for every method, resumed like a table's. What came of it is the record (`tune_record`): every trial that
+these directories hold, of this command and of earlier ones, failed ones too.
+"""
+
+import itertools
+import re
+from pathlib import Path
+
+from reproduce import arguments
+from reproduce.commands import tune_record
+from reproduce.config import command_line
+from reproduce.config.tables import JobConfig
+from reproduce.errors import UserError
+from reproduce.grid import runner
+from reproduce.grid.freeze_inputs import pinned
+from reproduce.grid.preflight import check_runnable
+from reproduce.grid.resolve import named
+from reproduce.runs import directory, files
+from reproduce.runs.manifest import NOT_IN_HASH, WARM_START, config_hash
+from reproduce.runs.reader import find_runs
+from reproduce.training.installed import check_installed
+
+VALUE = re.compile(r"[A-Za-z0-9.+-]+")  # it becomes part of a directory's name
+FIXED = {
+    "evaluation.split": "is validation in every trial",
+    "evaluation.checks": "are left out of trials: they look at test tasks",
+}
+ONE_PANEL = ("evaluation.questions", "evaluation.samples")
+
+
+def choices(words: list[str]) -> dict[str, list[str]]:
+    """`["training.epochs=1,2", …]` -> key -> its values as text.
+
+    UserError for anything else, for a key or a value given twice, for two keys that end alike, and for a setting that
+    is the same in every trial.
+    """
+    found: dict[str, list[str]] = {}
+    for key, text in command_line.parsed(words).items():
+        word, values = f"{key}={text}", text.split(",")
+        if not all(map(VALUE.fullmatch, values)):
+            raise UserError(
+                f"--set {word} is no setting to try: write section.key=value,value (training.epochs=1,2); "
+                "values are numbers, or words of letters and digits"
+            )
+        if len(set(values)) < len(values):
+            raise UserError(f"--set {word} names a value twice")
+        if any(_last(key) == _last(other) for other in found):
+            raise UserError(f"--set {word} ends as another setting does: try one of them at a time")
+        for name, reason in FIXED.items():
+            if f"{key}.".startswith(f"{name}."):
+                raise UserError(f"{key} cannot be tried: {name} {reason}")
+        if key in ONE_PANEL and len(values) > 1:
+            raise UserError(f"{key} takes one value here: trials are compared on one panel")
+        found[key] = values
+    return found
+
+
+def combinations(tried: dict[str, list[str]]) -> list[dict[str, str]]:
+    """Every combination of one value a key, in order; without keys one, empty: the table's settings as they are."""
+    return [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
+
+
+def label(combination: dict[str, str]) -> str:
+    """The combination as one word, such as "learning_rate-5e-4_epochs-2"; "as-it-is" for none."""
+    return "_".join(f"{_last(key)}-{value}" for key, value in combination.items()) or "as-it-is"
+
+
+def trial_job(job: JobConfig, combination: dict[str, str]) -> JobConfig:
+    """The job under these settings, evaluated on the validation panel, without small test evaluations in between.
+
+    UserError, naming the key, for one that the config does not have or that changes no result, for a setting that is
+    the row's own, and for a value that does not fit.
+    """
+    for key in combination:
+        section, _, rest = key.partition(".")
+        if rest in NOT_IN_HASH.get(section, ()):
+            raise UserError(f"{key} changes no result: there is nothing to try")
+    data = command_line.changed(job, combination)
+    data["evaluation"] |= {"split": "validation", "checks": None}
+    data["experiment"] = f"tune{job.experiment.removeprefix('table')}.{label(combination)}"
+    return JobConfig.from_dict(data, f"{label(combination)} of {job.experiment}")
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def plan(jobs: list[JobConfig], tried: list[dict[str, str]], root: Path) -> list[list[JobConfig]]:
+    """The jobs of every combination, checked before any runs.
+
+    UserError for two combinations that are the same settings, now or in a directory of an earlier command, and for a
+    directory that holds a run of another config.
+    """
+    trials = [[trial_job(job, combination) for job in jobs] for combination in tried]
+    for batch in trials:
+        check_runnable(batch)
+    planned = [pinned(batch) for batch in trials]
+    names: dict[str, str] = {}
+    for batch in planned:
+        for job in batch:
+            name, other = job.experiment, names.setdefault(config_hash(job), job.experiment)
+            if other != name:
+                raise UserError(f"{other} and {name} are the same settings: leave one out")
+        for job in (batch[0].warm_start_job(), *batch):
+            directory.check(job.directory(root), job)
+    for base in tune_record.directories(root, jobs[0].profile, jobs[0].experiment.removeprefix("table")):
+        for path in find_runs(root, jobs[0].profile, base.name):
+            made = path.name != WARM_START and (path / "manifest.json").is_file()
+            name = names.get(files.read_json(path / "manifest.json").get("config_hash")) if made else None
+            if name not in (None, base.name):
+                raise UserError(
+                    f"{name} are the settings that {runner.shown(base)} holds: leave them out, or move it away"
+                )
+    return planned
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs the trials that are missing, then writes and prints the record; the exit code, 1 if a run failed."""
+    parser = arguments.Parser(
+        prog="python -m reproduce tune",
+        description="Try shared settings of a table on its validation panel, never the test panel; every method with "
+        "the same budget. Does only what is missing; the record holds earlier trials of the table too.",
+    )
+    parser.add_argument("table", help="number of the table")
+    arguments.add_settings(
+        parser, "KEY=V,V",
+        "settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2 "
+        "(default: the table's settings as they are)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--methods", type=arguments.names, default=["grpo"], help="methods or groups, with commas (default: grpo)"
+    )
+    parser.add_argument("--seeds", type=arguments.seeds, default=[0], help="e.g. 0,1,2 or 0-7 (default: 0)")
+    parser.add_argument("--profile", default=arguments.DEFAULT_PROFILE, help="default: %(default)s")
+    parser.add_argument("--jobs", type=arguments.count, help="runs at a time (default: one per core)")
+    parser.add_argument("--runs-root", type=arguments.folder, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--csv", type=arguments.new_file, help="the record (default: <runs>/<profile>/tune<table>.csv)")
+    options = parser.parse_args(words)
+    tried = combinations(choices(options.set))
+    jobs = named(options.table, options.profile, options.methods, options.seeds)
+    root = options.runs_root.resolve()
+    planned = plan(jobs, tried, root)
+    for batch in planned:
+        check_installed(batch)
+    runner.name_sandbox(jobs[0])
+    failures = []
+    for number, batch in enumerate(planned, 1):
+        print(f"settings {number} of {len(planned)}: {label(tried[number - 1])}", flush=True)
+        failures += runner.run(batch, root, options.jobs)
+    record = options.csv or root / options.profile / f"tune{options.table}.csv"
+    found = tune_record.trials(root, options.profile, options.table)
+    tune_record.write(record, found)
+    print(tune_record.text(found))
+    print(runner.shown(record.resolve()))
+    for failure in failures:
+        print(failure)
+    if failures:
+        print(f"{len(failures)} failed; the finished runs are kept. Run the same command again to continue.")
+    return 1 if failures else 0

@@ -1,0 +1,290 @@
+"""Typed, strict configs. An unknown key is an error that names the key, the file and the nearest valid key.
+
+A table's file says which methods or variants it compares, on which task, and names the file of shared settings that it
+builds on (`base`). `TableConfig.jobs` resolves it to one `JobConfig` per row and seed, the only thing that a job reads.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from reproduce.config.base import with_base
+from reproduce.config.engine import EngineConfig
+from reproduce.config.judge import JudgeConfig
+from reproduce.config.rows import GridConfig, VariantConfig, expanded
+from reproduce.config.search import SearchConfig
+from reproduce.config.sections import (
+    SHAPE,
+    WEB,
+    EvaluationConfig,
+    ModelConfig,
+    TaskConfig,
+    TrainingConfig,
+    WarmStartConfig,
+)
+from reproduce.config.strict import build, nearest, positive
+from reproduce.errors import UserError
+from reproduce.runs.manifest import ADDED_SECTIONS, WARM_START, WARM_START_TRAINING
+from reproduce.yaml_files import read_yaml
+
+TABLES = Path(__file__).resolve().parent / "tables"
+NOT_OF_A_VARIANT = (*WARM_START_TRAINING, "checkpoint_every", "report_to")
+"""The settings of `training` that every row of a table shares: its warm start depends on them, or no result does."""
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """Everything that one run reads."""
+
+    profile: str
+    experiment: str
+    method: str
+    seed: int
+    task: TaskConfig
+    model: ModelConfig
+    warm_start: WarmStartConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    algorithm: dict = field(default_factory=dict)  # overrides of the method's published settings
+    entropy_tokens: int = 5  # tokens after a tool result that count as "right after"
+    variant: str | None = None  # the row's name in a table that compares variants of methods; None: a plain method
+    training_changes: dict = field(default_factory=dict)  # what the variant changes of `training`, already in it
+    search: SearchConfig | None = None  # the search tool of the world web
+    engine: EngineConfig | None = None  # what samples; None: Transformers, tools in batches
+    judge: JudgeConfig | None = None  # decides `correct` in the world web's evaluation; None: math-verify, exact match
+
+    @property
+    def name(self) -> str:
+        """What the run is called: its variant, or its method."""
+        return self.variant or self.method
+
+    @property
+    def sends(self) -> bool:
+        """Whether a run may send something: to the hub, a search engine, a model server or a tracker."""
+        searches = self.search is not None and self.search.mode != "replay"
+        return searches or self.judge is not None or bool(self.model.name_or_path or self.training.report_to)
+
+    def problems(self):
+        yield from positive(self, "entropy_tokens")
+        if self.seed < 0:
+            yield "seed", "must not be negative"
+        for key in ("profile", "experiment", "method", "variant"):
+            value = getattr(self, key)
+            if value is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value):
+                yield key, "must be a plain name: it becomes a directory"
+        if self.variant == WARM_START:
+            yield "variant", f"must not be {WARM_START}: that is the directory of the shared warm start"
+        if self.engine is not None and self.engine.name == "transformers" and self.task.episodes is not None:
+            yield "engine", "has nothing to do in a world of episodes, which has no tool calls: leave it out"
+        if self.evaluation.checks is not None and self.task.episodes is None:
+            yield "evaluation.checks", "belong to a world of episodes: leave them out, or set task.episodes"
+        yield from self._hub_problems()
+        if self.training_changes and self.variant is None:
+            yield "training_changes", "belong to a variant: name it"
+        settings = dataclasses.asdict(self.training)
+        for key, value in self.training_changes.items():
+            if key not in settings:
+                yield f"training_changes.{key}", f"is not a training setting{nearest(key, settings)}"
+            elif key in NOT_OF_A_VARIANT:
+                yield f"training_changes.{key}", "must be the same for all rows of a table: they share a warm start"
+            elif settings[key] != value:
+                yield f"training_changes.{key}", f"is {value}, but training.{key} is {settings[key]}"
+
+    def _hub_problems(self):
+        hub, web = self.model.name_or_path is not None, self.task.world == WEB
+        if not hub and (self.warm_start.demonstrations == 0 or self.warm_start.data is not None):
+            yield "warm_start", "needs demonstrations of its world: the model is made from scratch"
+        if hub and self.task.episodes is not None and self.warm_start.demonstrations:
+            yield "warm_start.demonstrations", "must be 0: in a world of episodes a hub model begins as it is"
+        if not hub and self.task.episodes is not None and self.task.episodes.prompt_tokens is not None:
+            yield "task.episodes.prompt_tokens", "belongs to hub models: leave it out"
+        for name, value in (("task.data", self.task.data), ("search", self.search)):
+            if web != (value is not None):
+                yield name, "is missing: the world web needs it" if web else "belongs to the world web: leave it out"
+        if web and not hub:
+            yield "model.name_or_path", "is missing: a model made from scratch cannot read the world web"
+        if self.judge is not None and not web:
+            yield "judge", "belongs to the world web: leave it out"
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> "JobConfig":
+        """Reads a resolved config. Raises UserError naming the file and key on anything it does not know."""
+        return build(cls, read_yaml(Path(path)), str(path))
+
+    @classmethod
+    def from_dict(cls, data: dict, source: str = "config") -> "JobConfig":
+        """As `from_yaml`; `source` is what error messages call the data."""
+        return build(cls, data, source)
+
+    def to_dict(self) -> dict:
+        """Plain nested dicts, in the order of the fields; `from_dict` gives the same config back."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self, path: Path | str) -> None:
+        Path(path).write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
+
+    def warm_start_job(self) -> "JobConfig":
+        """The config under which the shared warm start is evaluated: no method, no seed of a single run."""
+        return dataclasses.replace(
+            self, method=WARM_START, seed=self.warm_start.seed, algorithm={}, variant=None, training_changes={}
+        )
+
+    def directory(self, runs_root: Path) -> Path:
+        """`<runs_root>/<profile>/<experiment>/<name>/<seed>`; the warm start has no seed directory."""
+        path = Path(runs_root) / self.profile / self.experiment / self.name
+        return path if self.method == WARM_START else path / str(self.seed)
+
+
+SECTIONS = ("task", "model", "warm_start", "training", "evaluation", "entropy_tokens", "search", "judge", "engine")
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """What a profile changes of the table's defaults."""
+
+    methods: list | None = None
+    seeds: list | None = None
+    algorithm: dict = field(default_factory=dict)
+    method_training: dict = field(default_factory=dict)  # method -> what it changes of `training`, as it was published
+    task: dict = field(default_factory=dict)
+    model: dict = field(default_factory=dict)
+    warm_start: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    evaluation: dict = field(default_factory=dict)
+    entropy_tokens: int | None = None
+    search: dict | None = None
+    judge: dict | None = None
+    engine: dict | None = None
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """One table: its rows and seeds, `defaults` for every section, and what each profile changes."""
+
+    experiment: str
+    methods: list  # what runs by default: methods, variants or groups
+    seeds: list
+    defaults: dict
+    profiles: dict
+    groups: dict = field(default_factory=dict)  # name -> methods, variants or other groups, for METHODS=<name>
+    variants: dict = field(default_factory=dict)  # name -> VariantConfig
+    grid: GridConfig | None = None
+    algorithm: dict = field(default_factory=dict)  # method -> overrides, the user's visible changes
+    source: str = ""
+
+    @classmethod
+    def load(cls, table: int | str, folder: Path | None = None) -> "TableConfig":
+        """The config of table `table`, merged with its base. Raises UserError that lists the tables there are."""
+        folder = TABLES if folder is None else folder
+        path = folder / f"table{table}.yaml"
+        if not path.is_file():
+            raise UserError(f"there is no table '{table}'; tables: {', '.join(tables(folder))}")
+        data = read_yaml(path)
+        data, source = with_base(data, path, folder) if "base" in data else (data, path.name)
+        config = build(cls, {**data, "source": source}, source)
+        for name, profile in config.profiles.items():
+            build(ProfileConfig, profile or {}, source, f"profiles.{name}.")
+        made = {name: build(VariantConfig, v, source, f"variants.{name}.") for name, v in config.variants.items()}
+        return dataclasses.replace(config, variants=made)
+
+    def rows(self, profile: str, wanted: list[str] | None = None) -> dict[str, VariantConfig | None]:
+        """name -> its variant, None for a plain method, in order; `wanted`: methods, variants or groups.
+
+        Raises UserError on a name given twice, and on a method outside the grid of a table that has one.
+        """
+        cells, groups = self._cells(profile), dict(self.groups)
+        for method, variants in cells.items():
+            groups[method] = list(variants)
+        variants = {**self.variants, **{name: v for made in cells.values() for name, v in made.items()}}
+        names = expanded(wanted or self._profile(profile).methods or self.methods, groups, self.source)
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"method {name} is named twice")
+            if self.grid and name not in variants:
+                raise UserError(f"'{name}' is not in the grid of {self.source}; METHODS: {', '.join(groups)}")
+        return {name: variants.get(name) for name in names}
+
+    def jobs(self, profile: str, methods: list[str] | None = None, seeds: list[int] | None = None) -> list[JobConfig]:
+        """One JobConfig per row and seed, seeds outermost so that every row gets its first seed first.
+
+        methods: methods, variants or groups. Raises UserError on an unknown profile, a bad seed or setting.
+        """
+        changes = self._profile(profile)
+        overrides = {**self.algorithm, **changes.algorithm}
+        rows = self.rows(profile, methods)
+        seeds = seeds if seeds is not None else changes.seeds or self.seeds
+        for seed in seeds:
+            if seeds.count(seed) > 1:
+                raise UserError(f"seed {seed} is named twice")
+        jobs = []
+        for seed in seeds:
+            for name, variant in rows.items():
+                method = variant.method if variant else name
+                data = {
+                    "profile": profile, "experiment": self.experiment, "method": method, "seed": seed,
+                    "algorithm": {**(overrides.get(method) or {}), **(variant.algorithm if variant else {})},
+                    **{section: self._section(section, changes) for section in SECTIONS},
+                }  # fmt: skip
+                if data["entropy_tokens"] is None:
+                    del data["entropy_tokens"]
+                own = changes.method_training.get(method) or {}
+                _check_shared(own, f"{self.source}: profiles.{profile}.method_training.{method}")
+                data["training"] = {**data["training"], **own}
+                if variant:
+                    data |= {"variant": name, "training_changes": variant.training}
+                    data["training"] = {**data["training"], **variant.training}
+                jobs.append(build(JobConfig, data, f"{self.source}, profile {profile}"))
+        return jobs
+
+    def method_names(self, profile: str) -> list[str]:
+        """The methods that the table's and the profile's settings name, for a check that they exist."""
+        changes = self._profile(profile)
+        return [*self.algorithm, *changes.algorithm, *changes.method_training]
+
+    def _profile(self, profile: str) -> ProfileConfig:
+        if profile not in self.profiles:
+            raise UserError(f"there is no profile '{profile}' in {self.source}; profiles: {', '.join(self.profiles)}")
+        return build(ProfileConfig, self.profiles[profile] or {}, self.source, f"profiles.{profile}.")
+
+    def _section(self, section: str, changes: ProfileConfig):
+        default, change = self.defaults.get(section), getattr(changes, section)
+        if section == "entropy_tokens":
+            return change if change is not None else default
+        if section in ADDED_SECTIONS and default is None and change is None:
+            return None
+        if section == "model" and change.get("name_or_path"):  # which has a shape of its own
+            default = {key: value for key, value in (default or {}).items() if key not in SHAPE}
+        return {**(default or {}), **(change or {})}
+
+    def _cells(self, profile: str) -> dict[str, dict[str, VariantConfig]]:
+        """method -> its cells of the grid."""
+        if self.grid is None:
+            return {}
+        training = self._section("training", self._profile(profile))
+        return {method: self.grid.cells(method, training, self.source) for method in self.grid.methods}
+
+    def problems(self):
+        unknown = set(self.defaults) - set(SECTIONS)
+        if unknown:
+            name = min(unknown)
+            yield f"defaults.{name}", f"is not a section{nearest(name, SECTIONS)}"
+        for name, members in self.groups.items():
+            if not isinstance(members, list) or not members:
+                yield f"groups.{name}", "must be a list of methods, variants or groups"
+        if self.grid and self.variants:
+            yield "grid", "makes the rows of the table: it cannot stand beside variants"
+
+
+def _check_shared(changes: dict, source: str) -> None:
+    """UserError if a row's own training settings change what the shared warm start depends on."""
+    for key in changes:
+        if key in NOT_OF_A_VARIANT:
+            raise UserError(f"{source}.{key} must be the same for all rows of a table: they share a warm start")
+
+
+def tables(folder: Path = TABLES) -> list[str]:
+    """The names of the tables that have a file, such as "2"."""
+    return sorted(path.stem.removeprefix("table") for path in folder.glob("table*.yaml"))

@@ -1,0 +1,156 @@
+"""What the terminal shows while a grid runs: which runs are done, which run, the time left."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from reproduce.config.tables import JobConfig
+from reproduce.errors import UserError
+from reproduce.runs import files
+from reproduce.runs.manifest import WARM_START
+
+WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
+PLAIN_SECONDS = 30.0  # between two lines where no live display is possible
+
+
+@dataclass
+class Row:
+    """One run of the grid as the display knows it."""
+
+    job: JobConfig
+    path: Path
+    state: str = WAITING
+
+    @property
+    def name(self) -> str:
+        return "warm start" if self.job.method == WARM_START else f"{self.job.name} seed {self.job.seed}"
+
+    @property
+    def total(self) -> int:
+        return 0 if self.job.method == WARM_START else self.job.training.steps
+
+    def position(self) -> tuple[str, int, int, float]:
+        """(stage, step, total steps of the stage, seconds so far), as the run last reported it."""
+        try:
+            value = json.loads((self.path / "progress.json").read_text())
+            return str(value["stage"]), int(value["step"]), int(value["total_steps"]), float(value["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "starting", 0, self.total, 0.0
+
+    def steps_done(self) -> int:
+        """RL steps done; a later stage (evaluation) means all of them."""
+        if self.state == FINISHED:
+            return self.total
+        stage, step, _, seconds = self.position()
+        if stage.startswith("train") or stage == "starting":
+            return min(step, self.total)
+        return self.total if seconds else 0
+
+    def seconds_per_step(self) -> float | None:
+        """Wall seconds of an RL step with its share of everything else, None before the first."""
+        if self.total == 0:
+            return None
+        if self.state == FINISHED:
+            try:
+                return files.read_json(self.path / "manifest.json")["cost"]["seconds_total"] / self.total
+            except (UserError, KeyError, TypeError):
+                return None
+        done = self.steps_done()
+        return self.position()[3] / done if done else None
+
+
+def seconds_left(rows: list[Row], workers: int) -> float | None:
+    """Seconds until the whole grid is done, from the time of the steps done so far; None before there are any.
+
+    A row without a step yet is taken to be as fast as the mean of the others. The work is spread over `workers`,
+    but never ends before its longest run.
+    """
+    if all(row.state in (FINISHED, FAILED) for row in rows):
+        return 0.0
+    rates: dict[str, list[float]] = {}
+    for row in rows:
+        rate = row.seconds_per_step()
+        if rate is not None:
+            rates.setdefault(row.job.name, []).append(rate)
+    if not rates:
+        return None
+    means = {name: sum(values) / len(values) for name, values in rates.items()}
+    overall = sum(means.values()) / len(means)
+    left = [
+        (row.total - row.steps_done()) * means.get(row.job.name, overall)
+        for row in rows
+        if row.state in (WAITING, RUNNING)
+    ]
+    return max(sum(left) / workers, max(left)) if left else 0.0
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "estimating the time left"
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s left"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} min left"
+    return f"about {seconds / 3600:.1f} h left"
+
+
+class Display:
+    """A live table on a terminal; elsewhere one line per event and one every 30 seconds."""
+
+    def __init__(self, rows: list[Row], workers: int, console: Console | None = None):
+        self.rows, self.workers = rows, workers
+        self.console = console or Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def event(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text)
+
+    def update(self) -> None:
+        """Shows the state of the rows now."""
+        if self.live:
+            self.live.update(self._view(), refresh=True)
+        elif time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            running = ", ".join(self._where(row) for row in self.rows if row.state == RUNNING)
+            self.console.print(f"{self._summary()}: {running}" if running else self._summary())
+
+    def _summary(self) -> str:
+        runs = [row for row in self.rows if row.job.method != WARM_START]
+        count = {state: sum(row.state == state for row in runs) for state in (FINISHED, RUNNING, FAILED)}
+        failed = f", {count[FAILED]} failed" if count[FAILED] else ""
+        return (
+            f"{count[FINISHED]} of {len(runs)} runs done, {count[RUNNING]} running{failed}, "
+            f"{duration(seconds_left(self.rows, self.workers))}"
+        )
+
+    def _where(self, row: Row) -> str:
+        stage, step, total, _ = row.position()
+        return f"{row.name} {stage} {step}/{total}" if total else f"{row.name} {stage}"
+
+    def _view(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        for row in self.rows:
+            if row.state == RUNNING:
+                stage, step, total, _ = row.position()
+                bar = ProgressBar(total=max(total, 1), completed=min(step, total), width=30)
+                table.add_row(f"  {row.name}", bar, f"{step}/{total}" if total else "", stage)
+        return Group(self._summary(), table)

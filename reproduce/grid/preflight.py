@@ -1,0 +1,72 @@
+"""What a job needs, looked at before anything starts: its method under its settings, its device, and its questions."""
+
+from reproduce.config.sections import WEB
+from reproduce.config.tables import JobConfig
+from reproduce.errors import UserError
+
+
+def check_runnable(jobs: list[JobConfig], here: bool = True) -> None:
+    """UserError for a job that could only fail later: a method that cannot run under these settings, a device that
+    this machine lacks, a world or family that there is not, more questions than a panel has.
+
+    here: the jobs run on this machine. The panels of ScienceWorld and ALFWorld need their packages open and are not
+    looked at; in the world web `evaluation.questions` is an upper limit.
+    """
+    from reproduce import algorithms
+
+    for job in {job.name: job for job in jobs}.values():
+        algorithms.for_run(
+            algorithms.load(job.method, **job.algorithm),
+            max_completion_tokens=job.task.max_completion_tokens,
+            updates_per_rollout=job.training.epochs * job.training.minibatches,
+            group_size=job.training.group_size,
+        )
+    if here:
+        _check_device(jobs[0])
+    _check_panels(jobs[0])
+
+
+def _check_device(job: JobConfig) -> None:
+    device = job.training.device
+    if device.startswith("cuda"):
+        import torch
+
+        said = f"profile '{job.profile}' sets training.device: {device}, but"
+        if not torch.cuda.is_available():
+            raise UserError(f"{said} no CUDA device is found; use mini")
+        number = int(device.partition(":")[2] or 0)
+        if number >= torch.cuda.device_count():
+            raise UserError(f"{said} there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+
+
+def _check_panels(job: JobConfig) -> None:
+    task, evaluation, warm_start = job.task, job.evaluation, job.warm_start
+    if task.world == WEB:
+        return
+    if task.episodes is None:
+        from reproduce.worlds.miniweb.task import MiniTask, world_file
+
+        world_file(task.world)
+        panels = MiniTask(task.families, None, task.format_penalty, task.tool_bonus)
+    else:
+        panels = _episodes(job)
+    if panels is None:
+        return
+    _check_panel(panels, evaluation.split, "evaluation.questions", evaluation.questions)
+    if warm_start.check_questions is not None and warm_start.demonstrations and task.episodes is None:
+        count = max(1, warm_start.check_questions // len(task.families))
+        _check_panel(panels, "validation", "warm_start.check_questions", count)
+
+
+def _episodes(job: JobConfig):
+    from reproduce.worlds.episode_task import EpisodeTask
+    from reproduce.worlds.minihouse.environment import FOLDER, open_minihouse
+
+    return EpisodeTask(open_minihouse, None, job.task.families) if job.task.world == FOLDER.name else None
+
+
+def _check_panel(panels, split: str, key: str, count: int) -> None:
+    try:
+        panels.panel(split, count)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None

@@ -1,0 +1,260 @@
+"""Runs a grid of jobs: one process each, a few at a time, doing only what is missing.
+
+What a kill can cost is the step in flight. A run that failed does not stop the others. Two grids never write the same
+runs, and no child outlives the grid, even after kill -9.
+"""
+
+import os
+import signal
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reproduce import locks
+from reproduce.config.tables import JobConfig
+from reproduce.errors import UserError
+from reproduce.grid.display import FAILED, FINISHED, RUNNING, WAITING, Display, Row
+from reproduce.grid.freeze_inputs import pinned
+from reproduce.grid.launchers import Child, Launcher, Local, open_launcher, warm_start_config
+from reproduce.grid.resolve import reporting, resolve
+from reproduce.runs import directory
+from reproduce.runs.reader import read_run, status_of
+from reproduce.tools.sandbox import probe
+from reproduce.training.installed import check_installed
+
+POLL_SECONDS = 0.2
+
+Command = Callable[[JobConfig, Path, Path], list[str]]
+"""(job, its run directory, the runs root) -> the command line that does it."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not finish: its name, the last line of its log, and the log."""
+
+    name: str
+    reason: str
+    log: Path
+
+    def __str__(self) -> str:
+        return f"{self.name} failed: {self.reason} (log: {shown(self.log)})"
+
+
+def reproduce(
+    table: str,
+    profile: str,
+    methods: list[str] | None = None,
+    seeds: list[int] | None = None,
+    max_jobs: int | None = None,
+    runs_root: Path | str = "runs",
+    build: bool = True,
+    launcher: str = "local",
+    launch_config: str | None = None,
+    report_to: str | None = None,
+    settings: Sequence[str] = (),
+) -> int:
+    """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed.
+
+    launcher, launch_config: where runs are started (`reproduce.grid.launchers`), and a warm start on an SFT set.
+    report_to: trackers (`reproduce.training.trackers`); default: the config's. settings: `section.key=value` other than
+    the table's (`reproduce.config.command_line`); their runs have a folder of their own.
+    """
+    jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm", settings), report_to))
+    check_installed(jobs)
+    chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
+    name_sandbox(jobs[0])
+    failures = run(jobs, runs_root, max_jobs, chosen.command, launcher=chosen)
+    if failures:
+        for failure in failures:
+            print(failure)
+        print(f"{len(failures)} failed; the finished runs are kept. Run the same command again to continue.")
+        return 1
+    if build:
+        from analysis.build import build as build_outputs
+
+        own = jobs[0].experiment.partition(".")[2]
+        built = build_outputs(table=table, profile=profile, source="runs", runs_root=runs_root, settings=own)
+        print(built.text)
+        print(listed("Your tables and figures (the published ones, in figures/, stay as they are):", built.files))
+    return 0
+
+
+def listed(title: str, paths: list[Path]) -> str:
+    """The files by folder, in lines of 100 characters at most where names allow."""
+    lines = [title]
+    for folder in dict.fromkeys(path.parent for path in paths):
+        names = ", ".join(path.name for path in paths if path.parent == folder)
+        lines += [f"  {shown(folder)}/", *textwrap.wrap(names, 96, initial_indent="    ", subsequent_indent="    ")]
+    return "\n".join(lines)
+
+
+def name_sandbox(job: JobConfig) -> None:
+    """Says what confines model-written code; UserError, before anything runs, on a machine where nothing could."""
+    if job.task.episodes is None:  # else no code of the model's runs
+        sandbox = probe()
+        print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
+
+
+def run(
+    jobs: list[JobConfig],
+    runs_root: Path | str,
+    max_jobs: int | None = None,
+    command: Command | None = None,
+    warm_start: Command | bool = True,
+    launcher: Launcher | None = None,
+) -> list[Failure]:
+    """Brings every job to "finished"; returns those that failed.
+
+    Finished runs of the same config are skipped, unfinished ones resumed. `max_jobs` at a time, default the launcher's.
+    warm_start: what makes it, once, before the others (False: nothing does); default one process or, on an SFT set, the
+    launcher's processes. command: default the launcher's. launcher: default processes of this machine, one per core.
+    Raises UserError, before anything is touched, when a directory holds a run of another config or a broken finished
+    run, or when another grid is at work on these runs.
+    """
+    root, launcher = Path(runs_root).resolve(), launcher or Local()
+    base = root / jobs[0].profile / jobs[0].experiment
+    rows = [Row(job, job.directory(root)) for job in jobs]
+    shared = jobs[0].warm_start_job()
+    first = [Row(shared, shared.directory(root))] if warm_start else []
+    for row in [*first, *rows]:
+        row.state = _state(row)
+    directory.make_root(root)
+    with locks.locked(base / ".lock", f"another command is at work on {shown(base)}: wait for it or stop it"):
+        for row in [*first, *rows]:
+            row.state = _state(row)  # another grid may have finished between the first look and the lock
+        waiting = [row for row in rows if row.state == WAITING]
+        workers = max(1, min(max_jobs or launcher.at_a_time, len(waiting) or 1))
+        failures: list[Failure] = []
+        with Display([*first, *rows], workers) as display, _interruptible():
+            done = len(rows) - len(waiting)
+            display.event(f"{shown(base)}: {len(rows)} runs, {done} finished already, {workers} at a time")
+            if first and (waiting or first[0].state != FINISHED):
+                first[0].job.to_yaml(_prepared(warm_start_config(first[0].path)))
+                alone = shared.warm_start.data is None
+                begin = Local().command if alone else launcher.command
+                starter = launcher.alone() if alone else launcher
+                failures = _work(
+                    first, 1, begin if warm_start is True else warm_start, root, display, starter, check=False
+                )
+            if not failures:
+                failures = _work(waiting, workers, command or launcher.command, root, display, launcher)
+    return failures
+
+
+def _state(row: Row) -> str:
+    """FINISHED or WAITING, without touching anything; UserError for another config or a broken finished run."""
+    found = directory.check(row.path, row.job)
+    if found is None and directory.replaceable(row.path) and locks.is_locked(row.path / ".lock"):
+        raise UserError(f"{shown(row.path)} is being written by another process; wait for it or stop it")
+    if found is None or found["status"] != "finished" or directory.missing(row.path):
+        return WAITING
+    read_run(row.path)
+    return FINISHED
+
+
+def _work(
+    rows: list[Row],
+    workers: int,
+    command: Command,
+    root: Path,
+    display: Display,
+    launcher: Launcher,
+    check: bool = True,
+) -> list[Failure]:
+    """Runs `rows`, `workers` at a time; with `check` a run is done when its manifest says so, else by its exit code."""
+    waiting, running, failures = list(rows), {}, []
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                row = waiting.pop(0)
+                log = row.path / "log.txt"
+                offset = log.stat().st_size if log.exists() else 0
+                running[_start(row, command, root, launcher, check)] = (row, time.monotonic(), offset)
+                row.state = RUNNING
+            for child in [child for child in running if child.poll() is not None]:
+                row, started, offset = running.pop(child)
+                done = status_of(row.path) == "finished" if check else child.returncode == 0
+                row.state = FINISHED if done else FAILED
+                if done:
+                    for line in _warnings(row, offset):
+                        display.event(f"{row.name}: {line}")
+                    display.event(f"{row.name} finished after {time.monotonic() - started:.0f} s")
+                else:
+                    failures.append(_failure(row, child, offset))
+                    display.event(str(failures[-1]))
+            display.update()
+            if running:
+                time.sleep(POLL_SECONDS)
+    finally:
+        launcher.stop(list(running))
+    return failures
+
+
+def _start(row: Row, command: Command, root: Path, launcher: Launcher, create: bool) -> Child:
+    if create:
+        directory.RunDirectory.open(row.path, row.job)
+    return launcher.start(command(row.job, row.path, root), row.path / "log.txt")
+
+
+def _failure(row: Row, child: Child, offset: int) -> Failure:
+    """What went wrong, from what the log holds after `offset` bytes, which earlier attempts had written.
+
+    That is its last line, but where several processes write and their launcher has the last word: then the first line
+    that begins with "error:".
+    """
+    log, code = row.path / "log.txt", child.returncode
+    text = log.read_bytes()[offset:].decode(errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    reason = errors[0] if errors else lines[-1] if lines else "it wrote nothing"
+    lost = getattr(child, "reason", "")
+    if lost:
+        reason = f"{lost}; last line: {reason}"
+    elif code < 0:
+        reason = f"killed by {signal.Signals(-code).name}; last line: {reason}"
+    elif code == 0:
+        reason = f"ended without finishing; last line: {reason}"
+    if status_of(row.path) == "running":
+        directory.RunDirectory.open(row.path, row.job).fail(reason)
+    return Failure(row.name, reason, log)
+
+
+def _warnings(row: Row, offset: int) -> list[str]:
+    """The lines of its log after `offset` bytes that begin with "warning:"."""
+    log = row.path / "log.txt"
+    lines = log.read_bytes()[offset:].decode(errors="replace").splitlines() if log.exists() else []
+    return [line.strip() for line in lines if line.startswith("warning: ")]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends the grid as Ctrl-C does: the children are stopped first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _prepared(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def shown(path: Path) -> str:
+    """The path as a user would type it: relative to the current directory where it lies below it."""
+    path = Path(path)
+    cwd = Path(os.getcwd())
+    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)

@@ -1,0 +1,86 @@
+"""Runs as forks of one process that has imported everything: importing takes seconds, a fork milliseconds.
+
+A fork starts from the same state as a fresh interpreter that has done these imports and nothing else, so a run's bytes
+do not depend on which of the two it is. The server ends with the grid (`guard`), and every run with the server.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.runs.manifest import ROOT
+
+OWN = [sys.executable, "-m", "reproduce"]
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["reproduce.grid.guard", "reproduce.training.job", "reproduce.training.prepare"])
+
+
+class Child:
+    """What the grid uses of `subprocess.Popen`, for a forked run."""
+
+    def __init__(self, process: ForkServerProcess):
+        self.process, self.pid = process, process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code, minus the signal's number if one ended it, None while it runs."""
+        return self.process.exitcode
+
+    poll = returncode.fget
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As `subprocess.Popen.wait`."""
+        self.process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.process.name, timeout)
+        return self.returncode
+
+
+def start(arguments: list[str], log: Path, environment: dict[str, str]) -> Child:
+    """`python -m reproduce <arguments>` in its own process group, output appended to `log`.
+
+    `environment` is the server's whole environment; it is the same for every call, since the server reads it once.
+    UserError if the server cannot start.
+    """
+    before = dict(os.environ)
+    _become(environment)
+    try:
+        process = _context.Process(target=_run, args=(arguments, str(log)), name=" ".join(arguments))
+        process.start()
+    except (EOFError, OSError) as error:
+        raise UserError(
+            f"the process that starts runs ended at once ({type(error).__name__}: {error}); is there enough memory?"
+        ) from None
+    finally:
+        _become(before)
+    return Child(process)
+
+
+def _become(environment: dict[str, str]) -> None:
+    """Replaces this process's environment, without a moment in which it is empty."""
+    os.environ.update(environment)
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+
+
+def _run(arguments: list[str], log: str) -> None:
+    from reproduce.grid.processes import die_with
+
+    os.setsid()
+    die_with(os.getppid())
+    # a child that holds the server's life line would keep the server alive, and the server its children
+    os.close(forkserver._forkserver._forkserver_alive_fd)
+    os.chdir(ROOT)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
+    sys.stdout.reconfigure(line_buffering=True)
+    from reproduce.cli import main
+
+    sys.exit(main(arguments))

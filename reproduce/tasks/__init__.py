@@ -1,1 +1,0 @@
-"""Tasks: worlds, tools, prompts, rewards and benchmark loaders."""

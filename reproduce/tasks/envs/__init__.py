@@ -1,1 +1,0 @@
-"""Multi-turn text environments behind one small interface (`interface.py`)."""

@@ -1,0 +1,36 @@
+"""What the two backends have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from reproduce.tools.sandbox.limits import Limits
+
+
+@dataclass
+class Launch:
+    """How to start one server: its command, its environment, and what it is told in the first message.
+
+    settings: tmp and site (folders as the program sees them), read and write (paths for Landlock, or None),
+    hide (path, replacement) pairs. folder: a folder of the host that goes away with the server, or None.
+    """
+
+    command: list[str]
+    environment: dict[str, str]
+    settings: dict = field(default_factory=dict)
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to confine the server. `prepare(limits)` raises `Unavailable` where it cannot work."""
+
+    name: str
+    description: str
+    prepare: Callable[[Limits], Launch]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Unavailable(Exception):
+    """Why a backend cannot be used on this machine, in one line."""

@@ -1,0 +1,41 @@
+"""Backend 2: Landlock for files, seccomp for the rest. Needs no namespace and no installed program.
+
+The server itself is not confined; each call confines itself before it runs the program (`inside/confine.py`).
+What Landlock cannot hide: whether a path exists (`stat`), never what is in it.
+"""
+
+import os
+import sys
+import tempfile
+
+from reproduce.tools.sandbox import runtime
+from reproduce.tools.sandbox.backend import Backend, Launch, Unavailable
+from reproduce.tools.sandbox.inside.confine import landlock_version
+from reproduce.tools.sandbox.limits import Limits
+
+
+def prepare(limits: Limits) -> Launch:
+    """A folder of the host with `site` (links to the packages) and `tmp` (the only place a program may write)."""
+    if not sys.platform.startswith("linux"):
+        raise Unavailable("it needs Linux")
+    if landlock_version() < 1:
+        raise Unavailable("the kernel has no Landlock (Linux 5.13 or later, with `landlock` in its list of LSMs)")
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="reproduce-sandbox-"))
+    tmp, site = os.path.join(folder, "tmp"), os.path.join(folder, "site")
+    os.mkdir(tmp, 0o700)
+    os.mkdir(site, 0o700)
+    packages = runtime.packages()
+    for name, target in packages.items():
+        os.symlink(target, os.path.join(site, name))
+    settings = {
+        "tmp": tmp,
+        "site": site,
+        "read": [*runtime.libraries(), *packages.values(), site, "/dev/urandom"],
+        "write": [tmp, "/dev/null"],
+        "hide": [(tmp, "/tmp"), (site, "/site"), *runtime.hidden_paths()],
+        "folder": folder,
+    }
+    return Launch(runtime.server_command(str(runtime.INSIDE)), runtime.environment(tmp), settings, folder)
+
+
+LANDLOCK = Backend("landlock", "Landlock and a seccomp filter on each call", prepare)

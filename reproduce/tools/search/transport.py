@@ -1,0 +1,197 @@
+"""HTTP requests to services that may fail: time limits, retries with exponential backoff, a rate limit.
+
+Nothing here raises for what a service does: an `Outcome` holds a value or an error, one of a few fixed phrases, so that
+the error text of a call is the same whenever the failure is the same and never holds an address, a header or a key.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore
+import httpx
+
+from reproduce.seeding import stream
+from reproduce.tools.search.bodies import ACCEPTED, body
+from reproduce.tools.search.connections import Connections
+from reproduce.tools.search.deadline import seconds_left, time_limit
+from reproduce.tools.search.keys import Secret, hide
+from reproduce.tools.search.limiter import RateLimiter
+from reproduce.tools.search.outcomes import Outcome, Retry, Unusable
+from reproduce.tools.search.retry_after import seconds_to_wait
+
+logger = logging.getLogger(__name__)
+
+DEAD_AFTER = 16  # failed calls in a row after which a service gets one attempt a call, until one succeeds
+RETRY_STATUS = frozenset({408, 425, 429})  # and 5xx
+MOVED = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = 5
+CLOSED = "closed"  # the error of a call that our own end cut off
+HEADERS = {"User-Agent": "reproduce", "Accept": "*/*", "Accept-Encoding": ACCEPTED}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request; headers hold the key and are not in its repr."""
+
+    method: str
+    url: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    json: Any = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """timeout_seconds: of one attempt, body included. attempts: in all. The wait before attempt i (from 1) is
+    backoff_seconds * 2**(i - 1), at most backoff_cap_seconds, times a factor in [0.5, 1.5); a longer Retry-After of
+    the service is kept, up to the cap. max_bytes: of a reply's body, decoded."""
+
+    timeout_seconds: float = 60.0
+    attempts: int = 4
+    backoff_seconds: float = 1.0
+    backoff_cap_seconds: float = 30.0
+    max_bytes: int = 4 << 20
+
+    def wait(self, seed: int, name: str, attempt: int) -> float:
+        """Seconds before attempt `attempt`, a function of (seed, name of the call, attempt) alone."""
+        jitter = 0.5 + float(stream(seed, "backoff", name, attempt).random())
+        return min(self.backoff_cap_seconds, self.backoff_seconds * 2.0 ** (attempt - 1)) * jitter
+
+
+class Transport:
+    """Sends requests, from any number of threads.
+
+    what: the service's name, for the log. count: called with "requests" once for each attempt that is sent.
+    check: called with each URL, redirects included, before it is requested, and with each address that its name
+    resolves to (`http://<number>:<port>/`) before it is connected to; raises `Unusable` to refuse. With a check,
+    redirects are followed; without, a redirect is a failure, so that a key goes nowhere else. UserError for a bad
+    network environment (`reproduce.network`).
+    """
+
+    def __init__(
+        self, what: str, patience: Patience, limiter: RateLimiter, seed: int, *, connections: int,
+        secrets: Sequence[Secret] = (), count: Callable[[str], None] = lambda name: None,
+        check: Callable[[str], None] | None = None,
+    ):  # fmt: skip
+        self.what, self.patience, self.limiter, self.seed = what, patience, limiter, seed
+        self.secrets, self.count, self.check = tuple(secrets), count, check
+        kept = connections if check is None else 0  # pages come from everywhere, once each
+        self._connections = Connections(connections, kept, check)
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._warned: set[str] = set()
+
+    def stop(self) -> None:
+        """Ends waits: what is waiting for a place or for another attempt gives up."""
+        self._closed.set()
+
+    def close(self) -> None:
+        """Closes the connections; no request may be under way."""
+        self.stop()
+        self._connections.close()
+
+    def send(self, request: Request, read: Callable[[bytes, str], Any], name: str) -> Outcome:
+        """`read(body, content type)` of the reply, or why there is none.
+
+        read raises ValueError for a malformed reply (asked for again), `Unusable` for one that will not improve, and
+        counts towards the time limit of an attempt. name: names the call in the stream of the jitter.
+        """
+        with self._lock:
+            attempts = 1 if self._failures >= DEAD_AFTER else self.patience.attempts
+        phrase = ""
+        asked = 0.0
+        for attempt in range(attempts):
+            pause = max(asked, self.patience.wait(self.seed, name, attempt)) if attempt else 0.0
+            if self._closed.wait(pause) or self._closed.wait(self.limiter.reserve()):
+                return Outcome(error=CLOSED)
+            self.count("requests")
+            try:
+                with time_limit(self.patience.timeout_seconds):
+                    value = self._read_once(request, read)
+            except Unusable as failure:
+                return self._failed(str(failure), dead=False)
+            except Retry as failure:
+                phrase, asked = str(failure), failure.wait
+                if asked:
+                    self.limiter.push_back(asked)
+                continue
+            with self._lock:
+                self._failures = 0
+            return Outcome(value)
+        return self._failed(phrase, dead=True)
+
+    def _failed(self, phrase: str, dead: bool) -> Outcome:
+        with self._lock:
+            self._failures += dead
+            new = phrase not in self._warned
+            self._warned.add(phrase)
+        if new:
+            logger.warning("%s: %s (later calls that end so are counted, not logged)", self.what, phrase)
+        return Outcome(error=phrase)
+
+    def _read_once(self, request: Request, read: Callable[[bytes, str], Any]) -> Any:
+        try:
+            data, kind = self._reply(request)
+        # the causes are cut off: they may hold the request with its headers
+        except (httpcore.TimeoutException, TimeoutError):
+            raise Retry("timeout") from None
+        except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError, httpx.InvalidURL, UnicodeError):
+            raise Unusable("bad address") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError):
+            raise Retry("no connection") from None
+        try:
+            value = read(hide(data, self.secrets), kind)
+            seconds_left()
+        except TimeoutError:  # of `read`: another attempt would take as long
+            raise Unusable("timeout") from None
+        except (ValueError, RecursionError):  # the second: JSON nested beyond all sense
+            raise Retry("malformed reply") from None
+        return value
+
+    def _reply(self, request: Request) -> tuple[bytes, str]:
+        """(body, content type) of the reply, redirects followed where there is a check."""
+        url = httpx.URL(request.url).copy_merge_params(request.params) if request.params else httpx.URL(request.url)
+        headers = HEADERS | dict(request.headers)
+        content = None
+        if request.json is not None:
+            content = json.dumps(request.json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            headers |= {"Content-Type": "application/json"}
+        for _ in range(REDIRECTS + 1):
+            if self.check is not None:
+                self.check(str(url))
+            with self._connections.stream(request.method, url, headers, content) as response:
+                found = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+                if self.check is None or response.status not in MOVED or "location" not in found:
+                    _refuse(response.status, found.get("retry-after", ""), self.patience.backoff_cap_seconds)
+                    coding = found.get("content-encoding", "")
+                    data = body(response.iter_stream(), coding, self.patience.max_bytes)
+                    return data, found.get("content-type", "")
+            url = url.join(_text(found["location"]))
+        raise Unusable("too many redirects")
+
+
+def _text(header: str) -> str:
+    """A header that may hold UTF-8, as servers write it."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return header
+
+
+def _refuse(status: int, retry_after: str, most: float) -> None:
+    """Raises for a status that is not a success. most: seconds that a service may ask us to wait."""
+    if 200 <= status < 300:
+        return
+    wait = seconds_to_wait(retry_after, most)
+    if status == 429:
+        raise Retry("rate limited", wait)
+    if status >= 500 or status in RETRY_STATUS:
+        raise Retry(f"server error {status}", wait)
+    if status in (401, 402, 403):
+        raise Unusable(f"access refused ({status})")
+    raise Unusable(f"status {status}")

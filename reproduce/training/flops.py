@@ -1,0 +1,149 @@
+"""Arithmetic and memory of a decoder-only transformer, from its shape.
+
+2 operations per weight and token forward, twice that backward (arXiv 2001.08361, section 2.1), and the attention over
+the tokens before, which that rule leaves out. The embedding is a lookup; the output head counts where it is used.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.tools.hub import sources
+from reproduce.tools.hub.lock import read_lock
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Qwen- or Llama-style decoder: grouped-query attention and a gated MLP. Biases and norms are left out."""
+
+    name: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    intermediate: int
+    vocabulary: int
+    tied: bool = False
+
+    @property
+    def body(self) -> int:
+        """Weights of all layers, which every token passes."""
+        attention = self.hidden * self.head_size * (2 * self.heads + 2 * self.kv_heads)
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def head(self) -> int:
+        """Weights of the output head, which only scored tokens pass."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All weights."""
+        return self.body + self.head * (1 if self.tied else 2)
+
+    def cache_bytes(self, bytes_per_value: int = 2) -> int:
+        """Bytes of the keys and values of one token."""
+        return 2 * self.layers * self.kv_heads * self.head_size * bytes_per_value
+
+    def forward(self, tokens: float, scored: float, length: float) -> float:
+        """Operations of reading `tokens` in sequences of `length`, of which `scored` pass the output head.
+
+        Attention: scores and values are 4 operations per head dimension and pair, and a token sees half of `length`.
+        """
+        attention = 2 * self.layers * self.heads * self.head_size * length
+        return tokens * (2 * self.body + attention) + 2 * scored * self.head
+
+
+HUB = {
+    model.name: model
+    for model in (
+        Model("Qwen/Qwen3-0.6B", 1024, 28, 16, 8, 128, 3072, 151936, tied=True),
+        Model("Qwen/Qwen3-1.7B", 2048, 28, 16, 8, 128, 6144, 151936, tied=True),
+        Model("Qwen/Qwen3-4B", 2560, 36, 32, 8, 128, 9728, 151936, tied=True),
+        Model("Qwen/Qwen3-8B", 4096, 36, 32, 8, 128, 12288, 151936),
+        Model("Qwen/Qwen3-14B", 5120, 40, 40, 8, 128, 17408, 151936),
+        Model("Qwen/Qwen2.5-3B-Instruct", 2048, 36, 16, 2, 128, 11008, 151936, tied=True),
+        Model("Qwen/Qwen2.5-7B-Instruct", 3584, 28, 28, 4, 128, 18944, 152064),
+        Model("meta-llama/Llama-3.1-8B-Instruct", 4096, 32, 32, 8, 128, 14336, 128256),
+    )
+}
+"""Shapes of the papers' models, as their config.json has them."""
+
+
+def model_of(section, vocabulary: int) -> Model:
+    """The model of a config's section `model`; vocabulary: of one made from scratch.
+
+    UserError for a hub model that is neither in `HUB` nor in the hub's cache, nor a folder with a config.json.
+    """
+    name = section.name_or_path
+    if name is None:
+        return Model(
+            "from scratch", section.hidden_size, section.num_layers, section.num_heads, section.num_kv_heads,
+            section.hidden_size // section.num_heads, section.intermediate_size, vocabulary,
+        )  # fmt: skip
+    known = HUB.get(name) or HUB.get(f"{name}-Instruct")
+    if known:
+        return known
+    path = Path(name) / "config.json"
+    if not path.is_file():
+        path = _cached(name, section.revision)
+    if path is None:
+        raise UserError(
+            f"model.name_or_path: the shape of {name} is not known here; name a folder that holds its config.json, a "
+            f"pinned model that the hub's cache holds, or one of {', '.join(HUB)}"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"model.name_or_path: the config.json of {name} cannot be read ({error})") from None
+    return _from_config(name, config)
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The config.json of a hub model at `revision` (None: as locked) in the hub's cache; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    revision = revision or read_lock().get(sources.HUB, {}).get(name, {}).get("revision")
+    try:
+        found = revision and try_to_load_from_cache(name, "config.json", revision=revision)
+    except ValueError:  # no name of a repository
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def _from_config(name: str, config: dict) -> Model:
+    try:
+        heads = config["num_attention_heads"]
+        return Model(
+            name, config["hidden_size"], config["num_hidden_layers"], heads,
+            config.get("num_key_value_heads", heads), config.get("head_dim") or config["hidden_size"] // heads,
+            config["intermediate_size"], config["vocab_size"], bool(config.get("tie_word_embeddings")),
+        )  # fmt: skip
+    except KeyError as error:
+        raise UserError(
+            f"{name}/config.json lacks {error.args[0]!r}: it is not of a Qwen- or Llama-style model"
+        ) from None
+
+
+def vocabulary_of(job) -> int:
+    """Tokens of a from-scratch model's vocabulary; 0 for a model of the hub, which has its own."""
+    if job.model.name_or_path is not None:
+        return 0
+    return _vocabulary(job.task.world, job.task.episodes is not None)
+
+
+@cache
+def _vocabulary(world: str, episodes: bool) -> int:
+    from reproduce.training.tiny_model import build_tokenizer, word_tokenizer
+    from reproduce.worlds.miniweb.generator import load_world
+    from reproduce.worlds.miniweb.task import WORLDS
+
+    if episodes:
+        from reproduce.worlds.minihouse.environment import open_minihouse
+        from reproduce.worlds.minihouse.messages import names_of, vocabulary
+
+        return len(word_tokenizer(vocabulary(*names_of(open_minihouse()[0].source))))
+    return len(build_tokenizer(load_world(WORLDS / f"{world}.jsonl")))

@@ -1,0 +1,45 @@
+"""Whether the optional packages are installed that a job needs, asked before anything runs."""
+
+from importlib.util import find_spec
+
+from reproduce.config.sections import ALFWORLD, SCIENCEWORLD
+from reproduce.config.tables import JobConfig
+from reproduce.errors import UserError
+
+
+def check_installed(jobs: list[JobConfig]) -> None:
+    """UserError, naming the setting and the command that installs it, for the first package that is missing.
+
+    Trackers and launchers have checks of their own (`training.trackers`, `launch.launchers`).
+    """
+    for job in {job.name: job for job in jobs}.values():
+        _check(job)
+
+
+def _check(job: JobConfig) -> None:
+    if job.training.lora is not None:
+        check_peft()
+    if job.engine is not None and job.engine.name == "vllm":
+        from reproduce.rollouts.engines.vllm_install import check_vllm
+
+        check_vllm()
+    if job.task.world == SCIENCEWORLD:
+        from reproduce.worlds.scienceworld.java import java
+        from reproduce.worlds.scienceworld.pool import classpath
+
+        classpath()
+        java()
+    episodes = job.task.episodes
+    if job.task.world == ALFWORLD and (episodes.engine == "real" or episodes.games not in (None, "published")):
+        from reproduce.worlds.alfworld.wheel import check_versions
+
+        check_versions()
+
+
+def check_peft() -> None:
+    """UserError if the package of adapters is missing."""
+    if find_spec("peft") is None:
+        raise UserError(
+            "training.lora needs the package peft: pip install -r requirements-gpu.txt, or leave lora out to train all "
+            "weights"
+        )

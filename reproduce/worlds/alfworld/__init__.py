@@ -1,0 +1,1 @@
+"""ALFWorld: published or generated games, the released engine, and a faster stepper."""

@@ -1,0 +1,1 @@
+"""Public question sets with search and Python: loaders, tools and the task."""

@@ -1,0 +1,31 @@
+"""Where the file of a data set is: in a folder of the user's own, or fetched at its locked revision."""
+
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.tools.hub.fetch import fetched_file
+from reproduce.tools.reading import find
+from reproduce.worlds.benchmarks.datasets.rl import RL_FILES, rl_path
+from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, question_path
+
+
+def data_file(
+    name: str, folder: str | Path | None = None, *, lock: Path | None = None, endpoint: str | None = None
+) -> Path:
+    """The file of an SFT, RL or evaluation set: in `folder`, or as `fetched_file` gives it.
+
+    UserError if it is not there.
+    """
+    if folder is not None:
+        return _in_folder(name, Path(folder))
+    return fetched_file(name, lock=lock, endpoint=endpoint)
+
+
+def _in_folder(name: str, folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(f"task.data.folder: there is no folder {folder}")
+    if name in EVALUATION_FILES:
+        return question_path(name, folder)
+    if name in RL_FILES:
+        return rl_path(name, folder)
+    return find(folder, tuple(f"{name}.{ending}" for ending in ("json", "jsonl", "parquet")), name)

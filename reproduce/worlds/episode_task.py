@@ -1,0 +1,163 @@
+"""A multi-turn environment as training and evaluation see it: tasks of its splits, messages, actions, scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from reproduce.errors import UserError
+from reproduce.seeding import stream
+from reproduce.worlds.actions import ParsedAction
+from reproduce.worlds.messages import Turn
+from reproduce.worlds.rewards import Reward
+from reproduce.worlds.text_environment import IID, OOD, TRAIN, Step, Task, TextEnvironment
+
+ALL = "all"
+"""In place of the families: every kind of task that the environment has."""
+VALIDATION_SHARE = 1 / 6
+"""Of each kind's training tasks, the last ones are kept for the warm start and for choosing settings."""
+PANELS = {"validation": (), "iid": (IID,), "ood": (OOD,), "test": (IID, OOD)}
+"""Panels by name; "test" is EPO's two columns together. The validation panel is cut from the training tasks."""
+
+
+class Form(Protocol):
+    """How an environment talks to a model, such as `minihouse_text.MiniHouseForm`."""
+
+    def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
+        """The message of a turn, given what the environment said last and the turns before, oldest first.
+
+        steps: number of turns so far, where `past` no longer holds them all (default: its length).
+        """
+
+    def response(self, command: str) -> str:
+        """The answer that plays `command`, for demonstrations."""
+
+    def action(self, response: str, step: Step) -> ParsedAction:
+        """What an answer to `step`'s message plays."""
+
+
+@dataclass(frozen=True)
+class EpisodeQuestion:
+    """One exact task in the terms of the records: `family` is its kind, `gold` the expert's actions, if any."""
+
+    task: Task
+    gold: str = ""
+    level: int = 1
+
+    @property
+    def id(self) -> str:
+        return self.task.id
+
+    @property
+    def family(self) -> str:
+        return self.task.kind
+
+    @property
+    def split(self) -> str:
+        return self.task.split
+
+
+class EpisodeTask:
+    """Episodes of many turns with one reward at the end (EPO, arXiv 2509.22576, section 3).
+
+    open_environments(count): that many environments of one kind, each for one episode at a time. families: the kinds of
+    task to train and evaluate on; ("all",): every one. at_a_time: episodes that are played at the same time, None: all
+    of a batch. threads: turns of different episodes played side by side (1: one after another). success_reward: reward
+    of a success (the paper: 1; released code: 10), times the value of the environment's first success rule.
+    invalid_penalty: taken off for each turn whose answer has the wrong format (the paper: none; released code: 0.1, off
+    that turn's own row only; here it is part of the episode's return).
+    """
+
+    def __init__(
+        self, open_environments: Callable[[int], list[TextEnvironment]], form: Form, families: Sequence[str],
+        success_reward: float = 1.0, invalid_penalty: float = 0.0, at_a_time: int | None = None, threads: int = 1,
+    ):  # fmt: skip
+        self._open = open_environments
+        self._environments = open_environments(1)
+        self.success_reward, self.invalid_penalty = success_reward, invalid_penalty
+        self.at_a_time, self.threads = at_a_time, threads
+        kinds = sorted({task.kind for task in self._environments[0].tasks(TRAIN)})
+        self.form, self.families = form, tuple(kinds if list(families) == [ALL] else families)
+        for family in self.families:
+            if family not in kinds:
+                raise UserError(f"task.families: there is no kind of task {family!r}; choose from {', '.join(kinds)}")
+
+    def environments(self, count: int) -> list[TextEnvironment]:
+        """`count` environments, the same ones in every call."""
+        missing = count - len(self._environments)
+        if missing > 0:
+            self._environments += self._open(missing)
+        return self._environments[:count]
+
+    def train_questions(self, count: int, seed: int) -> list[EpisodeQuestion]:
+        """`count` training tasks in random order; each once before any comes again."""
+        pool = [task for tasks in self._training.values() for task in tasks]
+        drawn: list[Task] = []
+        for number in range(-(-count // len(pool))):
+            drawn += [pool[i] for i in stream(seed, "pass", number).permutation(len(pool))]
+        return [EpisodeQuestion(task) for task in drawn[:count]]
+
+    def panel(self, split: str, count: int) -> list[EpisodeQuestion]:
+        """`count` tasks of each kind and split of a panel, kinds in turn; UserError if there are fewer."""
+        if split not in PANELS:
+            raise UserError(f"there is no panel {split!r}; panels: {', '.join(PANELS)}")
+        found = []
+        for name, by_kind in self._panels(split):
+            for kind, tasks in by_kind.items():
+                if count > len(tasks):
+                    raise UserError(f"the panel {name} holds {len(tasks)} tasks of {kind}, {count} asked")
+            found += [self._question(by_kind[kind][i]) for i in range(count) for kind in self.families]
+        return found
+
+    def panel_size(self, split: str) -> int:
+        """The most that `panel` can be asked for: the number of tasks of the rarest kind."""
+        return min(len(tasks) for _, by_kind in self._panels(split) for tasks in by_kind.values())
+
+    def random_panel(self, split: str, count: int, seed: int) -> list[EpisodeQuestion]:
+        """`count` tasks of "iid" or "ood", drawn one by one from all of the split, so that a task may come twice."""
+        tasks = [task for tasks in self._by_kind(split).values() for task in tasks]
+        return [EpisodeQuestion(tasks[i]) for i in stream(seed, "random panel", split).integers(len(tasks), size=count)]
+
+    @staticmethod
+    def prompt(question: EpisodeQuestion) -> str:
+        """What stands for the task where no turn's message is meant."""
+        return question.id
+
+    def score(self, success: Mapping[str, float], faults: Sequence[str]) -> Reward:
+        """The reward of an episode. success: value of every rule at its end; faults: of each turn's format ("": none).
+
+        `correct` is full success under the first rule, `answer` names all rules with their values.
+        """
+        main = float(success[self._environments[0].success_rules[0]])
+        value = self.success_reward * main - self.invalid_penalty * sum(map(bool, faults))
+        rules = ", ".join(f"{rule} {success[rule]:g}" for rule in self._environments[0].success_rules)
+        return Reward(value, main, not any(faults), rules, main >= 1.0)
+
+    def close(self) -> None:
+        """Closes all environments."""
+        for environment in self._environments:
+            environment.close()
+
+    @cached_property
+    def _training(self) -> dict[str, list[Task]]:
+        return {kind: tasks[: len(tasks) - _held_out(tasks)] for kind, tasks in self._by_kind(TRAIN).items()}
+
+    @cached_property
+    def _validation(self) -> dict[str, list[Task]]:
+        return {kind: tasks[len(tasks) - _held_out(tasks) :] for kind, tasks in self._by_kind(TRAIN).items()}
+
+    def _panels(self, split: str) -> list[tuple[str, dict[str, list[Task]]]]:
+        """(name, tasks by kind) of each split that a panel is made of."""
+        return [(name, self._by_kind(name)) for name in PANELS[split]] or [(split, self._validation)]
+
+    def _by_kind(self, split: str) -> dict[str, list[Task]]:
+        tasks = self._environments[0].tasks(split)
+        return {family: [task for task in tasks if task.kind == family] for family in self.families}
+
+    def _question(self, task: Task) -> EpisodeQuestion:
+        plan = self._environments[0].gold_path(task)
+        return EpisodeQuestion(task, " > ".join(plan) if plan else "")
+
+
+def _held_out(tasks: Sequence[Task]) -> int:
+    return round(len(tasks) * VALIDATION_SHARE)

@@ -1,0 +1,1 @@
+"""MiniHouse: small household tasks played on the ALFWorld stepper."""

@@ -1,0 +1,111 @@
+"""A task as training and evaluation see it: questions, prompts, tools, scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.seeding import child_seed
+from reproduce.tools.sandbox import PythonSandbox
+from reproduce.worlds.miniweb.generator import World, generate_world, load_world
+from reproduce.worlds.miniweb.questions import FAMILIES, MiniQuestion, load_panel, make_questions, panel_path
+from reproduce.worlds.miniweb.tools import MiniWebTools
+from reproduce.worlds.rewards import Reward, reward
+from reproduce.worlds.tags import SYSTEM_PROMPT
+from reproduce.worlds.tool_server import Call
+
+WORLDS = Path(__file__).resolve().parents[3] / "data" / "worlds"
+PASS = (
+    1200  # training questions of a family before they may recur; mini-knowledge has about 1500 in the committed world
+)
+
+
+@dataclass
+class MiniTask:
+    """One or more families of MiniWeb questions over the committed world, with their tools and their reward."""
+
+    families: Sequence[str]  # a text is one family
+    environment: MiniWebTools
+    format_penalty: float
+    tool_bonus: float
+    directory: Path = WORLDS
+
+    call_type = Call
+
+    def __post_init__(self):
+        self.families = (self.families,) if isinstance(self.families, str) else tuple(self.families)
+        for family in self.families:
+            if family not in FAMILIES:
+                raise UserError(f"task.families: unknown family {family!r}; choose from {', '.join(FAMILIES)}")
+
+    def train_questions(self, count: int, seed: int) -> list[MiniQuestion]:
+        """`count` training questions, families in turn, in the order of the run's data stream.
+
+        They are distinct within a pass of `PASS` questions a family; further passes draw again, in another order.
+        """
+        starts = range(0, count, PASS * len(self.families))
+        sizes = [min(PASS * len(self.families), count - start) for start in starts]
+        seeds = [seed, *(child_seed(seed, "pass", number) for number in range(1, len(sizes)))]
+        world = self.environment.world
+        return [q for size, s in zip(sizes, seeds, strict=True) for q in self.questions(world, "train", size, s)]
+
+    def questions(self, world: World, split: str, count: int, seed: int) -> list[MiniQuestion]:
+        """`count` distinct questions of `split` of a world, families in turn (each family has a stream of its own)."""
+        shares = [len(range(i, count, len(self.families))) for i in range(len(self.families))]
+        drawn = [make_questions(world, f, split, n, seed) for f, n in zip(self.families, shares, strict=True)]
+        return _in_turn(drawn)
+
+    def panel(self, split: str, count: int) -> list[MiniQuestion]:
+        """`count` questions of each family's committed panel, families and levels in turn; UserError if it is short."""
+        return _in_turn([self._panel(family, split, count) for family in self.families])
+
+    def _panel(self, family: str, split: str, count: int) -> list[MiniQuestion]:
+        questions = load_panel(panel_path(self.directory, family, split))
+        if count > len(questions):
+            raise UserError(f"the panel {family}-{split} holds {len(questions)} questions, {count} asked")
+        levels: dict[int, list[MiniQuestion]] = {}
+        for question in questions:
+            levels.setdefault(question.level, []).append(question)
+        return _in_turn([levels[level] for level in sorted(levels)])[:count]
+
+    @staticmethod
+    def prompt(question: MiniQuestion) -> str:
+        """The text in front of the completion, without the beginning-of-sequence token."""
+        return f"question : {question.text}"
+
+    @staticmethod
+    def system_prompt(question: MiniQuestion) -> str:
+        """What a model of the hub is told first; a model made for the world needs no telling."""
+        return SYSTEM_PROMPT
+
+    def score(self, question: MiniQuestion, text: str) -> Reward:
+        """The reward of a completion (AEPO (e): format, F1, tool bonus)."""
+        return reward(text, [question.gold], format_penalty=self.format_penalty, tool_bonus=self.tool_bonus)
+
+
+def _in_turn(lists: list[list[MiniQuestion]]) -> list[MiniQuestion]:
+    """The first of each list, then the second of each, and so on; shorter lists end earlier."""
+    return [items[i] for i in range(max(map(len, lists), default=0)) for items in lists if i < len(items)]
+
+
+def open_task(
+    families: Sequence[str] | str, world: str, sandbox: PythonSandbox, format_penalty: float, tool_bonus: float,
+    directory: Path = WORLDS,
+) -> MiniTask:  # fmt: skip
+    """The task of these families over the committed world `world`. UserError for an unknown family or world."""
+    environment = MiniWebTools(load_world(world_file(world, directory)), sandbox)
+    return MiniTask(families, environment, format_penalty, tool_bonus, directory)
+
+
+def world_file(world: str, directory: Path = WORLDS) -> Path:
+    """The committed world of that name. UserError that lists them if there is none."""
+    path = directory / f"{world}.jsonl"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in directory.glob("*.jsonl")))
+        raise UserError(f"task.world: there is no world {world!r} in {directory.name}; worlds: {known}")
+    return path
+
+
+def fresh_world(seed: int, environment: MiniWebTools) -> MiniWebTools:
+    """Another world of the same words and tools, for demonstrations: nothing true of it holds in the committed one."""
+    return MiniWebTools(generate_world(seed), environment.sandbox, environment.timeout_share, environment.printed)

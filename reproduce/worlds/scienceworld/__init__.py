@@ -1,0 +1,1 @@
+"""ScienceWorld: the real simulator in pooled Java processes."""
