@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import style
-from reproduce.config.yaml_files import read_yaml
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, schema
 from reproduce.runs.reader import find_runs, status_of
 from reproduce.runs.shared import table_config
+from reproduce.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "results"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from analysis.fidelity.measures import MEASURES
 from reproduce.algorithms import load, names
-from reproduce.config.yaml_files import read_yaml_value
 from reproduce.errors import UserError
+from reproduce.yaml_files import read_yaml_value
 
 COUNTS = {"AEPO": 27, "ARPO": 18, "EPO": 19}
 """Method -> discrepancies between its paper and its released code."""
