@@ -1,56 +1,35 @@
 """The command line, `python -m reproduce …`. Every Make target is one line that calls it.
 
-Exit codes: 0 done, 1 at least one run failed, 2 bad input (one line says what to do), 130 interrupted.
+Exit codes: `reproduce.exits`.
 """
 
 import argparse
-import errno
 import importlib
-import os
 import sys
-import traceback
+import textwrap
 from functools import partial
 from pathlib import Path
 
 from reproduce import arguments
 from reproduce.arguments import DEFAULT_PROFILE
-from reproduce.environment import settle
-from reproduce.errors import UserError
-from reproduce.grid.processes import die_with_parent
+from reproduce.exits import exit_code
+from reproduce.parent import die_with_parent
+from reproduce.paths import shown
+from reproduce.training.main import make_warm_start, run
 
 
 def main(words: list[str] | None = None) -> int:
     """Runs one command; prints a UserError as one line."""
     die_with_parent()
     arguments.readable_output()
-    words = sys.argv[1:] if words is None else words
-    try:
-        if words and words[0] in PROGRAMS:
-            return PROGRAMS[words[0]](words[1:]) or 0
-        options = parser().parse_args(words)
-        return options.run(options) or 0
-    except UserError as error:
-        return _refuse(str(error))
-    except ModuleNotFoundError as error:
-        name = (error.name or "").split(".")[0]
-        if name in ("reproduce", "analysis"):
-            raise
-        return _refuse(f"the package '{name}' is not installed: run `make .venv`, or pip install -r requirements.txt")
-    except BrokenPipeError:  # the reader of our output (head, less) is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            if error.filename is None:
-                raise
-            return _refuse(f"{error.filename}: {error.strerror}")
-        where = f" while writing {error.filename}" if error.filename else ""
-        return _refuse(
-            f"the disk is full{where}: free space and run the same command again; finished runs are untouched"
-        )
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to continue", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _command(sys.argv[1:] if words is None else words))
+
+
+def _command(words: list[str]) -> int:
+    if words and words[0] in PROGRAMS:
+        return PROGRAMS[words[0]](words[1:])
+    options = parser().parse_args(words)
+    return options.run(options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,104 +95,46 @@ def parser() -> argparse.ArgumentParser:
 
 
 def table(options) -> int:
+    """Runs what is missing of a table, then builds and prints it."""
     from reproduce.grid import runner
 
-    return runner.reproduce(
-        options.table,
-        f"{options.profile}-{options.task}" if options.task else options.profile,
-        methods=options.methods,
-        seeds=options.seeds,
-        max_jobs=options.jobs,
-        runs_root=options.runs_root,
-        build=not options.no_build,
-        launcher=options.launcher,
-        launch_config=options.launch_config,
-        report_to=options.report_to,
-        settings=options.set,
+    profile = f"{options.profile}-{options.task}" if options.task else options.profile
+    done = runner.train(
+        options.table, profile, methods=options.methods, seeds=options.seeds, max_jobs=options.jobs,
+        runs_root=options.runs_root, launcher=options.launcher, launch_config=options.launch_config,
+        report_to=options.report_to, settings=options.set,
+    )  # fmt: skip
+    if done.failures or options.no_build:
+        return int(bool(done.failures))
+    from analysis.build import build as build_outputs
+
+    built = build_outputs(
+        table=options.table, profile=profile, source="runs", runs_root=options.runs_root, settings=done.settings
     )
+    print(built.text)
+    print(_listed("Your tables and figures (the published ones, in figures/, stay as they are):", built.files))
+    return 0
+
+
+def _listed(title: str, paths: list[Path]) -> str:
+    """The files by folder, in lines of 100 characters at most where names allow."""
+    lines = [title]
+    for folder in dict.fromkeys(path.parent for path in paths):
+        names = ", ".join(path.name for path in paths if path.parent == folder)
+        lines += [f"  {shown(folder)}/", *textwrap.wrap(names, 96, initial_indent="    ", subsequent_indent="    ")]
+    return "\n".join(lines)
 
 
 def job(options) -> int:
     """One run in this process. Its output goes to the terminal; the grid sends it to log.txt."""
-    settle()
-    from reproduce.config.tables import JobConfig
-
-    path = options.directory.resolve()
-    config = JobConfig.from_yaml(path / "config.yaml")
-    settle(network=config.sends)
-    from reproduce.locks import locked
-    from reproduce.runs.directory import RunDirectory
-
-    root = path.parents[3]
-    if int(os.environ.get("RANK", "0")):  # one of several processes: the first one has the run directory
-        return _follow(path, config, root)
-    with locked(path / ".lock", f"{options.directory} is being written by another process; wait for it or stop it"):
-        run = RunDirectory.open(path, config)
-        if run.status == "finished":
-            print(f"{options.directory} is finished already")
-            return 0
-        try:
-            from reproduce.training.job import run_job
-            from reproduce.training.prepare import made_warm_start, prepare_warm_start
-
-            alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-            run_job(config, run, prepare_warm_start(config, root) if alone else made_warm_start(config, root))
-        except Exception as error:
-            _mark_failed(run, error)
-            if isinstance(error, (UserError, ModuleNotFoundError)) or getattr(error, "errno", None) == errno.ENOSPC:
-                raise
-            traceback.print_exc()
-            return 1
-    return 0
-
-
-def _follow(path: Path, config, root: Path) -> int:
-    """The part of a run that a process other than the first one has."""
-    from reproduce.runs.reader import status_of
-    from reproduce.training.job import run_job
-    from reproduce.training.parallel import Follower
-    from reproduce.training.prepare import made_warm_start
-
-    if status_of(path) == "finished":
-        return 0
-    try:
-        run_job(config, Follower(path), made_warm_start(config, root))
-    except UserError:
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        print(f"error: process {os.environ['RANK']}: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _mark_failed(run, error: Exception) -> None:
-    try:
-        run.fail(f"{type(error).__name__}: {error}")
-    except OSError as second:  # a full disk: the manifest still says "running", which resumes just as well
-        print(f"cannot mark the run failed: {second}", file=sys.stderr)
+    return run(options.directory)
 
 
 def warm_start(options) -> int:
-    settle()
-    from reproduce.config.tables import JobConfig
-
-    config, root = JobConfig.from_yaml(options.config), options.runs_root.resolve()
-    settle(network=config.sends)
-    from reproduce.locks import locked
-    from reproduce.training.prepare import prepare_warm_start
-
-    folder = config.warm_start_job().directory(root)
-    if int(os.environ.get("RANK", "0")):  # one of several processes: the first one has the directory
-        prepare_warm_start(config, root)
-        return 0
-    with locked(folder / ".lock", f"{folder} is being written by another process; wait for it or stop it"):
-        print(f"warm start: {prepare_warm_start(config, root)}")
-    return 0
+    return make_warm_start(options.config, options.runs_root)
 
 
 def publish(options) -> int:
-    from reproduce.grid.runner import shown
     from reproduce.runs.publish import experiments, left_out, publish
 
     for experiment in [] if options.experiment else left_out(options.profile, options.runs_root):
@@ -232,7 +153,6 @@ def publish(options) -> int:
 
 def build(options) -> int:
     from analysis.build import build_all
-    from reproduce.grid.runner import shown
 
     paths, text = build_all(profile=options.profile, only=options.what)
     if options.what == "tables" and options.profile == DEFAULT_PROFILE:
@@ -291,8 +211,3 @@ def _program(module: str, words: list[str]) -> int:
 
 PROGRAMS = {name: partial(_program, module) for name, (module, _) in _MODULES.items()}
 """Commands with options of their own: all words after the command's name are theirs."""
-
-
-def _refuse(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2

@@ -20,7 +20,6 @@ FIXED = {
     "PYTHONHASHSEED": "0",
     "PYTHONUNBUFFERED": "1",
     "PYTHONIOENCODING": "utf-8:replace",
-    "TRL_EXPERIMENTAL_SILENCE": "1",  # `rollout_func` is pinned with TRL and tested; its warning would hide others
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
 """What every child has, whatever the user has."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from run_rows import evaluations, metrics, rollouts
 
 from reproduce.config.tables import JobConfig
-from reproduce.grid.processes import die_with_parent
+from reproduce.parent import die_with_parent
 from reproduce.runs.directory import RunDirectory
 
 

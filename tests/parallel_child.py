@@ -113,7 +113,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 def record(made: AgenticTrainer, stop: int | None = None) -> dict:
     """Trains, resuming where it stands. losses, gradients: of each update, as the optimiser gets them; weights."""
     losses, gradients, values = [], [], []
-    compute = made._compute_loss
+    compute = made.loss_on
 
     def spy(lm, inputs):
         loss = compute(lm, inputs)
@@ -121,7 +121,7 @@ def record(made: AgenticTrainer, stop: int | None = None) -> dict:
         values.append(made._updates[-1].get("value_loss", 0.0))
         return loss
 
-    made._compute_loss = spy
+    made.loss_on = spy
     clip = made.accelerator.clip_grad_norm_
 
     def gradient(parameters, *arguments, **options):

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reproduce import environment, locks
+from reproduce import environment, locks, parent
 from reproduce.environment import FIXED, LAUNCHED, child_environment, settle
 from reproduce.errors import UserError
-from reproduce.grid import processes
 from reproduce.runs import files
 from reproduce.tools.search.cache import Recording
 from reproduce.tools.search.corpus import open_corpus
@@ -68,10 +67,10 @@ def test_a_job_by_hand_settles_first(hostile, monkeypatch):
 
 @pytest.mark.parametrize("value", ["abc", "", "²", "-1", "1.0"])
 def test_a_parent_that_is_no_process_id_is_ignored(monkeypatch, value):
-    monkeypatch.setenv(processes.PARENT, value)
-    monkeypatch.setattr(processes, "die_with", lambda parent: pytest.fail("not ours"))
-    processes.die_with_parent()
-    assert processes.PARENT not in os.environ
+    monkeypatch.setenv(parent.PARENT, value)
+    monkeypatch.setattr(parent, "die_with", lambda found: pytest.fail("not ours"))
+    parent.die_with_parent()
+    assert parent.PARENT not in os.environ
 
 
 RUN = """

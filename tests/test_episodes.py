@@ -21,7 +21,7 @@ from reproduce.rollouts.collector import batch_metrics, early_and_late, rollout_
 from reproduce.rollouts.fold import Fold
 from reproduce.rollouts.tensors import rollout_tensors
 from reproduce.runs.manifest import config_hash
-from reproduce.training.padding_rows import filled, with_filler, without_filler
+from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.worlds.text_environment import EpisodeLost
 
 
@@ -165,8 +165,8 @@ def test_turn_weights_give_the_mean_over_trajectories_turns_and_tokens():
 @pytest.mark.parametrize("method", ["grpo", "grpo-released"])
 def test_the_trainer_counts_trajectories_and_in_the_released_form_turns(tmp_path, method):
     made = trainer(tmp_path, config(method, turns=3, epochs=1))
-    output = made._generate_and_score_completions([{"index": i // 4, "prompt": ""} for i in range(8)])
-    mask_BT = made._loss_mask(output)
+    output = made.collect_batch([0, 1])
+    mask_BT = made.loss_mask(output)
     rows = made.batch.training_rows()
     mask_BT, advantages_BT = mask_BT[: len(rows)], output["advantages"][: len(rows)]
     rewards = [g.rewards[i].reward for _, g, i in made.batch.rows()]
@@ -190,17 +190,17 @@ def test_the_trainer_counts_trajectories_and_in_the_released_form_turns(tmp_path
 def test_a_mini_batch_with_filler_is_the_one_without_it(tmp_path):
     made = trainer(tmp_path, config("ppo+epo", turns=3, epochs=1), corridor_low=0.5, corridor_high=1.0)
     made.history.means, made.history.turn_means = [1.0], [[1.0]]
-    output = made._generate_and_score_completions([{"index": i // 4, "prompt": ""} for i in range(8)])
+    output = made.collect_batch([0, 1])
     made.state.global_step = made.updates_per_step  # the second RL step, so that there is a history
     rows = len(made.batch.training_rows())
     plain = {name: v[:rows] if torch.is_tensor(v) and v.dim() else v for name, v in output.items()}
     more = with_filler(plain, 2 * rows + 5)
-    assert len(more["completion_ids"]) == 2 * rows + 5 and not made._loss_mask(more)[rows:].any()
+    assert len(more["completion_ids"]) == 2 * rows + 5 and not made.loss_mask(more)[rows:].any()
 
     def update(inputs):
         made.model.zero_grad()
         critic = {name: value.clone() for name, value in made.critic.network.state_dict().items()}
-        loss = made._compute_loss(made.model, inputs)
+        loss = made.loss_on(made.model, inputs)
         loss.backward()
         made.critic.network.load_state_dict(critic)
         return loss, [p.grad.clone() for p in made.model.parameters()], made._updates.pop()
@@ -227,17 +227,16 @@ def test_filler_is_cut_off_before_statistics_and_dropped_from_mini_batches(tmp_p
 
     made.collector.collect = uneven
     seen = []
-    inner = made._compute_loss
+    inner = made.loss_on
 
     def spy(lm, inputs):
-        seen.append(made._loss_mask(inputs).any(1))
+        seen.append(made.loss_mask(inputs).any(1))
         return inner(lm, inputs)
 
-    made._compute_loss = spy
+    made.loss_on = spy
     made.train()
     assert [len(mask) for mask in seen] == [11, 11] and sum(int(mask.sum()) for mask in seen) == 22
     paths = [row.path for row in made.batch.training_rows()]
-    assert len(filled(paths, 24)) == 24 and not any(filled(paths, 24)[-1].sampled)
     metrics = json.loads(next(iter(made.run.parts.glob("*.steps.json"))).read_text())["metrics"]
     assert metrics["trained_tokens"] == sum(path.length for path in paths) and metrics["trajectories"] == 8
     lone = {"completion_mask": torch.zeros(3, 2), "x": torch.ones(3), "n": 4}
@@ -250,7 +249,7 @@ def test_filler_is_cut_off_before_statistics_and_dropped_from_mini_batches(tmp_p
 def test_training_ids_are_sampled_ids_and_ratios_start_at_one(tmp_path):
     made = trainer(tmp_path, config("grpo+epo", learning_rate=1e-9, steps=1))
     seen, metrics = [], []
-    inner, loss = made._compute_loss, made.algorithm.loss
+    inner, loss = made.loss_on, made.algorithm.loss
 
     class Spy:
         def __getattr__(self, name):
@@ -266,7 +265,7 @@ def test_training_ids_are_sampled_ids_and_ratios_start_at_one(tmp_path):
         seen.append({k: v.clone() for k, v in inputs.items() if torch.is_tensor(v)})
         return inner(lm, inputs)
 
-    algorithm, made.algorithm, made._compute_loss = made.algorithm, Spy(), spy
+    algorithm, made.algorithm, made.loss_on = made.algorithm, Spy(), spy
     made.train()
     trained = []
     for inputs in seen[:2]:  # the first pass over the rollout batch

@@ -16,8 +16,8 @@ from run_rows import evaluations, job, metrics, rollouts
 from reproduce import cli, locks
 from reproduce.errors import UserError
 from reproduce.grid import runner
+from reproduce.grid.command_lines import warm_start_config
 from reproduce.grid.display import FINISHED, RUNNING, Row, duration, seconds_left
-from reproduce.grid.launchers import warm_start_config
 from reproduce.runs import manifest
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run

@@ -9,7 +9,7 @@ from reproduce.config.engine import EngineConfig
 from reproduce.config.sections import LoraConfig
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.grid import launchers, runner
+from reproduce.grid import command_lines, runner
 from reproduce.training import installed
 from reproduce.training.prepare import prepare_warm_start
 
@@ -18,7 +18,7 @@ def missing(monkeypatch, *names):
     """Makes packages look as if they were not installed."""
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in names else found(name, *a))
-    for module in (installed, launchers):
+    for module in (installed, command_lines):
         monkeypatch.setattr(module, "find_spec", importlib.util.find_spec)
 
 
@@ -32,7 +32,7 @@ def test_lora_without_peft_is_refused_before_the_warm_start(monkeypatch, tmp_pat
     monkeypatch.setattr(runner, "resolve", lambda *a: [job(lora=LoraConfig())])
     runs = tmp_path / "runs"
     for begin in (
-        lambda j: runner.reproduce("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs),
+        lambda j: runner.train("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs),
     ):  # fmt: skip
         with pytest.raises(UserError, match="training.lora needs the package peft: pip install -r"):
             begin(job(lora=LoraConfig()))
@@ -62,5 +62,5 @@ def test_deepspeed_is_asked_for_by_the_configs_that_need_it(monkeypatch):
     missing(monkeypatch, "deepspeed")
     for name in ("zero3", "zero3_nodes"):
         with pytest.raises(UserError, match=f"{name}.yaml needs the package deepspeed: pip install -r"):
-            launchers.accelerate_config(name)
-    assert launchers.accelerate_config("fsdp").name == "fsdp.yaml"
+            command_lines.accelerate_config(name)
+    assert command_lines.accelerate_config("fsdp").name == "fsdp.yaml"

@@ -24,16 +24,9 @@ from reproduce.config.tables import JobConfig
 from reproduce.environment import ONE_THREAD
 from reproduce.errors import UserError
 from reproduce.grid import runner
+from reproduce.grid.command_lines import CONFIGS, WORDS, accelerate_config, accelerated
 from reproduce.grid.freeze_inputs import pinned
-from reproduce.grid.launchers import (
-    CONFIGS,
-    WORDS,
-    Accelerate,
-    Local,
-    accelerate_config,
-    accelerated,
-    open_launcher,
-)  # fmt: skip
+from reproduce.grid.launchers import Accelerate, Local, open_launcher
 from reproduce.grid.on_node import OnNode
 from reproduce.grid.slurm import DEFAULT, Slurm, SlurmConfig
 from reproduce.runs.directory import RunDirectory
@@ -261,7 +254,7 @@ def test_the_launch_of_accelerate_ends_with_what_started_it(tmp_path):
     """Even after kill -9: the launcher and the processes that it started."""
     script = tmp_path / "sleeper.py"
     script.write_text(
-        "import os, sys, time\nfrom reproduce.grid.processes import die_with_parent\ndie_with_parent()\n"
+        "import os, sys, time\nfrom reproduce.parent import die_with_parent\ndie_with_parent()\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
     )
     words = [*accelerated(CONFIGS / "one_gpu.yaml", ["job", "run"])[:5], str(script)]

@@ -146,7 +146,7 @@ def test_a_checkpoint_of_two_processes_is_refused_by_one(tmp_path):
     run(tmp_path, "grpo", 2, "steps=1")
     made = parallel_child.built(tmp_path, parallel_child.config("grpo", {"steps": 1}))
     with pytest.raises(UserError, match=r"checkpoint-4 was written by 2 processes, and there are 1"):
-        made._load_from_checkpoint(str(last_checkpoint(made.run.checkpoints)))
+        made.load_checkpoint(last_checkpoint(made.run.checkpoints))
 
 
 @pytest.mark.slow

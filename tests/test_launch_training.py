@@ -27,12 +27,10 @@ def built(folder, method="grpo", **training):
 
 
 def batch(made):
-    """The rollout batch of the first step, as `_compute_loss` would get it whole."""
-    k = made.num_generations
-    rows = [dict(row) for row in made.train_dataset for _ in range(k)]
+    """The rollout batch of the first step, as `loss_on` would get it whole."""
     made.state.max_steps = made.updates_per_step
     made.model.train()
-    return made._generate_and_score_completions(rows)
+    return made.collect_batch(made.train_dataset["index"][:])
 
 
 @needs_peft
@@ -63,7 +61,7 @@ def test_adapters_are_all_that_is_trained_and_checkpoints_hold_only_them(tmp_pat
 def test_the_reference_of_adapters_is_the_model_without_them(tmp_path):
     made = built(tmp_path, lora=LORA)
     output = batch(made)
-    mask_BT = made._loss_mask(output)
+    mask_BT = made.loss_mask(output)
     with torch.no_grad():
         for name, value in made.model.named_parameters():
             if "lora_B" in name:
@@ -112,7 +110,7 @@ def test_adapters_killed_and_resumed_equal_uninterrupted(tmp_path):
 
 
 def gradients(made, output):
-    loss = made._compute_loss(made.model, output)
+    loss = made.loss_on(made.model, output)
     made.model.zero_grad()
     loss.backward()
     return {name: p.grad.clone() for name, p in made.model.named_parameters()}

@@ -124,16 +124,16 @@ def test_the_paper_profile_is_made_of_real_jobs_and_stops_at_the_first_missing_t
     assert TableConfig.load("1").jobs("paper")[0].task.families[0] == "aime24"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="profile 'paper' sets training.device: cuda, but no CUDA device is found"):
-        runner.reproduce("2", "paper", runs_root=tmp_path)
+        runner.train("2", "paper", runs_root=tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     with pytest.raises(UserError, match="ARPO-RL-DeepSearch-1K has no locked revision: run `make pin-hub`"):
-        runner.reproduce("2", "paper", runs_root=tmp_path)
+        runner.train("2", "paper", runs_root=tmp_path)
     (episodes, *_) = pinned(TableConfig.load("3").jobs("paper"))  # needs the model's commit alone, which is known
     assert len(episodes.model.revision) == 40 and episodes.task.world == "scienceworld"
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     with pytest.raises(UserError, match="alfworld-download"):
-        runner.reproduce("3", "paper-alfworld", runs_root=tmp_path)
+        runner.train("3", "paper-alfworld", runs_root=tmp_path)
 
 
 # -- the whole path ----------------------------------------------------------------------------------------------------

@@ -9,24 +9,23 @@ from pathlib import Path
 
 from reproduce.environment import child_environment
 from reproduce.grid import processes, workers
+from reproduce.training import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_forked_command_has_the_exit_code_and_output_of_a_fresh_one(tmp_path):
-    for arguments in (["--help"], ["job", str(tmp_path / "nothing")]):
-        log = tmp_path / "log.txt"
-        log.unlink(missing_ok=True)
-        child = processes.start([*workers.OWN, *arguments], log)
-        assert isinstance(child, workers.Child)
-        fresh = subprocess.run([*workers.OWN, *arguments], cwd=ROOT, capture_output=True, text=True)
-        assert child.wait(60) == fresh.returncode
-        assert log.read_text() == fresh.stdout + fresh.stderr != ""
+def test_a_forked_run_has_the_exit_code_and_output_of_a_fresh_one(tmp_path):
+    log, words = tmp_path / "log.txt", ["job", str(tmp_path / "nothing")]
+    child = processes.start(workers.Fork(main.run, (tmp_path / "nothing",)), log)
+    assert isinstance(child, workers.Child)
+    fresh = subprocess.run([sys.executable, "-m", "reproduce", *words], cwd=ROOT, capture_output=True, text=True)
+    assert child.wait(60) == fresh.returncode == 2
+    assert log.read_text() == fresh.stdout + fresh.stderr != ""
 
 
 def test_a_stopped_child_reports_its_signal(tmp_path):
     before = dict(os.environ)
-    child = workers.start(["job", str(tmp_path)], tmp_path / "log.txt", child_environment())
+    child = workers.start(workers.Fork(main.run, (tmp_path,)), tmp_path / "log.txt", child_environment())
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait(60) == -signal.SIGKILL
     assert dict(os.environ) == before, "the server's environment is not this process's"
@@ -36,10 +35,11 @@ def test_a_forked_run_is_killed_with_the_process_that_asked_for_it(tmp_path):
     config, log = tmp_path / "config.yaml", tmp_path / "log.txt"
     script = (
         "import time; from pathlib import Path; from reproduce.grid import processes, workers\n"
+        "from reproduce.training import main\n"
         "from reproduce.config.tables import TableConfig\n"
         f"job = TableConfig.load(2).jobs('smoke')[0].warm_start_job(); job.to_yaml({str(config)!r})\n"
-        f"arguments = ['warm-start', {str(config)!r}, '--runs-root', {str(tmp_path / 'runs')!r}]\n"
-        f"print(processes.start([*workers.OWN, *arguments], Path({str(log)!r})).pid, flush=True)\n"
+        f"call = workers.Fork(main.make_warm_start, (Path({str(config)!r}), Path({str(tmp_path / 'runs')!r})))\n"
+        f"print(processes.start(call, Path({str(log)!r})).pid, flush=True)\n"
         "time.sleep(600)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -62,16 +62,16 @@ class Recorder(AgenticTrainer):
         self.tests: list[dict] = []
         self.sampler_gap = 0.0  # nats; largest difference of the sampler's log-probabilities from a forward pass
 
-    def _generate_and_score_completions(self, inputs):
-        output = super()._generate_and_score_completions(inputs)
+    def collect_batch(self, indices):
+        output = super().collect_batch(indices)
         if self.rl_step <= self.record_step:
-            mask_BT = self._loss_mask(output)
+            mask_BT = self.loss_mask(output)
             turns_BT = rollout_tensors(self.batch, ("turns_BT",), mask_BT.shape[1], mask_BT.device)["turns_BT"]
             self.past.measure(output["rollout_entropies"], turns_BT, mask_BT)
         if self.rl_step == 1:
             self.first_batch = {t.index: first_height(t, self) for t in trajectories(self.batch)}
         if self.rl_step in (1, self.record_step):
-            self.tests = self._released_tests([self.questions[row["index"]] for row in inputs[:: self.num_generations]])
+            self.tests = self._released_tests([self.questions[index] for index in indices])
         if self.rl_step == self.record_step:
             self.rows = sampled_rows(self)
             with self.reference.policy() as start:
@@ -80,11 +80,11 @@ class Recorder(AgenticTrainer):
             self.past.append()
         return output
 
-    def _compute_loss(self, model, inputs):
+    def loss_on(self, model, inputs):
         if self.state.global_step == self.record_step * self.updates_per_step - 1:  # the last update of the step
             names = ("logp", "entropy", "score_square", "score_slope", "slope_square")
             self._add_pass(self.model, {name: name for name in names})
-        return super()._compute_loss(model, inputs)
+        return super().loss_on(model, inputs)
 
     def _add_pass(self, model, names: dict[str, str]) -> None:
         """Columns name -> statistic of `token_statistics` under `model`, for every row."""

@@ -18,6 +18,7 @@ from reproduce.grid import runner
 from reproduce.grid.freeze_inputs import pinned
 from reproduce.grid.preflight import check_runnable
 from reproduce.grid.resolve import named
+from reproduce.paths import shown
 from reproduce.runs import directory, files
 from reproduce.runs.manifest import NOT_IN_HASH, WARM_START, config_hash
 from reproduce.runs.reader import find_runs
@@ -111,9 +112,7 @@ def plan(jobs: list[JobConfig], tried: list[dict[str, str]], root: Path) -> list
             made = path.name != WARM_START and (path / "manifest.json").is_file()
             name = names.get(files.read_json(path / "manifest.json").get("config_hash")) if made else None
             if name not in (None, base.name):
-                raise UserError(
-                    f"{name} are the settings that {runner.shown(base)} holds: leave them out, or move it away"
-                )
+                raise UserError(f"{name} are the settings that {shown(base)} holds: leave them out, or move it away")
     return planned
 
 
@@ -154,7 +153,7 @@ def main(words: list[str] | None = None) -> int:
     found = tune_record.trials(root, options.profile, options.table)
     tune_record.write(record, found)
     print(tune_record.text(found))
-    print(runner.shown(record.resolve()))
+    print(shown(record.resolve()))
     for failure in failures:
         print(failure)
     if failures:

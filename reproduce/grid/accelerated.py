@@ -9,7 +9,7 @@ import os
 import sys
 
 from reproduce.environment import LAUNCHED
-from reproduce.grid.processes import PARENT, die_with_parent
+from reproduce.parent import PARENT, die_with_parent
 
 
 def main() -> None:

@@ -3,6 +3,6 @@
 Without it the server would end by itself once the grid is gone, but only after seconds in which runs go on writing.
 """
 
-from reproduce.grid.processes import die_with_parent
+from reproduce.parent import die_with_parent
 
 die_with_parent()

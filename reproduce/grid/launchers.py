@@ -6,22 +6,19 @@ slurm        a run is a job of a cluster (`reproduce.grid.slurm`), started there
 """
 
 import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid import processes, workers
+from reproduce.grid.command_lines import accelerate_config, accelerated, warm_start_config, words
+from reproduce.grid.slurm import Slurm, SlurmConfig
+from reproduce.grid.workers import Fork
 from reproduce.runs.manifest import WARM_START, usable_cores
-from reproduce.yaml_files import read_yaml
+from reproduce.training.main import make_warm_start, run
 
 LAUNCHERS = ("local", "accelerate", "slurm")
-CONFIGS = Path(__file__).parent / "accelerate"
-START = [sys.executable, "-m", "reproduce.grid.accelerated"]
-WORDS = len(START)
-"""Where in a command of `accelerated` the words of accelerate launch begin."""
 
 
 class Child(Protocol):
@@ -38,9 +35,9 @@ class Launcher(Protocol):
 
     at_a_time: int
 
-    def command(self, job: JobConfig, path: Path, root: Path) -> list[str]: ...
+    def command(self, job: JobConfig, path: Path, root: Path) -> Fork | list[str]: ...
 
-    def start(self, command: list[str], log: Path) -> Child: ...
+    def start(self, command: Fork | list[str], log: Path) -> Child: ...
 
     def stop(self, children: list[Child]) -> None: ...
 
@@ -53,11 +50,13 @@ class Local:
     def __init__(self, device: str = "cpu"):
         self.at_a_time = usable_cores() if device == "cpu" else 1
 
-    def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
-        """The command line that does a job in its run directory, or makes a warm start."""
-        return [*workers.OWN, *words(job, path, root)]
+    def command(self, job: JobConfig, path: Path, root: Path) -> Fork | list[str]:
+        """What does a job in its run directory, or makes a warm start."""
+        if job.name == WARM_START:
+            return Fork(make_warm_start, (warm_start_config(path), root))
+        return Fork(run, (path,))
 
-    def start(self, command: list[str], log: Path) -> subprocess.Popen | workers.Child:
+    def start(self, command: Fork | list[str], log: Path) -> subprocess.Popen | workers.Child:
         """Starts it, output appended to `log`; it never outlives this process."""
         return processes.start(command, log)
 
@@ -81,23 +80,6 @@ class Accelerate(Local):
         return accelerated(self.config, words(job, path, root), "--main_process_port", "0")
 
 
-def words(job: JobConfig, path: Path, root: Path) -> list[str]:
-    """What `python -m reproduce` is told, to do a job in its run directory or to make a warm start."""
-    if job.name == WARM_START:
-        return ["warm-start", str(warm_start_config(path)), "--runs-root", str(root)]
-    return ["job", str(path)]
-
-
-def warm_start_config(path: Path) -> Path:
-    """Where the config of the warm start lies whose run directory is `path`."""
-    return path.with_name(".warm_start.yaml")
-
-
-def accelerated(config: Path, words: list[str], *options: str) -> list[str]:
-    """`accelerate launch` of `python -m reproduce <words>`, with what keeps its processes from outliving us."""
-    return [*START, "--config_file", str(config), *options, "--module", "reproduce", *words]
-
-
 def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu") -> Launcher:
     """The launcher `name`. config: a file, or the name of one of ours: of accelerate, or of the Slurm settings.
 
@@ -110,26 +92,5 @@ def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu"
     if name == "accelerate":
         return Accelerate(accelerate_config(config or "one_gpu"))
     if name == "slurm":
-        from reproduce.grid.slurm import Slurm, SlurmConfig
-
         return Slurm(SlurmConfig.load(config), root)
     raise UserError(f"there is no launcher '{name}'; launchers: {', '.join(LAUNCHERS)}")
-
-
-def accelerate_config(name: str) -> Path:
-    """The accelerate config of that name, or the file. UserError that lists ours if there is neither, and for one that
-    needs DeepSpeed where that is not installed."""
-    for path in (CONFIGS / f"{name}.yaml", Path(name)):
-        if path.is_file():
-            _check_deepspeed(path)
-            return path.resolve()
-    ours = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    raise UserError(f"there is no accelerate config '{name}'; give a file, or one of: {', '.join(ours)}")
-
-
-def _check_deepspeed(path: Path) -> None:
-    if read_yaml(path).get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
-        raise UserError(
-            f"{path.name} needs the package deepspeed: pip install -r requirements-gpu.txt, or take another config "
-            "(fsdp)"
-        )

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reproduce.environment import child_environment
-from reproduce.grid.processes import PARENT
+from reproduce.parent import PARENT
 from reproduce.runs.manifest import ROOT
 
 
 @dataclass(frozen=True)
 class OnNode:
-    """What each node of a job does: run the command of `launchers.accelerated`, output appended to `log`.
+    """What each node of a job does: run the command of `command_lines.accelerated`, output appended to `log`.
 
     cards: of a node. With several nodes the command is told which of them it is on, by options from word `words` on.
     """

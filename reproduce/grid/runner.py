@@ -4,9 +4,7 @@ What a kill can cost is the step in flight. A run that failed does not stop the 
 runs, and no child outlives the grid, even after kill -9.
 """
 
-import os
 import signal
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +15,13 @@ from pathlib import Path
 from reproduce import locks
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
+from reproduce.grid.command_lines import warm_start_config
 from reproduce.grid.display import FAILED, FINISHED, RUNNING, WAITING, Display, Row
 from reproduce.grid.freeze_inputs import pinned
-from reproduce.grid.launchers import Child, Launcher, Local, open_launcher, warm_start_config
+from reproduce.grid.launchers import Child, Launcher, Local, open_launcher
 from reproduce.grid.resolve import reporting, resolve
+from reproduce.grid.workers import Fork
+from reproduce.paths import shown
 from reproduce.runs import directory
 from reproduce.runs.reader import read_run, status_of
 from reproduce.tools.sandbox import probe
@@ -28,8 +29,8 @@ from reproduce.training.installed import check_installed
 
 POLL_SECONDS = 0.2
 
-Command = Callable[[JobConfig, Path, Path], list[str]]
-"""(job, its run directory, the runs root) -> the command line that does it."""
+Command = Callable[[JobConfig, Path, Path], list[str] | Fork]
+"""(job, its run directory, the runs root) -> the command line that does it, or what a fork calls."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,27 @@ class Failure:
         return f"{self.name} failed: {self.reason} (log: {shown(self.log)})"
 
 
-def reproduce(
+@dataclass(frozen=True)
+class Trained:
+    """Failures of a table's runs, and the label of settings other than the table's ("" for none)."""
+
+    failures: list[Failure]
+    settings: str
+
+
+def train(
     table: str,
     profile: str,
     methods: list[str] | None = None,
     seeds: list[int] | None = None,
     max_jobs: int | None = None,
     runs_root: Path | str = "runs",
-    build: bool = True,
     launcher: str = "local",
     launch_config: str | None = None,
     report_to: str | None = None,
     settings: Sequence[str] = (),
-) -> int:
-    """Runs what is missing of a table, then builds and prints it. Returns the exit code: 0, or 1 if a run failed.
+) -> Trained:
+    """Runs what is missing of a table and prints what failed.
 
     launcher, launch_config: where runs are started (`reproduce.grid.launchers`), and a warm start on an SFT set.
     report_to: trackers (`reproduce.training.trackers`); default: the config's. settings: `section.key=value` other than
@@ -68,28 +76,11 @@ def reproduce(
     chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
     name_sandbox(jobs[0])
     failures = run(jobs, runs_root, max_jobs, chosen.command, launcher=chosen)
+    for failure in failures:
+        print(failure)
     if failures:
-        for failure in failures:
-            print(failure)
         print(f"{len(failures)} failed; the finished runs are kept. Run the same command again to continue.")
-        return 1
-    if build:
-        from analysis.build import build as build_outputs
-
-        own = jobs[0].experiment.partition(".")[2]
-        built = build_outputs(table=table, profile=profile, source="runs", runs_root=runs_root, settings=own)
-        print(built.text)
-        print(listed("Your tables and figures (the published ones, in figures/, stay as they are):", built.files))
-    return 0
-
-
-def listed(title: str, paths: list[Path]) -> str:
-    """The files by folder, in lines of 100 characters at most where names allow."""
-    lines = [title]
-    for folder in dict.fromkeys(path.parent for path in paths):
-        names = ", ".join(path.name for path in paths if path.parent == folder)
-        lines += [f"  {shown(folder)}/", *textwrap.wrap(names, 96, initial_indent="    ", subsequent_indent="    ")]
-    return "\n".join(lines)
+    return Trained(failures, jobs[0].experiment.partition(".")[2])
 
 
 def name_sandbox(job: JobConfig) -> None:
@@ -251,10 +242,3 @@ def _interruptible() -> Iterator[None]:
 def _prepared(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def shown(path: Path) -> str:
-    """The path as a user would type it: relative to the current directory where it lies below it."""
-    path = Path(path)
-    cwd = Path(os.getcwd())
-    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from reproduce.config.strict import build, positive
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.grid.launchers import WORDS, accelerate_config, accelerated, words
+from reproduce.grid.command_lines import WORDS, accelerate_config, accelerated, words
 from reproduce.grid.on_node import OnNode
 from reproduce.runs import files
 from reproduce.runs.manifest import ROOT

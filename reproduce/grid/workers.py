@@ -8,16 +8,28 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from reproduce.errors import UserError
+from reproduce.exits import exit_code
+from reproduce.parent import die_with
 from reproduce.runs.manifest import ROOT
 
-OWN = [sys.executable, "-m", "reproduce"]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["reproduce.grid.guard", "reproduce.training.job", "reproduce.training.prepare"])
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A function that a fork calls, and its arguments. Its return value is the exit code, as are its errors
+    (`reproduce.exits`)."""
+
+    function: Callable[..., int]
+    arguments: tuple
 
 
 class Child:
@@ -41,8 +53,8 @@ class Child:
         return self.returncode
 
 
-def start(arguments: list[str], log: Path, environment: dict[str, str]) -> Child:
-    """`python -m reproduce <arguments>` in its own process group, output appended to `log`.
+def start(call: Fork, log: Path, environment: dict[str, str]) -> Child:
+    """Makes `call` in its own process group, output appended to `log`.
 
     `environment` is the server's whole environment; it is the same for every call, since the server reads it once.
     UserError if the server cannot start.
@@ -50,7 +62,8 @@ def start(arguments: list[str], log: Path, environment: dict[str, str]) -> Child
     before = dict(os.environ)
     _become(environment)
     try:
-        process = _context.Process(target=_run, args=(arguments, str(log)), name=" ".join(arguments))
+        name = " ".join([call.function.__name__, *map(str, call.arguments)])
+        process = _context.Process(target=_run, args=(call, str(log)), name=name)
         process.start()
     except (EOFError, OSError) as error:
         raise UserError(
@@ -68,9 +81,7 @@ def _become(environment: dict[str, str]) -> None:
         del os.environ[name]
 
 
-def _run(arguments: list[str], log: str) -> None:
-    from reproduce.grid.processes import die_with
-
+def _run(call: Fork, log: str) -> None:
     os.setsid()
     die_with(os.getppid())
     # a child that holds the server's life line would keep the server alive, and the server its children
@@ -81,6 +92,4 @@ def _run(arguments: list[str], log: str) -> None:
         os.dup2(output, stream)
     os.close(output)
     sys.stdout.reconfigure(line_buffering=True)
-    from reproduce.cli import main
-
-    sys.exit(main(arguments))
+    sys.exit(exit_code(lambda: call.function(*call.arguments)))

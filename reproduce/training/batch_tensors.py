@@ -1,5 +1,7 @@
 """A collected batch as tensors: what the trainer needs of it beside the tensors that methods ask for by name."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from trl.trainer.utils import pad
@@ -7,6 +9,7 @@ from trl.trainer.utils import pad
 from reproduce.rollouts.collector import Batch
 from reproduce.rollouts.fold import Fold, Whole
 from reproduce.rollouts.tensors import rollout_tensors
+from reproduce.rollouts.token_path import Path as TokenPath
 
 
 def fold_of(batch: Batch, mask_BT: Tensor) -> Fold | Whole:
@@ -37,6 +40,28 @@ def longest_completions(batch: Batch, device) -> Tensor:
     """lengths_J: tokens of each trajectory's longest completion, which is what the limit on completions is about."""
     trajectories = (group.trajectories[i] for _, group, i in batch.rows())
     return torch.tensor([max(path.length for path in t.paths) for t in trajectories], device=device)
+
+
+def path_tensors(paths: Sequence[TokenPath], pad_id: int, device) -> dict[str, Tensor]:
+    """The paths by TRL's names, a row each: token for token as they were sampled.
+
+    prompt_ids, prompt_mask: prompts, padded on the left with `pad_id`. completion_ids, completion_mask: what follows,
+    padded on the right. tool_mask: 1 where the policy sampled the token. old_per_token_logps: log-probabilities of the
+    sampler, in nats, 0 at forced tokens.
+    """
+
+    def ids(rows, value: int, side: str) -> Tensor:
+        return pad([torch.tensor(row) for row in rows], padding_value=value, padding_side=side).to(device)
+
+    prompts, completions = [list(path.prompt) for path in paths], [path.completion for path in paths]
+    return {
+        "prompt_ids": ids(prompts, pad_id, "left"),
+        "prompt_mask": ids([[1] * len(row) for row in prompts], 0, "left"),
+        "completion_ids": ids(completions, pad_id, "right"),
+        "completion_mask": ids([[1] * len(row) for row in completions], 0, "right"),
+        "tool_mask": ids([[int(s) for s in path.sampled] for path in paths], 1, "right"),
+        "old_per_token_logps": padded([path.logps for path in paths], device),
+    }
 
 
 def padded(rows: list[list[float]], device) -> Tensor:

@@ -5,7 +5,7 @@ the hub reads EPO's messages in its chat template and begins as it is.
 """
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
 from reproduce.config.sections import ALFWORLD
@@ -15,7 +15,7 @@ from reproduce.rollouts.chat import ChatEpisodeCollector
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.rollouts.grammar import ACTIONS
 from reproduce.seeding import child_seed, stream
-from reproduce.training.setups import WebSetup
+from reproduce.training.setup import Setup
 from reproduce.training.tiny_model import word_tokenizer
 from reproduce.worlds.alfworld.player import demonstrate
 from reproduce.worlds.alfworld.real import RealAlfworld
@@ -38,7 +38,7 @@ MINI_GAMES = f"generated-{SIZE}"
 """The games that MiniHouse has, with what the real engine needs beside."""
 
 
-class EpisodeSetup(WebSetup, ABC):
+class EpisodeSetup(Setup):
     """Episodes of many turns, each turn a prompt of its own.
 
     A world of its own says which environments it opens, the form of its messages, its words, and what it demonstrates.

@@ -59,7 +59,7 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         elif trainer.replica is not None:
             trainer.replica.load(checkpoint)
         else:
-            trainer._load_from_checkpoint(str(checkpoint))
+            trainer.load_checkpoint(checkpoint)
         started = time.perf_counter()
         e = config.evaluation
         part = process_index(), processes()

@@ -1,23 +1,12 @@
 """Rows that fill a batch up to a size that TRL can divide, and count nowhere.
 
 Where every turn is a row, a rollout batch has as many rows as its episodes had turns, but TRL splits it into groups and
-mini-batches of equal size. A filler row has an empty loss mask. It is cut off before rewards, advantages, statistics
-and named tensors are made, put back only for TRL's shuffling and splitting, and dropped from its mini-batch before
-anything is computed: a mini-batch with filler is exactly the one of its other rows alone.
+mini-batches of equal size. A filler row has an empty loss mask. It is there only for TRL's shuffling and splitting, and
+dropped from its mini-batch before anything is computed: a mini-batch with filler is exactly the one of its other rows.
 """
 
 import torch
 from torch import Tensor
-
-from reproduce.rollouts.token_path import Path
-
-
-def filled(paths: list[Path], rows: int) -> list[Path]:
-    """The paths, and filler behind them up to `rows`: one prompt token and one forced completion token."""
-    token = paths[0].prompt[0]
-    filler = Path.root([token])
-    filler.add_forced([token])
-    return paths + [filler] * (rows - len(paths))
 
 
 def first_rows(output: dict, rows: int) -> dict:

@@ -14,7 +14,8 @@ from reproduce.training.cold_start import train_cold_start
 from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
 from reproduce.training.installed import check_installed
 from reproduce.training.parallel import Follower, gathered, own_device, process_index, processes
-from reproduce.training.setups import WebSetup, open_setup
+from reproduce.training.setup import Setup
+from reproduce.training.setups import open_setup
 from reproduce.training.warm_start import load_warm_start, save_warm_start, train_warm_start
 
 
@@ -70,7 +71,7 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     return folder
 
 
-def _make(config: JobConfig, setup: WebSetup, folder: Path, report) -> None:
+def _make(config: JobConfig, setup: Setup, folder: Path, report) -> None:
     """The warm start itself, in `folder`."""
     w = config.warm_start
     model, tokenizer = setup.initial_model(own_device(config.training.device))

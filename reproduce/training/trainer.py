@@ -3,15 +3,14 @@
 What it changes: rollouts come from `Collector`, advantages and loss from an `Algorithm`, logs go to a run directory.
 What it leaves alone: sampler, data loader, splitting into mini-batches, optimiser, training loop, checkpoints.
 
-    _generate_and_score_completions   rollouts enter here; advantages and whatever the algorithm reads are added
-    _get_per_token_logps_and_entropies   pi_old is the sampler's own log-probability, so no forward pass recomputes it
-    _compute_loss                     the algorithm's loss in place of TRL's; a critic makes its own step before
+    _generate_and_score_completions   the rollout batch, of which TRL shuffles and splits the rows (`collect_batch`)
+    _compute_loss                     the algorithm's loss in place of TRL's (`loss_on`)
     log                               one record per RL step
     _save_checkpoint, _load_from_checkpoint   with what else the run carries from step to step: the critic, the entropy
                                       history, the collector's memory; a marker makes a checkpoint complete
 
 Where every turn is a row, advantages are computed on whole trajectories (`rollouts.fold`), and rows that count nowhere
-fill a batch up to a size that TRL can split (`training.filler`).
+fill a batch up to a size that TRL can split (`training.padding_rows`).
 
 `tests/test_trainer.py` fails loudly when a signature that this relies on changes.
 """
@@ -31,15 +30,21 @@ from reproduce.algorithms.parts.critics import explained_variance
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.rollouts.tensors import SINGLE_TURNS, rollout_tensors
-from reproduce.rollouts.token_path import Path as TokenPath
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.schema import ENGINE_TIMINGS
-from reproduce.training.batch_tensors import counted, fold_of, longest_completions, padded, rewards_and_groups
+from reproduce.training.batch_tensors import (
+    counted,
+    fold_of,
+    longest_completions,
+    padded,
+    path_tensors,
+    rewards_and_groups,
+)
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.entropy_history import EntropyHistory
 from reproduce.training.master_weights import in_float32
-from reproduce.training.padding_rows import filled, first_rows, with_filler, without_filler
+from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.training.parallel import (
     gathered,
     own_rows,
@@ -61,9 +66,9 @@ PASSED = {"logps_BT", "old_logps_BT", "advantages_BT", "entropies_BT"}
 MADE_HERE = {"values_BT", "ref_logps_BT"}
 
 
-def recorded_reward(completions, reward, **kwargs) -> list[float]:
-    """TRL's reward function: the rewards that the rollout already computed."""
-    return list(reward)
+def computed_already(*arguments, **options):
+    """In the place of TRL's reward function, which is never called: `collect_batch` has the rewards."""
+    raise RuntimeError("TRL asked for rewards, which its rollout path alone does")
 
 
 class AgenticTrainer(GRPOTrainer):
@@ -87,7 +92,7 @@ class AgenticTrainer(GRPOTrainer):
                  group_size: int | None = None, **kwargs):  # fmt: skip
         reference = Reference(model)  # before TRL binds a forward of its own to the model, and so the next
         start = reference.whole() if algorithm.critic is not None else None
-        super().__init__(model=model, reward_funcs=recorded_reward, rollout_func=self._rollout, **kwargs)
+        super().__init__(model=model, reward_funcs=computed_already, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
             raise UserError(
                 "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
@@ -114,8 +119,6 @@ class AgenticTrainer(GRPOTrainer):
         if self.host is not None and self.host.on_vllm:
             self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self.history is not None)
         self.batch: Batch | None = None
-        self._paths: list[TokenPath] = []
-        self._sampler_logps: torch.Tensor | None = None
         self._updates: list[dict[str, float]] = []
         self._step_metrics: dict[str, float] = {}
 
@@ -148,15 +151,20 @@ class AgenticTrainer(GRPOTrainer):
     # -- rollouts -------------------------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs):
+        return self.collect_batch([row["index"] for row in inputs[:: self.num_generations]])
+
+    def collect_batch(self, indices: list[int]) -> dict[str, torch.Tensor]:
+        """Sample and score a rollout batch: everything that the updates on it read, by name.
+
+        indices: of this process's questions; the batch is that of all processes, and every process returns all of it.
+        """
         started = time.perf_counter()
         self.refresh_sampler()
-        k = self.num_generations
-        indices = [row["index"] for row in inputs[::k]]  # of this process; the batch is that of all
         questions = [self.questions[index] for own in gathered(indices) for index in own if index != NO_QUESTION]
-        self.batch = self.collector.collect(questions, k, self.algorithm, self.rl_step)
+        self.batch = self.collector.collect(questions, self.num_generations, self.algorithm, self.rl_step)
         paths = [row.path for row in self.batch.training_rows()]
-        output = self._through_trl(inputs, paths)
-        mask_BT = self._loss_mask(output)
+        output = path_tensors(paths, self.processing_class.pad_token_id, self.accelerator.device)
+        mask_BT = self.loss_mask(output)
         gap_metrics = {}
         if self.gap is not None:
             rows = self.args.per_device_train_batch_size * processes()
@@ -184,21 +192,6 @@ class AgenticTrainer(GRPOTrainer):
         share_random_state()
         return with_filler(output, self.args.steps_per_generation)
 
-    def _through_trl(self, inputs, paths: list[TokenPath]) -> dict:
-        """TRL's tensors of the paths, a row each, with the sampler's log-probs as the old ones."""
-        processes = self.accelerator.gather(torch.tensor([len(paths)], device=self.accelerator.device))
-        groups = -(-int(processes.max()) // self.num_generations)  # as many in each process
-        self._paths = filled(paths, groups * self.num_generations)
-        if len(self._paths) != len(inputs):  # TRL wants an input per row, of which it logs the prompt
-            inputs = [dict(inputs[0]) for _ in self._paths]
-        self._sampler_logps = padded([path.logps for path in self._paths], self.accelerator.device)
-        try:
-            output = super()._generate_and_score_completions(inputs)
-            output["old_per_token_logps"] = self._sampler_logps  # which TRL leaves out at one update per rollout
-        finally:
-            self._sampler_logps = None
-        return first_rows(output, len(paths))
-
     def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
         """What the algorithm's parts read of a rollout batch by name, beyond log-probs, advantages and entropies."""
         needs = {*self.algorithm.advantage_needs, *self.algorithm.loss_needs} - set(self._numbers()) - PASSED
@@ -224,25 +217,10 @@ class AgenticTrainer(GRPOTrainer):
         steps = {"rl_step": self.rl_step - 1, "rl_steps": self.state.max_steps // self.updates_per_step}
         return steps | (self.history.references() if self.history is not None else {})
 
-    def _rollout(self, prompts, trainer) -> dict:
-        """TRL's `rollout_func`: the collected batch, token for token as it was sampled."""
-        return {
-            "prompt_ids": [list(path.prompt) for path in self._paths],
-            "completion_ids": [path.completion for path in self._paths],
-            "logprobs": [path.logps for path in self._paths],
-            "env_mask": [[int(s) for s in path.sampled] for path in self._paths],
-            "reward": [0.0 for _ in self._paths],  # TRL's own advantages are replaced
-        }
-
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        if self._sampler_logps is None or self._sampler_logps.shape != (input_ids.shape[0], logits_to_keep):
-            raise RuntimeError("the sampler's log-probs do not match TRL's completion tensor")
-        return self._sampler_logps, None, None
-
     # -- updates --------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _loss_mask(inputs) -> torch.Tensor:
+    def loss_mask(inputs) -> torch.Tensor:
         return (inputs["completion_mask"] * inputs["tool_mask"]).bool()
 
     def _logps(self, model, inputs, entropy: bool = False):
@@ -250,7 +228,7 @@ class AgenticTrainer(GRPOTrainer):
 
         Of the whole batch in every process; gradient flows into the rows that this process passed.
         """
-        mask_BT = self._loss_mask(inputs)
+        mask_BT = self.loss_mask(inputs)
         rows, own_BT = own_rows(inputs, mask_BT)
         head = scored_head(self.accelerator.unwrap_model(model))
         found = token_logps(model, head, take(inputs, rows), own_BT, self.temperature, entropy)
@@ -258,8 +236,12 @@ class AgenticTrainer(GRPOTrainer):
         return logps_BT, entropies_BT
 
     def _compute_loss(self, model, inputs):
-        inputs = without_filler(inputs, self._loss_mask(inputs))
-        mask_BT = self._loss_mask(inputs)
+        return self.loss_on(model, inputs)
+
+    def loss_on(self, model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The algorithm's loss of a mini-batch of `collect_batch`, after the critic's own step if there is one."""
+        inputs = without_filler(inputs, self.loss_mask(inputs))
+        mask_BT = self.loss_mask(inputs)
         values = {}
         if self.critic is not None:
             values = self.critic.update(inputs, mask_BT, inputs["values_BT"], inputs["returns_BT"])
@@ -324,6 +306,10 @@ class AgenticTrainer(GRPOTrainer):
                 self.replica.save(folder)
             complete(folder, carried)
         wait_for_all()
+
+    def load_checkpoint(self, folder: Path) -> None:
+        """The weights of a checkpoint, and what the run carries."""
+        self._load_from_checkpoint(str(folder))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
