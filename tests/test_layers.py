@@ -89,3 +89,13 @@ def test_private_names_of_trl_are_in_one_file():
     private = re.compile(r"\b(_generate_and_score_completions|_compute_loss|_(load_from|save)_checkpoint)\b")
     using = {name for name, path in MODULES.items() if private.search(path.read_text())}
     assert {name for name in using if layer(name) != "commands"} == {"reproduce.training.trainer"}
+
+
+def test_modules_that_prose_names_exist():
+    folders = ("reproduce", "analysis", "tests")
+    here = [f"/{path.relative_to(ROOT).as_posix()}" for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    elsewhere = re.compile(r"vllm_rollout_with_tools\.py|(verl|ARPO|AEPO|evaluation/src|gigpo|agent_system)/.*")
+    prose = [*MODULES.values(), *ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("reproduce/*/*.md")]
+    named = {(path, name) for path in prose for name in re.findall(r"`([\w/]+\.py)`", path.read_text())}
+    known = {name for _, name in named if elsewhere.fullmatch(name) or any(path.endswith(f"/{name}") for path in here)}
+    assert [(str(path), name) for path, name in named if name not in known] == []

@@ -1,4 +1,4 @@
-"""The real batch that `analysis/fidelity.py` measures on: what one RL step of a mini run trained on.
+"""The real batch that `analysis/fidelity/batch.py` measures on: what one RL step of a mini run trained on.
 
     python -m analysis.fidelity.recorder [--runs-root runs] [--out data/fidelity]
 

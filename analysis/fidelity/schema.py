@@ -1,4 +1,4 @@
-"""Columns of the small real batch in data/fidelity, which `fidelity_batch` writes and `analysis/fidelity.py` reads."""
+"""Columns of the small real batch in data/fidelity, which `recorder.py` writes and `batch.py` reads."""
 
 import pyarrow as pa
 

@@ -42,7 +42,7 @@ class Grammar:
         """(tool, content) of the call that a segment ends with; content is "" where the call was never opened.
 
         Blanks around a query are none of it. A program keeps them: those in front are the indentation of its first
-        line (`tasks.sandbox.source`).
+        line (`tools.sandbox.source`).
         """
         tool = self.close[segment[-1]]
         starts = [i for i, token in enumerate(segment) if self.open.get(token) == tool]

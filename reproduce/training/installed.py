@@ -10,7 +10,7 @@ from reproduce.errors import UserError
 def check_installed(jobs: list[JobConfig]) -> None:
     """UserError, naming the setting and the command that installs it, for the first package that is missing.
 
-    Trackers and launchers have checks of their own (`training.trackers`, `launch.launchers`).
+    Trackers and launchers have checks of their own (`training.trackers`, `grid.launchers`).
     """
     for job in {job.name: job for job in jobs}.values():
         _check(job)
