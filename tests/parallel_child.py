@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import tiny
 import torch
 from datasets import Dataset
 from tiny import LocalPrinter, model, tokenizer
@@ -145,7 +146,7 @@ def record(made: AgenticTrainer, stop: int | None = None) -> dict:
     except Stopped:
         pass
     weights = {name: whole(value).clone() for name, value in made.model.state_dict().items()}
-    critic = {} if made.critic is None else dict(made.critic.network.state_dict())
+    critic = {} if tiny.state(made, "critic") is None else dict(tiny.state(made, "critic").network.state_dict())
     return {"losses": losses, "values": values, "gradients": gradients, "weights": weights, "critic": critic}
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from house import Told, collector, config, loaded, model, setup_of, trainer
 from stopping import train_until
@@ -189,7 +190,7 @@ def test_the_trainer_counts_trajectories_and_in_the_released_form_turns(tmp_path
 
 def test_a_mini_batch_with_filler_is_the_one_without_it(tmp_path):
     made = trainer(tmp_path, config("ppo+epo", turns=3, epochs=1), corridor_low=0.5, corridor_high=1.0)
-    made.history.means, made.history.turn_means = [1.0], [[1.0]]
+    tiny.state(made, "entropy_history").means, tiny.state(made, "entropy_history").turn_means = [1.0], [[1.0]]
     output = made.collect_batch([0, 1])
     made.state.global_step = made.updates_per_step  # the second RL step, so that there is a history
     rows = len(made.batch.training_rows())
@@ -199,10 +200,10 @@ def test_a_mini_batch_with_filler_is_the_one_without_it(tmp_path):
 
     def update(inputs):
         made.model.zero_grad()
-        critic = {name: value.clone() for name, value in made.critic.network.state_dict().items()}
+        critic = {name: value.clone() for name, value in tiny.state(made, "critic").network.state_dict().items()}
         loss = made.loss_on(made.model, inputs)
         loss.backward()
-        made.critic.network.load_state_dict(critic)
+        tiny.state(made, "critic").network.load_state_dict(critic)
         return loss, [p.grad.clone() for p in made.model.parameters()], made._updates.pop()
 
     shuffled = torch.randperm(len(more["completion_ids"]), generator=torch.Generator().manual_seed(0))

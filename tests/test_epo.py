@@ -9,8 +9,8 @@ import torch
 from reproduce.algorithms import load
 from reproduce.algorithms.parts import epo_terms as epo
 from reproduce.algorithms.parts import turn_means
+from reproduce.algorithms.parts.entropy_history import EntropyHistory
 from reproduce.errors import UserError
-from reproduce.training.entropy_history import EntropyHistory
 
 LAMBDA = 0.001
 
@@ -301,7 +301,7 @@ def test_released_reference_is_asked_for_with_its_quirks():
     }
     for name, switches in names.items():
         assert load("epo-released", **switches).regularisers[1].reference_name == name
-        assert name in EntropyHistory(4).references()
+        assert name in EntropyHistory(4).numbers()
 
 
 def test_released_grpo_counts_turns_not_trajectories():
@@ -338,16 +338,16 @@ def test_the_history_holds_past_steps_only_until_the_open_one_is_closed():
     mask_BT = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 1]], dtype=torch.bool)
     turns_BT = torch.tensor([[0, 0, 1, -1], [0, 0, 1, 1]])
     first = torch.tensor([[1.0, 2.0, 3.0, 99.0], [4.0, 99.0, 5.0, 6.0]])
-    assert math.isnan(history.references()["entropy_reference"])
+    assert math.isnan(history.numbers()["entropy_reference"])
     history.measure(first, turns_BT, mask_BT)
-    found = history.references()
+    found = history.numbers()
     assert math.isnan(found["entropy_reference"]) and found["entropy_reference_with_current"] == pytest.approx(3.5)
     assert found["turn_entropy_reference"].numel() == 0
     assert found["turn_entropy_reference_with_current"].tolist() == pytest.approx([7 / 3, 14 / 3])
     assert found["turn_entropy_reference_with_current_left_padded"].tolist() == pytest.approx([0.0, 7 / 3, 14 / 3])
     history.append()
     history.measure(2 * first[:, :2], turns_BT[:, :2], mask_BT[:, :2])  # only turn 0: its mean is 14 / 3
-    found = history.references()
+    found = history.numbers()
     assert found["entropy_reference"] == pytest.approx(3.5)
     assert found["entropy_reference_with_current"] == pytest.approx((3.5 + 14 / 3) / 2)
     assert found["turn_entropy_reference_with_current"].tolist() == pytest.approx([3.5, 14 / 3])
@@ -356,8 +356,8 @@ def test_the_history_holds_past_steps_only_until_the_open_one_is_closed():
     history.append()
     again = EntropyHistory(turns=3)
     again.load_state_dict(history.state_dict())
-    for name, value in history.references().items():
-        torch.testing.assert_close(again.references()[name], value, rtol=0, atol=0, equal_nan=True)
+    for name, value in history.numbers().items():
+        torch.testing.assert_close(again.numbers()[name], value, rtol=0, atol=0, equal_nan=True)
     with pytest.raises(ValueError, match="history of 3 turns, but trajectories have up to 5"):
         EntropyHistory(turns=5).load_state_dict(history.state_dict())
     with pytest.raises(RuntimeError, match="no step was measured"):

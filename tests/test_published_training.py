@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+import tiny
 from house import config, trainer
 from stopping import train_until
 
@@ -49,7 +50,7 @@ def test_all_updates_of_a_step_share_its_rate_also_after_a_resumption(tmp_path):
     whole.train()
     expected = [cosine_factor(step, 4, 0.5, 0.2) * 3e-3 for step in (0, 0, 1, 1, 2, 2, 3, 3)]
     assert [rate for _, rate in seen] == pytest.approx(expected) and len(set(expected)) == 4 - 1
-    assert whole.critic.optimizer.param_groups[0]["lr"] == 3e-3, "the critic's rate is constant"
+    assert tiny.state(whole, "critic").optimizer.param_groups[0]["lr"] == 3e-3, "the critic's rate is constant"
     cut = built(tmp_path / "cut")
     assert train_until(cut, 1)
     resumed = built(tmp_path / "cut")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from datasets import Dataset
 from stopping import train_until
@@ -154,7 +155,11 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, method):
             assert train_until(made, stop) == (stop < 4)
         parts = sorted(made.run.parts.glob("*.rollouts.parquet"))
         metrics = [p.read_text().split('"seconds"')[0] for p in sorted(made.run.parts.glob("*.steps.json"))]
-        critic = {} if made.critic is None else {f"critic.{k}": v for k, v in made.critic.network.state_dict().items()}
+        critic = (
+            {}
+            if tiny.state(made, "critic") is None
+            else {f"critic.{k}": v for k, v in tiny.state(made, "critic").network.state_dict().items()}
+        )
         return lm.state_dict() | critic, [p.read_bytes() for p in parts], metrics
 
     weights, rollouts, metrics = run("whole", [4])
@@ -216,20 +221,20 @@ def test_epo_compares_each_step_with_the_mean_entropy_of_the_steps_before_it(tmp
     assert np.isnan(steps[0]["epo_phase_weight"]) and steps[1]["epo_phase_weight"] == pytest.approx(1 + np.exp(-3))
     shares = [m["epo_share_below"] + m["epo_share_above"] for m in steps[1:]]
     assert all(0 < share <= 1 for share in shares)
-    assert made.history.means == pytest.approx(entropies)
+    assert tiny.state(made, "entropy_history").means == pytest.approx(entropies)
 
 
 def test_a_critic_is_trained_on_the_mini_batches_and_recorded(tmp_path):
     made = trainer(tmp_path, config("ppo", steps=3))
     updates = []
-    inner = made.critic.update
+    inner = tiny.state(made, "critic").update
 
     def spy(inputs, mask_BT, old_BT, returns_BT):
         assert torch.equal(inputs["values_BT"], old_BT) and (returns_BT[~mask_BT] == 0).all()
         updates.append((old_BT, returns_BT, mask_BT))
         return inner(inputs, mask_BT, old_BT, returns_BT)
 
-    made.critic.update = spy
+    tiny.state(made, "critic").update = spy
     steps = records(made)
     assert len(updates) == 3 * made.updates_per_step
     assert not updates[0][0].any() and updates[4][0].any(), "values are those at rollout: 0 before anything was learned"

@@ -84,3 +84,8 @@ def full_forward(lm, prompt, completion, temperature=1.0):
     logps = torch.log_softmax(logits, -1)
     picked = logps.gather(1, torch.tensor(completion)[:, None])[:, 0]
     return picked, -(logps.exp() * logps).sum(-1)
+
+
+def state(trainer, name: str):
+    """What the method of `trainer` carries under that name, or None."""
+    return next((one for one in trainer.states if one.name == name), None)

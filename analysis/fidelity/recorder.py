@@ -21,6 +21,7 @@ from datasets import Dataset
 
 from analysis.fidelity.schema import ALL_ENTROPIES, BATCH_SCHEMA, TESTS_SCHEMA
 from reproduce.algorithms import load
+from reproduce.algorithms.parts.entropy_history import EntropyHistory
 from reproduce.arguments import folder
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
@@ -32,7 +33,6 @@ from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import ROOT, config_hash, versions, warm_start_hash
 from reproduce.seeding import child_seed
 from reproduce.tools.sandbox import PythonSandbox
-from reproduce.training.entropy_history import EntropyHistory
 from reproduce.training.prepare import prepare_warm_start
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms.parts import PARTS, TokenRatio, part_name
+from reproduce.algorithms.parts.state import Run, State
 from reproduce.algorithms.settings import checked, flat_settings, override
 from reproduce.errors import UserError
 
@@ -69,6 +70,12 @@ class Algorithm:
         names = {slot: part_name(slot, members[0] if members else None) for slot, members in parts.items()}
         names["regularisers"] = [part_name("regularisers", part) for part in self.regularisers]
         return names | {key: value for key, (_, _, value) in flat_settings(parts).items()}
+
+    def states(self, run: Run) -> list[State]:
+        """What the method's parts carry from step to step in `run`, in the order of the slots."""
+        active = [*self._active_regularisers(), *(getattr(self, slot) for slot in PARTS if slot != "regularisers")]
+        made = [part.state(run) for part in active if hasattr(part, "state")]
+        return [state for state in made if state is not None]
 
     @property
     def clip_range(self) -> tuple[float, float]:

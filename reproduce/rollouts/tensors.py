@@ -15,6 +15,7 @@ trajectory_turns_B  turns of the row's whole trajectory.
 turn_weights_BT     float: `parts.turn_means.turn_weights` of these rows, 0 where a row is padded.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,11 @@ from reproduce.rollouts.token_path import Path
 PADDING = -1
 SINGLE_TURNS = ("turn_weights_BT", "trajectory_turns_B")
 """What rows of single turns need for a mean over trajectories, turns and tokens: a row does not know its trajectory."""
+
+
+def companions(names: Collection[str], single_turns: bool) -> tuple[str, ...]:
+    """Names of what must come with tensors that a loss reads: turns of rows of single turns need `SINGLE_TURNS`."""
+    return SINGLE_TURNS if single_turns and "turns_BT" in names else ()
 
 
 class TrainingRow(NamedTuple):

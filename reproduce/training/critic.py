@@ -11,19 +11,24 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms import Algorithm
+from reproduce.algorithms.parts.critics import explained_variance
+from reproduce.algorithms.parts.state import RolloutBatch, State
 from reproduce.errors import UserError
 from reproduce.precision import wide
 from reproduce.training.parallel import own_rows, processes, take, together
 from reproduce.training.token_logps import passes, placed
 
 
-class Critic:
+class Critic(State):
     """Values of the loss-mask tokens, and one AdamW step on `algorithm.value_loss` per mini-batch of the policy.
 
     policy: the causal LM at its start; it is copied, never changed. Weights are float32 (a step of 1e-6 would vanish
     in bfloat16), or float64 as the policy's, and passes run under autocast in the policy's type. learning_rate: of the
     policy, unless the method sets the critic's.
     """
+
+    name = "critic"
+    makes = ("values_BT", "returns_BT")
 
     def __init__(self, policy, algorithm: Algorithm, learning_rate: float, weight_decay: float):
         settings = algorithm.critic
@@ -42,6 +47,18 @@ class Critic:
         self.max_grad_norm = settings.critic_max_grad_norm
         rate = learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=weight_decay)
+
+    def on_batch(self, batch: RolloutBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Values and returns of the batch, and how much of the returns the values explain."""
+        mask_BT, fold = batch.mask_BT, batch.fold
+        values_BT = self.values(batch.tensors, mask_BT)
+        returns_BT = fold.split(self.algorithm.returns(batch.rewards_J, fold.mask_JL, fold.join(values_BT)))
+        explained = explained_variance(values_BT, returns_BT, mask_BT)
+        return {"values_BT": values_BT, "returns_BT": returns_BT}, {"value_explained_variance": explained}
+
+    def on_minibatch(self, tensors: dict[str, Tensor], mask_BT: Tensor) -> dict[str, float]:
+        """One optimiser step; see `update`."""
+        return self.update(tensors, mask_BT, tensors["values_BT"], tensors["returns_BT"])
 
     @torch.no_grad()
     def values(self, inputs: dict, mask_BT: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ What it leaves alone: sampler, data loader, splitting into mini-batches, optimis
     _generate_and_score_completions   the rollout batch, of which TRL shuffles and splits the rows (`collect_batch`)
     _compute_loss                     the algorithm's loss in place of TRL's (`loss_on`)
     log                               one record per RL step
-    _save_checkpoint, _load_from_checkpoint   with what else the run carries from step to step: the critic, the entropy
-                                      history, the collector's memory; a marker makes a checkpoint complete
+    _save_checkpoint, _load_from_checkpoint   with what else the run carries from step to step: the states of the
+                                      algorithm, the collector's memory; a marker makes a checkpoint complete
 
 Where every turn is a row, advantages are computed on whole trajectories (`rollouts.fold`), and rows that count nowhere
 fill a batch up to a size that TRL can split (`training.padding_rows`).
@@ -26,10 +26,11 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
-from reproduce.algorithms.parts.critics import explained_variance
+from reproduce.algorithms.parts.state import RolloutBatch
+from reproduce.algorithms.parts.state import Run as StateRun
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
-from reproduce.rollouts.tensors import SINGLE_TURNS, rollout_tensors
+from reproduce.rollouts.tensors import SINGLE_TURNS, companions, rollout_tensors
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.schema import ENGINE_TIMINGS
 from reproduce.training.batch_tensors import (
@@ -42,7 +43,6 @@ from reproduce.training.batch_tensors import (
 )
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
-from reproduce.training.entropy_history import EntropyHistory
 from reproduce.training.master_weights import in_float32
 from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.training.parallel import (
@@ -63,7 +63,6 @@ from reproduce.training.update_metrics import clip_metrics, recorded, update_met
 
 KL_ROWS = 32
 PASSED = {"logps_BT", "old_logps_BT", "advantages_BT", "entropies_BT"}
-MADE_HERE = {"values_BT", "ref_logps_BT"}
 
 
 def computed_already(*arguments, **options):
@@ -91,7 +90,7 @@ class AgenticTrainer(GRPOTrainer):
                  replica: Replica | None = None, rate_factor: Callable[[int], float] | None = None,
                  group_size: int | None = None, **kwargs):  # fmt: skip
         reference = Reference(model)  # before TRL binds a forward of its own to the model, and so the next
-        start = reference.whole() if algorithm.critic is not None else None
+        start = reference.whole() if algorithm.critic is not None else None  # what a critic starts from
         super().__init__(model=model, reward_funcs=computed_already, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
             raise UserError(
@@ -107,17 +106,12 @@ class AgenticTrainer(GRPOTrainer):
             group_size=self.num_generations,
         )  # fmt: skip
         self.reference = reference.to(self.model.device)
-        self.critic = self.history = None
-        if self.algorithm.critic is not None:
-            start = start.to(self.model.device)
-            self.critic = Critic(start, self.algorithm, self.args.learning_rate, self.args.weight_decay)
-        if any("entropy_reference" in name for name in self.algorithm.loss_needs):
-            self.history = EntropyHistory(collector.max_turns)
+        self.states = self.algorithm.states(StateRun(collector.max_turns, partial(self._critic, start)))
         if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
             raise UserError("the launcher divides weights (fsdp, zero3), which needs cards: take one_gpu or ddp")
         self.host, self.gap = collector.host, None
         if self.host is not None and self.host.on_vllm:
-            self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self.history is not None)
+            self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self._states_read("entropies_BT"))
         self.batch: Batch | None = None
         self._updates: list[dict[str, float]] = []
         self._step_metrics: dict[str, float] = {}
@@ -195,27 +189,32 @@ class AgenticTrainer(GRPOTrainer):
     def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
         """What the algorithm's parts read of a rollout batch by name, beyond log-probs, advantages and entropies."""
         needs = {*self.algorithm.advantage_needs, *self.algorithm.loss_needs} - set(self._numbers()) - PASSED
-        if self.history is not None:
-            needs.add("turns_BT")
-        if self.batch.single_turns and "turns_BT" in self.algorithm.loss_needs:
-            needs.update(SINGLE_TURNS)
-        named = rollout_tensors(self.batch, tuple(sorted(needs - MADE_HERE)), mask_BT.shape[1], mask_BT.device)
-        if self.history is not None:
-            self.history.measure(entropies_BT, named["turns_BT"], mask_BT)
+        needs |= {name for state in self.states for name in state.reads} - PASSED
+        needs.update(companions(self.algorithm.loss_needs, self.batch.single_turns))
+        made_here = {"ref_logps_BT", *(name for state in self.states for name in state.makes)}
+        named = rollout_tensors(self.batch, tuple(sorted(needs - made_here)), mask_BT.shape[1], mask_BT.device)
         if "ref_logps_BT" in needs:
             with torch.no_grad(), self.reference.policy() as start:
                 named["ref_logps_BT"] = self._logps(start, output)[0]
-        if self.critic is not None:
-            values_BT = self.critic.values(output, mask_BT)
-            returns_BT = fold.split(self.algorithm.returns(rewards_J, fold.mask_JL, fold.join(values_BT)))
-            named |= {"values_BT": values_BT, "returns_BT": returns_BT}
-            self._step_metrics["value_explained_variance"] = explained_variance(values_BT, returns_BT, mask_BT)
+        for state in self.states:
+            tensors = {**output, **named, "entropies_BT": entropies_BT}
+            made, metrics = state.on_batch(RolloutBatch(tensors, mask_BT, rewards_J, fold))
+            named |= made
+            self._step_metrics |= metrics
         return named
 
     def _numbers(self) -> dict:
-        """What parts read by name besides tensors of the batch: the place in the training, entropies of past steps."""
-        steps = {"rl_step": self.rl_step - 1, "rl_steps": self.state.max_steps // self.updates_per_step}
-        return steps | (self.history.references() if self.history is not None else {})
+        """What parts read by name besides tensors of the batch: the place in the training, and what states know."""
+        found = {"rl_step": self.rl_step - 1, "rl_steps": self.state.max_steps // self.updates_per_step}
+        for state in self.states:
+            found |= state.numbers()
+        return found
+
+    def _critic(self, start) -> Critic:
+        return Critic(start.to(self.model.device), self.algorithm, self.args.learning_rate, self.args.weight_decay)
+
+    def _states_read(self, name: str) -> bool:
+        return any(name in state.reads for state in self.states)
 
     # -- updates --------------------------------------------------------------------------------------------------
 
@@ -239,12 +238,12 @@ class AgenticTrainer(GRPOTrainer):
         return self.loss_on(model, inputs)
 
     def loss_on(self, model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The algorithm's loss of a mini-batch of `collect_batch`, after the critic's own step if there is one."""
+        """The algorithm's loss of a mini-batch of `collect_batch`, after what its states do with the mini-batch."""
         inputs = without_filler(inputs, self.loss_mask(inputs))
         mask_BT = self.loss_mask(inputs)
-        values = {}
-        if self.critic is not None:
-            values = self.critic.update(inputs, mask_BT, inputs["values_BT"], inputs["returns_BT"])
+        reported: dict[str, float] = {}
+        for state in self.states:
+            reported |= state.on_minibatch(inputs, mask_BT)
         needs = self.algorithm.loss_needs
         logps_BT, entropies_BT = self._logps(model, inputs, "entropies_BT" in needs)
         given = {**inputs, **self._numbers()}
@@ -254,7 +253,7 @@ class AgenticTrainer(GRPOTrainer):
             entropies_BT=entropies_BT, sampler_weights_BT=inputs.get("sampler_weights_BT"),
             normalizer=mask_BT.sum().float().clamp(min=1), rows=mask_BT.shape[0], **extra,
         )  # fmt: skip
-        metrics |= values
+        metrics |= reported
         with torch.no_grad():
             ratio_BT = torch.exp(logps_BT - inputs["old_per_token_logps"])
             entropies = inputs["rollout_entropies"][mask_BT]
@@ -284,8 +283,8 @@ class AgenticTrainer(GRPOTrainer):
         if "train_runtime" in logs or self.state.global_step % self.updates_per_step or not self._updates:
             return
         step, updates, self._updates = self.rl_step - 1, self._updates, []
-        if self.history is not None:
-            self.history.append()
+        for state in self.states:
+            state.on_step_end()
         metrics = self._step_metrics | update_metrics(updates)
         seconds = {"rollout": self._seconds_rollout, "train": time.perf_counter() - self._train_started}
         seconds |= {name: metrics.pop(name) for name in ENGINE_TIMINGS if name in metrics}
@@ -319,5 +318,4 @@ class AgenticTrainer(GRPOTrainer):
 
     def _carried(self) -> dict:
         """name -> what later steps depend on besides policy, optimiser, seed and step."""
-        found = {"collector": self.collector, "critic": self.critic, "entropy_history": self.history}
-        return {name: part for name, part in found.items() if part is not None}
+        return {"collector": self.collector} | {state.name: state for state in self.states}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from reproduce.algorithms.parts.advantages import finite_rewards, whitened
 from reproduce.algorithms.parts.aggregation import token_mean
+from reproduce.algorithms.parts.state import Run, State
 
 
 def gae(
@@ -119,6 +120,10 @@ class TokenCritic:
     value_loss_weight: float = 1.0
     critic_max_grad_norm: float = 1.0
     needs = ("values_BT", "old_values_BT", "returns_BT")
+
+    def state(self, run: Run) -> State:
+        """The network, with its optimiser."""
+        return run.value_network()
 
     def __call__(self, values_BT, old_values_BT, returns_BT, mask_BT, normalizer):
         return value_loss(

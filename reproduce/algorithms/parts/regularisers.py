@@ -14,7 +14,9 @@ from torch import Tensor
 
 from reproduce.algorithms.parts import aggregation
 from reproduce.algorithms.parts import epo_terms as epo
+from reproduce.algorithms.parts.entropy_history import EntropyHistory
 from reproduce.algorithms.parts.ratios import k3
+from reproduce.algorithms.parts.state import Run
 from reproduce.algorithms.parts.turn_means import trajectory_turns, turn_weights
 from reproduce.errors import UserError
 
@@ -149,7 +151,7 @@ class EPO(EntropyBonus):
     "constant", phase_weight. In the first step there is no history, and L_smooth is 0.
 
     Reads, beside tensors: rl_step (k, from 0) and rl_steps (K) of the training, and the reference in nats, as
-    `reproduce.training.entropy_history` names it.
+    `reproduce.algorithms.parts.entropy_history` names it.
 
     Metrics: epo_reference_entropy (nats; mean over the tokens); epo_phase_weight; epo_share_below and epo_share_above
     the corridor (of the tokens given); epo_factor_below and epo_factor_above (what a token's entropy gradient is
@@ -192,6 +194,10 @@ class EPO(EntropyBonus):
         if self.smoothing_reference == "turn":
             more.append("turns_BT")
         return tuple(dict.fromkeys((*super().needs, *more)))
+
+    def state(self, run: Run) -> EntropyHistory | None:
+        """The entropies of past steps, where tokens are compared with them."""
+        return EntropyHistory(run.max_turns) if self.reference_name in self.needs else None
 
     def __call__(self, tensors, mask_BT, normalizer, rows):
         bonus, metrics = super().__call__(tensors, mask_BT, normalizer, rows)

@@ -6,8 +6,10 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
+from reproduce.algorithms.parts.state import RolloutBatch, State
 
-class EntropyHistory:
+
+class EntropyHistory(State):
     """Mean token entropy (nats, at rollout, loss-mask tokens) of every RL step, over all tokens and by turn index.
 
     A step is opened by `measure` once its rollouts are there and closed by `append` after its last update, so that the
@@ -15,6 +17,9 @@ class EntropyHistory:
 
     turns: the most turns that a trajectory can have, which is how long the released code makes its lists.
     """
+
+    name = "entropy_history"
+    reads = ("entropies_BT", "turns_BT")
 
     def __init__(self, turns: int):
         self.turns = turns
@@ -29,6 +34,13 @@ class EntropyHistory:
         counts = torch.zeros_like(sums).index_add(0, turns, torch.ones_like(heights))
         self._open = float(heights.mean()), (sums / counts).tolist()
 
+    def on_batch(self, batch: RolloutBatch) -> tuple[dict, dict]:
+        self.measure(batch.tensors["entropies_BT"], batch.tensors["turns_BT"], batch.mask_BT)
+        return {}, {}
+
+    def on_step_end(self) -> None:
+        self.append()
+
     def append(self) -> None:
         """Closes the open step: from now on it is a past one. Raises RuntimeError if none is open."""
         if self._open is None:
@@ -38,7 +50,7 @@ class EntropyHistory:
         self.turn_means.append(turn_means)
         self._open = None
 
-    def references(self) -> dict[str, float | Tensor]:
+    def numbers(self) -> dict[str, float | Tensor]:
         """What regularisers ask for by name, in nats.
 
         entropy_reference: mean over past steps of the step's mean, NaN before there is one.

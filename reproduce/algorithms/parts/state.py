@@ -1,0 +1,71 @@
+"""What a method carries from one training step to the next, such as a critic or a history of entropies.
+
+A part that needs memory has a method `state(run)` that returns a `State`, or None where its settings need none. The
+trainer calls the hooks of every state that an algorithm has, and keeps them in checkpoints; it knows no method.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run offers to a state.
+
+    max_turns: the most turns that a trajectory can have. value_network: opens the network of a critic, from the policy
+    at its start (`reproduce.training.critic`).
+    """
+
+    max_turns: int
+    value_network: Callable[[], "State"]
+
+
+@dataclass(frozen=True)
+class RolloutBatch:
+    """A rollout batch as a state sees it, before advantages exist.
+
+    tensors: by name, a row each, with what the state `reads`. mask_BT: loss mask. rewards_J: of trajectories, shaped.
+    fold: joins rows to trajectories and splits them again (`reproduce.rollouts.fold`).
+    """
+
+    tensors: dict[str, Tensor]
+    mask_BT: Tensor
+    rewards_J: Tensor
+    fold: Any
+
+
+class State:
+    """Hooks in the order in which a step calls them; this base does nothing.
+
+    name: in checkpoints. reads: names of rollout tensors (`reproduce.rollouts.tensors`) that `on_batch` reads. makes:
+    names of tensors that it returns.
+    """
+
+    name: str
+    reads: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+
+    def on_batch(self, batch: RolloutBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """(tensors that join the batch, metrics of the step), once its rollouts are there."""
+        return {}, {}
+
+    def numbers(self) -> dict[str, float | Tensor]:
+        """What parts read by name besides tensors of the batch."""
+        return {}
+
+    def on_minibatch(self, tensors: dict[str, Tensor], mask_BT: Tensor) -> dict[str, float]:
+        """Metrics of an update, before the policy's loss is computed."""
+        return {}
+
+    def on_step_end(self) -> None:
+        """After the last update of a step."""
+
+    def state_dict(self) -> dict:
+        """What a checkpoint keeps. It is written when no step is open."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """The state as `state_dict` gave it."""
