@@ -44,8 +44,8 @@ def servers(sandbox) -> list[int]:
     found = []
     for worker in sandbox._workers:
         process = worker._process.pid
-        while children := _children(process):
-            process = children[-1]
+        while Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0].endswith(b"bwrap"):
+            process = _children(process)[-1]
         found.append(process)
     return found
 
@@ -346,7 +346,7 @@ builtins.left = math.left = sys.left = 1
 math.pi = 3
 os.environ["LEFT"] = "1"
 deep = "d"
-for _ in range(300):
+for _ in range(100):
     os.mkdir("d"); os.chdir("d")
 os.mkdir("shut", 0o300)
 open("shut/file", "w").write("1")
@@ -405,7 +405,7 @@ def test_no_process_of_a_call_is_left_when_its_server_dies(sandbox):
     call = []
     threading.Timer(0.3, lambda: (call.extend(_children(victim)), os.kill(victim, signal.SIGKILL))).start()
     sandbox.run_many(["import time\ntime.sleep(0.9)"] * 2)
-    assert len(call) == 1 and _wait_until_gone({victim, *call}, 1) == set()
+    assert call and _wait_until_gone({victim, *call}, 1) == set()
 
 
 def test_close_leaves_nothing(backend, tmp_path, monkeypatch):
