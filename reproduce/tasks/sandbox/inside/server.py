@@ -18,13 +18,20 @@ import time
 
 PARENT = os.getppid()
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import sources  # noqa: E402
+import view  # noqa: E402
+
+view.install()  # before other modules take the functions that these replace
+sources.install_clock()
+sources.install_chance()
 import confine  # noqa: E402
 import gate  # noqa: E402
 import leftovers  # noqa: E402
 import program  # noqa: E402
 import seccomp  # noqa: E402
+from replaced import Replaced  # noqa: E402
 
-OWN = ("confine", "folders", "gate", "ledger", "leftovers", "program", "seccomp")
+OWN = ("confine", "folders", "gate", "ledger", "leftovers", "program", "replaced", "seccomp", "sources", "view")
 LENGTH = struct.Struct(">I")
 
 
@@ -71,6 +78,9 @@ def call(code: str, settings: dict, channel: socket.socket, server: int, idle_by
     del sys.path[0]
     os.environ.pop("PWD", None)  # set by bwrap
     gc.enable()
+    view.start(settings)
+    sources.start(code)
+    Replaced.on = True
     result = program.run(code, settings, confine.lift_memory_limit)
     channel.sendall(json.dumps(result).encode())  # not by write(), which the filter counts
 
