@@ -19,6 +19,7 @@ from reproduce.tools.sandbox.probe import reason_against
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECRET = "planted-secret-7c1f"
+RAW = "import posix as os\nfrom _io import open\n"  # the kernel's answers, not those of `inside/view.py`
 LIMITS = Limits(seconds=1, memory_mb=128, processes=6, output_chars=300)
 
 
@@ -44,8 +45,8 @@ def servers(sandbox) -> list[int]:
     found = []
     for worker in sandbox._workers:
         process = worker._process.pid
-        while children := _children(process):
-            process = children[-1]
+        while Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0].endswith(b"bwrap"):
+            process = _children(process)[-1]
         found.append(process)
     return found
 
@@ -87,13 +88,15 @@ def test_no_file_of_the_user_is_readable(sandbox, tmp_path, monkeypatch, path):
     path = path.format(**here)
     assert Path(path).is_file()
     result = sandbox.run(f"print(open({path!r}).read())")
+    assert result == SandboxResult(False, "", f"FileNotFoundError: [Errno 2] No such file or directory: {path!r}")
+    result = sandbox.run(RAW + f"print(open({path!r}).read())")
     assert result.error.startswith(("FileNotFoundError", "PermissionError")), result
     assert result.output == ""
 
 
 @pytest.mark.parametrize("folder", [str(REPOSITORY), "/home", "/proc", "/proc/self/root", "/sys", "/var", "/etc"])
 def test_no_folder_of_the_user_can_be_listed(sandbox, folder):
-    result = sandbox.run(f"import os\nprint('Makefile' in os.listdir({folder!r}) or os.listdir({folder!r}))")
+    result = sandbox.run(RAW + f"print('Makefile' in os.listdir({folder!r}) or os.listdir({folder!r}))")
     if sandbox.backend == "bubblewrap" and result.ok:  # the empty folders in which the runtime is mounted
         assert set(result.output.strip("[]").replace("'", "").split(", ")) <= {".venv", "ld.so.cache", ""}
     else:
@@ -105,15 +108,16 @@ def test_nothing_outside_the_private_folder_can_be_written_or_changed(sandbox, t
     target.write_text("before")
     target.chmod(0o644)
     program = f"""
-import json, os, sympy
+import json, sympy
 import numpy
+{RAW}
 attempts = [lambda: open("/tmp-outside", "w"), lambda: open({str(target)!r}, "w"), lambda: os.remove({str(target)!r}),
     lambda: os.chmod({str(target)!r}, 0o777), lambda: os.utime({str(target)!r}, (1, 1)),
     lambda: os.truncate({str(target)!r}, 0), lambda: os.rename({str(target)!r}, "mine"),
     lambda: os.link({str(target)!r}, "mine"), lambda: os.mkdir({str(tmp_path / "made")!r}),
     lambda: open(json.__file__, "a"), lambda: os.open(json.__file__, os.O_RDONLY | os.O_TRUNC),
     lambda: os.chmod(json.__file__, 0), lambda: open(sympy.__file__, "a"),
-    lambda: open(os.path.join(os.path.dirname(numpy.__file__), "new.py"), "w")]
+    lambda: open(numpy.__file__[:-11] + "new.py", "w")]
 for number, attempt in enumerate(attempts):
     try:
         attempt()
@@ -129,7 +133,7 @@ print(open("inside.txt").read(), os.listdir("."))
 
 
 def test_a_link_does_not_lead_out(sandbox):
-    result = sandbox.run("import os\nos.symlink('/etc/passwd', 'way')\nprint(open('way').read())")
+    result = sandbox.run(RAW + "os.symlink('/etc/passwd', 'way')\nprint(open('way').read())")
     assert result.error.startswith(("FileNotFoundError", "PermissionError")), result
 
 
@@ -153,7 +157,7 @@ def test_the_parents_environment_stays_its_own(sandbox):
     result = sandbox.run("import os\nprint(sorted(os.environ), os.environ.get('PLANTED'))")
     assert "PLANTED" not in result.output and "PATH" not in result.output and result.output.endswith("None")
     for process in (os.getpid(), os.getppid(), "self", 1):
-        result = sandbox.run(f"print(open('/proc/{process}/environ', 'rb').read())")
+        result = sandbox.run(RAW + f"print(open('/proc/{process}/environ', 'rb').read())")
         assert result.error.startswith(("FileNotFoundError", "PermissionError")), result
     names = ["OMP_NUM_THREADS", "LANG", "TZ", "PYTHONHASHSEED"]
     for server in servers(sandbox):  # nor does the server have it to give away
@@ -163,7 +167,7 @@ def test_the_parents_environment_stays_its_own(sandbox):
 
 def test_ctypes_leads_to_the_same_walls(sandbox):
     program = """
-import ctypes, os
+import ctypes, posix as os
 libc = ctypes.CDLL(None, use_errno=True)
 calls = {"socket": (2, 1, 0), "fork": (), "ptrace": (16, os.getppid(), 0, 0), "unshare": (0x10000000,),
          "mount": (b"none", b"/tmp", b"tmpfs", 0, None), "chroot": (b"/",), "setns": (0, 0),
@@ -181,7 +185,7 @@ print(libc.syscall(ctypes.c_long(500)), ctypes.get_errno())                # a c
 def test_the_server_cannot_be_killed_from_inside(sandbox):
     before = servers(sandbox)
     program = """
-import os, signal
+import posix as os, signal
 for target in (os.getppid(), 1, -1, 0, %d):
     try:
         os.kill(target, signal.SIGKILL)
@@ -346,7 +350,7 @@ builtins.left = math.left = sys.left = 1
 math.pi = 3
 os.environ["LEFT"] = "1"
 deep = "d"
-for _ in range(300):
+for _ in range(100):
     os.mkdir("d"); os.chdir("d")
 os.mkdir("shut", 0o300)
 open("shut/file", "w").write("1")
@@ -405,7 +409,7 @@ def test_no_process_of_a_call_is_left_when_its_server_dies(sandbox):
     call = []
     threading.Timer(0.3, lambda: (call.extend(_children(victim)), os.kill(victim, signal.SIGKILL))).start()
     sandbox.run_many(["import time\ntime.sleep(0.9)"] * 2)
-    assert len(call) == 1 and _wait_until_gone({victim, *call}, 1) == set()
+    assert call and _wait_until_gone({victim, *call}, 1) == set()
 
 
 def test_close_leaves_nothing(backend, tmp_path, monkeypatch):
@@ -470,7 +474,7 @@ def test_probe_refuses_what_does_not_hold():
     def bare(limits):
         from reproduce.tools.sandbox import runtime
 
-        settings = {"tmp": "/tmp", "site": "/", "read": None, "write": None, "hide": []}
+        settings = {"tmp": "/tmp", "site": "/", "read": None, "write": None, "visible": [], "hide": []}
         return Launch(["/bin/false", *runtime.server_command(str(runtime.INSIDE))], {}, settings)
 
     def talking(limits):
@@ -491,7 +495,7 @@ def test_probe_runs_a_program_against_the_walls(tmp_path):
         from reproduce.tools.sandbox import runtime
 
         (tmp_path / "tmp").mkdir()
-        settings = {"tmp": str(tmp_path / "tmp"), "site": "/", "read": None, "write": None, "hide": []}
+        settings = {"tmp": str(tmp_path / "tmp"), "site": "/", "read": None, "write": None, "visible": [], "hide": []}
         return Launch(runtime.server_command(str(runtime.INSIDE)), runtime.environment("/tmp"), settings)
 
     with pytest.raises(UserError, match="leaky: a test program got out"):

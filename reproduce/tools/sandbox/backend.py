@@ -10,8 +10,9 @@ from reproduce.tools.sandbox.limits import Limits
 class Launch:
     """How to start one server: its command, its environment, and what it is told in the first message.
 
-    settings: tmp and site (folders as the program sees them), read and write (paths for Landlock, or None),
-    hide (path, replacement) pairs. folder: a folder of the host that goes away with the server, or None.
+    settings: tmp and site (the folders that a program knows as /tmp and /site), read and write (paths for Landlock, or
+    None), visible (paths that exist for a program beside those two), hide (path, replacement) pairs. folder: a folder
+    of the host that goes away with the server, or None.
     """
 
     command: list[str]

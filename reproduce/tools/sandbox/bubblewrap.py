@@ -34,12 +34,12 @@ def prepare(limits: Limits) -> Launch:
     for name, folder in runtime.packages().items():
         command += ["--ro-bind", folder, f"/site/{name}"]
     command += ["--ro-bind", str(runtime.INSIDE), "/sandbox"]
-    for device in ("/dev/null", "/dev/urandom"):
-        command += ["--dev-bind", device, device]
+    command += ["--dev-bind", "/dev/null", "/dev/null"]
     if _has_size_option(bwrap):
         command += ["--size", str(limits.memory_mb << 20)]
     command += ["--tmpfs", "/tmp", "--remount-ro", "/"]
     settings = {"tmp": "/tmp", "site": "/site", "read": None, "write": None, "hide": runtime.hidden_paths()}
+    settings["visible"] = [*runtime.libraries(), "/dev/null"]
     return Launch(command + runtime.server_command("/sandbox"), runtime.environment("/tmp"), settings)
 
 

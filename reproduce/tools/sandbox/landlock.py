@@ -1,7 +1,7 @@
 """Backend 2: Landlock for files, seccomp for the rest. Needs no namespace and no installed program.
 
 The server itself is not confined; each call confines itself before it runs the program (`inside/confine.py`).
-What Landlock cannot hide: whether a path exists (`stat`), never what is in it.
+What Landlock cannot hide from code that asks the kernel itself: whether a path exists (`stat`), never what is in it.
 """
 
 import os
@@ -30,8 +30,9 @@ def prepare(limits: Limits) -> Launch:
     settings = {
         "tmp": tmp,
         "site": site,
-        "read": [*runtime.libraries(), *packages.values(), site, "/dev/urandom"],
+        "read": [*runtime.libraries(), *packages.values(), site],
         "write": [tmp, "/dev/null"],
+        "visible": [*runtime.libraries(), *packages.values(), "/dev/null"],
         "hide": [(tmp, "/tmp"), (site, "/site"), *runtime.hidden_paths()],
         "folder": folder,
     }

@@ -12,7 +12,8 @@ SMALLEST = {"seconds": 0.05, "memory_mb": 16, "processes": 1, "output_chars": 16
 class Limits:
     """Limits of one call (defaults: this repository's own, the papers give none for their interpreter).
 
-    seconds: wall-clock time. memory_mb: MiB of address space beyond the idle interpreter, and the size of a file.
+    seconds: wall-clock time. memory_mb: MiB of address space beyond the idle interpreter, and as much again for all
+    files together that it writes, beyond which "OSError: [Errno 28] No space left on device", as beyond 2,000 names.
     processes: the program itself plus the threads it may start in total; child processes are always refused, so that
     memory_mb holds for the whole call. output_chars: characters of `output` and of `error`.
     """

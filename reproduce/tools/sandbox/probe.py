@@ -17,10 +17,10 @@ HELP = (
     " unprivileged user namespaces, or use Linux 5.13 or later with Landlock and seccomp on x86_64 or aarch64"
 )
 WALLS = """
-import os, socket
+import _io, posix, socket  # the kernel's own answers, not those of `inside/view.py`
 held = []
-for attempt in (lambda: open("/etc/passwd").read(), lambda: os.listdir("/proc"), lambda: open("/probe", "w"),
-                lambda: socket.socket(), lambda: os.fork() or os._exit(0)):
+for attempt in (lambda: _io.open("/etc/passwd").read(), lambda: posix.listdir("/proc"), lambda: _io.open("/probe", "w"),
+                lambda: socket.socket(), lambda: posix.fork() or posix._exit(0)):
     try:
         attempt()
         held.append("open")

@@ -60,8 +60,10 @@ class MiniWebTools:
         """Results of a batch of calls, in order. Python programs of the batch run together in the sandbox.
 
         A program's output is recorded and reused for the same program text. The sandbox has no network and no state
-        between calls, so the output is a function of the text, except of a program that asks a clock or a source of
-        randomness: then a run that is killed and resumed, which has lost the record, may read another answer.
+        between calls, and a program's clock and chance follow from its text (`sandbox/inside/sources.py`), so the
+        output is a function of the text. "What differs" in reproduce/README.md lists the exceptions, such as memory
+        addresses and the time limit: there a run that is killed and resumed, which has lost the record, may read
+        another answer.
         """
         new = sorted({call.content for call in calls if call.tool == "python"} - self.printed.keys())
         if new:

@@ -102,8 +102,8 @@ def lift_memory_limit() -> None:
 def restrict(rules: int | None, assemble) -> int | None:
     """Enter the Landlock ruleset (None: there is none), drop every capability, install the seccomp filter.
 
-    assemble(process, count_threads) -> the filter. Returns the descriptor on which the supervisor is asked about
-    threads, or None where the process already has such a supervisor (as in some containers) and threads are refused.
+    assemble(process, supervised) -> the filter. Returns the descriptor on which the supervisor is asked, or None where
+    the process already has such a supervisor (as in some containers): then threads and new files are refused.
     """
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     if rules is not None:

@@ -1,19 +1,27 @@
-"""Remove what hostile programs leave: very deep trees, folders without permissions."""
+"""Remove what hostile programs leave: very deep trees, folders without permissions, thousands of names."""
 
 import os
 import shutil
+import time
 
 
-def empty(folder: str) -> None:
-    """Remove everything in `folder`, without recursion and without following links. Raises OSError."""
-    number = 0
+def empty(folder: str, seconds: float = float("inf")) -> bool:
+    """Remove everything in `folder`, without recursion and without following links. Raises OSError.
+
+    False if that would take longer than `seconds`: then the folder is half empty, and another call goes on.
+    """
+    number, deadline = 0, time.monotonic() + seconds
     while entries := list(os.scandir(folder)):
         for entry in entries:
+            if time.monotonic() > deadline:
+                return False
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
                 continue
             os.chmod(entry.path, 0o700)
             for inner in list(os.scandir(entry.path)):
+                if time.monotonic() > deadline:
+                    return False
                 if inner.is_dir(follow_symlinks=False):  # lift it one level, so that no path grows long
                     os.chmod(inner.path, 0o700)
                     while os.path.lexists(lifted := os.path.join(folder, f"lifted{number}")):
@@ -22,11 +30,12 @@ def empty(folder: str) -> None:
                 else:
                     os.unlink(inner.path)
             os.rmdir(entry.path)
+    return True
 
 
 def remove(folder: str) -> None:
-    """Remove a server's folder, if it is still there: first what programs wrote in its `tmp`."""
-    tmp = os.path.join(folder, "tmp")
-    if os.path.isdir(tmp):
-        empty(tmp)
+    """Remove a server's folder, if it is still there: first what programs wrote below it."""
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            empty(os.path.join(folder, name))
     shutil.rmtree(folder, ignore_errors=True)

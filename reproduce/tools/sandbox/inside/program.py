@@ -2,7 +2,6 @@
 
 import ast
 import io
-import random
 import re
 import sys
 import types
@@ -11,10 +10,13 @@ ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
 
 
 class Output(io.RawIOBase):
-    """Keeps the first `size` bytes that are written to it and swallows the rest."""
+    """Keeps the first `size` bytes that are written to it and swallows the rest. descriptor: what `fileno` says."""
 
-    def __init__(self, size: int):
-        self.kept, self.size = bytearray(), size
+    def __init__(self, size: int, descriptor: int | None = None):
+        self.kept, self.size, self.descriptor = bytearray(), size, descriptor
+
+    def fileno(self) -> int:
+        return super().fileno() if self.descriptor is None else self.descriptor
 
     def writable(self) -> bool:
         return True
@@ -66,11 +68,9 @@ def run(code: str, settings: dict, on_memory_error) -> dict:
     """{"output": str, "error": str or None}; see `SandboxResult`."""
     size, hide, error = settings["output_chars"], settings["hide"], None
     output = Output(4 * (size + 1))  # UTF-8 has at most four bytes a character
-    random.seed(0)
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed(0)
     sys.stdin = open("/dev/null", encoding="utf-8")
     sys.stdout = io.TextIOWrapper(output, encoding="utf-8", errors="backslashreplace", write_through=True)
+    sys.stderr = io.TextIOWrapper(Output(0, 2), encoding="utf-8", errors="backslashreplace", write_through=True)
     try:
         evaluate(code, output)
     except BaseException as problem:

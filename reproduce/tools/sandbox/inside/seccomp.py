@@ -2,7 +2,8 @@
 
 Refused with EPERM unless noted: new processes and programs, sockets, namespaces and mounts, looking into or signalling
 other processes, kernel services with a history of holes, memory that no limit counts, and every change of a file's
-metadata (Landlock does not stop those). Threads go to a supervisor, which counts them.
+metadata (Landlock does not stop those). A supervisor is asked about threads, new names and writes (`gate.py`); ways to
+write whose size is not in a register do not exist (ENOSYS), nor do writable mappings of files (ENODEV).
 Instruction set: linux/filter.h; data layout: `struct seccomp_data` in linux/seccomp.h.
 """
 
@@ -15,7 +16,19 @@ ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # colum
 CALLS = {  # name: (x86_64, aarch64); None where the architecture has no such call
     "openat": (257, 56), "open": (2, None), "fcntl": (72, 25), "ioctl": (16, 29), "prctl": (157, 167),
     "prlimit64": (302, 261), "kill": (62, 129), "tgkill": (234, 131), "clone": (56, 220),
-    "clone3": (435, 435), "openat2": (437, 437),
+    "clone3": (435, 435), "openat2": (437, 437), "mmap": (9, 222),
+    "write": (1, 64), "pwrite64": (18, 68), "fallocate": (285, 47),
+    "mkdir": (83, None), "mkdirat": (258, 34), "link": (86, None), "linkat": (265, 37), "symlink": (88, None),
+    "symlinkat": (266, 36), "unlink": (87, None), "unlinkat": (263, 35), "rename": (82, None), "renameat": (264, 38),
+    "renameat2": (316, 276),
+}  # fmt: skip
+WRITES = {"write": 2, "pwrite64": 2, "fallocate": 3}  # name: which argument is the number of bytes
+MAKES = ("mkdir", "mkdirat", "link", "linkat", "symlink", "symlinkat")  # and "open", "openat" with O_CREAT
+REMOVES = ("unlink", "unlinkat", "rename", "renameat", "renameat2")
+ABSENT = {
+    "creat": (85, None), "writev": (20, 66), "pwritev": (296, 70), "pwritev2": (328, 287), "sendfile": (40, 71),
+    "splice": (275, 76), "vmsplice": (278, 75), "tee": (276, 77), "copy_file_range": (326, 285), "io_setup": (206, 0),
+    "io_submit": (209, 2),
 }  # fmt: skip
 REFUSED = {
     # processes and programs
@@ -56,11 +69,14 @@ REFUSED = {
 }  # fmt: skip
 NEWEST = 453  # calls from here on came after this table (x32 calls too): ENOSYS
 
-LOAD, EQUAL, AT_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+LOAD, EQUAL, AT_LEAST, ANY_OF, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL, ERRNO, NOTIFY = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 EPERM, ENOSYS, EAGAIN = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS, ERRNO | errno.EAGAIN
+ENOSPC, ENODEV, EOPNOTSUPP = ERRNO | errno.ENOSPC, ERRNO | errno.ENODEV, ERRNO | errno.EOPNOTSUPP
 PTHREAD_FLAGS = (0x3D0F00, 0x7D0F00)  # what pthread_create passes to clone: glibc, musl
 ACCESS_AND_TRUNCATE, TRUNCATE_READ_ONLY = 0o1003, 0o1000  # open flags; Landlock before ABI 3 lets the second pass
+CREATE, UNNAMED = 0o100, 0o20000000  # open flags: O_CREAT, the bit of O_TMPFILE that is its own
+SHARED, SHARED_OR_ANONYMOUS = 0x01, 0x21  # mmap flags: MAP_SHARED, with MAP_ANONYMOUS
 SET_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals by way of file descriptors
 IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
 OWN_PROCESS = 0x7EEDBEEF  # stands for the process id, of which there are at most 2**22
@@ -77,38 +93,52 @@ def _switch(values, then: int, otherwise: int) -> list:
     return [*chosen, (RETURN, 0, 0, otherwise)]
 
 
-def program(process: int, count_threads: bool) -> bytes:
+def _opening(number: int, create: int) -> list:
+    """The rule of an open call whose flags are argument `number`; `create`: what becomes of O_CREAT."""
+    return [
+        *_argument(number, ACCESS_AND_TRUNCATE), (EQUAL, 0, 1, TRUNCATE_READ_ONLY), (RETURN, 0, 0, EPERM),
+        *_argument(number), (ANY_OF, 0, 1, UNNAMED), (RETURN, 0, 0, EOPNOTSUPP),
+        (ANY_OF, 0, 1, CREATE), (RETURN, 0, 0, create), (RETURN, 0, 0, ALLOW),
+    ]  # fmt: skip
+
+
+def program(process: int, supervised: bool) -> bytes:
     """The filter for the calling process `process`, as an array of `struct sock_filter`.
 
-    count_threads: ask the supervisor about each thread; False refuses threads with EAGAIN.
-    Raises KeyError on an architecture that the table does not have.
+    supervised: ask the supervisor; False refuses threads with EAGAIN and new names with ENOSPC, so that there is no
+    file to write to. Raises KeyError on an architecture that the table does not have.
     """
-    return _assemble(count_threads).replace(struct.pack("=I", OWN_PROCESS), struct.pack("=I", process))
+    return _assemble(supervised).replace(struct.pack("=I", OWN_PROCESS), struct.pack("=I", process))
 
 
 @cache
-def _assemble(count_threads: bool) -> bytes:
+def _assemble(supervised: bool) -> bytes:
     """The filter with OWN_PROCESS for the process id; the server makes it once, before it forks."""
     column, audit = ARCHITECTURES[os.uname().machine]
     own = _switch([OWN_PROCESS], ALLOW, EPERM)
+    thread, create, change = (NOTIFY, NOTIFY, NOTIFY) if supervised else (EAGAIN, ENOSPC, ALLOW)
     rules = {name: [(RETURN, 0, 0, EPERM)] for name in REFUSED}
+    rules |= {name: [(RETURN, 0, 0, ENOSYS)] for name in ABSENT}
+    rules |= {name: [(RETURN, 0, 0, create)] for name in MAKES}
+    rules |= {name: [(RETURN, 0, 0, change)] for name in (*WRITES, *REMOVES)}
     rules |= {
-        "openat": [*_argument(2, ACCESS_AND_TRUNCATE), *_switch([TRUNCATE_READ_ONLY], EPERM, ALLOW)],
-        "open": [*_argument(1, ACCESS_AND_TRUNCATE), *_switch([TRUNCATE_READ_ONLY], EPERM, ALLOW)],
+        "openat": _opening(2, create),
+        "open": _opening(1, create),
+        "mmap": [*_argument(3, SHARED_OR_ANONYMOUS), *_switch([SHARED], ENODEV, ALLOW)],
         "fcntl": [*_argument(1), *_switch(SET_OWNER, EPERM, ALLOW)],
         "ioctl": [*_argument(1), *_switch(IOCTLS, ALLOW, EPERM)],
         "prctl": [*_argument(0), *_switch(THREAD_NAME, ALLOW, EPERM)],
         "prlimit64": [*_argument(0), *_switch([0], ALLOW, EPERM)],
         "kill": [*_argument(0), *own],
         "tgkill": [*_argument(0), *own],
-        "clone": [*_argument(0), *_switch(PTHREAD_FLAGS, NOTIFY if count_threads else EAGAIN, EPERM)],
+        "clone": [*_argument(0), *_switch(PTHREAD_FLAGS, thread, EPERM)],
         "clone3": [(RETURN, 0, 0, ENOSYS)],  # its flags lie in memory, out of a filter's sight; libc falls back
         "openat2": [(RETURN, 0, 0, ENOSYS)],
     }
     steps = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, audit), (RETURN, 0, 0, KILL), (LOAD, 0, 0, 0)]
     steps += [(AT_LEAST, 0, 1, NEWEST), (RETURN, 0, 0, ENOSYS)]
     for name, rule in rules.items():
-        number = (CALLS | REFUSED)[name][column]
+        number = (CALLS | REFUSED | ABSENT)[name][column]
         if number is not None:
             steps += [(EQUAL, 0, len(rule), number), *rule]
     steps.append((RETURN, 0, 0, ALLOW))

@@ -5,7 +5,6 @@ end of its input. Messages are JSON with a 4-byte length in front; a program's p
 """
 
 import contextlib
-import fcntl
 import gc
 import json
 import os
@@ -19,14 +18,21 @@ import time
 
 PARENT = os.getppid()
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import sources  # noqa: E402
+import view  # noqa: E402
+
+view.install()  # before other modules take the functions that these replace
+sources.install_clock()
+sources.install_chance()
 import confine  # noqa: E402
-import folders  # noqa: E402
+import gate  # noqa: E402
+import leftovers  # noqa: E402
 import program  # noqa: E402
 import seccomp  # noqa: E402
+from replaced import Replaced  # noqa: E402
 
-OWN = ("confine", "folders", "program", "seccomp")
+OWN = ("confine", "folders", "gate", "ledger", "leftovers", "program", "replaced", "seccomp", "sources", "view")
 LENGTH = struct.Struct(">I")
-NOTIFY_RECEIVE, NOTIFY_SEND, CONTINUE = 0xC0502100, 0xC0182101, 1  # ioctls on struct seccomp_notif and its response
 
 
 def receive(control: socket.socket):
@@ -72,20 +78,11 @@ def call(code: str, settings: dict, channel: socket.socket, server: int, idle_by
     del sys.path[0]
     os.environ.pop("PWD", None)  # set by bwrap
     gc.enable()
+    view.start(settings)
+    sources.start(code)
+    Replaced.on = True
     result = program.run(code, settings, confine.lift_memory_limit)
-    data = json.dumps(result).encode()
-    while data:
-        data = data[os.write(channel.fileno(), data) :]
-
-
-def answer_thread(listener: int, allowed: bool) -> None:
-    """Tell the kernel whether a thread may start (seccomp_unotify(2))."""
-    question = bytearray(80)
-    with contextlib.suppress(OSError):  # the asking thread was killed meanwhile
-        fcntl.ioctl(listener, NOTIFY_RECEIVE, question)
-        identity = struct.unpack_from("=Q", question)[0]
-        reply = struct.pack("=QqiI", identity, 0, 0, CONTINUE) if allowed else struct.pack("=QqiI", identity, 0, -11, 0)
-        fcntl.ioctl(listener, NOTIFY_SEND, reply)
+    channel.sendall(json.dumps(result).encode())  # not by write(), which the filter counts
 
 
 def supervise(channel: socket.socket, control: socket.socket, settings: dict) -> bytes | None:
@@ -102,7 +99,8 @@ def supervise(channel: socket.socket, control: socket.socket, settings: dict) ->
     for descriptor in (channel.fileno(), control.fileno(), listener):
         if descriptor is not None:
             poller.register(descriptor, select.POLLIN)
-    data, threads = b"", 1
+    data = b""
+    asked = None if listener is None else gate.Gate(listener, settings)
     try:
         while (left := deadline - time.monotonic()) > 0 and len(data) <= longest:
             for descriptor, event in poller.poll(left * 1000 + 1):
@@ -114,8 +112,7 @@ def supervise(channel: socket.socket, control: socket.socket, settings: dict) ->
                         return data
                     data += part
                 elif event & select.POLLIN:
-                    answer_thread(listener, threads < settings["processes"])
-                    threads += threads < settings["processes"]
+                    asked.answer()
                 else:
                     poller.unregister(listener)
         return data if left > 0 else None
@@ -149,7 +146,7 @@ def valid(text: str) -> str:
 
 
 def run_call(code: str, settings: dict, control: socket.socket, idle_bytes: int) -> dict:
-    """Fork a process for the program, wait for its end or end it, and empty the folder it could write to."""
+    """Fork a process for the program and wait for its end or end it."""
     ours, theirs = socket.socketpair()
     server = os.getpid()
     process = os.fork()
@@ -166,8 +163,16 @@ def run_call(code: str, settings: dict, control: socket.socket, idle_bytes: int)
         os.kill(process, signal.SIGKILL)  # all threads of the call; it cannot have children
         status = os.waitpid(process, 0)[1]
         ours.close()
-    folders.empty(settings["tmp"])
     return outcome(data, status, settings)
+
+
+def make_rules(settings: dict) -> None:
+    """Set settings["rules"], the Landlock ruleset of the calls from here on; None under bubblewrap."""
+    if settings.get("rules") is not None:
+        os.close(settings["rules"])
+    settings["rules"] = None
+    if settings["read"] is not None:
+        settings["rules"] = confine.landlock_rules(settings["read"], settings["write"])
 
 
 def _end(*_) -> None:
@@ -180,12 +185,11 @@ def main() -> None:
     """Serve until the input ends."""
     control, proc = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     settings = receive(control)
+    left = leftovers.Leftovers(settings["tmp"], settings.get("folder"))
     try:
         signal.signal(signal.SIGTERM, _end)
         confine.die_with_parent(signal.SIGTERM, PARENT)
-        settings["rules"] = None
-        if settings["read"] is not None:
-            settings["rules"] = confine.landlock_rules(settings["read"], settings["write"])
+        make_rules(settings)
         sys.path.append(settings["site"])
         import site
 
@@ -205,10 +209,11 @@ def main() -> None:
         send(control, "ready")
         while True:
             send(control, run_call(receive(control), settings, control, idle_bytes))
+            if left.clear():  # after the answer, for which the caller waits
+                make_rules(settings)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # clean up undisturbed
-        if settings.get("folder"):
-            folders.remove(settings["folder"])
+        left.close()
 
 
 if __name__ == "__main__":
