@@ -80,6 +80,13 @@ def folder(text: str) -> Path:
     return path
 
 
+def given(path: Path | None, command: str, holds: str) -> Path:
+    """What `--data` names; UserError if it is missing. holds: what lies in the folder."""
+    if path is None:
+        raise UserError(f"no folder is named: make {command} DATA=FOLDER (or --data FOLDER), which holds {holds}")
+    return path
+
+
 def new_file(text: str) -> Path:
     """A file to write: not a folder, and not below a file."""
     path = Path(text)

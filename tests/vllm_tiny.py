@@ -1,6 +1,5 @@
 """One vLLM for all tests of a session, which every engine made here gives its own model's weights."""
 
-import atexit
 from functools import cache
 
 import pytest
@@ -53,9 +52,14 @@ def sampler():
     needs_vllm()
     from reproduce.rollouts.engines.vllm_local import LocalVllm
 
-    made = LocalVllm(tied_model(), CONFIG, "cpu")
-    atexit.register(made.close)
-    return made
+    return LocalVllm(tied_model(), CONFIG, "cpu")
+
+
+def close_sampler():
+    """Ends it; the next test that asks for it starts another one."""
+    if sampler.cache_info().currsize:
+        sampler().close()
+        sampler.cache_clear()
 
 
 def engine(lm, seed=0, stop=None, temperature=1.0, **kwargs):

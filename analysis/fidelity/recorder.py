@@ -8,7 +8,6 @@ last update sees it, and under the warm start. The same seed and warm start give
 `fidelity_schema`; `batch.json` says how the files were made.
 """
 
-import argparse
 import re
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from datasets import Dataset
 from analysis.fidelity.schema import ALL_ENTROPIES, BATCH_SCHEMA, TESTS_SCHEMA
 from reproduce.algorithms import load
 from reproduce.algorithms.parts.entropy_history import EntropyHistory
-from reproduce.arguments import folder
+from reproduce.arguments import Parser, folder
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector
@@ -223,11 +222,14 @@ def write(trainer: Recorder, job: JobConfig, total_steps: int, out: Path) -> lis
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the three files. Exit codes: 0, 2 bad input."""
-    parser = argparse.ArgumentParser(description="make the real batch that the fidelity audit measures on")
+    parser = Parser(
+        prog="python -m analysis.fidelity.recorder",
+        description="make the real batch that the fidelity audit measures on",
+    )
     parser.add_argument("--runs-root", type=folder, default=ROOT / "runs", help="where the warm start is or is to be")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "fidelity")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         make(options.runs_root, options.out)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,7 +6,6 @@ A finished game is a line of the log; the same command goes on where it was stop
 expert first, the rest is random, with a few nonsense commands. Exit code 1 at a difference.
 """
 
-import argparse
 import itertools
 import json
 import random
@@ -19,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
+from reproduce.arguments import Parser
 from reproduce.errors import UserError
 from reproduce.worlds.alfworld.games import SIZES
 from reproduce.worlds.alfworld.real import RealEngine, Seen
@@ -186,7 +186,7 @@ def summary(records: list[Record]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce.commands.check_alfworld", description=__doc__)
+    parser = Parser(prog="python -m reproduce.commands.check_alfworld", description=__doc__)
     parser.add_argument("--games", type=int, default=216, help="how many games, splits and task types in turn")
     parser.add_argument("--steps", type=int, default=100_000, help="how many steps in all")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES), help="sizes of generated games")

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from scipy.stats import binomtest
 
+from reproduce.arguments import Parser
 from reproduce.errors import UserError
 from reproduce.worlds.scienceworld.environment import TURNS, ScienceWorld
 from reproduce.worlds.scienceworld.pool import SimulatorPool
@@ -27,14 +28,14 @@ from reproduce.worlds.text_environment import IID, OOD, Task
 
 def main(words: list[str] | None = None) -> int:
     """Plays the episodes and prints two tables. Exit codes: 0, 2 bad input, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce.commands.check_scienceworld", description=__doc__)
+    parser = Parser(prog="python -m reproduce.commands.check_scienceworld", description=__doc__)
     parser.add_argument("--episodes", type=int, default=50, help="tasks of each split (IID, OOD), default 50")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of tasks; the simulator has none")
     parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="tasks at a time")
     parser.add_argument("--out", type=Path, help="folder that keeps the episodes, such as data/scienceworld")
-    options = parser.parse_args(words)
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
     try:
+        options = parser.parse_args(words)
         for name in ("episodes", "workers"):
             if getattr(options, name) < 1:
                 raise UserError(f"--{name} is {getattr(options, name)}; set it to 1 or more")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.algorithms.policies import Independent
-from reproduce.arguments import Parser, first_line, folder
+from reproduce.arguments import Parser, first_line, folder, given
 from reproduce.commands.rewriting import Pair, pairs
 from reproduce.errors import UserError
 from reproduce.evaluation.graders import grade
@@ -339,7 +339,7 @@ def _named(counts: dict[str, int]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Prints the report. Exit codes: 0 as it should be, 1 a grader or the Python tool is wrong, 2 bad input."""
     parser = Parser(prog="python -m reproduce real-input", description=first_line(__doc__))
-    parser.add_argument("--data", type=Path, required=True, help="folder with eval/*.jsonl and search_cache.json")
+    parser.add_argument("--data", type=Path, help="folder with eval/*.jsonl and search_cache.json")
     parser.add_argument(
         "--model", type=Path, help="folder of a warm start (default: the newest finished one, else random weights)"
     )
@@ -349,7 +349,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs-root", type=folder, default=Path("runs"), help="where warm starts are looked for")
     try:
         o = parser.parse_args(argv)
-        report = check(o.data, o.model, o.questions, o.samples, seed=o.seed, runs_root=o.runs_root)
+        data = given(o.data, "real-input", f"eval/*.jsonl and {CACHE_FILES[0]} (data/README.md)")
+        report = check(data, o.model, o.questions, o.samples, seed=o.seed, runs_root=o.runs_root)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

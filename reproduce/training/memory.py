@@ -7,12 +7,11 @@ counted on the CPU (`tests/test_launch_memory.py` measures it again), and `REST`
 compare with. Sampling and training take turns, so the larger of the two counts.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 
 from reproduce.algorithms import load
-from reproduce.arguments import first_line
+from reproduce.arguments import Parser, first_line
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 from reproduce.training.flops import Model, model_of, vocabulary_of
@@ -133,14 +132,14 @@ def lever(found: Memory) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the parts for every method of a table. Exit codes: 0, 2 bad input or more than the card has."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce.training.memory", description=first_line(__doc__))
+    parser = Parser(prog="python -m reproduce.training.memory", description=first_line(__doc__))
     parser.add_argument("table")
     parser.add_argument("--profile", default="gpu")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--sharded", action="store_true", help="weights are divided among the processes")
     parser.add_argument("--card", type=float, default=24.0, help="GB of a card")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         jobs = TableConfig.load(options.table).jobs(options.profile, seeds=[0])
         names = ("weights", "reference", "trained", "critic", "vllm", "sampling", "passes", "total")
         print(f"{'GB on each card':20}" + "".join(f"{name:>11}" for name in names))

@@ -3,6 +3,10 @@
 vLLM is started on a folder that holds the model's config alone, with random weights; the trainer's come by `load`
 before anything is sampled. Reloading goes layer by layer and, with embeddings that the head shares, leaves vLLM wrong
 without a word. So vLLM is told that they are not shared, and gets them twice.
+
+All vLLMs of a process share its process groups, and torch's default one, which the trainer may have made. vLLM's own
+end destroys them, whoever still needs them, and so does its end by garbage collection. `vllm_end` sees to it that only
+the last vLLM does so.
 """
 
 import copy
@@ -10,12 +14,14 @@ import os
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.vllm import Request, Segment
+from reproduce.rollouts.engines.vllm_end import end, free_memory, starting
 from reproduce.rollouts.engines.vllm_install import check_vllm, memory_errors
 from reproduce.rollouts.engines.weights import named_weights, version_of
 
@@ -29,7 +35,7 @@ class LocalVllm:
 
     model: the one that trains, for its config and dtype; its weights come by `load`. config: `EngineConfig`. device:
     the trainer's, such as "cpu" or "cuda:0". UserError if vLLM is missing, of a version that TRL does not support,
-    short of memory, or cannot run heads of the model's size.
+    short of memory, or cannot run heads of the model's size. Several may be open at a time, and each be closed at any.
     """
 
     def __init__(self, model, config, device: str):
@@ -44,9 +50,10 @@ class LocalVllm:
         described = copy.deepcopy(model.config)
         described.architectures = [type(model).__name__]
         described.save_pretrained(self._folder.name)
-        with memory_errors(config), _hidden("llvmlite"):
+        with memory_errors(config), _hidden("llvmlite"), starting():
             self._llm = _start(self._folder.name, model.dtype, self.top_logprobs, config, device)
         self._engine = self._llm.llm_engine
+        self._end = weakref.finalize(self, end, self._engine.engine_core, self._folder)
         self.max_context = int(self._engine.model_config.max_model_len)
         self._loaded: tuple | None = None
         self._names: dict[str, int] = {}
@@ -91,9 +98,10 @@ class LocalVllm:
         self._names.clear()
 
     def close(self) -> None:
-        """Ends vLLM."""
-        self._engine.engine_core.shutdown()
-        self._folder.cleanup()
+        """Ends vLLM and frees its memory; the other ones of this process go on. A second call does nothing."""
+        self._llm = self._engine = None
+        self._end()
+        free_memory()
 
     def _segment(self, output) -> Segment:
         completion = output.outputs[0]

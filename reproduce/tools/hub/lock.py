@@ -7,7 +7,6 @@ the paths of its files. Any model of the hub can be named, as owner/name. What i
 run asks for exactly that commit and refuses a repository without one.
 """
 
-import argparse
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from reproduce.arguments import first_line
+from reproduce.arguments import Parser, first_line
 from reproduce.errors import UserError
 from reproduce.network import check_network_environment
 from reproduce.runs.files import write_json
@@ -160,7 +159,7 @@ def _named(name: str) -> tuple[str, str]:
 
 def main(argv: list[str] | None = None, path: Path | None = None, endpoints: dict[str, str] | None = None) -> int:
     """Pins what is missing. endpoints: kind -> address to ask in place of the usual one. 1 if one did not answer."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce pin-hub", description=first_line(__doc__))
+    parser = Parser(prog="python -m reproduce pin-hub", description=first_line(__doc__))
     parser.add_argument(
         "repositories", nargs="*", metavar="REPOSITORY",
         help="any model, as owner/name, or a source that the project knows (default: all of these without a revision)",

@@ -7,13 +7,12 @@ occur in it (questions of fewer than five words: if the words are the same). Exa
 case and punctuation aside. In a script without spaces each character counts as a word.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from reproduce.arguments import first_line
+from reproduce.arguments import Parser, first_line, given
 from reproduce.errors import UserError
 from reproduce.tools.search.bm25 import words
 from reproduce.worlds.benchmarks.datasets.rl import RL_FILES, load_rl
@@ -90,20 +89,21 @@ def present(data: Path) -> tuple[list[str], list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the overlaps. UserError for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m reproduce overlap", description=first_line(__doc__))
-    parser.add_argument("--data", type=Path, required=True, help="folder with the question files (data/README.md)")
+    parser = Parser(prog="python -m reproduce overlap", description=first_line(__doc__))
+    parser.add_argument("--data", type=Path, help="folder with the question files (data/README.md)")
     parser.add_argument("--train", nargs="+", choices=list(RL_FILES), help="default: all that the folder holds")
     parser.add_argument("--test", nargs="+", choices=list(EVALUATION_FILES), help="default: all that the folder holds")
     parser.add_argument("--show", type=int, default=0, help="pairs of ids to show for each two sets")
     options = parser.parse_args(argv)
-    if not options.data.is_dir():
-        raise UserError(f"{options.data}: no such folder; --data takes the folder with the question files")
-    train, test = present(options.data)
+    data = given(options.data, "overlap", "the question files (data/README.md)")
+    if not data.is_dir():
+        raise UserError(f"{data}: no such folder; --data takes the folder with the question files")
+    train, test = present(data)
     train, test = options.train or train, options.test or test
     if not train or not test:
-        raise UserError(f"{options.data}: holds no {'RL' if not train else 'evaluation'} set; see data/README.md")
+        raise UserError(f"{data}: holds no {'RL' if not train else 'evaluation'} set; see data/README.md")
     print(f"{'training set':<16}{'test set':<12}{'questions':>10}{'exact':>7}{'near':>6}{'questions touched':>19}")
-    for name, other, found in report(options.data, train, test):
+    for name, other, found in report(data, train, test):
         pairs = f"{len(found.exact):>7}{len(found.near):>6}{found.touched:>19}"
         print(f"{name:<16}{other:<12}{found.tests:>10}{pairs}")
         for kind, shown in (("exact", found.exact), ("near", found.near)):

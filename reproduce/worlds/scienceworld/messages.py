@@ -14,11 +14,11 @@ that `data/worlds/scienceworld_words.txt` does not hold are unknown to the model
 which plays the expert's paths of `PLAYED` training tasks of each of `KINDS`, those with the shortest such paths.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
 
+from reproduce.arguments import Parser
 from reproduce.errors import UserError
 from reproduce.worlds.actions import ACTION_CLOSE, ACTION_OPEN, SCIENCEWORLD_FALLBACK, ParsedAction, parse_action
 from reproduce.worlds.messages import TEMPLATE_HELP, WINDOW, Turn
@@ -91,11 +91,12 @@ def played_words(environment: ScienceWorld, progress=lambda task: None) -> set[s
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the words. Exit codes: 0, 2 bad input."""
-    argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m reproduce.worlds.scienceworld.messages",
         description="write the words of ScienceWorld's shortest tasks (needs requirements-envs.txt)",
-    ).parse_args(arguments)
+    )
     try:
+        parser.parse_args(arguments)
         with ScienceWorld(kinds=KINDS) as environment:
             words = played_words(environment, lambda task: print(task.id, end="\r", flush=True))
     except UserError as error:
