@@ -149,12 +149,12 @@ def test_an_unknown_comparison_is_refused():
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_an_environment_without_its_packages_is_a_row_that_says_so(name, monkeypatch):
-    module = {"scienceworld": "scienceworld_pool.classpath", "alfworld": "alfworld_wheel.check_versions"}[name]
+    module = {"scienceworld": "scienceworld.pool.classpath", "alfworld": "alfworld.wheel.check_versions"}[name]
 
     def refuse():
         raise UserError("the package is not installed; run `pip install -r requirements-envs.txt`")
 
-    monkeypatch.setattr(f"reproduce.tasks.envs.{module}", refuse)
+    monkeypatch.setattr(f"reproduce.worlds.{module}", refuse)
     rows = env_rows(name, QUICK, lambda *arguments: None)
     assert [row.repetitions for row in rows] == [0, 0] and all(np.isnan(row.ratio) for row in rows)
     assert all("not available here" in row.note and "requirements-envs.txt" in row.note for row in rows)

@@ -263,7 +263,7 @@ def test_variants_have_names_of_their_own(tmp_path, monkeypatch):
         ({"minibatches": [1, 1]}, "grid.minibatches' must list one value or more, each once"),
         ({"learning_rate": [0]}, "grid.learning_rate' must be multiples above 0"),
         ({"minibatches": [0.25]}, "grid.minibatches 0.25 of 2 is not whole"),
-        ({"epochs": [1]}, "unknown key 'runner.epochs'"),
+        ({"epochs": [1]}, "unknown key 'grid.epochs'"),
     ],
 )
 def test_a_grid_is_checked(tmp_path, changes, message):

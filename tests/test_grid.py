@@ -288,7 +288,7 @@ def test_what_a_user_can_mend_is_one_line(monkeypatch, capsys, error, code, line
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(runner, "reproduce", fail)
+    monkeypatch.setattr(runner, "train", fail)
     assert cli.main(["table", "2"]) == code
     assert line in capsys.readouterr().err
 

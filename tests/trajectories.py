@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import load_file
 from test_trainer import config, trainer
 from tiny import model
+from transformers import TrainerCallback
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, Qwen3RotaryEmbedding
 
 from reproduce.algorithms import names
@@ -59,8 +60,20 @@ def in_double() -> Iterator[None]:
         torch.set_default_dtype(before[2])
 
 
-def trajectory(method: str, folder: Path, jitter: float = 0.0, loss_factor: float = 1.0) -> pd.DataFrame:
-    """The METRICS of STEPS steps.
+class _StopAfter(TrainerCallback):
+    """Ends a training after some updates; what it was set to do in all stays."""
+
+    def __init__(self, updates: int):
+        self.updates = updates
+
+    def on_step_end(self, args, state, control, **_):
+        control.should_training_stop = state.global_step >= self.updates
+
+
+def trajectory(
+    method: str, folder: Path, jitter: float = 0.0, loss_factor: float = 1.0, steps: int = STEPS
+) -> pd.DataFrame:
+    """The METRICS of the first `steps` of STEPS steps.
 
     jitter: relative noise on the first weights, as another processor's rounding would bring it. loss_factor: an error
     planted in the method's loss.
@@ -77,9 +90,10 @@ def trajectory(method: str, folder: Path, jitter: float = 0.0, loss_factor: floa
         made = trainer(folder, config(method, **settings), lm)
         if loss_factor != 1.0:
             made.algorithm = _Planted(made.algorithm, loss_factor)
+        made.add_callback(_StopAfter(steps * made.updates_per_step))
         made.train()
-    steps = [json.loads(path.read_text()) for path in sorted(made.run.parts.glob("*.steps.json"))]
-    rows = [{"method": method, "step": step["step"], **{m: step["metrics"][m] for m in METRICS}} for step in steps]
+    found = [json.loads(path.read_text()) for path in sorted(made.run.parts.glob("*.steps.json"))]
+    rows = [{"method": method, "step": step["step"], **{m: step["metrics"][m] for m in METRICS}} for step in found]
     return pd.DataFrame(rows)
 
 
