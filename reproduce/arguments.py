@@ -1,6 +1,7 @@
 """What the commands' option parsers share: one-line errors, and lists of names, seeds and numbers of runs."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def first_line(docstring: str | None) -> str:
 
 
 def readable_output() -> None:
-    """From now on what the terminal's encoding lacks is printed as `?` and ends no command."""
+    """From now on what the terminal's encoding lacks is printed as `?`, and a width that is none is forgotten."""
+    if not os.environ.get("COLUMNS", "80").strip("0"):
+        del os.environ["COLUMNS"]  # an empty or zero width would print empty lines
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # tests and notebooks put other objects there
             stream.reconfigure(errors="replace")

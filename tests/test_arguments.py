@@ -1,6 +1,7 @@
 """What option parsers refuse at once, in one line."""
 
 import argparse
+import os
 
 import pytest
 
@@ -25,3 +26,10 @@ def test_seeds(text, found):
 def test_a_number_of_runs_is_a_whole_number(text):
     with pytest.raises(argparse.ArgumentTypeError):
         arguments.count(text)
+
+
+@pytest.mark.parametrize(("width", "left"), [("0", None), ("", None), ("00", None), ("120", "120")])
+def test_a_width_that_is_none_is_forgotten(monkeypatch, width, left):
+    monkeypatch.setenv("COLUMNS", width)
+    arguments.readable_output()
+    assert os.environ.get("COLUMNS") == left

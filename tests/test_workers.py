@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 from reproduce.environment import child_environment
@@ -29,6 +30,14 @@ def test_a_stopped_child_reports_its_signal(tmp_path):
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait(60) == -signal.SIGKILL
     assert dict(os.environ) == before, "the server's environment is not this process's"
+
+
+def test_a_server_that_is_killed_is_the_reason_of_its_runs(tmp_path):
+    child = workers.start(workers.Fork(time.sleep, (60,)), tmp_path / "log.txt", child_environment())
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    assert child.wait(60) == workers.LOST and "was killed" in child.reason
+    again = workers.start(workers.Fork(main.run, (tmp_path,)), tmp_path / "log.txt", child_environment())
+    assert again.wait(60) == 2 and again.reason == ""
 
 
 def test_a_forked_run_is_killed_with_the_process_that_asked_for_it(tmp_path):

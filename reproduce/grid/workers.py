@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -19,6 +20,8 @@ from reproduce.exits import exit_code
 from reproduce.parent import die_with
 from reproduce.runs.manifest import ROOT
 
+LOST = 255
+"""The exit code that multiprocessing gives a fork whose server is gone. No command of ours ends with it."""
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["reproduce.grid.guard", "reproduce.training.job", "reproduce.training.prepare"])
 
@@ -45,6 +48,11 @@ class Child:
 
     poll = returncode.fget
 
+    @property
+    def reason(self) -> str:
+        """Why it has no exit code of its own, "" where it has one."""
+        return "the process that started it was killed; is there enough memory?" if self.returncode == LOST else ""
+
     def wait(self, timeout: float | None = None) -> int:
         """As `subprocess.Popen.wait`."""
         self.process.join(timeout)
@@ -62,16 +70,24 @@ def start(call: Fork, log: Path, environment: dict[str, str]) -> Child:
     before = dict(os.environ)
     _become(environment)
     try:
-        name = " ".join([call.function.__name__, *map(str, call.arguments)])
-        process = _context.Process(target=_run, args=(call, str(log)), name=name)
-        process.start()
-    except (EOFError, OSError) as error:
-        raise UserError(
-            f"the process that starts runs ended at once ({type(error).__name__}: {error}); is there enough memory?"
-        ) from None
+        return Child(_started(call, log))
+    except (EOFError, OSError):  # a server that was just killed is replaced by the next start
+        time.sleep(0.2)
+        try:
+            return Child(_started(call, log))
+        except (EOFError, OSError) as error:
+            raise UserError(
+                f"the process that starts runs ended at once ({type(error).__name__}: {error}); is there enough memory?"
+            ) from None
     finally:
         _become(before)
-    return Child(process)
+
+
+def _started(call: Fork, log: Path) -> ForkServerProcess:
+    name = " ".join([call.function.__name__, *map(str, call.arguments)])
+    process = _context.Process(target=_run, args=(call, str(log)), name=name)
+    process.start()
+    return process
 
 
 def _become(environment: dict[str, str]) -> None:
