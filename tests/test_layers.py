@@ -99,3 +99,11 @@ def test_modules_that_prose_names_exist():
     named = {(path, name) for path in prose for name in re.findall(r"`([\w/]+\.py)`", path.read_text())}
     known = {name for _, name in named if elsewhere.fullmatch(name) or any(path.endswith(f"/{name}") for path in here)}
     assert [(str(path), name) for path, name in named if name not in known] == []
+
+
+def test_configs_know_the_question_sets_that_have_loaders():
+    from reproduce.config.question_sets import EVALUATION_SETS, RL_SETS
+    from reproduce.worlds.benchmarks.datasets.rl import RL_FILES
+    from reproduce.worlds.benchmarks.questions import EVALUATION_FILES
+
+    assert (EVALUATION_SETS, RL_SETS) == (tuple(EVALUATION_FILES), tuple(RL_FILES))
