@@ -124,7 +124,7 @@ def test_the_target_runs(target, checkout, data):
     if target == "check-envs" and not (VENV / ".envs-installed").is_file():
         pytest.skip("needs requirements-envs.txt, as make check-envs installs them")
     words, said = TRIED[target]
-    if target in FIRST and not (checkout / "runs").is_dir():
+    if target in FIRST and not (checkout / "runs/smoke/table2").is_dir():
         make(FIRST[target], *TRIED[FIRST[target]][0], folder=checkout)
     spoil(checkout, WRITES.get(target, ()))
     assert bool(git(checkout, "status", "--porcelain")) == (target in WRITES)
