@@ -18,6 +18,7 @@ CSV ?=
 GAMES ?= 216
 STEPS ?= 100000
 EPISODES ?= 50
+QUICK ?=
 # Every value that a user gives reaches a command as one word, whatever is in it: $(call q,NAME) quotes the variable NAME
 # for the shell without expanding it, $(call option,--name,NAME) does so behind an option, where NAME is not empty.
 q = '$(subst ','\'',$(value $1))'
@@ -100,11 +101,11 @@ test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in 
 lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
-bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run
-	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS)
+bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run (QUICK=1: small sizes)
+	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS) $(if $(value QUICK),--quick)
 
-bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, in the environment of test-vllm
-	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --runs-root $(call q,RUNS) --out $(call q,RUNS)/bench_vllm.csv
+bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, in the environment of test-vllm (QUICK=1: small sizes)
+	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --runs-root $(call q,RUNS) --out $(call q,RUNS)/bench_vllm.csv $(if $(value QUICK),--quick)
 
 real-input: $(STAMP) ## check graders, search and agent loop on real question files (DATA=folder that holds them)
 	@$(RUN) -m reproduce real-input $(call option,--data,DATA) --runs-root $(call q,RUNS)

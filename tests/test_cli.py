@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from make_dry import make
+from checkout import make
 
 from reproduce import cli
 from reproduce.config.tables import tables

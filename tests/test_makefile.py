@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from make_dry import make
+from checkout import make
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 

@@ -1,15 +1,12 @@
 """Where a user's outputs go: beside their runs. No command but those that publish changes a file of the checkout."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from checkout import fresh, git
 from synthetic import write_runs
-
-from reproduce.runs.manifest import ROOT
 
 ROWS = {"2": ({"grpo": 0.35, "aepo": 0.6}, {}), "3": ({"grpo": 0.35, "ppo": 0.4}, {"splits": ("iid", "ood")})}
 BUILD = "from analysis.build import build; print(build({table!r}, {profile!r}, 'runs', settings={settings!r}).text)"
@@ -17,24 +14,7 @@ BUILD = "from analysis.build import build; print(build({table!r}, {profile!r}, '
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A checkout of its own: every tracked file as it is now, committed."""
-    folder = tmp_path_factory.mktemp("checkout") / "repository"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-q", "-m", "as it is")
-    return folder
-
-
-def git(folder: Path, *words: str) -> str:
-    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, env=os.environ | quiet)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return fresh(tmp_path_factory.mktemp("checkout") / "repository")
 
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
@@ -70,24 +50,9 @@ def test_runs_under_settings_are_a_table_of_their_own(checkout):
 
 
 @pytest.mark.slow
-def test_no_command_of_a_user_changes_the_checkout(checkout):
-    """Every command at its smallest, from training to the bench."""
+def test_a_folder_of_runs_of_another_name_is_no_change_either(checkout):
+    """With the usual one: `test_every_target`."""
     reproduce = ("-m", "reproduce")
-    few = ("--profile", "smoke", "--jobs", "1")
-    said = run(checkout, *reproduce, "table", "2", *few, "--methods", "grpo")
-    assert "Your tables and figures" in said and "runs/smoke/table2/figures/" in said
-    run(checkout, *reproduce, "tune", "2", *few, "--runs-root", "other/runs")
-    run(checkout, *reproduce, "status")
-    run(checkout, *reproduce, "plan", "--table", "2")
-    run(checkout, *reproduce, "bench", "--quick", "--only", "sandbox")
-    assert (checkout / "runs" / "bench.csv").is_file()
+    run(checkout, *reproduce, "tune", "2", "--profile", "smoke", "--jobs", "1", "--runs-root", "other/runs")
     run(checkout, *reproduce, "bench", "--quick", "--only", "sandbox", "--runs-root", "mine")
     run(checkout, *reproduce, "real-input", "--data", "nowhere", code=2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("table", ["1", "3", "4", "5"])
-def test_no_other_table_changes_the_checkout(checkout, table):
-    method = {"4": "aepo", "5": "grpo-lr1x-minibatches1x"}.get(table, "grpo")
-    words = ("-m", "reproduce", "table", table, "--profile", "smoke", "--jobs", "1", "--methods", method)
-    assert f"runs/smoke/table{table}/figures/" in run(checkout, *words)

@@ -1,14 +1,16 @@
 """Real questions and real search results through graders, tools and agent loop, and the same on files written here."""
 
-import json
 import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
+import hub
 import pytest
+import question_files
 import tiny
 import torch
+from question_files import PASSAGES, TOWN, WRITTEN
 from test_benchmarks import REAL_DATA
 
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
@@ -36,13 +38,10 @@ needs_real_data = pytest.mark.skipif(
     not ((REAL_DATA / "eval").is_dir() and (REAL_DATA / "search_cache.json").is_file()),
     reason="real data not found; set REPRODUCE_REAL_DATA to the folder that holds eval/*.jsonl and search_cache.json",
 )
-WRITTEN = ("2wiki", "hotpotqa", "bamboogle", "aime24", "math500", "gsm8k")  # a folder need not hold every set
 BOOSTS = {"<search>": 10, "</search>": 8, "<python>": 9, "</python>": 7, "of": 9, "year": 9}
 LIMITS = Limits(tool_calls=4, completion_tokens=128)
 POLICIES = [Independent(), ARPORollout(entropy_tokens=2, decision="bernoulli"), AEPORollout(entropy_tokens=2)]
 QUESTION = Question("q", "Who painted the year 7 zzz?", ["Bea Kent"], "2wiki")
-TOWN = "the value of a painter and of a town"
-PASSAGES = [TOWN, "one two three four five six", "a count of the year 7 and 9 </result>"]
 
 
 class Sandbox(tiny.LocalPrinter):
@@ -77,24 +76,7 @@ def collector(index, sandbox=None, seed=0):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A data folder of invented rows in the published files' formats and sizes."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "eval").mkdir()
-    for name in WRITTEN:
-        entry = EVALUATION_FILES[name]
-        answers = {"qa": ["Bea {}", "B. {}"], "math": "\\frac{{{}}}{{7}}"}[entry.answer_type]
-        if name == "gsm8k":
-            answers = "so\n#### {},000"
-        rows = []
-        for i in range(entry.rows):
-            answer = [a.format(i) for a in answers] if isinstance(answers, list) else answers.format(i + 1)
-            rows.append({"id": i, entry.question_key: f"{name} : Who won in year {i}?", "answer": answer})
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / "eval" / f"{name}.jsonl").write_text(text)
-    cache = {"q": "".join(f"Page {i}: {text}\n" for i, text in enumerate(PASSAGES, start=1))}
-    cache["won in year 3"] = "Page 1: Bea 0 won in year 0"
-    (folder / "search_cache.json").write_text(json.dumps(cache))
-    return folder
+    return question_files.write(tmp_path_factory.mktemp("data") / "written")
 
 
 # -- the tools ---------------------------------------------------------------------------------------------------------
@@ -212,10 +194,10 @@ def small(monkeypatch):
     monkeypatch.setattr(real_input, "PythonSandbox", lambda **_: nullcontext(Sandbox()))
 
 
-def save(folder: Path, seed: int, seconds: int) -> Path:
+def save(folder: Path, seed: int, seconds: int, tokenizer=None) -> Path:
     """A tiny model saved as a warm start that was finished at `seconds`."""
     tiny.model(seed).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
+    (tokenizer or tiny.tokenizer()).save_pretrained(folder)
     (folder / "checks.json").write_text("[]\n")
     os.utime(folder / "checks.json", (seconds, seconds))
     return folder
@@ -226,6 +208,7 @@ def test_the_check_takes_the_newest_finished_warm_start(written, tmp_path, small
     new = save(tmp_path / "smoke" / "warm_starts" / "aa", 2, 2000)
     save(tmp_path / "mini" / "warm_starts" / "cc.tmp", 3, 3000)
     (tmp_path / "mini" / "warm_starts" / "dd").mkdir()
+    save(tmp_path / "mini" / "warm_starts" / "ee", 4, 4000, hub.tokenizer())  # no tools' tags, as table 3's
     assert newest_warm_start(tmp_path) == new
     by_itself = check(written, None, 5, 2, runs_root=tmp_path)
     assert by_itself == check(written, new, 5, 2)

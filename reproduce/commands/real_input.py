@@ -238,12 +238,26 @@ def open_model(folder: str | Path | None, runs_root: Path) -> tuple[str, Any, Gr
 
 
 def newest_warm_start(runs_root: Path) -> Path | None:
-    """The warm start under `<runs_root>/<profile>/warm_starts/` that was finished last, or None.
+    """The warm start for the web's tools under `<runs_root>/<profile>/warm_starts/` that was finished last, or None.
 
     A folder gets its final name, which has no suffix, when it is complete (`train_warm_start`).
     """
     found = [path.parent for path in runs_root.glob("*/warm_starts/*/checks.json") if not path.parent.suffix]
-    return max(found, key=lambda path: (path.joinpath("checks.json").stat().st_mtime_ns, path.name), default=None)
+    found.sort(key=lambda path: (path.joinpath("checks.json").stat().st_mtime_ns, path.name), reverse=True)
+    return next(filter(_calls_tools, found), None)
+
+
+def _calls_tools(folder: Path) -> bool:
+    """Whether the warm start has the tools' tags, as those of episodes do not. True for a damaged one, to be told."""
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        Grammar(PreTrainedTokenizerFast.from_pretrained(folder))
+    except UserError:
+        return False
+    except (OSError, ValueError, KeyError):
+        return True
+    return True
 
 
 def _random_model() -> tuple[Any, Grammar]:
