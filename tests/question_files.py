@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from reproduce.tasks.benchmarks import EVALUATION_FILES
+from reproduce.worlds.benchmarks.questions import EVALUATION_FILES
 
 WRITTEN = ("2wiki", "hotpotqa", "bamboogle", "aime24", "math500", "gsm8k")  # a folder need not hold every set
 TOWN = "the value of a painter and of a town"
