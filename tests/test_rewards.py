@@ -273,19 +273,15 @@ def test_no_gold_is_an_error():
         reward(trajectory(THINK, ANSWER), [])
 
 
-def test_cost_of_short_and_of_hostile_texts():
-    text = trajectory(THINK, SEARCH, THINK, PYTHON, THINK, "<answer> \\boxed{ Arlo of Kent } </answer>")
-    best = min(_seconds(text, 256) for _ in range(5))
-    assert best / 256 < 50e-6
-    hostile = "</search> " * 20000 + "\\boxed{" * 20000
-    assert _seconds(hostile, 1) < 0.5
+def test_the_cost_of_hostile_texts_grows_with_their_length_alone():
+    short, long = (min(_cpu_seconds("</search> " * n + "\\boxed{" * n) for _ in range(3)) for n in (5_000, 40_000))
+    assert long < 8 * 4 * short, "what is quadratic takes 64 times as long"
 
 
-def _seconds(text: str, repeats: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        reward(text, ["Arlo Kent"])
-    return time.perf_counter() - start
+def _cpu_seconds(text: str) -> float:
+    start = time.process_time()
+    reward(text, ["Arlo Kent"])
+    return time.process_time() - start
 
 
 def test_the_system_prompt_names_every_tag_and_the_box():
