@@ -7,7 +7,7 @@ from tiny import LocalPrinter, encode, environment, full_forward, loop, model, t
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.worlds.miniweb.questions import make_questions
 from reproduce.worlds.miniweb.tools import MiniWebTools
 from reproduce.worlds.tool_server import Call
@@ -236,7 +236,7 @@ def test_unknown_decision_is_refused():
 
 
 def test_forking_outside_the_completion_is_an_error():
-    path = Path.root(PROMPTS[0])
+    path = TokenPath.root(PROMPTS[0])
     with pytest.raises(ValueError, match="cannot fork"):
         path.fork(1, 0)
 

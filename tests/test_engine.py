@@ -10,7 +10,7 @@ import torch
 import vllm_tiny
 from tiny import encode, full_forward, tokenizer
 
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 
 PROMPTS = [encode("question : year"), encode("question : max of year and count of page"), encode("question : sum")]
 
@@ -51,7 +51,7 @@ class Script:
         self.paths, self.budget, self.forks, self.late = [], budget, 0, 0
 
     def root(self, prompt):
-        path = Path.root(prompt)
+        path = TokenPath.root(prompt)
         path.budget = self.budget
         self.paths.append(path)
         return path
@@ -121,7 +121,7 @@ def test_stops_at_stop_tokens_the_end_of_sequence_and_the_budget(engine, model):
         seen.extend((p.finish, p.tokens[-1], p.budget) for p in done)
         return []
 
-    paths = [Path.root(PROMPTS[0]) for _ in range(400)]
+    paths = [TokenPath.root(PROMPTS[0]) for _ in range(400)]
     for path in paths:
         path.budget = 200
     engine(lm, stop=[stop]).run(paths, advance)
@@ -135,7 +135,7 @@ def test_stops_at_stop_tokens_the_end_of_sequence_and_the_budget(engine, model):
 
 def test_sampling_follows_the_distribution(engine, model):
     lm, counts = model(scale=4.0), np.zeros(len(tokenizer()))
-    paths = [Path.root(PROMPTS[0]) for _ in range(6000)]
+    paths = [TokenPath.root(PROMPTS[0]) for _ in range(6000)]
     for path in paths:
         path.budget = 1
     engine(lm, stop=[]).run(paths, lambda done: [])
@@ -149,7 +149,7 @@ def test_sampling_follows_the_distribution(engine, model):
 
 
 def test_greedy_takes_the_most_likely_token(engine, model):
-    lm, path = model(scale=3.0), Path.root(PROMPTS[1])
+    lm, path = model(scale=3.0), TokenPath.root(PROMPTS[1])
     path.budget = 8
     engine(lm, stop=[], greedy=True).run([path], lambda done: [])
     logits = lm(input_ids=torch.tensor([path.tokens])).logits[0, len(path.prompt) - 1 : -1]

@@ -469,7 +469,7 @@ def test_ratio_methods_are_inert_at_one_update_and_refused():
 
 def test_statistics_of_a_token_are_those_of_its_distribution():
     from analysis.fidelity.recorder import token_statistics
-    from reproduce.rollouts.token_path import Path as TokenPath
+    from reproduce.rollouts.token_path import TokenPath
     from reproduce.rollouts.trajectory import Trajectory
 
     lm = model(scale=3.0)

@@ -28,7 +28,7 @@ from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import Segment
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
-from reproduce.rollouts.token_path import Path as TokenPath
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.trajectory import Limits
 from reproduce.runs.manifest import world_hashes
 from reproduce.seeding import torch_stream

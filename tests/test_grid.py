@@ -17,7 +17,7 @@ from reproduce import cli, locks
 from reproduce.errors import UserError
 from reproduce.grid import runner
 from reproduce.grid.command_lines import warm_start_config
-from reproduce.grid.display import FINISHED, RUNNING, Row, duration, seconds_left
+from reproduce.grid.display import FINISHED, RUNNING, RunStatus, duration, seconds_left
 from reproduce.runs import manifest
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run
@@ -233,7 +233,7 @@ def progress(path: Path, step: int, seconds: float) -> None:
 
 def test_the_time_left_follows_the_steps_done(tmp_path):
     rows = [
-        Row(job(method=method, seed=seed), tmp_path / f"{method}{seed}")
+        RunStatus(job(method=method, seed=seed), tmp_path / f"{method}{seed}")
         for method in ("grpo", "aepo")
         for seed in (0, 1)
     ]

@@ -16,7 +16,7 @@ from reproduce.config.sections import ModelConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.seeding import torch_stream
 from reproduce.tools.hub import fetch, lock, sources
 from reproduce.tools.hub.fetch import folder_revision, model_folder
@@ -308,7 +308,7 @@ def test_checkpoints_of_every_kind_sample_what_a_full_forward_pass_says(tmp_path
     model, tokenizer = load_hub_model(str(hub.checkpoint(tmp_path / "model", kind, tied=tied)), None, "cpu", "float32")
     grammar = SpeltGrammar(tokenizer)
     prompts = [grammar.encode(text) for text in ("Where was Ada born?", "Bea")]  # of two lengths
-    paths = [Path.root(prompt) for prompt in prompts]
+    paths = [TokenPath.root(prompt) for prompt in prompts]
     for path in paths:
         path.budget = 12
     TransformersEngine(model, [], grammar.eos_id, 1.0, torch_stream(0, "test")).run(paths, lambda done: [])

@@ -34,7 +34,7 @@ def settings(server, mode="live", cache_dir=None, **changes):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr("reproduce.tools.search.transport.Patience.wait", lambda *_: 0.01)
+    monkeypatch.setattr("reproduce.tools.search.transport.RetryPolicy.wait", lambda *_: 0.01)
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
 from reproduce.rollouts.engines.vllm import VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_install import vllm_version
 from reproduce.rollouts.engines.vllm_local import CPU_BATCH
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.tools import ToolPool
 from reproduce.worlds.tool_server import Call, ToolResult
 
@@ -39,7 +39,7 @@ def free_port():
 
 
 def sampled(engine, count=4, budget=20, prompt=PROMPT):
-    paths = [Path.root(prompt) for _ in range(count)]
+    paths = [TokenPath.root(prompt) for _ in range(count)]
     for path in paths:
         path.budget = budget
     engine.run(paths, lambda done: [])
@@ -70,7 +70,7 @@ def test_new_weights_change_what_is_sampled_and_until_then_the_old_ones_sample(m
 def test_more_prompts_than_one_pass_holds_are_sampled_with_their_own_seeds():
     lm = vllm_tiny.model(scale=2.0)
     rng = np.random.default_rng(0)
-    paths = [Path.root(rng.integers(4, lm.config.vocab_size, size=480).tolist()) for _ in range(28)]
+    paths = [TokenPath.root(rng.integers(4, lm.config.vocab_size, size=480).tolist()) for _ in range(28)]
     for path in paths:
         path.budget = 3
     assert sum(len(path.prompt) for path in paths) > CPU_BATCH
@@ -120,7 +120,7 @@ def test_a_repeated_prefix_is_found_in_the_cache_and_new_weights_empty_it():
 def test_requests_that_were_aborted_leave_nothing_behind():
     lm = vllm_tiny.model(scale=3.0)
     made = vllm_tiny.engine(lm, stop=[])
-    paths = [Path.root(PROMPT) for _ in range(4)]
+    paths = [TokenPath.root(PROMPT) for _ in range(4)]
     for number, path in enumerate(paths):
         path.budget = 3 if number == 0 else 60
 

@@ -24,7 +24,7 @@ from reproduce.rollouts.engines import vllm_install
 from reproduce.rollouts.engines.vllm import Segment, VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_serve import command, main
 from reproduce.rollouts.engines.weights import named_weights
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.tools import ToolPool
 from reproduce.runs.manifest import config_hash
 from reproduce.tools.search.search import Found
@@ -70,7 +70,7 @@ def test_truncated_entropy_is_told_with_its_bound_and_none_is_nan():
     totals = {}
     for k in (0, 3):
         made = an_engine(lm, k=k, stop=[])
-        paths = [Path.root(PROMPTS[0]) for _ in range(3)]
+        paths = [TokenPath.root(PROMPTS[0]) for _ in range(3)]
         for path in paths:
             path.budget = 6
         made.run(paths, lambda done: [])
@@ -217,7 +217,7 @@ def test_requests_are_forgotten_when_a_tool_fails():
     made = an_engine(model())
     grammar, tools = Grammar(tokenizer()), ToolPool(Broken(), 2)
     open_, close = (tokenizer().encode(tag, add_special_tokens=False)[0] for tag in ("<search>", "</search>"))
-    path, other = Path.root(PROMPTS[0]), Path.root(PROMPTS[1])
+    path, other = TokenPath.root(PROMPTS[0]), TokenPath.root(PROMPTS[1])
     path.budget, other.budget = 1, 50
     call = Call(None, "search", "page")
     with tools, pytest.raises(OSError, match="no network"):
@@ -234,7 +234,7 @@ def test_requests_are_forgotten_when_a_tool_fails():
 
 
 def test_a_path_that_may_outgrow_the_context_is_refused_before_it_is_cut():
-    path = Path.root(PROMPTS[0])
+    path = TokenPath.root(PROMPTS[0])
     path.budget = 512
     with pytest.raises(UserError, match="engine.max_context: a path may grow to"):
         an_engine(model()).run([path], lambda done: [])

@@ -31,7 +31,7 @@ from reproduce.tools.search.limiter import RateLimiter
 from reproduce.tools.search.outcomes import Outcome, Retry, Unusable
 from reproduce.tools.search.page_text import page_text
 from reproduce.tools.search.retry_after import seconds_to_wait
-from reproduce.tools.search.transport import Patience, Request, Transport
+from reproduce.tools.search.transport import Request, RetryPolicy, Transport
 
 CERTIFICATE = Path(__file__).parent / "data" / "site_example_org.pem"
 NETWORK = [
@@ -69,7 +69,7 @@ def names(monkeypatch, **addresses):
 def sent(url, *, check=check_public, read=lambda data, kind: data.decode(), **patience):
     """The outcome of one GET."""
     patience = {"timeout_seconds": 5.0, "attempts": 1, "backoff_seconds": 0.01, **patience}
-    transport = Transport("page", Patience(**patience), RateLimiter(0), 0, connections=4, check=check)
+    transport = Transport("page", RetryPolicy(**patience), RateLimiter(0), 0, connections=4, check=check)
     try:
         return transport.send(Request("GET", url), read, "test")
     finally:

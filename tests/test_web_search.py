@@ -28,7 +28,7 @@ from reproduce.tools.search.keys import Secret, hide
 from reproduce.tools.search.limiter import RateLimiter
 from reproduce.tools.search.outcomes import Outcome
 from reproduce.tools.search.search import COSTS
-from reproduce.tools.search.transport import Patience
+from reproduce.tools.search.transport import RetryPolicy
 from reproduce.worlds.benchmarks.questions import Question
 from reproduce.worlds.benchmarks.tools import BenchmarkTools
 from reproduce.worlds.rewards import reward
@@ -190,7 +190,7 @@ def test_a_dead_service_gets_one_attempt_a_call_until_it_lives(monkeypatch):
 
 
 def test_waits_grow_within_bounds_and_are_a_function_of_seed_call_and_attempt():
-    patience = Patience(backoff_seconds=1.0, backoff_cap_seconds=5.0)
+    patience = RetryPolicy(backoff_seconds=1.0, backoff_cap_seconds=5.0)
     waits = [[patience.wait(seed, "call", attempt) for attempt in (1, 2, 3, 4)] for seed in (0, 0, 1)]
     assert waits[0] == waits[1] != waits[2]
     for wait, base in zip(waits[0], (1, 2, 4, 5), strict=True):

@@ -8,14 +8,14 @@ dist.init_process_group("gloo")
 from tiny import encode, full_forward  # noqa: E402
 from vllm_tiny import engine, model  # noqa: E402
 
-from reproduce.rollouts.token_path import Path  # noqa: E402
+from reproduce.rollouts.token_path import TokenPath  # noqa: E402
 
 if __name__ == "__main__":
     rank = dist.get_rank()
     lm = model(rank, scale=3.0).eval()
     made = engine(lm, rank, stop=[])
     for count in (3, 3 + 4 * rank):
-        paths = [Path.root(encode("question : max of year and count of page")) for _ in range(count)]
+        paths = [TokenPath.root(encode("question : max of year and count of page")) for _ in range(count)]
         for path in paths:
             path.budget = 10
         made.run(paths, lambda done: [])

@@ -7,7 +7,7 @@ import torch
 from analysis import style
 from analysis.fidelity.batch import Batch
 from analysis.fidelity.measures import MEASURES
-from analysis.fidelity.rows import Row
+from analysis.fidelity.rows import Discrepancy
 from analysis.fidelity.table import number
 from analysis.fidelity.trees import gaps
 from reproduce.algorithms import load
@@ -81,7 +81,7 @@ def figure_schedules(batch: Batch):
     return figure
 
 
-def figure_distances(rows: list[Row], values: dict[str, float]):
+def figure_distances(rows: list[Discrepancy], values: dict[str, float]):
     """Every measured distance of gradients, largest first."""
     style.apply()
     shown = {}

@@ -18,7 +18,7 @@ _NODE = re.compile(r"tests/test_\w+\.py::test_\w+")
 
 
 @dataclass(frozen=True)
-class Row:
+class Discrepancy:
     """One discrepancy; the head of the file says what each field holds."""
 
     id: str
@@ -76,7 +76,7 @@ class Row:
                     yield f"settings says {key} is {value!r} in {method}, but it is {settings[key]!r}"
 
 
-def load_rows(path: Path) -> list[Row]:
+def load_rows(path: Path) -> list[Discrepancy]:
     """The rows in the order of the file. Raises UserError naming file, row and problem.
 
     Complete: every id of `COUNTS` once and in order, then those beyond; every measure belongs to a row.
@@ -98,18 +98,18 @@ def load_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _row(path: Path, number: int, entry) -> Row:
+def _row(path: Path, number: int, entry) -> Discrepancy:
     where = f"{path}, row {number}"
     if not isinstance(entry, dict):
         raise UserError(f"{where}: must be a mapping")
     where = f"{path}, row {entry.get('id', number)}"
-    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Row)}
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(Discrepancy)}
     for key in entry.keys() - known.keys():
         raise UserError(f"{where}: unknown key {key!r}; keys: {', '.join(known)}")
     for key, required in known.items():
         if required and key not in entry:
             raise UserError(f"{where}: key {key!r} is missing")
-    row = Row(**entry)
+    row = Discrepancy(**entry)
     for problem in row.problems():
         raise UserError(f"{where}: {problem}")
     return row

@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis.fidelity.losses import TOGETHER
 from analysis.fidelity.measures import MEASURES
-from analysis.fidelity.rows import CHANGES, COUNTS, OTHER, Row
+from analysis.fidelity.rows import CHANGES, COUNTS, OTHER, Discrepancy
 from analysis.render import MISSING
 
-COLUMNS = ("Row", "Paper", "Released code", "Here", "Changes", "By how much", "Test")
+COLUMNS = ("Discrepancy", "Paper", "Released code", "Here", "Changes", "By how much", "Test")
 TITLES = {
     "AEPO": "AEPO (arXiv 2510.14545)", "ARPO": "ARPO (arXiv 2507.19849)", "EPO": "EPO (arXiv 2509.22576)",
     OTHER: "Beyond these papers",
@@ -39,7 +39,7 @@ def quantity(name: str, values: dict[str, float]) -> str:
     return f"{shown} {SINGULAR.get(unit, unit) if shown == '1' else unit}: {MEASURES[name].quantity}"
 
 
-def switches(row: Row) -> str:
+def switches(row: Discrepancy) -> str:
     """The settings of a row: `aepo: dynamic_budget = true; ...`."""
 
     def shown(value):
@@ -51,7 +51,7 @@ def switches(row: Row) -> str:
     )
 
 
-def frame(rows: list[Row], values: dict[str, float]) -> pd.DataFrame:
+def frame(rows: list[Discrepancy], values: dict[str, float]) -> pd.DataFrame:
     """A row per discrepancy; `value`, `unit`, `quantity` are its number's, `further` holds the other ones in words."""
     records = []
     for row in rows:
@@ -67,7 +67,7 @@ def frame(rows: list[Row], values: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def counts(rows: list[Row]) -> pd.DataFrame:
+def counts(rows: list[Discrepancy]) -> pd.DataFrame:
     """Method x kind of change: how many discrepancies change it (one may change several), how many are measured and
     proved by a test. Rows beyond the three papers are not counted."""
     found = {}
@@ -87,7 +87,7 @@ def summary(together: dict[str, float]) -> str:
     return f"All settings of the loss at once, the same trajectories: {', '.join(parts)}."
 
 
-def markdown(rows: list[Row], values: dict[str, float], about: tuple[str, ...]) -> str:
+def markdown(rows: list[Discrepancy], values: dict[str, float], about: tuple[str, ...]) -> str:
     """The whole table as Markdown, a section per paper. about: sentences on the batch and on the whole."""
     lines = ["# Papers and released code", "", *(f"- {note}" for note in (*about, *NOTES)), ""]
     lines += ["## How many", "", *_pipes(_count_lines(rows)), ""]
@@ -97,12 +97,12 @@ def markdown(rows: list[Row], values: dict[str, float], about: tuple[str, ...]) 
     return "\n".join(lines)
 
 
-def _count_lines(rows: list[Row]) -> list[tuple[str, ...]]:
+def _count_lines(rows: list[Discrepancy]) -> list[tuple[str, ...]]:
     table = counts(rows)
     return [("", *map(str, table.columns)), *((str(name), *map(str, line)) for name, line in table.iterrows())]
 
 
-def cells(row: Row, values: dict[str, float]) -> tuple[str, ...]:
+def cells(row: Discrepancy, values: dict[str, float]) -> tuple[str, ...]:
     """The row as cells of `COLUMNS`."""
     here = " ".join(part for part in (row.here, switches(row)) if part)
     measured = "<br>".join(quantity(name, values) for name in row.measures) or f"{MISSING} ({row.unmeasured})"
@@ -116,7 +116,7 @@ def _pipes(lines) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
 
 
-def write(rows: list[Row], values: dict[str, float], about: tuple[str, ...], folder: Path) -> list[Path]:
+def write(rows: list[Discrepancy], values: dict[str, float], about: tuple[str, ...], folder: Path) -> list[Path]:
     """fidelity.md with all rows, fidelity.csv with those of the three papers; returns the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ PLAIN_SECONDS = 30.0  # between two lines where no live display is possible
 
 
 @dataclass
-class Row:
+class RunStatus:
     """One run of the grid as the display knows it."""
 
     job: JobConfig
@@ -67,7 +67,7 @@ class Row:
         return self.position()[3] / done if done else None
 
 
-def seconds_left(rows: list[Row], workers: int) -> float | None:
+def seconds_left(rows: list[RunStatus], workers: int) -> float | None:
     """Seconds until the whole grid is done, from the time of the steps done so far; None before there are any.
 
     A row without a step yet is taken to be as fast as the mean of the others. The work is spread over `workers`,
@@ -105,7 +105,7 @@ def duration(seconds: float | None) -> str:
 class Display:
     """A live table on a terminal; elsewhere one line per event and one every 30 seconds."""
 
-    def __init__(self, rows: list[Row], workers: int, console: Console | None = None):
+    def __init__(self, rows: list[RunStatus], workers: int, console: Console | None = None):
         self.rows, self.workers = rows, workers
         self.console = console or Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
@@ -142,7 +142,7 @@ class Display:
             f"{duration(seconds_left(self.rows, self.workers))}"
         )
 
-    def _where(self, row: Row) -> str:
+    def _where(self, row: RunStatus) -> str:
         stage, step, total, _ = row.position()
         return f"{row.name} {stage} {step}/{total}" if total else f"{row.name} {stage}"
 

@@ -16,7 +16,7 @@ from reproduce import locks
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid.command_lines import warm_start_config
-from reproduce.grid.display import FAILED, FINISHED, RUNNING, WAITING, Display, Row
+from reproduce.grid.display import FAILED, FINISHED, RUNNING, WAITING, Display, RunStatus
 from reproduce.grid.freeze_inputs import pinned
 from reproduce.grid.launchers import Child, Launcher, Local, open_launcher
 from reproduce.grid.resolve import reporting, resolve
@@ -108,9 +108,9 @@ def run(
     """
     root, launcher = Path(runs_root).resolve(), launcher or Local()
     base = root / jobs[0].profile / jobs[0].experiment
-    rows = [Row(job, job.directory(root)) for job in jobs]
+    rows = [RunStatus(job, job.directory(root)) for job in jobs]
     shared = jobs[0].warm_start_job()
-    first = [Row(shared, shared.directory(root))] if warm_start else []
+    first = [RunStatus(shared, shared.directory(root))] if warm_start else []
     for row in [*first, *rows]:
         row.state = _state(row)
     directory.make_root(root)
@@ -136,7 +136,7 @@ def run(
     return failures
 
 
-def _state(row: Row) -> str:
+def _state(row: RunStatus) -> str:
     """FINISHED or WAITING, without touching anything; UserError for another config or a broken finished run."""
     found = directory.check(row.path, row.job)
     if found is None and directory.replaceable(row.path) and locks.is_locked(row.path / ".lock"):
@@ -148,7 +148,7 @@ def _state(row: Row) -> str:
 
 
 def _work(
-    rows: list[Row],
+    rows: list[RunStatus],
     workers: int,
     command: Command,
     root: Path,
@@ -185,13 +185,13 @@ def _work(
     return failures
 
 
-def _start(row: Row, command: Command, root: Path, launcher: Launcher, create: bool) -> Child:
+def _start(row: RunStatus, command: Command, root: Path, launcher: Launcher, create: bool) -> Child:
     if create:
         directory.RunDirectory.open(row.path, row.job)
     return launcher.start(command(row.job, row.path, root), row.path / "log.txt")
 
 
-def _failure(row: Row, child: Child, offset: int) -> Failure:
+def _failure(row: RunStatus, child: Child, offset: int) -> Failure:
     """What went wrong, from what the log holds after `offset` bytes, which earlier attempts had written.
 
     That is its last line, but where several processes write and their launcher has the last word: then the first line
@@ -214,7 +214,7 @@ def _failure(row: Row, child: Child, offset: int) -> Failure:
     return Failure(row.name, reason, log)
 
 
-def _warnings(row: Row, offset: int) -> list[str]:
+def _warnings(row: RunStatus, offset: int) -> list[str]:
     """The lines of its log after `offset` bytes that begin with "warning:"."""
     log = row.path / "log.txt"
     lines = log.read_bytes()[offset:].decode(errors="replace").splitlines() if log.exists() else []

@@ -22,7 +22,7 @@ import numpy as np
 from reproduce.algorithms.policies import Independent
 from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.rounds import ForkPoint, Rounds
-from reproduce.rollouts.token_path import Engine, Path
+from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.rollouts.tools import ToolPool
 from reproduce.rollouts.trajectory import Group, Limits, Rollout, Trajectory
 from reproduce.text import clean
@@ -102,9 +102,9 @@ class AgentLoop:
         if short:
             raise RuntimeError(f"groups must hold {groups[0].size} trajectories, got {short}")
 
-    def _root(self, index: int) -> Path:
+    def _root(self, index: int) -> TokenPath:
         group = self.groups[index]
-        path = Path.root(group.prompt)
+        path = TokenPath.root(group.prompt)
         trajectory = Trajectory(path, self.environment.start(group.question), index, len(group.rows))
         self._enlist(trajectory)
         return path
@@ -131,9 +131,9 @@ class AgentLoop:
             budget = min(budget, 1 if self.policy.late_test else self.policy.entropy_tokens)
         trajectory.path.budget = budget
 
-    def _advance(self, done: list[Path]) -> list[Path]:
+    def _advance(self, done: list[TokenPath]) -> list[TokenPath]:
         """Meaning of finished segments: measure and fork, run tool calls, end paths, fill up groups."""
-        go_on: list[Path] = []
+        go_on: list[TokenPath] = []
         calls: list[tuple[Trajectory, Any]] = []
         for path in done:
             trajectory = self.trajectories[id(path)]
@@ -187,7 +187,7 @@ class AgentLoop:
                     trajectory.index, trajectory.segment_entropy
                 )
 
-    def _looked_ahead(self, trajectory: Trajectory) -> list[Path]:
+    def _looked_ahead(self, trajectory: Trajectory) -> list[TokenPath]:
         """A path has sampled its look-ahead: its baseline if it is the first one, a branch test after that."""
         first = trajectory.initial_entropy is None
         if not self.policy.late_test:
@@ -210,14 +210,14 @@ class AgentLoop:
         trajectory.consecutive = trajectory.consecutive + 1 if passes else 0
         return passes
 
-    def _fork(self, point: ForkPoint) -> list[Path]:
+    def _fork(self, point: ForkPoint) -> list[TokenPath]:
         group = self.groups[point.trajectory.group]
         group.forks_left -= 1
         child = point.child(len(group.rows), self.policy.child_own_baseline)
         self._enlist(child)
         return [child.path]
 
-    def _decide(self, points: list[ForkPoint]) -> list[Path]:
+    def _decide(self, points: list[ForkPoint]) -> list[TokenPath]:
         """End of a round: branch tests group by group, then whole trajectories for groups with no path left."""
         new, sizes = [], [len(group.rows) for group in self.groups]
         in_round = dict.fromkeys(point.trajectory.group for point in points)
@@ -242,7 +242,7 @@ class AgentLoop:
         trajectory.calls += 1
         return self.call_type(trajectory.session, tool, content)
 
-    def _continue(self, trajectory: Trajectory, result) -> list[Path]:
+    def _continue(self, trajectory: Trajectory, result) -> list[TokenPath]:
         """Append a tool result; the path goes on unless no token is left for it."""
         trajectory.actions.append(result.action)
         shown = clean(result.text)
@@ -254,7 +254,7 @@ class AgentLoop:
         self._begin_segment(trajectory, measure=True)
         return [trajectory.path]
 
-    def _end(self, trajectory: Trajectory, reason: str) -> list[Path]:
+    def _end(self, trajectory: Trajectory, reason: str) -> list[TokenPath]:
         """Close a path. When its group has none left, unused branch budget becomes whole trajectories."""
         trajectory.ended = reason
         self.groups[trajectory.group].alive -= 1
@@ -263,7 +263,7 @@ class AgentLoop:
             return []
         return [] if self.groups[trajectory.group].alive else self._fill_up(trajectory.group)
 
-    def _fill_up(self, index: int) -> list[Path]:
+    def _fill_up(self, index: int) -> list[TokenPath]:
         """Whole trajectories for what a group is short of, or one of them (`single_fill_up`, in rounds)."""
         group = self.groups[index]
         missing = group.size - len(group.rows)

@@ -15,7 +15,7 @@ from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajec
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import cost_of
 from reproduce.rollouts.tensors import TrainingRow
-from reproduce.rollouts.token_path import Engine, Path
+from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.runs.schema import POSITIONS, TURNS
 from reproduce.seeding import child_seed, stream, torch_stream
 from reproduce.worlds.miniweb.task import MiniTask
@@ -189,7 +189,7 @@ class Collector:
         return Batch((kept + dropped)[:wanted], cost)
 
 
-def without_truncated(engine: Engine, paths: list[Path]) -> None:
+def without_truncated(engine: Engine, paths: list[TokenPath]) -> None:
     """Replaces the entropies of sampled tokens by NaN where the engine's are not over the full softmax."""
     if getattr(engine, "exact_entropies", True):
         return

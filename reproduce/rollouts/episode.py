@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.text import clean
 from reproduce.worlds.episode_task import EpisodeQuestion
 from reproduce.worlds.messages import Turn as PastTurn
@@ -17,7 +17,7 @@ class Turn:
     """
 
     observation: str
-    path: Path
+    path: TokenPath
     response: str
     command: str
     fault: str
@@ -50,7 +50,7 @@ class Episode:
             except EpisodeLost:
                 continue
 
-    def play(self, path: Path, response: str, form) -> None:
+    def play(self, path: TokenPath, response: str, form) -> None:
         """Adds the turn that sampled `path`. Raises EpisodeLost, without the turn, if the environment got lost."""
         action = form.action(response, self.step)
         after = _cleaned(self.environment.step(action.text))
@@ -58,7 +58,7 @@ class Episode:
         self.step = after
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[TokenPath]:
         """What is trained on: one path per turn."""
         return [turn.path for turn in self.turns]
 

@@ -15,7 +15,7 @@ from reproduce.errors import UserError
 from reproduce.rollouts.collector import Collector, ScoredGroup, without_truncated
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.kept_episodes import KeptCall, KeptEpisodes
-from reproduce.rollouts.token_path import Engine, Path
+from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.rollouts.trajectory import Rollout
 from reproduce.worlds.episode_task import EpisodeQuestion
 from reproduce.worlds.text_environment import EpisodeLost
@@ -93,16 +93,16 @@ class EpisodeCollector(Collector):
             return None
         return self.kept.of(self.model, self.seed, purpose, [question.id for question in questions], k)
 
-    def _path(self, episode: Episode) -> Path:
-        path = Path.root(self.message_ids(self.message(episode)))
+    def _path(self, episode: Episode) -> TokenPath:
+        path = TokenPath.root(self.message_ids(self.message(episode)))
         path.turn, path.budget = len(episode.turns), self.limits.completion_tokens
         return path
 
-    def _answer(self, engine: Engine, episodes: list[Episode], paths: list[Path], play_all) -> None:
+    def _answer(self, engine: Engine, episodes: list[Episode], paths: list[TokenPath], play_all) -> None:
         """One turn of all `episodes`."""
         engine.run(paths, lambda done: [])
 
-        def play(episode: Episode, path: Path) -> None:
+        def play(episode: Episode, path: TokenPath) -> None:
             try:
                 episode.play(path, self.grammar.decode(path.completion), self.task.form)
             except EpisodeLost:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from reproduce.rollouts.episode import Episode, Turn
-from reproduce.rollouts.token_path import Path as TokenPath
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.worlds.text_environment import Step
 
 SAMPLED_WEIGHTS = 64

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms.parts.turn_means import trajectory_turns, turn_weights
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 
 PADDING = -1
 SINGLE_TURNS = ("turn_weights_BT", "trajectory_turns_B")
@@ -39,7 +39,7 @@ class TrainingRow(NamedTuple):
 
     group: int
     trajectory: object
-    path: Path
+    path: TokenPath
 
 
 def _turns(rows: list[TrainingRow]) -> list[list[int]]:

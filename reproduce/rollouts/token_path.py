@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 @dataclass(eq=False)
-class Path:
+class TokenPath:
     """Tokens of one trajectory, and what was measured when each was sampled.
 
     `tokens` is prompt + completion. For completion token i, `sampled[i]` says whether the policy produced it (False:
@@ -23,14 +23,14 @@ class Path:
     entropies: list[float] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     turn: int = 0
-    parent: "Path | None" = None
+    parent: "TokenPath | None" = None
     inherited: int = 0
     budget: int = 0
     finish: str = ""
     slot: int = -1
 
     @classmethod
-    def root(cls, prompt: list[int]) -> "Path":
+    def root(cls, prompt: list[int]) -> "TokenPath":
         """A path that starts at the prompt."""
         return cls(tuple(prompt), list(prompt))
 
@@ -62,11 +62,11 @@ class Path:
         self.turns.extend([self.turn] * n)
         self.turn += 1
 
-    def fork(self, length: int, turn: int) -> "Path":
+    def fork(self, length: int, turn: int) -> "TokenPath":
         """A new path that shares the first `length` completion tokens, exactly as they were sampled."""
         if not 0 < length <= self.length:
             raise ValueError(f"cannot fork after {length} of {self.length} completion tokens")
-        return Path(
+        return TokenPath(
             self.prompt, self.tokens[: len(self.prompt) + length], self.sampled[:length], self.logps[:length],
             self.entropies[:length], self.turns[:length], turn, self, length,
         )  # fmt: skip
@@ -85,4 +85,4 @@ class Engine(Protocol):
     need be with no path, when a result is there.
     """
 
-    def run(self, paths: list[Path], advance: Callable[[list[Path]], list[Path]]) -> None: ...
+    def run(self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]]) -> None: ...

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Trajectory:
     the rollout call, in order of creation.
     """
 
-    path: Path
+    path: TokenPath
     session: Any
     group: int
     row: int
@@ -47,7 +47,7 @@ class Trajectory:
     """Whether each turn is a path of its own, as in `reproduce.rollouts.episodes.Episode`."""
 
     @property
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[TokenPath]:
         """What is trained on: one path that holds the whole trajectory."""
         return [self.path]
 

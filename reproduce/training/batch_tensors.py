@@ -9,7 +9,7 @@ from trl.trainer.utils import pad
 from reproduce.rollouts.collector import Batch
 from reproduce.rollouts.fold import Fold, Whole
 from reproduce.rollouts.tensors import rollout_tensors
-from reproduce.rollouts.token_path import Path as TokenPath
+from reproduce.rollouts.token_path import TokenPath
 
 
 def fold_of(batch: Batch, mask_BT: Tensor) -> Fold | Whole:

@@ -8,7 +8,7 @@ from torch import Tensor
 from reproduce.algorithms import Algorithm
 from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.training.sampler_weights import sampler_weights
 
 
@@ -33,7 +33,7 @@ class SamplerGap:
             )
 
     def close(
-        self, output: dict, mask_BT: Tensor, paths: list[Path], rows: int, score: Callable[[dict, bool], tuple],
+        self, output: dict, mask_BT: Tensor, paths: list[TokenPath], rows: int, score: Callable[[dict, bool], tuple],
     ) -> tuple[dict[str, Tensor], dict[str, float]]:  # fmt: skip
         """(tensors that replace or join those of `output`, metrics).
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reproduce.commands.bench.rows import Row, Sizes, missing, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, missing, paired
 from reproduce.errors import UserError
 from reproduce.tools.sandbox import BACKENDS, PythonSandbox
 from reproduce.tools.sandbox.probe import reason_against
@@ -15,7 +15,7 @@ from reproduce.tools.sandbox.probe import reason_against
 PROGRAM = "print ( max ( 17 , 25 ) + 3 )"
 
 
-def sandbox_rows(sizes: Sizes, report: Callable) -> list[Row]:
+def sandbox_rows(sizes: Sizes, report: Callable) -> list[Measurement]:
     """Milliseconds of a call, per backend that works here, over those of starting Python in a bare subprocess.
 
     A repetition is the median (p50) of its share of the calls, one at a time, after a first call that is not counted.

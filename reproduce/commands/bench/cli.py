@@ -15,13 +15,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reproduce.arguments import Parser, folder, new_file
 from reproduce.commands.bench.report import show, write_csv
-from reproduce.commands.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Row, Sizes
+from reproduce.commands.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Measurement, Sizes
 from reproduce.environment import ONE_THREAD
 from reproduce.errors import UserError
 from reproduce.runs.directory import make_root
 
 
-def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Callable) -> tuple[list[Row], str]:
+def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Callable) -> tuple[list[Measurement], str]:
     """The rows of the comparisons, in order, and where the weights came from ("" if none were needed).
 
     report(stage, done, total) is called as the work goes on.
@@ -34,7 +34,7 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
     from reproduce.tools.sandbox import PythonSandbox
     from reproduce.worlds.miniweb.task import open_task
 
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     origin = ""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -67,7 +67,7 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
     return rows, origin
 
 
-def _engine_rows(comparisons: list[str], sizes: Sizes, report: Callable) -> list[Row]:
+def _engine_rows(comparisons: list[str], sizes: Sizes, report: Callable) -> list[Measurement]:
     from reproduce.commands.bench.vllm_engine import Sides, engine_rows, tool_rows
 
     with contextlib.closing(Sides(sizes)) as sides:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import numpy as np
 import psutil
 
-from reproduce.commands.bench.rows import Row, Sizes, missing, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, missing, paired
 from reproduce.errors import UserError
 
 AT_ONCE = 8
@@ -28,7 +28,7 @@ JVM_MB, GAME_MB = 500, 50
 """What a Java process and a loaded game may take at most."""
 
 
-def env_rows(comparison: str, sizes: Sizes, report: Callable) -> list[Row]:
+def env_rows(comparison: str, sizes: Sizes, report: Callable) -> list[Measurement]:
     """The rows of "scienceworld" or "alfworld"; one that says why where the extra is not installed."""
     sides = {"scienceworld": ("ours", "released worker"), "alfworld": ("stepper", "stock engine")}[comparison]
     try:
@@ -40,7 +40,7 @@ def env_rows(comparison: str, sizes: Sizes, report: Callable) -> list[Row]:
 # -- ScienceWorld -----------------------------------------------------------------------------------------------------
 
 
-def scienceworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Row]:
+def scienceworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Measurement]:
     """Steps per second of all eight together, and the resident memory of a Java process after them."""
     from reproduce.worlds.scienceworld.pool import classpath
 
@@ -178,7 +178,7 @@ def _java_on_path() -> Iterator[None]:
 # -- ALFWorld ---------------------------------------------------------------------------------------------------------
 
 
-def alfworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Row]:
+def alfworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Measurement]:
     """Steps per second of eight full-size games stepped in turn, and the memory that loading a game takes."""
     from reproduce.worlds.alfworld.real import RealAlfworld
     from reproduce.worlds.alfworld.source import GeneratedGames

@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from reproduce.commands.bench.rows import Row
+from reproduce.commands.bench.rows import Measurement
 from reproduce.runs.manifest import machine, versions
 
 
-def write_csv(path: Path, rows: list[Row], origin: str, quick: bool) -> None:
+def write_csv(path: Path, rows: list[Measurement], origin: str, quick: bool) -> None:
     """One line per row, with the machine and the versions behind it; replaces the file in one step."""
     facts = machine()
     known = versions()
@@ -21,7 +21,7 @@ def write_csv(path: Path, rows: list[Row], origin: str, quick: bool) -> None:
         "memory_gb": facts["memory_gb"],
         **{name: known[name] for name in ("python", "torch", "trl", "transformers")},
     }  # fmt: skip
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(Measurement)]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w", newline="") as file:
@@ -33,7 +33,7 @@ def write_csv(path: Path, rows: list[Row], origin: str, quick: bool) -> None:
     os.replace(temporary, path)
 
 
-def show(console, rows: list[Row], origin: str) -> None:
+def show(console, rows: list[Measurement], origin: str) -> None:
     """Prints the table, the weights' origin and the machine."""
     title = "Speed as ratios: left over right, median \\[smallest, largest] of paired repetitions"
     table = Table(title=title, title_justify="left")

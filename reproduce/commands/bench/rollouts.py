@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets import Dataset
 from trl import GRPOTrainer
 
-from reproduce.commands.bench.rows import Row, Sizes, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, paired
 from reproduce.commands.bench.setting import Setting
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop
@@ -199,7 +199,7 @@ def our_side(setting: Setting, questions: list, k: int, greedy: bool = False) ->
     return run
 
 
-def rollout_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) -> list[Row]:
+def rollout_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) -> list[Measurement]:
     """Tokens per second of both sides, and what shows that they did the same work.
 
     One repetition of each comes first and is not counted: it warms up both and fills the environment's record of
@@ -222,7 +222,7 @@ def rollout_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable)
         if not any(s.calls for s in taken):
             raise UserError(f"bench: no tool call happened on the side of {name}; run `make reproduce-table2` first")
 
-    def row(measure: str, value: Callable[[Sample], float], headline: bool = False, note: str = "") -> Row:
+    def row(measure: str, value: Callable[[Sample], float], headline: bool = False, note: str = "") -> Measurement:
         left, right = ((name, [value(s) for s in taken]) for name, taken in samples.items())
         return paired("rollout", measure, left, right, headline, note)
 

@@ -31,7 +31,7 @@ QUICK = Sizes(prompts=4, group=4, repetitions=2, steps=2, calls=10, subprocesses
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One line of the table: `left` over `right` is `ratio`, the median over `repetitions` paired measurements."""
 
     comparison: str
@@ -49,15 +49,15 @@ class Row:
     note: str = ""
 
 
-def missing(comparison: str, measure: str, left: str, right: str, reason: str) -> Row:
+def missing(comparison: str, measure: str, left: str, right: str, reason: str) -> Measurement:
     """The row of what cannot be measured here, and why."""
     nan = float("nan")
     note = f"not available here: {' '.join(reason.split())}"
-    return Row(comparison, measure, left, nan, right, nan, nan, nan, nan, 0, note=note)
+    return Measurement(comparison, measure, left, nan, right, nan, nan, nan, nan, 0, note=note)
 
 
 def paired(comparison: str, measure: str, left: tuple[str, list[float]], right: tuple[str, list[float]],
-           headline: bool = False, note: str = "") -> Row:  # fmt: skip
+           headline: bool = False, note: str = "") -> Measurement:  # fmt: skip
     """The row of two equally long lists of measurements, paired by repetition.
 
     headline: the comparison's aim (`AIMS`) is about this row. Raises ValueError on lists of different or no length.
@@ -71,7 +71,7 @@ def paired(comparison: str, measure: str, left: tuple[str, list[float]], right: 
         sign, bound = AIMS[comparison]
         aim = f"{sign} {bound:g}"
         met = "yes" if (ratio >= bound if sign == ">=" else ratio <= bound) else "no"
-    return Row(
+    return Measurement(
         comparison, measure, left[0], float(np.median(left[1])), right[0], float(np.median(right[1])), ratio,
         min(ratios), max(ratios), len(ratios), aim, met, note,
     )  # fmt: skip

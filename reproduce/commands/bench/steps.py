@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 
 from reproduce.algorithms import load
-from reproduce.commands.bench.rows import Row, Sizes, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, paired
 from reproduce.commands.bench.setting import Setting
 from reproduce.rollouts.collector import Collector
 from reproduce.training.trainer import AgenticTrainer
@@ -98,7 +98,7 @@ def make_trainer(setting: Setting, method: str, sizes: Sizes, run: Turns):
     return trainer
 
 
-def step_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) -> list[Row]:
+def step_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) -> list[Measurement]:
     """Seconds of an RL step of aepo over one of grpo. The first step of each warms up and is not counted."""
     methods = ("aepo", "grpo")
     seconds: dict[str, list[dict]] = {method: [] for method in methods}
@@ -117,7 +117,7 @@ def step_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) ->
                     metrics[method].append(measured)
             report("step: aepo against grpo", step + 1, sizes.steps + 1)
 
-    def row(measure: str, value: Callable[[dict, dict], float], headline: bool = False, note: str = "") -> Row:
+    def row(measure: str, value: Callable[[dict, dict], float], headline: bool = False, note: str = "") -> Measurement:
         left, right = ((m, [value(s, x) for s, x in zip(seconds[m], metrics[m], strict=True)]) for m in methods)
         return paired("step", measure, left, right, headline, note)
 

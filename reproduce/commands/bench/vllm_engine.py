@@ -8,13 +8,13 @@ on a CPU has no smaller ones.
 import time
 from collections.abc import Callable
 
-from reproduce.commands.bench.rows import Row, Sizes, missing, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, missing, paired
 from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import VllmEngine
 from reproduce.rollouts.grammar import Grammar
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.tools import ToolPool
 from reproduce.seeding import torch_stream
 from reproduce.training.tiny_model import build_model, build_tokenizer
@@ -79,14 +79,14 @@ class Sides:
 
         tools: (calls) -> results, or a pool if overlapped.
         """
-        paths = [Path.root(prompt) for prompt in self.prompts[:count]]
+        paths = [TokenPath.root(prompt) for prompt in self.prompts[:count]]
 
-        def go_on(path: Path) -> Path:
+        def go_on(path: TokenPath) -> TokenPath:
             path.add_forced(self.result)
             path.budget = SEGMENT
             return path
 
-        def advance(done: list[Path]) -> list[Path]:
+        def advance(done: list[TokenPath]) -> list[TokenPath]:
             calling = [(p, Call(None, "search", str(id(p)))) for p in done if p.turn + 1 < TURNS and p.finish != "eos"]
             if overlapped:
                 tools.submit(calling)
@@ -102,7 +102,7 @@ class Sides:
         return time.perf_counter() - started, sum(sum(path.sampled) for path in paths)
 
 
-def engine_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Row]:
+def engine_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Measurement]:
     """Sampled tokens per second of vLLM over those of Transformers; a row that says why where vLLM cannot run.
 
     The first repetition of both is not counted.
@@ -127,7 +127,7 @@ def engine_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Row]:
     ]  # fmt: skip
 
 
-def tool_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Row]:
+def tool_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Measurement]:
     """Seconds of a rollout with late searches: in threads over one by one; overlapped over in rounds (vLLM)."""
     note = f"a search takes {SEARCH_SECONDS:g} s, one in {LATE_EVERY} takes {LATE_SECONDS:g} s"
     measure, repetitions, count = "seconds per rollout", min(3, sizes.repetitions), 2 * sizes.prompts

@@ -21,7 +21,7 @@ OPTIMISER_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """One row of the table. work, evaluation, seconds: of one run; runs: its seeds. searches: of all runs, training and
     evaluation. dollars: their price; disk: bytes of all runs."""
 
@@ -50,7 +50,7 @@ class Plan:
     model: Model
     shape: Shape
     speed: Measured | Sheet
-    rows: list[Row]
+    rows: list[PlanRow]
     download: float
     hosted: bool
     assume: Assumptions
@@ -109,7 +109,7 @@ def _notes(job: JobConfig, speed: Measured | Sheet) -> list[str]:
     return notes
 
 
-def _row(jobs, model: Model, shape: Shape, speed, assume, known: dict[str, Effort], hosted: bool) -> Row:
+def _row(jobs, model: Model, shape: Shape, speed, assume, known: dict[str, Effort], hosted: bool) -> PlanRow:
     job, runs = jobs[0], len(jobs)
     effort = workload.effort_of(job, assume, known)
     work, evaluated = workload.rl(job, model, shape, effort), workload.evaluation(job, model, shape)
@@ -119,10 +119,10 @@ def _row(jobs, model: Model, shape: Shape, speed, assume, known: dict[str, Effor
     )
     searches, dollars = _searches(runs * (work.calls + evaluated.calls), hosted, assume)
     disk = runs * (_logged(job, shape, work, evaluated, assume) + _checkpoints(job, model, effort, assume))
-    return Row(job.name, runs, work, evaluated, seconds, effort, searches, dollars, disk)
+    return PlanRow(job.name, runs, work, evaluated, seconds, effort, searches, dollars, disk)
 
 
-def _warm_start(job: JobConfig, model: Model, shape: Shape, speed, assume, hosted: bool) -> Row:
+def _warm_start(job: JobConfig, model: Model, shape: Shape, speed, assume, hosted: bool) -> PlanRow:
     """Trained once a table, and evaluated as every run is."""
     work = workload.warm_start(job, model, demonstrated(job) or shape, assume)
     evaluated = workload.evaluation(job, model, shape)
@@ -131,7 +131,7 @@ def _warm_start(job: JobConfig, model: Model, shape: Shape, speed, assume, hoste
     searches, price = _searches(evaluated.calls, hosted, assume)
     effort = Effort(0.0, 1.0, 0.0, False, False, "demonstrations")
     disk = float(model.parameters * _weight_bytes(job))
-    return Row(WARM_START, 1, work, evaluated, seconds, effort, searches, price, disk)
+    return PlanRow(WARM_START, 1, work, evaluated, seconds, effort, searches, price, disk)
 
 
 def _searches(calls: float, hosted: bool, assume) -> tuple[float, float]:

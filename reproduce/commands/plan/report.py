@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reproduce.commands.plan.assumptions import Assumption
-from reproduce.commands.plan.estimate import Plan, Row
+from reproduce.commands.plan.estimate import Plan, PlanRow
 from reproduce.commands.plan.speed import Measured
 from reproduce.runs.manifest import WARM_START, usable_cores
 
@@ -19,11 +19,11 @@ WIDTH = 100
 WORTH_SAYING = 0.3
 """Share of the time from which on waiting for tools is said to be what limits a run."""
 
-HEADER = ("Row", "Runs", "Sampled tokens", "Trained tokens", "Tool calls", "Sampling", "Tools", "Training", "Other",
+HEADER = ("PlanRow", "Runs", "Sampled tokens", "Trained tokens", "Tool calls", "Sampling", "Tools", "Training", "Other",
           "Hours", "Search cost", "Disk")  # fmt: skip
 
 
-def cells(plan: Plan, row: Row) -> list[str]:
+def cells(plan: Plan, row: PlanRow) -> list[str]:
     """The cells of a row under `HEADER`; stages and hours are hours of all GPUs (cores) together."""
     s, scale = row.seconds, row.runs * plan.speed.devices / 3600
     work = row.work

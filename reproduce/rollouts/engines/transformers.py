@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from reproduce.precision import wide
 from reproduce.rollouts.engines.ends import end_ids
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 
 _GROW = 64
 
@@ -120,7 +120,7 @@ class TransformersEngine:
         self.device = next(model.parameters()).device
 
     @torch.inference_mode()
-    def run(self, paths: list[Path], advance: Callable[[list[Path]], list[Path]]) -> None:
+    def run(self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]]) -> None:
         """Sample all paths to their ends; see `reproduce.rollouts.token_path.Engine`."""
         was_training = self.model.training
         self.model.eval()
@@ -135,13 +135,13 @@ class _Run:
 
     def __init__(self, engine: TransformersEngine, advance):
         self.engine, self.advance = engine, advance
-        self.live: list[Path] = []
+        self.live: list[TokenPath] = []
         self.fed: list[int] = []
         self.start = torch.zeros(0, dtype=torch.long, device=engine.device)
         self.prompts: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self.store: _Store | None = None
 
-    def go(self, paths: list[Path]) -> None:
+    def go(self, paths: list[TokenPath]) -> None:
         self.admit(paths)
         while self.live:
             done = self.step()
@@ -155,13 +155,13 @@ class _Run:
                 if over:
                     self.release(over)
 
-    def reason(self, path: Path) -> str:
+    def reason(self, path: TokenPath) -> str:
         token = path.tokens[-1]
         return "eos" if token in self.engine.end_ids else "stop" if token in self.engine.stop_ids else "length"
 
     # -- decoding ---------------------------------------------------------------------------------------------------
 
-    def step(self) -> list[Path]:
+    def step(self) -> list[TokenPath]:
         """Feed one token per row; sample where a path has no forced token left. Returns the paths to hand over."""
         engine, store = self.engine, self.store
         if store.column == store.columns:
@@ -205,7 +205,7 @@ class _Run:
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
-    def admit(self, paths: list[Path]) -> None:
+    def admit(self, paths: list[TokenPath]) -> None:
         """Give each new path a row: its parent's, or else its prompt's keys and values are copied into it."""
         if not paths:
             return

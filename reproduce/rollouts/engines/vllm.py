@@ -23,7 +23,7 @@ import torch
 
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.entropy_topk import entropy_topk, hidden_entropy
-from reproduce.rollouts.token_path import Path
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.seeding import child_seed
 
 
@@ -93,16 +93,16 @@ class VllmEngine:
         self.stop_ids = frozenset(stop_ids)
         self.end_ids = frozenset([eos_id] if isinstance(eos_id, int) else eos_id)
         self._stops = tuple(sorted(self.stop_ids | self.end_ids))
-        self._numbers: dict[int, tuple[Path, int, int]] = {}
+        self._numbers: dict[int, tuple[TokenPath, int, int]] = {}
         self._paths = self._requests = 0
         self.totals = dict.fromkeys(TOTALS, 0.0)
 
-    def run(self, paths: list[Path], advance: Callable[[list[Path]], list[Path]], tools=None) -> None:
+    def run(self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]], tools=None) -> None:
         """Sample all paths to their ends; see `reproduce.rollouts.token_path.Engine`.
 
         tools: a `rollouts.tools.ToolPool` whose results `advance` picks up; None if all calls end inside `advance`.
         """
-        live: dict[int, Path] = {}
+        live: dict[int, TokenPath] = {}
         try:
             self._admit(live, paths)
             while live or (tools is not None and tools.waiting):
@@ -121,7 +121,7 @@ class VllmEngine:
             if live:
                 self.sampler.abort()
 
-    def _admit(self, live: dict[int, Path], paths: list[Path]) -> None:
+    def _admit(self, live: dict[int, TokenPath], paths: list[TokenPath]) -> None:
         for path in paths:
             longest = len(path.tokens) + path.budget
             if longest > self.sampler.max_context:
@@ -143,7 +143,7 @@ class VllmEngine:
             self.totals["requests"] += 1
             self.totals["prompt_tokens"] += len(path.tokens)
 
-    def _extend(self, path: Path, segment: Segment) -> Path:
+    def _extend(self, path: TokenPath, segment: Segment) -> TokenPath:
         """Adds the sampled tokens to the path."""
         entropies, bounds = self._entropies(segment)
         for token, logp, entropy in zip(segment.tokens, segment.logps, entropies, strict=True):

@@ -15,7 +15,7 @@ from reproduce.tools.search.calls import Calls, Counts
 from reproduce.tools.search.keys import read_key
 from reproduce.tools.search.limiter import RateLimiter
 from reproduce.tools.search.outcomes import Outcome
-from reproduce.tools.search.transport import Patience, Request, Transport
+from reproduce.tools.search.transport import Request, RetryPolicy, Transport
 
 
 class ChatModel:
@@ -36,7 +36,7 @@ class ChatModel:
         self.counts = Counts(kind)
         shared = None if recording is None else recording.folder / f".rate-{kind}"
         self._transport = None if mode == "replay" else Transport(
-            f"{kind} model", Patience(config.timeout_seconds, config.attempts),
+            f"{kind} model", RetryPolicy(config.timeout_seconds, config.attempts),
             RateLimiter(config.requests_per_second, shared), seed, connections=config.concurrency,
             secrets=[] if self._key is None else [self._key], count=self.counts.add,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from reproduce.tools.search.keys import Secret, read_key
 from reproduce.tools.search.limiter import RateLimiter
 from reproduce.tools.search.outcomes import Outcome
 from reproduce.tools.search.services import HOSTED, Service, WebHit
-from reproduce.tools.search.transport import Patience, Transport
+from reproduce.tools.search.transport import RetryPolicy, Transport
 
 PAGE_ATTEMPTS = 2  # ours: one dead page of fifty must not hold up a batch of rollouts
 KINDS = ("search", "page", "summary")
@@ -100,15 +100,15 @@ def _page_transport(config: SearchConfig, seed: int, key: Secret, check: Check, 
             "pages of a local network cannot be told from public ones; unset it, set NO_PROXY=*, or set "
             "search.pages_through_proxy: true"
         )
-    patience = Patience(config.page_timeout_seconds, PAGE_ATTEMPTS, max_bytes=MAX_PAGE_BYTES)
+    retry = RetryPolicy(config.page_timeout_seconds, PAGE_ATTEMPTS, max_bytes=MAX_PAGE_BYTES)
     return Transport(
-        "page", patience, RateLimiter(0), seed, connections=config.concurrency, check=check, secrets=[key],
+        "page", retry, RateLimiter(0), seed, connections=config.concurrency, check=check, secrets=[key],
         count=counts.add,
     )  # fmt: skip
 
 
-def _patience(config: SearchConfig) -> Patience:
-    return Patience(config.timeout_seconds, config.attempts, config.backoff_seconds, config.backoff_cap_seconds)
+def _retry_policy(config: SearchConfig) -> RetryPolicy:
+    return RetryPolicy(config.timeout_seconds, config.attempts, config.backoff_seconds, config.backoff_cap_seconds)
 
 
 class LocalSearch:
@@ -142,7 +142,7 @@ class HostedSearch:
         recording = calls["recording"]
         shared = None if recording is None else recording.folder / f".rate-{service.name}"
         self.transport = None if key is None else Transport(
-            service.name, _patience(self.config), RateLimiter(self.config.requests_per_second, shared), seed,
+            service.name, _retry_policy(self.config), RateLimiter(self.config.requests_per_second, shared), seed,
             connections=self.config.concurrency, secrets=[key], count=self.counts.add,
         )  # fmt: skip
         self.calls = Calls(self.counts, self._ask, self.transport, threads=self.config.concurrency, **calls)

@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """timeout_seconds: of one attempt, body included. attempts: in all. The wait before attempt i (from 1) is
     backoff_seconds * 2**(i - 1), at most backoff_cap_seconds, times a factor in [0.5, 1.5); a longer Retry-After of
     the service is kept, up to the cap. max_bytes: of a reply's body, decoded."""
@@ -73,11 +73,11 @@ class Transport:
     """
 
     def __init__(
-        self, what: str, patience: Patience, limiter: RateLimiter, seed: int, *, connections: int,
+        self, what: str, retry: RetryPolicy, limiter: RateLimiter, seed: int, *, connections: int,
         secrets: Sequence[Secret] = (), count: Callable[[str], None] = lambda name: None,
         check: Callable[[str], None] | None = None,
     ):  # fmt: skip
-        self.what, self.patience, self.limiter, self.seed = what, patience, limiter, seed
+        self.what, self.retry, self.limiter, self.seed = what, retry, limiter, seed
         self.secrets, self.count, self.check = tuple(secrets), count, check
         kept = connections if check is None else 0  # pages come from everywhere, once each
         self._connections = Connections(connections, kept, check)
@@ -102,16 +102,16 @@ class Transport:
         counts towards the time limit of an attempt. name: names the call in the stream of the jitter.
         """
         with self._lock:
-            attempts = 1 if self._failures >= DEAD_AFTER else self.patience.attempts
+            attempts = 1 if self._failures >= DEAD_AFTER else self.retry.attempts
         phrase = ""
         asked = 0.0
         for attempt in range(attempts):
-            pause = max(asked, self.patience.wait(self.seed, name, attempt)) if attempt else 0.0
+            pause = max(asked, self.retry.wait(self.seed, name, attempt)) if attempt else 0.0
             if self._closed.wait(pause) or self._closed.wait(self.limiter.reserve()):
                 return Outcome(error=CLOSED)
             self.count("requests")
             try:
-                with time_limit(self.patience.timeout_seconds):
+                with time_limit(self.retry.timeout_seconds):
                     value = self._read_once(request, read)
             except Unusable as failure:
                 return self._failed(str(failure), dead=False)
@@ -167,9 +167,9 @@ class Transport:
             with self._connections.stream(request.method, url, headers, content) as response:
                 found = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
                 if self.check is None or response.status not in MOVED or "location" not in found:
-                    _refuse(response.status, found.get("retry-after", ""), self.patience.backoff_cap_seconds)
+                    _refuse(response.status, found.get("retry-after", ""), self.retry.backoff_cap_seconds)
                     coding = found.get("content-encoding", "")
-                    data = body(response.iter_stream(), coding, self.patience.max_bytes)
+                    data = body(response.iter_stream(), coding, self.retry.max_bytes)
                     return data, found.get("content-type", "")
             url = url.join(_text(found["location"]))
         raise Unusable("too many redirects")
