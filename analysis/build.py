@@ -16,7 +16,7 @@ NOTEBOOKS = {
         "3": ("figure_epo_dynamics", "figure_epo_ablation"),
     },
 }
-"""What is built -> table -> its notebooks. A table's own notebook also draws its training curves."""
+"""Kind of output -> table -> its notebooks. A table's own notebook also draws its training curves."""
 
 STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld"}
 """Notebooks that belong to no table -> the folder of data that each needs: what papers and released code disagree

@@ -109,7 +109,7 @@ def same_seeds(published: Source, yours: Source, name=style.name) -> list[str]:
 
 
 def other_machine(published: Source, yours: Source) -> list[str]:
-    """What differs between the machines of the runs that both hold; see `machines.differences`."""
+    """Differences between the machines of the runs that both hold; see `machines.differences`."""
     known = {(m.get("method"), m.get("seed")): m for m in published.manifests}
     runs = ((known.get((m.get("method"), m.get("seed"))), m) for m in yours.manifests)
     return machines.differences((theirs, own) for theirs, own in runs if theirs is not None)

@@ -159,7 +159,7 @@ def diversity_table(source: Source, found: Clusters, distance: dict[str, Estimat
 
 
 def notes(per_run: int) -> list[str]:
-    """What each measure is; states every parameter of the clustering."""
+    """Definition of each measure, with every parameter of the clustering."""
     return [
         "Distance: mean cosine distance of the TF-IDF vectors of two samples of the same question. Distinct action "
         "sequences: among the samples of a question. Both: mean over questions, interval over seeds × questions.",

@@ -9,7 +9,7 @@ WHY = (
 
 
 def facts(manifest: dict) -> dict[str, str]:
-    """What arithmetic depends on, in words: name -> value. Older manifests lack some of it, and so does the result."""
+    """Facts that arithmetic depends on, in words: name -> value. Older manifests lack some of them."""
     machine, versions = manifest.get("machine") or {}, manifest.get("versions") or {}
     known = {
         "processor": machine.get("cpu"),

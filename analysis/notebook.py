@@ -1,4 +1,4 @@
-"""What the notebooks share: where to read from and where to write to, set by environment variables.
+"""Shared settings of the notebooks: where to read from and where to write to, set by environment variables.
 
 REPRODUCE_PROFILE    profile, default mini
 REPRODUCE_SOURCE     "results" (published, default) or the folder that holds your runs, such as runs

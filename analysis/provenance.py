@@ -1,4 +1,4 @@
-"""What stands under a table: panel, training, seeds, commit, config hashes, machine; and its times, apart from it."""
+"""Notes under a table: panel, training, seeds, commit, config hashes, machine; and its times, apart from it."""
 
 from collections.abc import Callable
 
@@ -83,7 +83,7 @@ def panel(source: Source) -> str:
 
 
 def training(source: Source) -> list[str]:
-    """What every run was trained with, and where that differs from the published table 2."""
+    """Settings of every run, and where they differ from the published table 2."""
     t = source.config.get("training") or {}
     known = {"steps", "prompts_per_step", "group_size", "epochs"} <= t.keys()
     found = []

@@ -10,12 +10,12 @@ from reproduce.errors import UserError
 
 
 def markers(table: str) -> tuple[str, str]:
-    """What stands before and after the block of `table`, such as "table2"."""
+    """Markers before and after the block of `table`, such as "table2"."""
     return f"<!-- {table} -->", f"<!-- /{table} -->"
 
 
 def block(text: str, table: str) -> str:
-    """What stands between the markers of a table in a README. UserError if a marker is missing."""
+    """Text between the markers of a table in a README. UserError if a marker is missing."""
     start, end = markers(table)
     if start not in text or end not in text:
         raise UserError(f"README.md: the markers {start} and {end} are missing; put them back where the table belongs")
@@ -23,8 +23,8 @@ def block(text: str, table: str) -> str:
 
 
 def shown(markdown: str, table: str) -> str:
-    """What the README shows of figures/<table>.md: all that was measured, and a link in place of the reported numbers,
-    which are the file's last block (`output.blocks`)."""
+    """The part of figures/<table>.md that the README shows: all that was measured, and a link in place of the
+    reported numbers, which are the file's last block (`output.blocks`)."""
     measured, heading, _ = markdown.partition(f"## {reported.TITLE}\n")
     file = f"figures/{table}.md"
     link = f"\nWhat the papers report for other models and benchmarks: [{file}]({file}).\n" if heading else ""

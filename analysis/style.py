@@ -73,7 +73,7 @@ def order(methods) -> list[str]:
 
 
 def shown(methods) -> list[str]:
-    """What a figure with one line per method has room for: the warm start, AEPO and its baselines; all if none is one.
+    """Rows of a figure with one line per method: the warm start, AEPO and its baselines; all if none is one.
 
     The tables and the training curves show every method.
     """

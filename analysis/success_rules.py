@@ -1,4 +1,4 @@
-"""What ScienceWorld's success rules are worth: scripted policies that do no task, next to the built-in expert.
+"""The worth of ScienceWorld's success rules: scripted policies that do no task, next to the built-in expert.
 
 Reads `data/scienceworld/`, which `python -m reproduce.commands.check_scienceworld` writes. The panel is a simple
 random sample of each split's (task type, variation) pairs, so intervals are over tasks: Wilson's for shares of episodes

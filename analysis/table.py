@@ -35,7 +35,7 @@ SEARCH_COSTS = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What one table shows.
+    """Definition of one table.
 
     table: its name, such as "2". subject: the rest of its title, with {sets} for the question sets that it shows and
     {world} for the world of its episodes. columns: "level", "family" or "split", what the score

@@ -56,7 +56,7 @@ def complete(built: Table) -> Table:
 
 
 def effects(source: Source) -> pd.DataFrame:
-    """What each term of EPO adds to the same method without it, at the last checkpoint: index method, points.
+    """Gain of each term of EPO over the same method without it, at the last checkpoint: index method, points.
 
     Columns: against, n_seeds (common ones), split_iid, split_ood, both with `_low` and `_high`, and p: Holm-adjusted
     over the rows, for `both`.

@@ -1,4 +1,4 @@
-"""What the commands' option parsers share: one-line errors, and lists of names, seeds and numbers of runs."""
+"""Shared pieces of the commands' option parsers: one-line errors, and lists of names, seeds and numbers of runs."""
 
 import argparse
 import os
@@ -84,7 +84,7 @@ def folder(text: str) -> Path:
 
 
 def given(path: Path | None, command: str, holds: str) -> Path:
-    """What `--data` names; UserError if it is missing. holds: what lies in the folder."""
+    """The folder that `--data` names; UserError if it is missing. holds: what lies in the folder."""
     if path is None:
         raise UserError(f"no folder is named: make {command} DATA=FOLDER (or --data FOLDER), which holds {holds}")
     return path

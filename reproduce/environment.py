@@ -22,7 +22,7 @@ FIXED = {
     "PYTHONIOENCODING": "utf-8:replace",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
-"""What every child has, whatever the user has."""
+"""Variables of every child, whatever the user's are."""
 
 _KEPT = (
     r"PATH|HOME|USER|LOGNAME|SHELL|PWD|TZ|TERM|COLUMNS|LINES|LANG|LANGUAGE|LC_\w+|TMPDIR|TEMP|TMP|XDG_\w+",  # a session

@@ -36,7 +36,7 @@ def exit_code(action: Callable[[], int | None]) -> int:
 
 
 def _mended(error: OSError) -> str:
-    """What to do about it; raises one that names no file."""
+    """Advice for an error that names a file; raises any other."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}: free space and run the same command again; finished runs are untouched"

@@ -1,4 +1,4 @@
-"""What the environment says about the network: proxies, exceptions from them, certificates. Bad values are refused.
+"""Network settings of the environment: proxies, exceptions from them, certificates. Bad values are refused.
 
 HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (their lower-case names come first), SSL_CERT_FILE, SSL_CERT_DIR and
 SSLKEYLOGFILE are read. An error names the variable and never its value, which may hold a password.

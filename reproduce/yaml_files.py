@@ -27,7 +27,7 @@ class _Strict(yaml.SafeLoader):
 
 
 def read_yaml_value(path: Path | str) -> object:
-    """What the file holds, None for an empty one. UserError for a file that is missing, a folder, unreadable, not
+    """Contents of the file, None for an empty one. UserError for a file that is missing, a folder, unreadable, not
     UTF-8, not YAML, or that gives a key twice."""
     path = Path(path)
     try:

@@ -107,3 +107,10 @@ def test_configs_know_the_question_sets_that_have_loaders():
     from reproduce.worlds.benchmarks.questions import EVALUATION_FILES
 
     assert (EVALUATION_SETS, RL_SETS) == (tuple(EVALUATION_FILES), tuple(RL_FILES))
+
+
+def test_no_docstring_opens_with_what():
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    found = [(module, node) for module, path in MODULES.items() for node in ast.walk(ast.parse(path.read_text()))]
+    said = [(module, ast.get_docstring(node)) for module, node in found if isinstance(node, nodes)]
+    assert [(module, text) for module, text in said if text and text.startswith("What ")] == []

@@ -48,7 +48,7 @@ class Batch:
 
     @property
     def description(self) -> str:
-        """What the batch is, in a sentence or two."""
+        """Description of the batch, in a sentence or two."""
         a, training = self.about, self.about["config"]["training"]
         return (
             f"Measured on one batch: RL step {a['rl_step'] + 1} of AEPO on the mini world "

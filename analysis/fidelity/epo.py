@@ -1,4 +1,4 @@
-"""What EPO's released code changes: the smoothing term, its reference, its schedule, and the base it stands on."""
+"""Effects of EPO's released code: the smoothing term, its reference, its schedule, and the base it stands on."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What the released losses and logs of ARPO and AEPO change, and other differences between ways to write a loss."""
+"""Effects of the released losses and logs of ARPO and AEPO, and other differences between ways to write a loss."""
 
 import torch
 

@@ -40,7 +40,7 @@ class Discrepancy:
         return self.id.rpartition("-")[0]
 
     def problems(self):
-        """What is wrong with the row, in words."""
+        """Problem of the row, in words."""
         for name in ("changes", "settings", "measures", "tests"):
             kind = dict if name == "settings" else list
             if not isinstance(getattr(self, name), kind):

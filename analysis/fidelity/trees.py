@@ -1,4 +1,4 @@
-"""What the released rollouts of ARPO and AEPO change: the budget of whole trajectories, and who branches."""
+"""Effects of the released rollouts of ARPO and AEPO: the budget of whole trajectories, and who branches."""
 
 import math
 

@@ -72,7 +72,7 @@ class Algorithm:
         return names | {key: value for key, (_, _, value) in flat_settings(parts).items()}
 
     def states(self, run: Run) -> list[State]:
-        """What the method's parts carry from step to step in `run`, in the order of the slots."""
+        """States of the method's parts in `run`, in the order of the slots."""
         active = [*self._active_regularisers(), *(getattr(self, slot) for slot in PARTS if slot != "regularisers")]
         made = [part.state(run) for part in active if hasattr(part, "state")]
         return [state for state in made if state is not None]

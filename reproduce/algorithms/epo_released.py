@@ -1,4 +1,4 @@
-"""What the code released for EPO runs (September 2025), on GRPO and on PPO, and its GRPO without EPO.
+"""Methods that the code released for EPO runs (September 2025), on GRPO and on PPO, and its GRPO without EPO.
 
 L = L_PPO-min with dual clip - 0.001 mean of H + 0.01 k3 KL to the initial policy, all token means, and a smoothing term
 that is a constant: 0.001 w_k alpha [H outside the corridor]. Its gradient is exactly zero, so every EPO run of that

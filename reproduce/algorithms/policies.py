@@ -17,7 +17,7 @@ from reproduce.errors import UserError
 
 
 class Policy:
-    """What the agent loop reads of every policy: `branches` (it may fork), `needs_pilot`, and switches.
+    """Attributes that the agent loop reads of every policy: `branches` (it may fork), `needs_pilot`, and switches.
 
     The switches are off in the papers' policies. They turn on what the code released for ARPO and AEPO does instead,
     and `reproduce.algorithms.parts.rollouts` says what each of them means.

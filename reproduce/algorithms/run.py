@@ -1,4 +1,4 @@
-"""What only a run knows: settings that a method leaves to it, and whether its updates let every part act."""
+"""Settings that a method leaves to the run, and whether the run's updates let every part act."""
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import part_name

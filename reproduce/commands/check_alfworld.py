@@ -32,7 +32,7 @@ NONSENSE = ("", "dance", "take moon 1 from sky 1", "go to nowhere 7", "LOOK", " 
 
 @dataclass
 class Record:
-    """What comparing one game gave. Seconds are process time; `difference` is empty if there was none."""
+    """Result of comparing one game. Seconds are process time; `difference` is empty if there was none."""
 
     game: str
     kind: str

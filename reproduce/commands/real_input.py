@@ -181,7 +181,7 @@ def grade_rewritten(questions: list[Question], golds: int = REWRITTEN) -> tuple[
 
 
 def try_tools(environment: CachedTools, questions: list[Question]) -> dict[str, Any]:
-    """What the tools answer without any model: `passages` in the index, `found` and `gold_shown` (shares of the
+    """Answers of the tools without any model: `passages` in the index, `found` and `gold_shown` (shares of the
     questions, in [0, 1]: a search for the question's text finds a passage; what it shows holds an accepted answer) and
     `python` (what the program `print(6 * 7)` gives).
     """

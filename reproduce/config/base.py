@@ -1,4 +1,4 @@
-"""What several tables share: a table's file names it as `base`, and its own keys win over it.
+"""Settings that several tables share: a table's file names them as `base`, and its own keys win over them.
 
 A profile that only the table has is called after one of the base, such as smoke-scienceworld, and builds on that.
 """

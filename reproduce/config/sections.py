@@ -64,7 +64,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """What the agent is asked and how it is rewarded (rewards: AEPO, arXiv 2510.14545).
+    """The agent's questions and how it is rewarded (rewards: AEPO, arXiv 2510.14545).
 
     In a world of episodes a tool call is a turn, a completion is one answer, and families are kinds of task.
     """

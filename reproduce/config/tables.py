@@ -58,7 +58,7 @@ class JobConfig:
 
     @property
     def name(self) -> str:
-        """What the run is called: its variant, or its method."""
+        """Name of the run: its variant, or its method."""
         return self.variant or self.method
 
     @property
@@ -143,7 +143,7 @@ SECTIONS = ("task", "model", "warm_start", "training", "evaluation", "entropy_to
 
 @dataclass(frozen=True)
 class ProfileConfig:
-    """What a profile changes of the table's defaults."""
+    """Changes that a profile makes to the table's defaults."""
 
     methods: list | None = None
     seeds: list | None = None

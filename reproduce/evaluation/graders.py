@@ -50,8 +50,8 @@ class Grade(NamedTuple):
 
 
 def final_answer(text: str | None) -> str | None:
-    """What a text answers: the content of its last box, or the whole text if it has none. None if the last box is never
-    closed, or for None."""
+    """The answer in a text: the content of its last box, or the whole text if it has none. None if the last box is
+    never closed, or for None."""
     return boxed(text) if text and "\\boxed" in text else text
 
 

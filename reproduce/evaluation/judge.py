@@ -96,7 +96,7 @@ class Judge:
 
 
 def prompt(question: Question, answer: str) -> str:
-    """What the judge is sent. The fields are JSON strings, so that an answer cannot pass for another field."""
+    """The prompt for the judge. Its fields are JSON strings, so that an answer cannot pass for another field."""
     return PROMPT.format(
         question=json.dumps(question.question, ensure_ascii=False),
         golds=json.dumps(list(question.golds), ensure_ascii=False),

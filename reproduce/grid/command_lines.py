@@ -16,7 +16,7 @@ WORDS = len(START)
 
 
 def words(job: JobConfig, path: Path, root: Path) -> list[str]:
-    """What `python -m reproduce` is told, to do a job in its run directory or to make a warm start."""
+    """Arguments of `python -m reproduce` to do a job in its run directory or to make a warm start."""
     if job.name == WARM_START:
         return ["warm-start", str(warm_start_config(path)), "--runs-root", str(root)]
     return ["job", str(path)]

@@ -1,4 +1,4 @@
-"""What the terminal shows while a grid runs: which runs are done, which run, the time left."""
+"""Progress of a grid in the terminal: which runs are done, which run, the time left."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What a table's jobs read from outside the repository, fixed before anything runs: revisions and hashes of contents.
+"""Fix what a table's jobs read from outside the repository before anything runs: revisions and hashes of contents.
 
 They become part of each job's config, and so of its hash: a run says which model, which question files and which corpus
 it used, and refuses others. Paths and addresses are not part of it.

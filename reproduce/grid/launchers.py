@@ -51,7 +51,7 @@ class Local:
         self.at_a_time = usable_cores() if device == "cpu" else 1
 
     def command(self, job: JobConfig, path: Path, root: Path) -> Fork | list[str]:
-        """What does a job in its run directory, or makes a warm start."""
+        """A fork that does a job in its run directory, or makes a warm start."""
         if job.name == WARM_START:
             return Fork(make_warm_start, (warm_start_config(path), root))
         return Fork(run, (path,))

@@ -12,7 +12,7 @@ from reproduce.runs.manifest import ROOT
 
 @dataclass(frozen=True)
 class OnNode:
-    """What each node of a job does: run the command of `command_lines.accelerated`, output appended to `log`.
+    """The work of each node of a job: run the command of `command_lines.accelerated`, output appended to `log`.
 
     cards: of a node. With several nodes the command is told which of them it is on, by options from word `words` on.
     """
@@ -46,7 +46,7 @@ class OnNode:
         ]  # fmt: skip
 
     def checkpoint(self, *arguments, **options):
-        """What submitit queues again at the time limit: the same, since a run resumes by itself."""
+        """Task that submitit queues again at the time limit: the same, since a run resumes by itself."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)

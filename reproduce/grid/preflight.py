@@ -1,4 +1,4 @@
-"""What a job needs, looked at before anything starts: its method under its settings, its device, and its questions."""
+"""Checks before anything starts: a job's method under its settings, its device, and its questions."""
 
 from reproduce.config.sections import WEB
 from reproduce.config.tables import JobConfig

@@ -192,7 +192,7 @@ def _start(row: RunStatus, command: Command, root: Path, launcher: Launcher, cre
 
 
 def _failure(row: RunStatus, child: Child, offset: int) -> Failure:
-    """What went wrong, from what the log holds after `offset` bytes, which earlier attempts had written.
+    """Reason of a failure, from what the log holds after `offset` bytes, which earlier attempts had written.
 
     That is its last line, but where several processes write and their launcher has the last word: then the first line
     that begins with "error:".

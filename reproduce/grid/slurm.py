@@ -27,7 +27,7 @@ CLUSTERS = ("slurm", "local")
 
 @dataclass(frozen=True)
 class SlurmConfig:
-    """What a job asks of the cluster. Nothing here can change a result, so it is no part of a run's config."""
+    """Resources of a job on the cluster. Nothing here can change a result, so it is no part of a run's config."""
 
     accelerate: str = "one_gpu"  # config of the processes: a file, or the name of one of ours
     nodes: int = 1
@@ -78,7 +78,7 @@ class SlurmRun:
 
 
 def _lost(error: Exception, state: str) -> str:
-    """What submitit's error of a job comes to: it left no result, or its own code raised."""
+    """Summary of submitit's error of a job: it left no result, or its own code raised."""
     from submitit.core.utils import UncompletedJobError
 
     if isinstance(error, UncompletedJobError):

@@ -36,7 +36,7 @@ class Fork:
 
 
 class Child:
-    """What the grid uses of `subprocess.Popen`, for a forked run."""
+    """A forked run, with the part of `subprocess.Popen` that the grid uses."""
 
     def __init__(self, process: ForkServerProcess):
         self.process, self.pid = process, process.pid

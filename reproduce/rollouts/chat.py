@@ -12,7 +12,7 @@ from reproduce.worlds.messages import fit_history
 
 
 class _Chats:
-    """What turns a chat into tokens. grammar: the model's, with its tokenizer."""
+    """Turns a chat into tokens. grammar: the model's, with its tokenizer."""
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of a chat in the tokenizer's template. UserError if it has none."""

@@ -53,7 +53,7 @@ class Batch:
         return [(g, group, i) for g, group in enumerate(self.groups) for i in range(len(group.trajectories))]
 
     def training_rows(self) -> list[TrainingRow]:
-        """What is trained on, in the order of the trainer's tensors: every path of every trajectory of `rows()`."""
+        """Rows to train on, in the order of the trainer's tensors: every path of every trajectory of `rows()`."""
         return [
             TrainingRow(g, trajectory, path)
             for g, group in enumerate(self.groups)
@@ -91,7 +91,7 @@ class Collector:
         return self.limits.tool_calls + 1
 
     def state_dict(self) -> dict:
-        """What later steps depend on besides seed, step and weights; JSON-able."""
+        """State that later steps depend on besides seed, step and weights; JSON-able."""
         return {"initial_entropies": {str(index): h for index, h in self.initial_entropies.items()}}
 
     def load_state_dict(self, state: dict) -> None:
@@ -198,7 +198,7 @@ def without_truncated(engine: Engine, paths: list[TokenPath]) -> None:
 
 
 def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> dict:
-    """What rollouts.parquet and eval.parquet both say of a trajectory."""
+    """Columns of a trajectory in both rollouts.parquet and eval.parquet."""
     return {
         "question_id": question.id, "family": question.family, "level": question.level,
         "reward": reward.reward, "correct": bool(reward.correct), "format_ok": bool(reward.format_ok),

@@ -59,12 +59,12 @@ class Episode:
 
     @property
     def paths(self) -> list[TokenPath]:
-        """What is trained on: one path per turn."""
+        """Paths to train on: one per turn."""
         return [turn.path for turn in self.turns]
 
     @property
     def observations(self) -> list[str]:
-        """What each turn started from, in the environment's own words."""
+        """Observation that each turn started from, in the environment's own words."""
         return [turn.observation for turn in self.turns]
 
     @property
@@ -74,7 +74,7 @@ class Episode:
 
     @property
     def past(self) -> list[PastTurn]:
-        """What the next message may show of the turns so far."""
+        """Turns that the next message may show."""
         return [PastTurn(turn.observation, turn.command) for turn in self.turns]
 
     @property
@@ -95,7 +95,7 @@ class Episode:
 
     @property
     def text(self) -> str:
-        """What was seen and answered, a turn after the other, and what the environment said last."""
+        """Observations and answers, turn by turn, and the last observation."""
         said = [f"{turn.observation}\n> {turn.response}" for turn in self.turns]
         return "\n".join([*said, self.step.text])
 

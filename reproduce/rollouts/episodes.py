@@ -85,7 +85,7 @@ class EpisodeCollector(Collector):
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(message)]
 
     def message(self, episode: Episode) -> str:
-        """What the next turn of an episode is asked."""
+        """Prompt of an episode's next turn."""
         return self.task.form.prompt(episode.step, episode.past)
 
     def _kept(self, questions: Sequence[EpisodeQuestion], k: int, purpose: tuple) -> KeptCall | None:

@@ -105,7 +105,7 @@ class SpeltGrammar(Grammar):
 
 
 def _content(tool: str, between: str) -> str:
-    """What a tool gets of the text between its tags."""
+    """Argument of a tool: the text between its tags."""
     return between if tool == PROGRAMS else between.strip()
 
 

@@ -62,7 +62,7 @@ class Rounds:
         self._outcomes[trajectory.index] = []
 
     def report(self, trajectory: Trajectory, outcome: ForkPoint | None) -> None:
-        """What came of the segment of `trajectory` after those it has reported."""
+        """Outcome of the segment of `trajectory` after those it has reported."""
         self._outcomes[trajectory.index].append(outcome)
 
     def finished(self) -> list[ForkPoint] | None:

@@ -26,7 +26,7 @@ from reproduce.rollouts.token_path import TokenPath
 
 PADDING = -1
 SINGLE_TURNS = ("turn_weights_BT", "trajectory_turns_B")
-"""What rows of single turns need for a mean over trajectories, turns and tokens: a row does not know its trajectory."""
+"""Tensors for means over trajectories where rows are single turns: a row does not know its trajectory."""
 
 
 def companions(names: Collection[str], single_turns: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What the agent loop makes of paths: trajectories in groups, their place in a tree, and what they cost."""
+"""Trajectories in groups, their place in a tree, and what they cost."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,12 +48,12 @@ class Trajectory:
 
     @property
     def paths(self) -> list[TokenPath]:
-        """What is trained on: one path that holds the whole trajectory."""
+        """Paths to train on: one, which holds the whole trajectory."""
         return [self.path]
 
     @property
     def observations(self) -> list[str | None]:
-        """What each turn started from: None is the bare question, then the text of the tool result before it."""
+        """Observation that each turn started from: None is the bare question, then the last tool result."""
         return [None, *self.results]
 
     @property
@@ -82,7 +82,7 @@ class Trajectory:
 
 @dataclass
 class Rollout:
-    """What one call of `AgentLoop.rollout` produced: groups of k trajectories, and what they cost.
+    """Result of one call of `AgentLoop.rollout`: groups of k trajectories, and what they cost.
 
     sampled_tokens and tool_calls count everything that was generated and run, pilots included, shared prefixes once.
     initial: m of each group; branches: forks of each group.

@@ -30,7 +30,7 @@ from reproduce.runs import files, identity, manifest, schema
 from reproduce.yaml_files import read_yaml
 
 FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
-"""What may stand in a directory whose creation was cut short before its manifest."""
+"""Names that may stand in a directory whose creation was cut short before its manifest."""
 FOLDERS = ("parts", "checkpoints")
 FILES = (
     "manifest.json", "config.yaml", "progress.json", "log.txt", "steps.parquet", "timings.parquet", "rollouts.parquet",
@@ -41,7 +41,7 @@ REMADE = ("config.yaml", "eval.parquet")
 
 
 OF_A_SESSION = ("parts", "checkpoints", "progress.json", "tracker.json")
-"""What a run that made no step may have left, and a run of another config must not find."""
+"""Names that a run without a step may have left, and that a run of another config must not find."""
 
 
 class RunDirectory:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from reproduce.errors import UserError
 from reproduce.runs.schema import LATER, NULLABLE, extended
 
-"""What a full disk raises; the command line has a line for it."""
+"""Errors of a full disk; the command line has a line for it."""
 
 
 def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
@@ -80,7 +80,7 @@ def _digest(value: Mapping) -> str:
 
 
 def read_json_value(path: Path, advice: str = MOVE) -> object:
-    """What the JSON file holds; a missing, unreadable or half-written file, or one that gives a key twice, is a
+    """Contents of the JSON file; a missing, unreadable or half-written file, or one that gives a key twice, is a
     UserError that names it and ends with `advice`."""
     try:
         return json.loads(path.read_bytes().decode(), object_pairs_hook=_each_key_once)

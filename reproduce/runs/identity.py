@@ -7,7 +7,7 @@ from reproduce.errors import UserError
 from reproduce.runs import files, manifest
 
 FIELDS = {"profile": str, "experiment": str, "method": str, "seed": int, "config_hash": str}
-"""What every manifest holds. `variant` too, None for a plain method; manifests of old runs may lack it."""
+"""Keys of every manifest. `variant` too, None for a plain method; manifests of old runs may lack it."""
 NAMES = ("profile", "experiment", "method", "variant", "seed")
 
 

@@ -1,4 +1,4 @@
-"""What identifies a run: the hash of its config, the code, the versions and the machine (no host name, no path)."""
+"""Identity of a run: the hash of its config, the code, the versions and the machine (no host name, no path)."""
 
 import hashlib
 import importlib.metadata
@@ -38,7 +38,7 @@ RESULT_SECTIONS = (
     "task", "model", "warm_start", "training", "evaluation", "algorithm", "method", "seed", "entropy_tokens"
 )  # fmt: skip
 ROW_SECTIONS = ("method", "variant", "training_changes", "seed", "algorithm")
-"""What tells the runs of one table apart."""
+"""Keys that tell the runs of one table apart."""
 
 _CHAT = ("base_url", "key_variable", "timeout_seconds", "attempts", "concurrency", "requests_per_second")
 NOT_IN_HASH = {
@@ -99,7 +99,7 @@ def warm_start_hash(config) -> str:
 
 
 def hashed(section: str, value):
-    """What of a config's section the hash covers: without the `ADDED` settings that are None and `NOT_IN_HASH`. A
+    """The part of a config's section that the hash covers: all but `ADDED` settings that are None and `NOT_IN_HASH`. A
     model's revision stands for its name."""
     if not isinstance(value, Mapping):
         return value
@@ -215,8 +215,8 @@ def machine(device: str = "cpu") -> dict:
 
 
 def arithmetic() -> dict:
-    """What rounding depends on beside the CPU's name: its family and model (virtual machines hide them in the name),
-    the instruction set that torch computes with, and the mathematics libraries in torch's build."""
+    """Facts that rounding depends on beside the CPU's name: its family and model (virtual machines hide them in the
+    name), the instruction set that torch computes with, and the mathematics libraries in torch's build."""
     import torch
 
     family, model = _cpu_facts("cpu family"), _cpu_facts("model")

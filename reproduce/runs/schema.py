@@ -19,7 +19,7 @@ METHOD_METRICS = (
     "epo_reference_entropy", "epo_phase_weight", "epo_share_below", "epo_share_above", "epo_factor_below",
     "epo_factor_above", "epo_smoothing_loss",
 )  # fmt: skip
-"""What the parts of a method report, by the names that they use; NaN for methods without such a part."""
+"""Metrics that the parts of a method report, by the names that they use; NaN for methods without such a part."""
 
 EPISODE_METRICS = ("entropy_early", "entropy_late", "check_success_iid", "check_success_ood")
 """Metrics of worlds of episodes: entropy in the first and last third of the turns, and success in the small evaluations

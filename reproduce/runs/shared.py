@@ -1,4 +1,4 @@
-"""What the runs of one table share: they differ in their row (method or variant) and seed, and in nothing else."""
+"""Checks that the runs of one table belong together: they differ in row and seed alone."""
 
 from collections.abc import Mapping
 from pathlib import Path

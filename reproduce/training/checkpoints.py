@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside the trainer's own files: what the run carries from step to step, and a marker.
+"""Checkpoints beside the trainer's own files: what the run carries from step to step, and a marker.
 
 The marker is written last, once every file is on the disk, and holds the SHA-256 of each. A checkpoint that a kill, a
 power cut or a bad disk damaged does not count, and training goes on from the one before it.
@@ -52,7 +52,7 @@ def damage(folder: Path) -> str | None:
 
 
 def load_carried(folder: Path, device) -> dict[str, dict]:
-    """What the run carries, from the checkpoint in `folder`: name -> state, tensors on `device`.
+    """State that the run carries, from the checkpoint in `folder`: name -> state, tensors on `device`.
 
     UserError if it is missing, or if another number of processes wrote it.
     """

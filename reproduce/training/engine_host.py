@@ -1,4 +1,4 @@
-"""What a config's engine section asks for: one vLLM for a whole run, training and evaluation, and threads for tools."""
+"""Opens the engine of a config's engine section: one vLLM for a whole run, and threads for tools."""
 
 from contextlib import AbstractContextManager, nullcontext
 

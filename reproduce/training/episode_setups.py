@@ -1,4 +1,4 @@
-"""What a job needs of a world of episodes: MiniHouse, ALFWorld or ScienceWorld, for a tiny model or one of the hub.
+"""Setup of a run in a world of episodes: MiniHouse, ALFWorld or ScienceWorld, for a tiny model or one of the hub.
 
 A model that is made from nothing reads short messages in whole words and learns from demonstrations first; a model of
 the hub reads EPO's messages in its chat template and begins as it is.

@@ -1,4 +1,4 @@
-"""What a run and its warm start share when they are evaluated."""
+"""Evaluation, as a run and its warm start share it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a run does: it trains and evaluates one method with one seed."""
+"""Train and evaluate one method with one seed."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a run takes of a card's memory, before it is started.
+"""Estimate a run's GPU memory before launching it.
 
     python -m reproduce.training.memory 2 --profile gpu [--processes 8] [--sharded] [--card 24]
 
@@ -24,7 +24,7 @@ PROMPT, PROMPT_IN_WORDS = 1024, 128
 REST = 2.0 * GB
 """CUDA's context, kernels' workspace and what the allocator cannot use: assumed."""
 FRAGMENTED = 1.1
-"""What passes take over the sum of their tensors: assumed."""
+"""Factor of passes over the sum of their tensors: assumed."""
 KEPT = {"float32": (24.0, 15.75, 16.5, 16.0), "bfloat16": (16.0, 9.75, 10.5, 8.0)}
 """Bytes that a layer keeps for each of its hidden units, query and key dimensions and MLP units, and token; 10 bytes
 per attention head and 8 per token come on top. Counted as `kept_bytes` says."""

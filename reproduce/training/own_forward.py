@@ -1,4 +1,4 @@
-"""What a trainer of TRL leaves behind on a model."""
+"""Remove the forward that a TRL trainer leaves on a model."""
 
 import torch
 

@@ -111,7 +111,7 @@ torch.serialization.register_package(9, lambda storage: None, _on_cpu)  # 9: ask
 
 
 class Follower:
-    """What a process other than the first has in place of a `RunDirectory`: it reads where the run is, writes nothing.
+    """Stands in for a `RunDirectory` in a process other than the first: it reads where the run is, writes nothing.
 
     path: of the run directory.
     """

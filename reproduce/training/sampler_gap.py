@@ -1,4 +1,4 @@
-"""What the trainer makes of tokens that another implementation of the policy sampled: its own numbers, and weights."""
+"""Score tokens that another implementation of the policy sampled, and weight them."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a run needs of its world, whatever the world: models, grammars, collectors, demonstrations, data files."""
+"""Setup of a run in its world: models, grammars, collectors, demonstrations, data files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from reproduce.worlds.benchmarks.files import data_file
 
 
 class Setup(ABC):
-    """What a run has of its world. config: the run's. task: the world's questions, prompts and rewards."""
+    """Everything a run has of its world. config: the run's. task: the world's questions, prompts and rewards."""
 
     config: JobConfig
     task: Any
@@ -52,7 +52,7 @@ class Setup(ABC):
         return kind(tokenizer, self.tools)
 
     host: EngineHost | None = None
-    """What the config's `engine` asks for; None: Transformers, tools in batches."""
+    """The engine that the config's `engine` names; None: Transformers, tools in batches."""
 
     def collector(
         self, model, grammar: Grammar, seed: int, temperature: float | None = None, default_engine: bool = False

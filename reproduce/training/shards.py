@@ -11,7 +11,7 @@ from reproduce.rollouts.collector import Batch, Collector
 from reproduce.training.parallel import gathered, process_index, processes
 
 OF_THE_SAMPLER = ("session", "environment")
-"""What a trajectory was played with. It is of no use once the trajectory is there, and stays in its process."""
+"""A trajectory's environment. It is of no use once the trajectory is there, and stays in its process."""
 
 
 class Shards:
@@ -38,7 +38,7 @@ class Shards:
         return Batch([group for batch in found for group in batch.groups], _costs([batch.cost for batch in found]))
 
     def state_dict(self) -> dict:
-        """What later steps depend on besides seed, step and weights, of all shards. Every process must call it."""
+        """State of all shards that later steps depend on besides seed, step and weights. Every process calls it."""
         return {"shards": _by_shard(gathered({shard: self.collectors[shard].state_dict() for shard in self._own()}))}
 
     def load_state_dict(self, state: dict) -> None:

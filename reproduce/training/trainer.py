@@ -187,7 +187,7 @@ class AgenticTrainer(GRPOTrainer):
         return with_filler(output, self.args.steps_per_generation)
 
     def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
-        """What the algorithm's parts read of a rollout batch by name, beyond log-probs, advantages and entropies."""
+        """Tensors that the algorithm's parts read by name, beyond log-probs, advantages and entropies."""
         needs = {*self.algorithm.advantage_needs, *self.algorithm.loss_needs} - set(self._numbers()) - PASSED
         needs |= {name for state in self.states for name in state.reads} - PASSED
         needs.update(companions(self.algorithm.loss_needs, self.batch.single_turns))
@@ -204,7 +204,7 @@ class AgenticTrainer(GRPOTrainer):
         return named
 
     def _numbers(self) -> dict:
-        """What parts read by name besides tensors of the batch: the place in the training, and what states know."""
+        """Numbers that parts read by name: the place in the training, and what states know."""
         found = {"rl_step": self.rl_step - 1, "rl_steps": self.state.max_steps // self.updates_per_step}
         for state in self.states:
             found |= state.numbers()

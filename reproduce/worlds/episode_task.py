@@ -33,7 +33,7 @@ class Form(Protocol):
         """The answer that plays `command`, for demonstrations."""
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """What an answer to `step`'s message plays."""
+        """Action in an answer to `step`'s message."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class EpisodeTask:
 
     @staticmethod
     def prompt(question: EpisodeQuestion) -> str:
-        """What stands for the task where no turn's message is meant."""
+        """Text of the task where no turn's message is meant."""
         return question.id
 
     def score(self, success: Mapping[str, float], faults: Sequence[str]) -> Reward:

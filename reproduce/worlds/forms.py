@@ -37,7 +37,7 @@ class AlfworldForm:
         return _answer(command)
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """What an answer plays, in lower case; invalid without reasoning or without the action's tags."""
+        """Action in an answer, in lower case; invalid without reasoning or without the action's tags."""
         return parse_action(response, ALFWORLD_FALLBACK, lower=True)
 
 
@@ -52,7 +52,7 @@ class ScienceWorldForm(AlfworldForm):
         )
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """What an answer plays; invalid without reasoning or without the action's tags."""
+        """Action in an answer; invalid without reasoning or without the action's tags."""
         return parse_action(response, SCIENCEWORLD_FALLBACK)
 
 

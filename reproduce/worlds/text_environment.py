@@ -28,7 +28,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """What the environment says after a reset or an action.
+    """Observation after a reset or an action.
 
     text: the observation. admissible: actions that change or inspect something now, in the environment's order; empty
     where the environment was opened without listing them. reward: of this action alone, before any shaping; 0.0 after a

@@ -100,7 +100,7 @@ class GAE:
         return advantages_BT, {}
 
     def returns(self, rewards_B, values_BT, mask_BT):
-        """What the critic is fitted to: returns_BT = A + V, with A before whitening."""
+        """Targets of the critic: returns_BT = A + V, with A before whitening."""
         return self._both(rewards_B, values_BT, mask_BT)[1]
 
     def _both(self, rewards_B, values_BT, mask_BT):

@@ -51,7 +51,7 @@ class EntropyHistory(State):
         self._open = None
 
     def numbers(self) -> dict[str, float | Tensor]:
-        """What regularisers ask for by name, in nats.
+        """Numbers that regularisers ask for by name, in nats.
 
         entropy_reference: mean over past steps of the step's mean, NaN before there is one.
         turn_entropy_reference: (turns,) the same for each turn index, over the past steps that had the turn, NaN where

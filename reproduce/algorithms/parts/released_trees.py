@@ -1,4 +1,4 @@
-"""What only the code released for ARPO and AEPO does in the loss; its rollout switches are in `parts.rollouts`."""
+"""Loss parts of the code released for ARPO and AEPO; its rollout switches are in `parts.rollouts`."""
 
 from dataclasses import dataclass
 

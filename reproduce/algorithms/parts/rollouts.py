@@ -35,7 +35,7 @@ class SwitchableAEPORollout(AEPORollout):
 
 @dataclass(frozen=True)
 class ReleasedTree:
-    """What the released rollouts of ARPO and AEPO have in common (GS of both). False is the paper, for each switch.
+    """Switches that the released rollouts of ARPO and AEPO share (GS of both). False is the paper, for each switch.
 
     late_test: the branch test after a tool result reads the segment generated before the call (`current_entropy_dict`),
         not the first tokens after the result. dH is 0 at the first call of a path with a baseline of its own.

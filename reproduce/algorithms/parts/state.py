@@ -1,4 +1,4 @@
-"""What a method carries from one training step to the next, such as a critic or a history of entropies.
+"""State that a method carries from one training step to the next, such as a critic or a history of entropies.
 
 A part that needs memory has a method `state(run)` that returns a `State`, or None where its settings need none. The
 trainer calls the hooks of every state that an algorithm has, and keeps them in checkpoints; it knows no method.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Run:
-    """What a run offers to a state.
+    """Services of a run for its states.
 
     max_turns: the most turns that a trajectory can have. value_network: opens the network of a critic, from the policy
     at its start (`reproduce.training.critic`).
@@ -53,7 +53,7 @@ class State:
         return {}, {}
 
     def numbers(self) -> dict[str, float | Tensor]:
-        """What parts read by name besides tensors of the batch."""
+        """Numbers that parts read by name besides tensors of the batch."""
         return {}
 
     def on_minibatch(self, tensors: dict[str, Tensor], mask_BT: Tensor) -> dict[str, float]:
@@ -64,7 +64,7 @@ class State:
         """After the last update of a step."""
 
     def state_dict(self) -> dict:
-        """What a checkpoint keeps. It is written when no step is open."""
+        """Contents for a checkpoint, which is written when no step is open."""
         return {}
 
     def load_state_dict(self, state: dict) -> None:

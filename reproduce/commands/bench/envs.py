@@ -25,7 +25,7 @@ from reproduce.errors import UserError
 AT_ONCE = 8
 SPEED, MEMORY = f"steps per second, {AT_ONCE} episodes at a time", "MB of memory"
 JVM_MB, GAME_MB = 500, 50
-"""What a Java process and a loaded game may take at most."""
+"""Most memory that a Java process and a loaded game may take."""
 
 
 def env_rows(comparison: str, sizes: Sizes, report: Callable) -> list[Measurement]:

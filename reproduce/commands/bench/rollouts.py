@@ -56,7 +56,7 @@ RESPONSE_TEMPLATE = {
 
 @dataclass
 class Sample:
-    """What one repetition of one side did.
+    """Counts and seconds of one repetition of one side.
 
     seconds and cpu: of generation with tool calls, wall and CPU; seconds_scored: until log-probs are there, too.
     tokens, forced, calls: of all trajectories together; forwarded: positions that went through the model for them,

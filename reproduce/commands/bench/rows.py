@@ -1,4 +1,4 @@
-"""What is measured: the comparisons, how much of each, and the rows that come out."""
+"""The comparisons, how much of each is run, and the rows that come out."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 COMPARISONS = ("rollout", "step", "sandbox", "engine", "tools", "scienceworld", "alfworld")
 ENVIRONMENTS = ("scienceworld", "alfworld")
 AIMS = {"rollout": (">=", 5.0), "step": ("<=", 1.2), "scienceworld": (">=", 10.0), "alfworld": (">=", 100.0)}
-"""What the headline ratio of a comparison aims at."""
+"""Aim of a comparison's headline ratio."""
 
 
 @dataclass(frozen=True)

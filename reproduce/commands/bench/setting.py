@@ -1,4 +1,4 @@
-"""What both sides of a comparison share: the task, the weights and the settings of profile mini."""
+"""Shared setting of both sides of a comparison: the task, the weights and the settings of profile mini."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""What a plan takes for granted: every number with its unit and source, replaceable by `--assume name=value`."""
+"""Assumptions of a plan: every number with its unit and source, replaceable by `--assume name=value`."""
 
 from dataclasses import dataclass, replace
 
@@ -111,7 +111,7 @@ class Assumptions:
         return Gpu(self("cpu_flops"), self("cpu_bandwidth"), self("cpu_memory"))
 
     def listed(self) -> list[Assumption]:
-        """What a plan has asked for so far, in the order of `DEFAULTS`."""
+        """Assumptions that a plan has asked for so far, in the order of `DEFAULTS`."""
         return [assumption for name, assumption in self.known.items() if name in self.used]
 
 

@@ -43,7 +43,7 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table costs. rows: the warm start first, if it is trained. hosted: searches cost money."""
+    """Cost of a table. rows: the warm start first, if it is trained. hosted: searches cost money."""
 
     table: str
     job: JobConfig
@@ -98,7 +98,7 @@ def _sheet(job: JobConfig, assume: Assumptions) -> Sheet:
 
 
 def _notes(job: JobConfig, speed: Measured | Sheet) -> list[str]:
-    """What the numbers leave out."""
+    """Costs that the numbers leave out."""
     notes = []
     if isinstance(speed, Sheet) and speed.cpu:
         notes.append("this model was not measured on a CPU: hours are from the assumed speed of one core")

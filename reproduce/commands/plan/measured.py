@@ -1,4 +1,4 @@
-"""What was measured: tokens and seconds of runs (own ones, or the committed results) and the rows of `make bench`.
+"""Measurements: tokens and seconds of runs (own ones, or the committed results) and the rows of `make bench`.
 
 A run counts for the plan of another table where model, device and number type are the same; what its method adds
 to a trajectory counts for every profile.
@@ -31,7 +31,7 @@ _COUNTED = ("completion_tokens", "sampled_tokens", "trained_tokens", "tool_calls
 
 @dataclass(frozen=True)
 class Observed:
-    """What one run did in the RL steps that it has done. other: seconds beside its stages, None if not known yet."""
+    """Counts and seconds of one run's finished RL steps. other: seconds beside its stages, None if not known yet."""
 
     job: JobConfig
     counts: Counts

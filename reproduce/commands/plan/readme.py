@@ -18,7 +18,7 @@ SHOWN = (0, 1, 2, 3, 4, 9, 10, 11)  # of report.HEADER
 
 
 def known(root: Path = ROOT) -> list[Observed]:
-    """What the repository itself says of tokens and seconds."""
+    """Tokens and seconds that the repository itself records."""
     return committed(root / "data" / "results") + bench(root / "figures" / "bench.csv")
 
 

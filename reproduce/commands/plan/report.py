@@ -48,7 +48,7 @@ def total(plan: Plan) -> list[str]:
 
 
 def settings(plan: Plan) -> list[str]:
-    """What is run, from the resolved config, and how long the trajectories are."""
+    """The runs, from the resolved config, and how long the trajectories are."""
     job, shape, model = plan.job, plan.shape, plan.model
     t, e = job.training, job.evaluation
     changed = job.experiment.partition(".")[2]

@@ -68,7 +68,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Point:
-    """What one run was measured to do. other: its seconds beside rollout, training and evaluation; NaN if unknown."""
+    """Measured seconds of one run. other: its seconds beside rollout, training and evaluation; NaN if unknown."""
 
     work: Work
     sampling: float

@@ -1,4 +1,4 @@
-"""What a run samples and trains on: counts that follow from its config, its method and the shape of a trajectory."""
+"""Workload of a run: counts that follow from its config, its method and the shape of a trajectory."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ KL_ROWS = 32
 
 @dataclass(frozen=True)
 class Effort:
-    """What a method does to a trajectory's cost, against independent trajectories without a critic.
+    """Cost factors of a method, against independent trajectories without a critic.
 
     sampled, trained, calls: multiples of tokens sampled, of tokens trained on and of tool calls. critic: a second
     network is trained. reference: tokens pass a frozen model once more.

@@ -185,7 +185,7 @@ TOTALS = (
 
 
 def cost_of(totals: list[dict[str, float]]) -> dict[str, float]:
-    """What some engines did, from their `totals`, in the names of the records.
+    """Totals of some engines, from their `totals`, in the names of the records.
 
     engine_requests; engine_prompt_tokens, and of those engine_cached_tokens whose keys and values vLLM still had;
     entropy_topk_mean and entropy_topk_hidden_mean, nats per sampled token: the truncated entropy and the most that it

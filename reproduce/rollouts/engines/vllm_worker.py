@@ -1,4 +1,4 @@
-"""What the server's workers can do besides vLLM's own: take weights from a file."""
+"""Extension of vLLM's server workers: take weights from a file."""
 
 from safetensors.torch import load_file
 

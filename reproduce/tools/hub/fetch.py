@@ -13,7 +13,7 @@ from reproduce.tools.hub.sources import DATASET, FILES, GITHUB, HUB, DataFile
 
 RAW = "https://raw.githubusercontent.com"
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
-"""What is fetched of a model's repository: weights in one format, tokenizer, configs."""
+"""Files fetched of a model's repository: weights in one format, tokenizer, configs."""
 
 
 def fetched_file(name: str, *, lock: Path | None = None, endpoint: str | None = None) -> Path:

@@ -59,7 +59,7 @@ def locked(kind: str, repo: str, path: Path | None = None) -> dict:
 
 
 def no_revision(kind: str, repo: str) -> str:
-    """What to tell the user about a repository without a locked revision: the command that writes it down."""
+    """Message about a repository without a locked revision: the command that writes it down."""
     command = f"make pin-hub MODEL={repo}" if kind == HUB else "make pin-hub"
     return (
         f"{repo} has no locked revision: run `{command}` once where {_place(kind)} can be reached "

@@ -1,4 +1,4 @@
-"""What the two backends have in common."""
+"""Common interface of the two backends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What one call may use, and what it gives back."""
+"""Limits of one call, and its result."""
 
 from dataclasses import dataclass
 

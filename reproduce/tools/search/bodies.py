@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from reproduce.tools.search.outcomes import Retry, Unusable
 
 ACCEPTED = "gzip, deflate"
-"""What requests offer; a reply in another coding (br, zstd) was not asked for and is refused."""
+"""Codings that requests offer; a reply in another coding (br, zstd) was not asked for and is refused."""
 
 PIECE = 1 << 16
 MOST_CODINGS = 2

@@ -89,7 +89,7 @@ class Calls:
         return outcomes
 
     def _recorded(self, key: str) -> Outcome | None:
-        """What the recording says; None if the service is to be asked."""
+        """Recorded answer; None if the service is to be asked."""
         if self.recording is None:
             return None
         failures = self.recording.failures(key)

@@ -59,7 +59,7 @@ class ChatModel:
         return self._calls.many([self.request(prompt) for prompt in prompts])
 
     def request(self, prompt: str) -> dict:
-        """What is sent for a prompt, and what its reply is recorded under. The address is not part of it."""
+        """Request for a prompt, under which its reply is recorded. The address is not part of it."""
         return {
             "model": self.config.model, "messages": [{"role": "user", "content": clean(prompt)}],
             "temperature": 0, "max_tokens": self.config.max_tokens,

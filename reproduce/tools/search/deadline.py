@@ -23,7 +23,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def seconds_left() -> float | None:
-    """What is left of the thread's limit, above 0; None without one. TimeoutError once it is over."""
+    """Seconds left of the thread's limit, above 0; None without one. TimeoutError once it is over."""
     end = getattr(_now, "end", None)
     if end is None:
         return None

@@ -1,10 +1,10 @@
-"""What becomes of a call to a service: a value, or one of a few fixed phrases."""
+"""Outcomes of a call to a service: a value, or one of a few fixed phrases."""
 
 from typing import Any, NamedTuple
 
 
 class Outcome(NamedTuple):
-    """What became of a call: a value (JSON types), or the phrase of what went wrong."""
+    """Outcome of a call: a value (JSON types), or the phrase of what went wrong."""
 
     value: Any = None
     error: str | None = None

@@ -103,7 +103,7 @@ class _Part:
 
 
 class _Page:
-    """What the parser tells, collected: the target of an lxml parser (`start`, `end`, `data`, `close`)."""
+    """Collects what the parser tells: the target of an lxml parser (`start`, `end`, `data`, `close`)."""
 
     def __init__(self):
         self.whole, self.main, self.article, self.title = (_Part() for _ in range(4))

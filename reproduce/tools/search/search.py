@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 
 class Search(Protocol):
-    """What `open_search` gives."""
+    """Search with its costs, as `open_search` gives it."""
 
     def search_many(self, queries: Sequence[str]) -> list[Found]:
         """Results in the order of the queries. Never raises for a query or a service."""

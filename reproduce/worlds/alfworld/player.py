@@ -27,7 +27,7 @@ _DEVICES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
 @dataclass(frozen=True)
 class Errand:
-    """What a task sentence asks for. treatment: clean, heat, cool or None; use: the target is a lamp to switch on."""
+    """Goal of a task sentence. treatment: clean, heat, cool or None; use: the target is a lamp to switch on."""
 
     thing: str
     target: str

@@ -11,7 +11,7 @@ from reproduce.worlds.alfworld.stepper.compile import task_sentence
 from reproduce.worlds.alfworld.stepper.game import Game, display_names, game_from_pddl
 
 GAP = "UNKNOWN GOAL"
-"""What ALFWorld's grammar file says in place of the goal's sentence."""
+"""Placeholder of the goal's sentence in ALFWorld's grammar file."""
 _CODES = {"-": "_minus_", "|": "_bar_", "+": "_plus_", ".": "_dot_", ",": "_comma_"}
 
 
@@ -67,7 +67,7 @@ class SourceGame:
         return game_from_pddl(self.id, self.kind, self.split, self.problem, self.task, self.plan)
 
     def content(self) -> dict:
-        """What a `.tw-pddl` file holds."""
+        """Contents of a `.tw-pddl` file."""
         domain, grammar = wheel.rule_files()
         sentence = task_sentence(grammar)
         return {

@@ -18,7 +18,7 @@ from reproduce.worlds.text_environment import Step, Task
 
 @dataclass(frozen=True)
 class Seen:
-    """What the engine says: feedback, admissible commands in its order, score and whether the game is won."""
+    """Answer of the engine: feedback, admissible commands in its order, score and whether the game is won."""
 
     text: str
     admissible: tuple[str, ...]

@@ -79,7 +79,7 @@ class GeneratedGames:
         return installed_rules(), self.source_game(task).fast()
 
     def content(self, task: Task) -> dict:
-        """What the real engine loads."""
+        """Game file for the real engine."""
         return self.source_game(task).content()
 
 
@@ -135,7 +135,7 @@ class PublishedGames:
         return _compiled(content["pddl_domain"], grammar.replace(game.task, "")), game
 
     def content(self, task: Task) -> dict:
-        """What the real engine loads. UserError if a part is missing."""
+        """Game file for the real engine. UserError if a part is missing."""
         content = _json(self._found[task.split][task])
         missing = [key for key in ("pddl_domain", "grammar", "pddl_problem") if not content.get(key)]
         if missing:

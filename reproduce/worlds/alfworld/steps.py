@@ -1,4 +1,4 @@
-"""What the real engine and the stepper have in common as environments: tasks, gold paths, and how steps are told."""
+"""Tasks and observations that the real engine and the stepper share: tasks, gold paths, and how steps are told."""
 
 from collections.abc import Sequence
 

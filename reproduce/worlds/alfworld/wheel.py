@@ -1,4 +1,4 @@
-"""What the installed `alfworld` package ships: rules, rooms, what fits where, goals and their sentences.
+"""Data of the installed `alfworld` package: rules, rooms, what fits where, goals and their sentences.
 
 The room files give the real places of the receptacles that can be opened or were
 measured, and the classes of everything else in a room.

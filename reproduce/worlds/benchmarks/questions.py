@@ -80,7 +80,7 @@ class QuestionFile:
 
 
 class _Wrong(ValueError):
-    """What is wrong with a row: the key, and the end of the message."""
+    """Error in a row: the key, and the end of the message."""
 
     def __init__(self, key: str, problem: str):
         super().__init__(f"key {key!r} {problem}")

@@ -71,7 +71,7 @@ class Entity:
 
     @property
     def label(self) -> str:
-        """What questions and pages call it: name and kind."""
+        """Its name in questions and pages: name and kind."""
         return f"{self.name} {self.kind}"
 
 

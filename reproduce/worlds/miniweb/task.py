@@ -75,7 +75,7 @@ class MiniTask:
 
     @staticmethod
     def system_prompt(question: MiniQuestion) -> str:
-        """What a model of the hub is told first; a model made for the world needs no telling."""
+        """System prompt for a Hub model; a model made for the world needs none."""
         return SYSTEM_PROMPT
 
     def score(self, question: MiniQuestion, text: str) -> Reward:

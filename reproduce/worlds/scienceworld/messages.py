@@ -70,7 +70,7 @@ class ScienceWorldShortForm:
         return f"{ACTION_OPEN} {command} {ACTION_CLOSE}"
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """What an answer plays. Reasoning is not asked for."""
+        """Action in an answer. Reasoning is not asked for."""
         parsed = parse_action(response, SCIENCEWORLD_FALLBACK)
         return ParsedAction(parsed.text, "" if parsed.fault == "no reasoning" else parsed.fault)
 

@@ -75,7 +75,7 @@ class Simulator:
         return self.jvm.strings(self._ready(), "getPossibleActions")
 
     def objects(self) -> tuple[str, ...]:
-        """What can stand for OBJ now: names of the objects in sight, in the simulator's order."""
+        """Names that can stand for OBJ now: names of the objects in sight, in the simulator's order."""
         return self.jvm.strings(self._ready(), "getPossibleObjects")
 
     def valid_actions(self) -> tuple[str, ...]:

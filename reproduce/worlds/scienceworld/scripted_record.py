@@ -40,7 +40,7 @@ COMMAND = "python -m reproduce.commands.check_scienceworld"
 
 
 def settings(episodes: int, seed: int) -> dict:
-    """What decides the rows, apart from the simulator's own chance. episodes: tasks of each split."""
+    """Settings that decide the rows, apart from the simulator's own chance. episodes: tasks of each split."""
     return {
         "episodes": episodes, "seed": seed, "policies": list(POLICIES), "turns": TURNS, "move_limit": MOVE_LIMIT,
         "simplification": SIMPLIFICATION, "scienceworld": VERSION,

@@ -1,4 +1,4 @@
-"""What a call does to itself before it runs a program: limits, Landlock, no privileges, the seccomp filter.
+"""Confine a call before it runs a program: limits, Landlock, no privileges, the seccomp filter.
 
 Numbers are those of linux/landlock.h, linux/prctl.h and linux/seccomp.h.
 """

@@ -1,4 +1,4 @@
-"""What a call leaves behind goes away between calls, or beside them if it is much: nobody waits for a slow disk."""
+"""Remove a call's files between calls, or beside them if there are many: nobody waits for a slow disk."""
 
 import os
 import signal

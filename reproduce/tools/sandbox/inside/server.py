@@ -86,7 +86,7 @@ def call(code: str, settings: dict, channel: socket.socket, server: int, idle_by
 
 
 def supervise(channel: socket.socket, control: socket.socket, settings: dict) -> bytes | None:
-    """What the program's process answers until it ends or says too much; None at the time limit."""
+    """Output of the program's process until it ends or says too much; None at the time limit."""
     deadline = time.monotonic() + settings["seconds"]
     longest = 24 * settings["output_chars"] + 1000  # two texts, twelve bytes a character at most in JSON
     channel.settimeout(settings["seconds"])

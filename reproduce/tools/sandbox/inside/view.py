@@ -1,4 +1,4 @@
-"""What a program sees of the machine, the same under every backend; only answers, the walls are the kernel's.
+"""A program's view of the machine, the same under every backend; only answers, the walls are the kernel's.
 
 Paths: /tmp, its own folder; /site, the packages; the Python runtime where it lies; nothing else exists.
 """

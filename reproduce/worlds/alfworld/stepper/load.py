@@ -14,7 +14,7 @@ Row = tuple[str | None, str | None, tuple[str, ...]]
 
 
 class LoadedGame:
-    """What all episodes of one game share. start: facts that are true first, by number; tables: the same for texts."""
+    """Shared by all episodes of one game. start: facts that are true first, by number; tables: the same for texts."""
 
     def __init__(self, rules: Rules, game: Game):
         """UserError that names the game and the reason if equality with the real engine is not proven for it.
