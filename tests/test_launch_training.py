@@ -51,7 +51,7 @@ def test_adapters_are_all_that_is_trained_and_checkpoints_hold_only_them(tmp_pat
     steps = parallel_child.steps(tmp_path)
     assert steps[0]["kl_warm_start"] == pytest.approx(0, abs=1e-6) and steps[1]["kl_warm_start"] > 1e-5
     again = built(tmp_path, lora=LORA, steps=2)
-    again._load_from_checkpoint(str(checkpoint))
+    again.load_checkpoint(checkpoint)
     assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in made.model.state_dict().items())
     sampled = made.collector.model.state_dict()
     assert all(sampled[name.removeprefix("base_model.model.")] is not None for name in adapters)

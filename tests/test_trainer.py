@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from tiny import LocalPrinter, model, tokenizer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts.state import State
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits
@@ -177,7 +178,7 @@ def test_a_run_killed_before_its_evaluation_gets_its_last_weights_back(tmp_path)
     made.train()
     lm = model(scale=2.0)
     again = trainer(tmp_path, config(), lm)
-    again._load_from_checkpoint(str(last_checkpoint(again.run.checkpoints)))
+    again.load_checkpoint(last_checkpoint(again.run.checkpoints))
     for name, value in made.model.state_dict().items():
         assert torch.equal(value, lm.state_dict()[name]), name
     assert not torch.equal(lm.lm_head.weight, model(scale=2.0).lm_head.weight)
@@ -319,3 +320,62 @@ def test_consecutive_high_steps():
     steps = [list(rng.random(6)) for _ in range(4000)]
     follow, base = consecutive_high(steps)
     assert follow == pytest.approx(base, abs=0.02), "independent steps do not cluster"
+
+
+class Count(State):
+    """Counts batches, mini-batches and steps."""
+
+    name, reads = "count", ("turns_BT",)
+
+    def __init__(self):
+        self.seen = {"batches": 0, "minibatches": 0, "steps": 0}
+
+    def on_batch(self, batch):
+        assert batch.tensors["turns_BT"].shape == batch.mask_BT.shape
+        self.seen["batches"] += 1
+        return {}, {}
+
+    def numbers(self):
+        return {"count": self.seen["batches"]}
+
+    def on_minibatch(self, tensors, mask_BT):
+        self.seen["minibatches"] += 1
+        return {}
+
+    def on_step_end(self):
+        self.seen["steps"] += 1
+
+    def state_dict(self):
+        return dict(self.seen)
+
+    def load_state_dict(self, state):
+        self.seen = dict(state)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A token weight of 1 that needs to know how many batches there were."""
+
+    needs = ("count",)
+
+    def state(self, run):
+        assert run.max_turns == 5
+        return Count()
+
+    def __call__(self, tensors, mask_BT):
+        assert tensors["count"] >= 1
+        return torch.ones_like(tensors["logps_BT"])
+
+
+def test_a_part_of_a_users_own_has_memory_that_checkpoints_keep(tmp_path):
+    settings = dict(steps=4, checkpoint_every=2)
+    made = trainer(tmp_path, config("grpo", **settings), token_weight=Counted())
+    steps = records(made)
+    per_step = made.updates_per_step
+    assert tiny.state(made, "count").seen == {"batches": 4, "minibatches": 4 * per_step, "steps": 4}
+    assert len(steps) == 4
+    again = trainer(tmp_path, config("grpo", **settings), token_weight=Counted())
+    again.load_checkpoint(
+        next(path for path in made.run.checkpoints.iterdir() if path.name == f"checkpoint-{2 * per_step}")
+    )
+    assert tiny.state(again, "count").seen == {"batches": 2, "minibatches": 2 * per_step, "steps": 2}
