@@ -6,6 +6,7 @@ Everything random is drawn from generators that are seeded with a hash of the te
 
 import ctypes
 import gc
+import hashlib
 import os
 import sys
 import time
@@ -111,7 +112,7 @@ def start(code: str) -> None:
     random = sys.modules["random"]
     global _elapsed, _stream
     _elapsed = 0
-    number = int.from_bytes(random._sha512(code.encode("utf-8", "surrogatepass")).digest()[:32], "big")
+    number = int.from_bytes(hashlib.sha512(code.encode("utf-8", "surrogatepass")).digest()[:32], "big")
     _stream = random.Random(number)
     random.seed(number)
     if "numpy.random" in sys.modules:
