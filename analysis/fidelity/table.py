@@ -9,7 +9,7 @@ from analysis.fidelity.measures import MEASURES
 from analysis.fidelity.rows import CHANGES, COUNTS, OTHER, Discrepancy
 from analysis.render import MISSING
 
-COLUMNS = ("Discrepancy", "Paper", "Released code", "Here", "Changes", "By how much", "Test")
+COLUMNS = ("Row", "Paper", "Released code", "Here", "Changes", "By how much", "Test")
 TITLES = {
     "AEPO": "AEPO (arXiv 2510.14545)", "ARPO": "ARPO (arXiv 2507.19849)", "EPO": "EPO (arXiv 2509.22576)",
     OTHER: "Beyond these papers",

@@ -19,7 +19,7 @@ WIDTH = 100
 WORTH_SAYING = 0.3
 """Share of the time from which on waiting for tools is said to be what limits a run."""
 
-HEADER = ("PlanRow", "Runs", "Sampled tokens", "Trained tokens", "Tool calls", "Sampling", "Tools", "Training", "Other",
+HEADER = ("Row", "Runs", "Sampled tokens", "Trained tokens", "Tool calls", "Sampling", "Tools", "Training", "Other",
           "Hours", "Search cost", "Disk")  # fmt: skip
 
 
