@@ -159,14 +159,8 @@ def gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGKILL, -9),
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 130, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
 def test_no_child_outlives_the_grid_and_its_steps_are_kept(tmp_path, number, code):
     found, pid = interrupted(tmp_path / "runs", number)
     assert found == code

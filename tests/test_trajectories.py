@@ -45,9 +45,8 @@ def test_two_steps_give_the_recorded_numbers(method, tmp_path):
     check(found, method)
 
 
-@pytest.mark.parametrize(
-    "method", [m if m in ("dapo", "ppo+epo", "aepo") else pytest.param(m, marks=pytest.mark.slow) for m in names()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", names())
 def test_five_steps_give_the_recorded_numbers(method, tmp_path):
     found = trajectory(method, tmp_path)
     assert len(found) == STEPS

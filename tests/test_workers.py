@@ -8,6 +8,8 @@ import time
 from multiprocessing import forkserver
 from pathlib import Path
 
+import pytest
+
 from reproduce.environment import child_environment
 from reproduce.grid import processes, workers
 from reproduce.training import main
@@ -40,6 +42,7 @@ def test_a_server_that_is_killed_is_the_reason_of_its_runs(tmp_path):
     assert again.wait(60) == 2 and again.reason == ""
 
 
+@pytest.mark.slow
 def test_a_forked_run_is_killed_with_the_process_that_asked_for_it(tmp_path):
     config, log = tmp_path / "config.yaml", tmp_path / "log.txt"
     script = (
