@@ -1,4 +1,6 @@
-"""The one error that a user is meant to read."""
+"""The error that a user is meant to read, and the system errors that stand for a full disk."""
+
+import errno
 
 
 class UserError(Exception):
@@ -6,3 +8,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk; `reproduce.exits` has a line for it."""

@@ -3,12 +3,11 @@
 0 done, 1 a run failed, 2 bad input (the line says what to do), 130 interrupted.
 """
 
-import errno
 import os
 import sys
 from collections.abc import Callable
 
-from reproduce.errors import UserError
+from reproduce.errors import FULL, UserError
 
 
 def exit_code(action: Callable[[], int | None]) -> int:
@@ -37,7 +36,7 @@ def exit_code(action: Callable[[], int | None]) -> int:
 
 def _mended(error: OSError) -> str:
     """Advice for an error that names a file; raises any other."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}: free space and run the same command again; finished runs are untouched"
     if error.filename is None:

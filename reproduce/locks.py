@@ -1,15 +1,12 @@
 """Locks between processes, held on files. The kernel releases a lock when its process ends, however it ends."""
 
-import errno
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from reproduce.errors import UserError
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
+from reproduce.errors import FULL, UserError
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def record(made: AgenticTrainer, stop: int | None = None) -> dict:
     except Stopped:
         pass
     weights = {name: whole(value).clone() for name, value in made.model.state_dict().items()}
-    critic = {} if tiny.state(made, "critic") is None else dict(tiny.state(made, "critic").network.state_dict())
+    critic = tiny.critic_weights(made)
     return {"losses": losses, "values": values, "gradients": gradients, "weights": weights, "critic": critic}
 
 

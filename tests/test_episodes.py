@@ -190,7 +190,8 @@ def test_the_trainer_counts_trajectories_and_in_the_released_form_turns(tmp_path
 
 def test_a_mini_batch_with_filler_is_the_one_without_it(tmp_path):
     made = trainer(tmp_path, config("ppo+epo", turns=3, epochs=1), corridor_low=0.5, corridor_high=1.0)
-    tiny.state(made, "entropy_history").means, tiny.state(made, "entropy_history").turn_means = [1.0], [[1.0]]
+    history, critic = tiny.state(made, "entropy_history"), tiny.state(made, "critic")
+    history.means, history.turn_means = [1.0], [[1.0]]
     output = made.collect_batch([0, 1])
     made.state.global_step = made.updates_per_step  # the second RL step, so that there is a history
     rows = len(made.batch.training_rows())
@@ -200,10 +201,10 @@ def test_a_mini_batch_with_filler_is_the_one_without_it(tmp_path):
 
     def update(inputs):
         made.model.zero_grad()
-        critic = {name: value.clone() for name, value in tiny.state(made, "critic").network.state_dict().items()}
+        before = {name: value.clone() for name, value in critic.network.state_dict().items()}
         loss = made.loss_on(made.model, inputs)
         loss.backward()
-        tiny.state(made, "critic").network.load_state_dict(critic)
+        critic.network.load_state_dict(before)
         return loss, [p.grad.clone() for p in made.model.parameters()], made._updates.pop()
 
     shuffled = torch.randperm(len(more["completion_ids"]), generator=torch.Generator().manual_seed(0))

@@ -91,14 +91,10 @@ def test_adapters_are_drawn_from_the_seed_and_bad_targets_are_named(tmp_path):
 @pytest.mark.slow
 def test_a_critic_beside_adapters_has_none_and_trains_all_its_weights(tmp_path):
     made = built(tmp_path, "ppo", lora=LORA)
-    start = {name: value.clone() for name, value in tiny.state(made, "critic").network.state_dict().items()}
+    start = {name: value.clone() for name, value in tiny.critic_weights(made).items()}
     assert start.keys() - {"lm_head.bias"} == model().state_dict().keys(), "the layers of a model without adapters"
     parallel_child.record(made)
-    moved = [
-        name
-        for name, value in tiny.state(made, "critic").network.state_dict().items()
-        if not torch.equal(value, start[name])
-    ]
+    moved = [name for name, value in tiny.critic_weights(made).items() if not torch.equal(value, start[name])]
     assert set(moved) == set(start)
 
 

@@ -109,6 +109,13 @@ def test_configs_know_the_question_sets_that_have_loaders():
     assert (EVALUATION_SETS, RL_SETS) == (tuple(EVALUATION_FILES), tuple(RL_FILES))
 
 
+def test_commands_and_imports_that_documents_show_exist():
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("reproduce/*/*.md"), *ROOT.glob("data/*/*.json")]
+    shown = re.compile(r"(?:python -m|from|import) ((?:reproduce|analysis)(?:\.\w+)*)")
+    named = {(path.name, name) for path in documents for name in shown.findall(path.read_text())}
+    assert len(named) > 10 and [(path, name) for path, name in named if name not in MODULES] == []
+
+
 def test_no_docstring_opens_with_what():
     nodes = (ast.Module, ast.ClassDef, ast.FunctionDef)
     found = [(module, node) for module, path in MODULES.items() for node in ast.walk(ast.parse(path.read_text()))]

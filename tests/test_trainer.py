@@ -156,11 +156,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, method):
             assert train_until(made, stop) == (stop < 4)
         parts = sorted(made.run.parts.glob("*.rollouts.parquet"))
         metrics = [p.read_text().split('"seconds"')[0] for p in sorted(made.run.parts.glob("*.steps.json"))]
-        critic = (
-            {}
-            if tiny.state(made, "critic") is None
-            else {f"critic.{k}": v for k, v in tiny.state(made, "critic").network.state_dict().items()}
-        )
+        critic = {f"critic.{name}": value for name, value in tiny.critic_weights(made).items()}
         return lm.state_dict() | critic, [p.read_bytes() for p in parts], metrics
 
     weights, rollouts, metrics = run("whole", [4])

@@ -89,3 +89,9 @@ def full_forward(lm, prompt, completion, temperature=1.0):
 def state(trainer, name: str):
     """What the method of `trainer` carries under that name, or None."""
     return next((one for one in trainer.states if one.name == name), None)
+
+
+def critic_weights(trainer) -> dict[str, torch.Tensor]:
+    """By name; empty for a method without a critic."""
+    critic = state(trainer, "critic")
+    return {} if critic is None else dict(critic.network.state_dict())

@@ -1,6 +1,6 @@
 """The fidelity audit: where papers and released code differ, what each method here does, and by how much it matters.
 
-This package is the only part of analysis/ that imports `reproduce.algorithms` and `reproduce.objectives`: it compares
+This package is the only part of analysis/ that imports `reproduce.algorithms`: it compares
 losses and rollout policies on a real batch (`batch`), not logged results. `data/papers/discrepancies.yaml` holds the
 rows (`rows`), `trees`, `losses` and `epo` the functions that measure them, `table` and `figures` write what is shown.
 """

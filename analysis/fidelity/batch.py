@@ -34,7 +34,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Batch:
-    """One RL step. rows, tests: the columns of `fidelity_schema`. about: how it was made. tensors: (B, T) on the
+    """One RL step. rows, tests: the columns of `schema.py`. about: how it was made. tensors: (B, T) on the
     completion's positions, float64 or int64, 0 (turns and owners: -1) outside mask_BT; and rewards_B, groups_B."""
 
     rows: pd.DataFrame

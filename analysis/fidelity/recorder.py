@@ -5,7 +5,7 @@
 AEPO with its published setting trains from table 2's warm start (which is trained first if it is not there). Of RL step
 `STEP`, what losses and rollout policies read is kept, under the policy that sampled, under the policy as the step's
 last update sees it, and under the warm start. The same seed and warm start give the same numbers. Columns:
-`fidelity_schema`; `batch.json` says how the files were made.
+`schema.py`; `batch.json` says how the files were made.
 """
 
 import re
@@ -133,7 +133,7 @@ def first_height(trajectory: Trajectory, trainer: AgenticTrainer) -> float:
 @torch.no_grad()
 def token_statistics(model, trajectory: Trajectory, temperature: float) -> dict[str, torch.Tensor]:
     """name -> (T,) float64 over all completion tokens, from one forward pass: logp, entropy, entropy_top10 (nats) and
-    the inner products of gradients with respect to the logits that `fidelity_schema.TOKENS` defines."""
+    the inner products of gradients with respect to the logits that `schema.TOKENS` defines."""
     path = trajectory.path
     device = next(model.parameters()).device
     logits = model(input_ids=torch.tensor([path.tokens], device=device)).logits[0, len(path.prompt) - 1 : -1]

@@ -16,7 +16,7 @@
 # difference: what the paper says, what the code does, what the methods of this repository do, and what it changes.
 # Every number is computed here, from a committed batch of a real training step; every claim has a test.
 #
-# This notebook alone imports `reproduce.algorithms` and `reproduce.objectives`: it compares losses and rollouts.
+# This notebook alone imports `reproduce.algorithms`: it compares losses and rollouts.
 
 # %%
 import sys

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms.parts import PARTS, TokenRatio, part_name
-from reproduce.algorithms.parts.state import Run, State
+from reproduce.algorithms.parts.state import RunServices, State
 from reproduce.algorithms.settings import checked, flat_settings, override
 from reproduce.errors import UserError
 
@@ -71,7 +71,7 @@ class Algorithm:
         names["regularisers"] = [part_name("regularisers", part) for part in self.regularisers]
         return names | {key: value for key, (_, _, value) in flat_settings(parts).items()}
 
-    def states(self, run: Run) -> list[State]:
+    def states(self, run: RunServices) -> list[State]:
         """States of the method's parts in `run`, in the order of the slots."""
         active = [*self._active_regularisers(), *(getattr(self, slot) for slot in PARTS if slot != "regularisers")]
         made = [part.state(run) for part in active if hasattr(part, "state")]

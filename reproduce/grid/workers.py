@@ -70,15 +70,15 @@ def start(call: Fork, log: Path, environment: dict[str, str]) -> Child:
     before = dict(os.environ)
     _become(environment)
     try:
-        return Child(_started(call, log))
-    except (EOFError, OSError):  # a server that was just killed is replaced by the next start
-        time.sleep(0.2)
         try:
             return Child(_started(call, log))
-        except (EOFError, OSError) as error:
-            raise UserError(
-                f"the process that starts runs ended at once ({type(error).__name__}: {error}); is there enough memory?"
-            ) from None
+        except (EOFError, OSError):  # a server that was just killed is replaced by the next start
+            time.sleep(0.2)
+            return Child(_started(call, log))
+    except (EOFError, OSError) as error:
+        raise UserError(
+            f"the process that starts runs ended at once ({type(error).__name__}: {error}); is there enough memory?"
+        ) from None
     finally:
         _become(before)
 

@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 from reproduce.errors import UserError
 from reproduce.runs.schema import LATER, NULLABLE, extended
 
-"""Errors of a full disk; the command line has a line for it."""
-
 
 def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
     """Replaces `path` by `data` in one step; `durable=False` skips fsync (for files that nothing depends on)."""

@@ -1,6 +1,6 @@
 """A collected batch as tensors: what the trainer needs of it beside the tensors that methods ask for by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -50,20 +50,17 @@ def path_tensors(paths: Sequence[TokenPath], pad_id: int, device) -> dict[str, T
     sampler, in nats, 0 at forced tokens.
     """
 
-    def ids(rows, value: int, side: str) -> Tensor:
-        return pad([torch.tensor(row) for row in rows], padding_value=value, padding_side=side).to(device)
-
     prompts, completions = [list(path.prompt) for path in paths], [path.completion for path in paths]
     return {
-        "prompt_ids": ids(prompts, pad_id, "left"),
-        "prompt_mask": ids([[1] * len(row) for row in prompts], 0, "left"),
-        "completion_ids": ids(completions, pad_id, "right"),
-        "completion_mask": ids([[1] * len(row) for row in completions], 0, "right"),
-        "tool_mask": ids([[int(s) for s in path.sampled] for path in paths], 1, "right"),
+        "prompt_ids": padded(prompts, device, pad_id, "left"),
+        "prompt_mask": padded([[1] * len(row) for row in prompts], device, 0, "left"),
+        "completion_ids": padded(completions, device, pad_id),
+        "completion_mask": padded([[1] * len(row) for row in completions], device),
+        "tool_mask": padded([[int(s) for s in path.sampled] for path in paths], device, 1),
         "old_per_token_logps": padded([path.logps for path in paths], device),
     }
 
 
-def padded(rows: list[list[float]], device) -> Tensor:
-    """rows_BT: one row of numbers each, with zeros to the right."""
-    return pad([torch.tensor(row) for row in rows], padding_value=0.0, padding_side="right").to(device)
+def padded(rows: Iterable[Sequence[float]], device, value: int = 0, side: str = "right") -> Tensor:
+    """rows_BT: one row of numbers each, padded with `value` on one side."""
+    return pad([torch.tensor(row) for row in rows], padding_value=value, padding_side=side).to(device)

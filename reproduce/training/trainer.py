@@ -26,8 +26,7 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
-from reproduce.algorithms.parts.state import RolloutBatch
-from reproduce.algorithms.parts.state import Run as StateRun
+from reproduce.algorithms.parts.state import RolloutBatch, RunServices
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.rollouts.tensors import SINGLE_TURNS, companions, rollout_tensors
@@ -106,7 +105,7 @@ class AgenticTrainer(GRPOTrainer):
             group_size=self.num_generations,
         )  # fmt: skip
         self.reference = reference.to(self.model.device)
-        self.states = self.algorithm.states(StateRun(collector.max_turns, partial(self._critic, start)))
+        self.states = self.algorithm.states(RunServices(collector.max_turns, partial(self._critic, start)))
         if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
             raise UserError("the launcher divides weights (fsdp, zero3), which needs cards: take one_gpu or ddp")
         self.host, self.gap = collector.host, None
@@ -188,9 +187,9 @@ class AgenticTrainer(GRPOTrainer):
 
     def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
         """Tensors that the algorithm's parts read by name, beyond log-probs, advantages and entropies."""
-        needs = {*self.algorithm.advantage_needs, *self.algorithm.loss_needs} - set(self._numbers()) - PASSED
-        needs |= {name for state in self.states for name in state.reads} - PASSED
-        needs.update(companions(self.algorithm.loss_needs, self.batch.single_turns))
+        algorithm, read = self.algorithm, {name for state in self.states for name in state.reads}
+        needs = {*algorithm.advantage_needs, *algorithm.loss_needs, *read} - self._numbers().keys() - PASSED
+        needs.update(companions(algorithm.loss_needs, self.batch.single_turns))
         made_here = {"ref_logps_BT", *(name for state in self.states for name in state.makes)}
         named = rollout_tensors(self.batch, tuple(sorted(needs - made_here)), mask_BT.shape[1], mask_BT.device)
         if "ref_logps_BT" in needs:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from reproduce.algorithms.parts.advantages import finite_rewards, whitened
 from reproduce.algorithms.parts.aggregation import token_mean
-from reproduce.algorithms.parts.state import Run, State
+from reproduce.algorithms.parts.state import RunServices, State
 
 
 def gae(
@@ -121,7 +121,7 @@ class TokenCritic:
     critic_max_grad_norm: float = 1.0
     needs = ("values_BT", "old_values_BT", "returns_BT")
 
-    def state(self, run: Run) -> State:
+    def state(self, run: RunServices) -> State:
         """The network, with its optimiser."""
         return run.value_network()
 

@@ -16,7 +16,7 @@ from reproduce.algorithms.parts import aggregation
 from reproduce.algorithms.parts import epo_terms as epo
 from reproduce.algorithms.parts.entropy_history import EntropyHistory
 from reproduce.algorithms.parts.ratios import k3
-from reproduce.algorithms.parts.state import Run
+from reproduce.algorithms.parts.state import RunServices
 from reproduce.algorithms.parts.turn_means import trajectory_turns, turn_weights
 from reproduce.errors import UserError
 
@@ -195,7 +195,7 @@ class EPO(EntropyBonus):
             more.append("turns_BT")
         return tuple(dict.fromkeys((*super().needs, *more)))
 
-    def state(self, run: Run) -> EntropyHistory | None:
+    def state(self, run: RunServices) -> EntropyHistory | None:
         """The entropies of past steps, where tokens are compared with them."""
         return EntropyHistory(run.max_turns) if self.reference_name in self.needs else None
 

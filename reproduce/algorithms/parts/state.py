@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Run:
+class RunServices:
     """Services of a run for its states.
 
     max_turns: the most turns that a trajectory can have. value_network: opens the network of a critic, from the policy

@@ -11,7 +11,7 @@ from reproduce.worlds.alfworld.stepper.compile import task_sentence
 from reproduce.worlds.alfworld.stepper.game import Game, display_names, game_from_pddl
 
 GAP = "UNKNOWN GOAL"
-"""Placeholder of the goal's sentence in ALFWorld's grammar file."""
+"""Words in ALFWorld's grammar file where the goal's sentence belongs."""
 _CODES = {"-": "_minus_", "|": "_bar_", "+": "_plus_", ".": "_dot_", ",": "_comma_"}
 
 
