@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from reproduce.algorithms import for_run, load
+from reproduce.environment import set_precision
 
 VOCABULARY, PROMPT, COMPLETION, ROWS = 64, 4, 11, 6
 
@@ -40,6 +41,11 @@ def tokenizer():
     words = {"<pad>": 0, "<eos>": 1} | {f"w{index}": index for index in range(2, VOCABULARY)}
     backend = Tokenizer(WordLevel(words, unk_token="<pad>"))
     return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", padding_side="left")
+
+
+@pytest.fixture(autouse=True)
+def _float32():
+    set_precision("float32")  # stock TRL asks a variable for its precision
 
 
 def stock_trainer(model, tokenizer, directory, kind=GRPOTrainer, config=GRPOConfig, **settings):
