@@ -96,7 +96,7 @@ test-all: lint ## lint and all tests
 	@$(PYTEST)
 
 test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in an environment of its own (4 GB, once)
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m pytest -q tests/test_engine.py tests/test_vllm_*.py
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m pytest -q tests/rollouts/test_engine.py tests/*/test_vllm_*.py
 
 lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .

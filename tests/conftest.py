@@ -1,4 +1,4 @@
-"""Lets tests import their shared helper modules by name, and starts the long files first.
+"""Lets tests import the modules of `support/` by name, and starts the long files first.
 
 Two workers take whole files. With the long ones last, one worker would wait for the other.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(folder) for folder in sorted(Path(__file__).parent.iterdir()) if folder.is_dir()]
 
 LONGEST = (
     "test_reproduce", "test_grid", "test_trajectories", "test_workers", "test_trainer", "test_tables", "test_analysis",

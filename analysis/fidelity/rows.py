@@ -14,7 +14,7 @@ COUNTS = {"AEPO": 27, "ARPO": 18, "EPO": 19}
 
 OTHER = "OTHER"  # differences beyond these papers
 CHANGES = ("gradient", "sampling", "evaluation", "log", "cost", "text")
-_NODE = re.compile(r"tests/test_\w+\.py::test_\w+")
+_NODE = re.compile(r"tests/\w+/test_\w+\.py::test_\w+")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python -m reproduce.training.memory 2 --profile gpu [--processes 8] [--sharded] [--card 24]
 
 An estimate: sizes of weights, gradients and optimiser states are exact, what a layer keeps for the backward pass is
-counted on the CPU (`tests/test_launch_memory.py` measures it again), and `REST` is assumed. No card was at hand to
+counted on the CPU (`tests/training/test_memory.py` measures it again), and `REST` is assumed. No card was at hand to
 compare with. Sampling and training take turns, so the larger of the two counts.
 """
 

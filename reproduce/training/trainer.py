@@ -12,7 +12,7 @@ What it leaves alone: sampler, data loader, splitting into mini-batches, optimis
 Where every turn is a row, advantages are computed on whole trajectories (`rollouts.fold`), and rows that count nowhere
 fill a batch up to a size that TRL can split (`training.padding_rows`).
 
-`tests/test_trainer.py` fails loudly when a signature that this relies on changes.
+`tests/training/test_trainer.py` fails loudly when a signature that this relies on changes.
 """
 
 import time

@@ -1,0 +1,192 @@
+"""Two processes train as one does: the same rollouts, losses, gradients and records, and the same after a kill."""
+
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import parallel_child
+import pytest
+import torch
+from places import PYTHONPATH, TESTS
+
+from reproduce.errors import UserError
+from reproduce.training import parallel
+from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.sampler_copy import Replica
+
+METHODS = ["dapo", "aepo", "ppo+epo", "gigpo", "aepo-released", "epo-released"]
+
+
+def free_port() -> str:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])
+
+
+def _child(main: Callable, rank: int, count: int, port: str, words: list[str]) -> None:
+    if count > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+        os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    main(words)
+
+
+def together(main: Callable, count: int, words: list[str], seconds: float = 300) -> list[int | None]:
+    """Exit codes of `main(words)` in `count` processes, forks of this one that find each other; None: it still ran."""
+    context, port = multiprocessing.get_context("fork"), free_port()
+    children = [context.Process(target=_child, args=(main, rank, count, port, words)) for rank in range(count)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(seconds)
+    codes = [child.exitcode for child in children]
+    for child in children:
+        child.kill()
+    return codes
+
+
+def run(folder: Path, method: str, count: int, *settings: str) -> tuple[dict, list[dict]]:
+    """What `parallel_child.record` found with `count` processes, forks of this one, and the metrics of the RL steps."""
+    folder.mkdir(exist_ok=True)
+    assert together(parallel_child.main, count, [str(folder), method, *settings]) == [0] * count
+    return torch.load(folder / "record.pt"), parallel_child.steps(folder)
+
+
+def same(one: tuple[dict, list[dict]], two: tuple[dict, list[dict]], tolerance: float = 1e-5) -> None:
+    """Losses, critic's losses and gradients of every update, and the metrics of every RL step, agree."""
+    for name in ("losses", "values"):
+        assert one[0][name] == pytest.approx(two[0][name], abs=tolerance), name
+    assert len(one[0]["gradients"]) == len(two[0]["gradients"]) == len(one[0]["losses"]) > 0
+    for a, b in zip(one[0]["gradients"], two[0]["gradients"], strict=True):
+        assert float(a.abs().max()) > 1e-4
+        torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
+    assert len(one[1]) == len(two[1]) > 0
+    for a, b in zip(one[1], two[1], strict=True):
+        assert a == pytest.approx(b, abs=tolerance, rel=tolerance, nan_ok=True)
+
+
+def test_two_processes_train_as_one(tmp_path):
+    one, two = (run(tmp_path / str(count), "grpo", count, "steps=1") for count in (1, 2))
+    same(one, two)
+    rollouts = [next((tmp_path / str(count) / "run" / "parts").glob("*.rollouts.parquet")) for count in (1, 2)]
+    assert rollouts[0].read_bytes() == rollouts[1].read_bytes(), "what is sampled does not depend on the processes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_kind_of_statistic_is_that_of_the_whole_batch(tmp_path, method):
+    """Group filters, entropy scores, a critic and an entropy history, step groups, micro-batches, released terms."""
+    same(*(run(tmp_path / str(count), method, count) for count in (1, 2)))
+
+
+@pytest.mark.slow
+def test_rows_of_single_turns_are_shared_out_too(tmp_path):
+    """Their number is any: the processes pass unequal numbers of rows, and at times none."""
+    same(*(run(tmp_path / str(count), "ppo+epo", count, "house=1", "minibatches=2") for count in (1, 2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["aepo", "ppo+epo"])
+def test_divided_weights_train_as_whole_ones(tmp_path, method):
+    """FSDP: rollouts from a whole copy, which gets the weights before each batch; the same losses and weights."""
+    one, two = run(tmp_path / "one", method, 1), run(tmp_path / "two", method, 2, "fsdp=1")
+    same(one, two)
+    for name, value in one[0]["weights"].items():
+        gap = (value - two[0]["weights"][name]).abs()  # Adam makes much of the rounding of a gradient near 0
+        assert gap.mean() < 1e-6 and gap.max() < 1e-3
+
+
+@pytest.mark.slow
+def test_divided_weights_killed_and_resumed_equal_uninterrupted(tmp_path):
+    whole = run(tmp_path / "whole", "grpo", 2, "steps=3", "fsdp=1")
+    run(tmp_path / "halves", "grpo", 2, "steps=3", "fsdp=1", "stop=2")
+    for part in (tmp_path / "halves" / "run" / "parts").glob("000003.*"):
+        part.unlink()
+    halves = run(tmp_path / "halves", "grpo", 2, "steps=3", "fsdp=1")
+    assert whole[0]["losses"][8:] == halves[0]["losses"]
+    assert all(torch.equal(value, halves[0]["weights"][name]) for name, value in whole[0]["weights"].items())
+    made = parallel_child.built(tmp_path / "alone", parallel_child.config("grpo", {}))
+    replica = Replica(made.model)
+    replica.load(last_checkpoint(tmp_path / "halves" / "run" / "checkpoints"))
+    for name, value in replica.model.state_dict().items():
+        assert torch.equal(value, halves[0]["weights"][name]), "what is evaluated after a kill is the last checkpoint"
+
+
+@pytest.mark.slow
+def test_the_shards_and_not_the_processes_decide_what_is_sampled(tmp_path):
+    two = run(tmp_path / "two", "grpo", 1, "steps=1")
+    one = run(tmp_path / "one", "grpo", 1, "steps=1", "rollout_shards=null")
+    assert two[0]["losses"] != pytest.approx(one[0]["losses"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ppo+epo", "arpo-released"])
+def test_two_processes_killed_and_resumed_equal_uninterrupted(tmp_path, method):
+    """Policy, critic, optimisers, entropy history, remembered entropies of each shard, data and shuffling go on."""
+    whole = run(tmp_path / "whole", method, 2, "steps=4")
+    run(tmp_path / "halves", method, 2, "steps=4", "stop=2")
+    checkpoint = last_checkpoint(tmp_path / "halves" / "run" / "checkpoints")
+    assert checkpoint.name == "checkpoint-8" and (checkpoint / "rng_state_1.pth").is_file()
+    for part in (tmp_path / "halves" / "run" / "parts").glob("000003.*"):
+        part.unlink()  # as `RunDirectory.drop_steps_after` does before a run goes on
+    halves = run(tmp_path / "halves", method, 2, "steps=4")
+    assert whole[0]["losses"][8:] == halves[0]["losses"]
+    for part in ("weights", "critic"):
+        assert whole[0][part].keys() == halves[0][part].keys()
+        assert all(torch.equal(value, halves[0][part][name]) for name, value in whole[0][part].items())
+    assert [str(step) for step in whole[1]] == [str(step) for step in halves[1]]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_two_processes_is_refused_by_one(tmp_path):
+    run(tmp_path, "grpo", 2, "steps=1")
+    made = parallel_child.built(tmp_path, parallel_child.config("grpo", {"steps": 1}))
+    with pytest.raises(UserError, match=r"checkpoint-4 was written by 2 processes, and there are 1"):
+        made.load_checkpoint(last_checkpoint(made.run.checkpoints))
+
+
+@pytest.mark.slow
+def test_the_launcher_of_torch_gives_the_same(tmp_path):
+    """Through `torch.distributed.run`, which accelerate and Slurm end in, and not by forks of this process."""
+    one = run(tmp_path / "one", "grpo", 1, "steps=1")
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    (tmp_path / "two").mkdir()
+    words += [str(TESTS / "support" / "parallel_child.py"), str(tmp_path / "two"), "grpo", "steps=1"]
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    same(one, (torch.load(tmp_path / "two" / "record.pt"), parallel_child.steps(tmp_path / "two")))
+
+
+def test_a_launcher_that_divides_weights_needs_cards(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="divides weights .* needs cards"):
+        parallel_child.built(tmp_path, parallel_child.config("grpo", {"rollout_shards": None}))
+
+
+def test_work_that_cannot_be_divided_is_refused_by_name(monkeypatch):
+    training = parallel_child.config("grpo", {}).training
+    parallel.check_division(training)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match=r"4 processes cannot share training.rollout_shards: 2; set .* multiple of 4"):
+        parallel.check_division(training)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    odd = parallel_child.config("grpo", {"prompts_per_step": 2, "group_size": 3}).training
+    with pytest.raises(UserError, match=r"2 processes cannot share the 3 trajectories of a mini-batch"):
+        parallel.check_division(odd)
+
+
+def test_rows_are_dealt_out_once_each_by_length(monkeypatch):
+    mask_BT = torch.ones(5, 4, dtype=torch.bool)
+    inputs = {"prompt_mask": torch.ones(5, 2), "completion_mask": torch.tril(torch.ones(5, 4))}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    dealt = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        dealt.append(parallel.own_rows(inputs, mask_BT)[0].tolist())
+    assert sorted(dealt[0] + dealt[1]) == list(range(5)) and {3, 4} & set(dealt[0]) and {3, 4} & set(dealt[1])
+    rows, own_BT = parallel.own_rows({name: value[:1] for name, value in inputs.items()}, mask_BT[:1])
+    assert rows.tolist() == [0] and not own_BT.any(), "a process without a row takes part with nothing"
