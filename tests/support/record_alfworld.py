@@ -1,4 +1,6 @@
-"""Records what the real ALFWorld engine says, for tests that need no extra: PYTHONPATH=. python tests/support/record_alfworld.py
+"""Records what the real ALFWorld engine says, for tests that need no extra.
+
+PYTHONPATH=. python tests/support/record_alfworld.py
 
 Writes tests/data/alfworld/games.jsonl (games of our generator, in our own format) and traces.jsonl (a line per game:
 first observation and commands, then per step the command, the text, whether it is won, and a digest of the commands).

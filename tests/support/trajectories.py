@@ -7,7 +7,7 @@ weights, passes, sampling, log-probabilities, advantages, losses and the optimis
 places where transformers computes in float32 whatever the weights are (RMSNorm, rotary angles). Then processors differ
 by about 1e-15 at first. `test_trajectories.py` holds that to noise of 1e-13 and to other instruction sets.
 
-`PYTHONPATH=. python tests/support/trajectories.py` records tests/data/trajectories/steps.csv; say in the commit why it moved.
+`PYTHONPATH=. python tests/support/trajectories.py` records tests/data/trajectories/steps.csv; say in the commit why.
 
 The model is the warm start of table 2's smoke profile with hidden_size 32, 2 key-value heads, intermediate_size 64,
 6000 demonstrations and learning rate 1e-2, rounded to float16: it calls tools, so that trees branch. The reward depends
