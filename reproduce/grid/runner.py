@@ -112,11 +112,11 @@ def run(
     shared = jobs[0].warm_start_job()
     first = [RunStatus(shared, shared.directory(root))] if warm_start else []
     for row in [*first, *rows]:
-        row.state = _state(row)
+        row.state = state_of(row)
     directory.make_root(root)
     with locks.locked(base / ".lock", f"another command is at work on {shown(base)}: wait for it or stop it"):
         for row in [*first, *rows]:
-            row.state = _state(row)  # another grid may have finished between the first look and the lock
+            row.state = state_of(row)  # another grid may have finished between the first look and the lock
         waiting = [row for row in rows if row.state == WAITING]
         workers = max(1, min(max_jobs or launcher.at_a_time, len(waiting) or 1))
         failures: list[Failure] = []
@@ -136,7 +136,7 @@ def run(
     return failures
 
 
-def _state(row: RunStatus) -> str:
+def state_of(row: RunStatus) -> str:
     """FINISHED or WAITING, without touching anything; UserError for another config or a broken finished run."""
     found = directory.check(row.path, row.job)
     if found is None and directory.replaceable(row.path) and locks.is_locked(row.path / ".lock"):

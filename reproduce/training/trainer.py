@@ -112,7 +112,7 @@ class AgenticTrainer(GRPOTrainer):
         if self.host is not None and self.host.on_vllm:
             self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self._states_read("entropies_BT"))
         self.batch: Batch | None = None
-        self._updates: list[dict[str, float]] = []
+        self.updates: list[dict[str, float]] = []
         self._step_metrics: dict[str, float] = {}
 
     @property
@@ -161,7 +161,7 @@ class AgenticTrainer(GRPOTrainer):
         gap_metrics = {}
         if self.gap is not None:
             rows = self.args.per_device_train_batch_size * processes()
-            tensors, gap_metrics = self.gap.close(output, mask_BT, paths, rows, partial(self._logps, self.model))
+            tensors, gap_metrics = self.gap.close(output, mask_BT, paths, rows, partial(self.score, self.model))
             output |= tensors
         fold = fold_of(self.batch, mask_BT)
         entropies_BT = padded([path.entropies for path in paths], mask_BT.device)
@@ -180,7 +180,7 @@ class AgenticTrainer(GRPOTrainer):
         output["rollout_entropies"] = entropies_BT
         self._step_metrics |= recorded(metrics) | gap_metrics
         self._step_metrics["advantage_abs_mean"] = float(advantages_BT[mask_BT].abs().mean())
-        self._high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
+        self.high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
         self._seconds_rollout, self._train_started = time.perf_counter() - started, time.perf_counter()
         share_random_state()
         return with_filler(output, self.args.steps_per_generation)
@@ -194,7 +194,7 @@ class AgenticTrainer(GRPOTrainer):
         named = rollout_tensors(self.batch, tuple(sorted(needs - made_here)), mask_BT.shape[1], mask_BT.device)
         if "ref_logps_BT" in needs:
             with torch.no_grad(), self.reference.policy() as start:
-                named["ref_logps_BT"] = self._logps(start, output)[0]
+                named["ref_logps_BT"] = self.score(start, output)[0]
         for state in self.states:
             tensors = {**output, **named, "entropies_BT": entropies_BT}
             made, metrics = state.on_batch(RolloutBatch(tensors, mask_BT, rewards_J, fold))
@@ -221,7 +221,7 @@ class AgenticTrainer(GRPOTrainer):
     def loss_mask(inputs) -> torch.Tensor:
         return (inputs["completion_mask"] * inputs["tool_mask"]).bool()
 
-    def _logps(self, model, inputs, entropy: bool = False):
+    def score(self, model, inputs, entropy: bool = False):
         """(logps_BT, entropies_BT or None) at the sampling temperature, of loss-mask tokens.
 
         Of the whole batch in every process; gradient flows into the rows that this process passed.
@@ -244,7 +244,7 @@ class AgenticTrainer(GRPOTrainer):
         for state in self.states:
             reported |= state.on_minibatch(inputs, mask_BT)
         needs = self.algorithm.loss_needs
-        logps_BT, entropies_BT = self._logps(model, inputs, "entropies_BT" in needs)
+        logps_BT, entropies_BT = self.score(model, inputs, "entropies_BT" in needs)
         given = {**inputs, **self._numbers()}
         extra = {name: value for name, value in given.items() if name in needs or name in SINGLE_TURNS}
         loss, metrics = self.algorithm.loss(
@@ -256,17 +256,17 @@ class AgenticTrainer(GRPOTrainer):
         with torch.no_grad():
             ratio_BT = torch.exp(logps_BT - inputs["old_per_token_logps"])
             entropies = inputs["rollout_entropies"][mask_BT]
-            metrics |= clip_metrics(ratio_BT[mask_BT], entropies, self.algorithm.clip_range, self._high_entropy)
-            if len(self._updates) == 0:
+            metrics |= clip_metrics(ratio_BT[mask_BT], entropies, self.algorithm.clip_range, self.high_entropy)
+            if len(self.updates) == 0:
                 metrics["kl_warm_start"] = self._kl_warm_start(logps_BT, inputs, mask_BT)
-        self._updates.append(metrics | {"loss": float(loss.detach())})
+        self.updates.append(metrics | {"loss": float(loss.detach())})
         return loss * processes()  # whose gradients are averaged, and each holds the part of its own rows
 
     def _kl_warm_start(self, logps_BT, inputs, mask_BT) -> float:
         """Mean k3 estimate of KL(policy || warm start) per sampled token, on the first rows of the first mini-batch."""
         part = {name: value[:KL_ROWS] for name, value in inputs.items() if torch.is_tensor(value) and value.dim() == 2}
         with self.reference.policy() as start:
-            reference_BT, _ = self._logps(start, part)
+            reference_BT, _ = self.score(start, part)
         gap = (reference_BT - logps_BT[:KL_ROWS])[mask_BT[:KL_ROWS]]
         return float((gap.exp() - gap - 1).mean())
 
@@ -277,11 +277,11 @@ class AgenticTrainer(GRPOTrainer):
         if self.host is not None:
             self.host.weights_changed()
         self._metrics["train"].clear()
-        if "grad_norm" in logs and self._updates:
-            self._updates[-1]["grad_norm"] = float(logs["grad_norm"])
-        if "train_runtime" in logs or self.state.global_step % self.updates_per_step or not self._updates:
+        if "grad_norm" in logs and self.updates:
+            self.updates[-1]["grad_norm"] = float(logs["grad_norm"])
+        if "train_runtime" in logs or self.state.global_step % self.updates_per_step or not self.updates:
             return
-        step, updates, self._updates = self.rl_step - 1, self._updates, []
+        step, updates, self.updates = self.rl_step - 1, self.updates, []
         for state in self.states:
             state.on_step_end()
         metrics = self._step_metrics | update_metrics(updates)

@@ -1,6 +1,8 @@
 """Mathematics and words graded in both directions: golds in other dress are right, near misses are wrong."""
 
 import csv
+import subprocess
+import sys
 import threading
 import time
 
@@ -8,7 +10,7 @@ import pytest
 
 from reproduce.commands import rewritten
 from reproduce.commands.rewriting import pairs
-from reproduce.evaluation import expressions
+from reproduce.evaluation import expressions, math_worker
 from reproduce.evaluation.answers import read
 from reproduce.evaluation.equivalence import equivalent
 from reproduce.evaluation.graders import final_answer, grade
@@ -203,10 +205,9 @@ def test_any_thread_may_grade():
 
 
 def test_the_process_of_the_expressions_ends_with_its_input():
-    worker = expressions._Worker()
-    assert worker.ask("equal", "x+x", "2x")
-    worker._process.stdin.close()
-    assert worker._process.wait(30) == 0
+    command = [sys.executable, "-P", math_worker.__file__, str(expressions.CPU_SECONDS), str(expressions.MEMORY_BYTES)]
+    done = subprocess.run(command, input='["equal", "x+x", "2x"]\n', capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ["ready", "true"])
 
 
 def test_reading_never_raises_on_what_the_rules_make():

@@ -205,7 +205,7 @@ def test_a_mini_batch_with_filler_is_the_one_without_it(tmp_path):
         loss = made.loss_on(made.model, inputs)
         loss.backward()
         critic.network.load_state_dict(before)
-        return loss, [p.grad.clone() for p in made.model.parameters()], made._updates.pop()
+        return loss, [p.grad.clone() for p in made.model.parameters()], made.updates.pop()
 
     shuffled = torch.randperm(len(more["completion_ids"]), generator=torch.Generator().manual_seed(0))
     order = shuffled[shuffled < rows]

@@ -219,7 +219,7 @@ def again(root: Path, **changes) -> RunDirectory:
     """What the grid's own look, and then the run itself, make of a directory."""
     config = job(**changes)
     row = RunStatus(config, config.directory(root))
-    assert runner._state(row) == WAITING
+    assert runner.state_of(row) == WAITING
     return RunDirectory.open(row.path, config)
 
 
@@ -239,14 +239,14 @@ def test_a_finished_run_without_its_evaluation_is_evaluated_again(tmp_path, dama
     for name in ("steps.parquet", "timings.parquet", "rollouts.parquet", "eval.parquet", "config.yaml"):
         assert (run.path / name).read_bytes() == before[name][1], name
     assert read_run(run.path).steps.num_rows == 3 and not run.parts.exists()
-    assert runner._state(RunStatus(job(), run.path)) == FINISHED
+    assert runner.state_of(RunStatus(job(), run.path)) == FINISHED
 
 
 def test_a_warm_start_without_its_evaluation_is_evaluated_again(tmp_path):
     config = job().warm_start_job()
     finished(tmp_path, method=manifest.WARM_START)
     (config.directory(tmp_path) / "eval.parquet").unlink()
-    assert runner._state(RunStatus(config, config.directory(tmp_path))) == WAITING
+    assert runner.state_of(RunStatus(config, config.directory(tmp_path))) == WAITING
     assert RunDirectory.open(config.directory(tmp_path), config).status == "running"
 
 
@@ -263,7 +263,7 @@ def test_a_finished_run_without_its_config_gets_it_again(tmp_path, content):
     assert {name: content for name, (_, content) in tree(run.path).items()} == {
         name: content for name, (_, content) in before.items()
     }
-    assert runner._state(RunStatus(job(), run.path)) == FINISHED
+    assert runner.state_of(RunStatus(job(), run.path)) == FINISHED
 
 
 def test_a_config_that_is_written_again_may_differ_in_what_changes_no_result(tmp_path):
@@ -281,10 +281,10 @@ def test_what_no_command_makes_again_says_what_to_move(tmp_path, name, damage):
     path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-9])
     for lost in (False, True):  # with and without an evaluation
         with pytest.raises(UserError, match=f"{name}.parquet.*{files.MOVE}"):
-            runner._state(RunStatus(job(), run.path))
+            runner.state_of(RunStatus(job(), run.path))
         (run.path / "eval.parquet").unlink(missing_ok=lost)
     shutil.move(run.path, tmp_path / "away")
-    assert runner._state(RunStatus(job(), run.path)) == WAITING
+    assert runner.state_of(RunStatus(job(), run.path)) == WAITING
     assert finished(tmp_path).status == "finished" and read_run(run.path).steps.num_rows == 3
 
 

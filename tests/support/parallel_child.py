@@ -118,8 +118,8 @@ def record(made: AgenticTrainer, stop: int | None = None) -> dict:
 
     def spy(lm, inputs):
         loss = compute(lm, inputs)
-        losses.append(made._updates[-1]["loss"])
-        values.append(made._updates[-1].get("value_loss", 0.0))
+        losses.append(made.updates[-1]["loss"])
+        values.append(made.updates[-1].get("value_loss", 0.0))
         return loss
 
     made.loss_on = spy

@@ -43,10 +43,9 @@ def sandbox(backend):
 def servers(sandbox) -> list[int]:
     """Process ids, on the host, of the servers' Python processes (below bwrap: the innermost process)."""
     found = []
-    for worker in sandbox._workers:
-        process = worker._process.pid
+    for process in sandbox.pids:
         while Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0].endswith(b"bwrap"):
-            process = _children(process)[-1]
+            process = ([process] + _children(process))[-1]  # none yet: bwrap is still starting
         found.append(process)
     return found
 
@@ -417,7 +416,7 @@ def test_close_leaves_nothing(backend, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     opened = PythonSandbox(LIMITS, workers=2, backend=backend)
     assert opened.run("open('file', 'w').write('x')").output == "1"
-    processes = set().union(*(_tree(worker._process.pid) for worker in opened._workers))
+    processes = set().union(*map(_tree, opened.pids))
     assert len(processes) >= 2
     opened.close()
     opened.close()

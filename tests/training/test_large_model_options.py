@@ -67,12 +67,12 @@ def test_the_reference_of_adapters_is_the_model_without_them(tmp_path):
         for name, value in made.model.named_parameters():
             if "lora_B" in name:
                 value.normal_(generator=torch.Generator().manual_seed(1))
-        adapted, _ = made._logps(made.model, output)
+        adapted, _ = made.score(made.model, output)
         with made.reference.policy() as start:
-            reference, _ = made._logps(start, output)
+            reference, _ = made.score(start, output)
         base = model(scale=2.0).eval()
         expected, _ = token_logps(base, scored_head(base), output, mask_BT, made.temperature)
-        after, _ = made._logps(made.model, output)
+        after, _ = made.score(made.model, output)
     torch.testing.assert_close(reference, expected)
     assert (adapted - expected).abs().max() > 0.1 and torch.equal(adapted, after) and made.model.training
 
@@ -128,8 +128,8 @@ def test_layers_computed_again_give_the_same_gradients(tmp_path):
         made.model.train()
         layer = made.model.model.layers[0].mlp
         layer.register_forward_pre_hook(lambda *_, made=made: calls[made].append(1))
-        made._updates = [{"kl_warm_start": 0.0}]
-        made._high_entropy = plain._high_entropy
+        made.updates = [{"kl_warm_start": 0.0}]
+        made.high_entropy = plain.high_entropy
         found[made] = gradients(made, output)
     assert len(calls[again]) == 2 * len(calls[plain]) > 0, "a layer is computed a second time in the backward pass"
     for name, value in found[plain].items():

@@ -54,6 +54,11 @@ class PythonSandbox:
     def __exit__(self, *exception) -> None:
         self.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the servers that run (under bubblewrap: of bwrap itself)."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
     def close(self) -> None:
         """End every server and every call; may be repeated."""
         self._close()

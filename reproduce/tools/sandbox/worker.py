@@ -50,6 +50,11 @@ class Worker:
         self._folder: str | None = None
         self._ready = False
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server, None where none runs."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start the server, without waiting for it. Raises Unavailable."""
         self.stop()
