@@ -95,7 +95,7 @@ def test_rows_of_single_turns_weigh_as_the_whole_trajectories_do():
     assert turn_means.trajectory_turns(masks, turns, trajectories).tolist() == counts[trajectories].tolist()
     logps = torch.zeros(masks.shape, dtype=torch.float64)
     single = dict(entropies_BT=torch.stack([values_BT[j] for j, _ in rows]), turns_BT=turns)
-    with pytest.raises(ValueError, match="rows are single turns .* pass turn_weights_BT"):
+    with pytest.raises(ValueError, match="turn_weights_BT"):
         load("epo-base").loss(logps, logps, logps, masks, **single)
     loss, _ = load("epo-base").loss(logps, logps, logps, masks, **single, turn_weights_BT=weights)
     assert loss.item() == pytest.approx(-LAMBDA * mean, abs=1e-12)
@@ -163,7 +163,7 @@ def test_nothing_is_smoothed_in_the_first_step_and_a_lost_history_is_an_error():
     assert loss == base_loss and torch.equal(gradient, base_gradient) and "epo_phase_weight" not in metrics
     with pytest.raises(ValueError, match="entropy_reference is NaN at step 3"):
         loss_and_gradient(load("ppo+epo"), data, **{**first, "rl_step": 3})
-    with pytest.raises(ValueError, match="ppo.epo: regularisers part 'epo' needs entropy_reference"):
+    with pytest.raises(ValueError, match="'epo' needs entropy_reference"):
         loss_and_gradient(load("ppo+epo"), data, rl_step=3, rl_steps=10)
 
 
@@ -251,7 +251,7 @@ def test_the_released_launcher_forwards_the_smoothing_flags_on_grpo_only():
         k: v for k, v in grpo.items() if k in ppo and k not in ("smoothing", "advantage", "critic")
     }
     assert not any("reference" in name for name in load("ppo+epo-released").loss_needs if name != "ref_logps_BT")
-    with pytest.raises(UserError, match="smoothing_weight has no effect with smoothing=False"):
+    with pytest.raises(UserError, match="smoothing_weight .* smoothing=False"):
         load("ppo+epo-released", smoothing_weight=0.05)
     forwarded = load("ppo+epo-released", smoothing=True, smoothing_weight=0.05)
     assert forwarded.settings["turn_gate"] == 25 and "turns_BT" in forwarded.loss_needs
@@ -358,7 +358,7 @@ def test_the_history_holds_past_steps_only_until_the_open_one_is_closed():
     again.load_state_dict(history.state_dict())
     for name, value in history.numbers().items():
         torch.testing.assert_close(again.numbers()[name], value, rtol=0, atol=0, equal_nan=True)
-    with pytest.raises(ValueError, match="history of 3 turns, but trajectories have up to 5"):
+    with pytest.raises(ValueError, match="3 turns, .* 5"):
         EntropyHistory(turns=5).load_state_dict(history.state_dict())
     with pytest.raises(RuntimeError, match="no step was measured"):
         history.append()

@@ -104,7 +104,7 @@ def test_a_longer_way_to_the_same_reward_is_worth_less():
 
 
 def test_wrong_tensors_are_refused():
-    with pytest.raises(ValueError, match="gigpo: advantage part 'episode_and_step' needs turns_BT"):
+    with pytest.raises(ValueError, match="'episode_and_step' needs turns_BT"):
         load("gigpo").advantages(REWARDS, GROUP, MASK, anchors_BT=ANCHORS)
     with pytest.raises(ValueError, match="must not be negative"):
         advantages(mask=torch.ones(2, 6))

@@ -173,5 +173,5 @@ def test_top_entropy_keeps_exactly_its_share_whatever_the_ties_and_nothing_of_an
     assert algorithm.token_weight({"entropies_BT": tied}, mask).tolist() == [[2.0] * 5, [0.0] * 5]
     assert not algorithm.token_weight({"entropies_BT": tied}, ~mask).any()
     assert top_entropy(torch.rand(10, 10), torch.ones(10, 10, dtype=torch.bool), 0.07).sum() == 7
-    with pytest.raises(ValueError, match="grpo: token_weight part 'top_entropy' needs entropies_BT"):
+    with pytest.raises(ValueError, match="'top_entropy' needs entropies_BT"):
         algorithm.loss(tied, tied, torch.ones(2), mask)

@@ -130,21 +130,21 @@ def test_explained_variance():
 
 
 def test_a_critic_and_an_advantage_that_reads_no_values_refuse_each_other():
-    with pytest.raises(UserError, match="'group_zscore' reads no values; set critic to none"):
+    with pytest.raises(UserError, match="'group_zscore' reads no values"):
         load("ppo", advantage="group_zscore")
-    with pytest.raises(UserError, match="'gae' needs values_BT, which a critic gives; set critic to token"):
+    with pytest.raises(UserError, match="'gae' needs values_BT"):
         load("grpo", advantage="gae")
     assert load("grpo+epo", advantage="gae", critic="token").settings["value_clip"] == 0.5
     with pytest.raises(ValueError, match="grpo has no critic"):
         load("grpo").value_loss(None, None, None, torch.ones(1, 1))
-    with pytest.raises(ValueError, match="ppo: critic part 'token' needs returns_BT"):
+    with pytest.raises(ValueError, match="'token' needs returns_BT"):
         load("ppo").value_loss(torch.zeros(1, 1), torch.zeros(1, 1), None, torch.ones(1, 1))
-    with pytest.raises(ValueError, match="ppo: advantage part 'gae' needs values_BT"):
+    with pytest.raises(ValueError, match="'gae' needs values_BT"):
         load("ppo").advantages(torch.zeros(1), torch.zeros(1, dtype=torch.int64), torch.ones(1, 1))
     for bad in ({"discount": 0.0}, {"gae_lambda": 1.5}, {"critic_learning_rate": 0.0}, {"value_clip": -1.0}):
         with pytest.raises(UserError, match=next(iter(bad))):
             load("ppo", **bad)
-    with pytest.raises(UserError, match="whitening_epsilon has no effect with whiten=False"):
+    with pytest.raises(UserError, match="whitening_epsilon .* whiten=False"):
         load("ppo", whiten=False, whitening_epsilon=1e-4)
 
 

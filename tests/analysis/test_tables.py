@@ -387,7 +387,7 @@ def test_the_readme_has_a_block_for_every_table():
 
 
 def test_unknown_tables_are_refused():
-    with pytest.raises(UserError, match="table 6 is not part of this version; choose one of 1, 2, 3, 4, 5"):
+    with pytest.raises(UserError, match="table 6 .* 1, 2, 3, 4, 5"):
         output.spec(6)
 
 

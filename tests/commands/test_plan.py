@@ -73,7 +73,7 @@ def test_operations_are_those_that_torch_counts():
 
 def test_a_hub_model_that_is_not_known_is_read_from_its_folder_or_refused(tmp_path):
     section = replace(a_job(profile="paper").model, name_or_path=str(tmp_path))
-    with pytest.raises(UserError, match="model.name_or_path: the shape of .* is not known"):
+    with pytest.raises(UserError, match="model.name_or_path: the shape"):
         model_of(section, 0)
     (tmp_path / "config.json").write_text('{"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}')
     with pytest.raises(UserError, match="lacks 'intermediate_size'"):

@@ -123,7 +123,7 @@ def test_a_bad_setting_names_its_key(table3, settings, message):
 
 def test_a_setting_that_a_row_sets_itself_is_not_shared():
     cell = TableConfig.load("5").jobs("smoke", ["grpo"], [0])[0]
-    with pytest.raises(UserError, match=f"{RATE} is what the row grpo-lr.* sets itself"):
+    with pytest.raises(UserError, match=f"{RATE} .*grpo-lr"):
         tune.trial_job(cell, {RATE: "1e-3"})
 
 
@@ -135,19 +135,19 @@ def planned(root, *rates, base=None):
 
 
 def test_the_same_settings_twice_are_refused(tmp_path):
-    with pytest.raises(UserError, match="tune2.learning_rate-5e-4 and tune2.learning_rate-0.0005 are the same"):
+    with pytest.raises(UserError, match="tune2.learning_rate-5e-4 and tune2.learning_rate-0.0005"):
         planned(tmp_path, "5e-4", "0.0005")
     own = str(job().training.learning_rate)
     assert planned(tmp_path, own)[0][0].training == job().training
     finished(tmp_path, trial("5e-4"))
     assert len(planned(tmp_path, "5e-4", "1e-3")) == 2
-    with pytest.raises(UserError, match="learning_rate-0.0005 are the settings that .*learning_rate-5e-4 holds"):
+    with pytest.raises(UserError, match="learning_rate-0.0005 .*learning_rate-5e-4"):
         planned(tmp_path, "1e-3", "0.0005")
 
 
 def test_a_run_of_another_config_is_refused_before_anything_runs(tmp_path):
     finished(tmp_path, trial("1e-3", training={"steps": 2}))
-    with pytest.raises(UserError, match=r"tune2.learning_rate-1e-3/grpo/0 holds a finished run of another config"):
+    with pytest.raises(UserError, match=r"tune2.learning_rate-1e-3/grpo/0 holds"):
         planned(tmp_path, "2e-3", "1e-3")
     assert [path.name for path in (tmp_path / "smoke").iterdir()] == ["tune2.learning_rate-1e-3"]
 
@@ -233,7 +233,7 @@ def test_a_directory_holds_one_config_and_no_test_panel(tmp_path):
         tune_record.trials(tmp_path, "smoke", "2")
     tested = replace(trial("3e-3"), evaluation=job().evaluation, experiment="tune3.learning_rate-3e-3")
     finished(tmp_path, tested)
-    with pytest.raises(UserError, match="tune3.*was evaluated on the split test, not validation"):
+    with pytest.raises(UserError, match="tune3.*split test"):
         tune_record.trials(tmp_path, "smoke", "3")
 
 

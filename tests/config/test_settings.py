@@ -120,7 +120,7 @@ def test_table_and_tune_look_before_they_start(command, word, message, capsys, t
 
 def test_a_part_that_one_update_leaves_inert_is_found_before_the_runs():
     words = ["training.epochs=1 training.minibatches=1"]
-    with pytest.raises(UserError, match="would change nothing with one update per rollout batch"):
+    with pytest.raises(UserError, match="one update per rollout batch"):
         resolve("2", "mini", ["gppo"], [0], changes=words)
     assert resolve("2", "mini", ["grpo"], [0], changes=words)[0].training.minibatches == 1
 
@@ -132,15 +132,13 @@ def test_an_algorithms_setting_belongs_to_its_rows():
 
 
 def test_what_a_row_sets_itself_is_not_set_for_all():
-    with pytest.raises(UserError, match="training.learning_rate is .* in the row .* it is not shared"):
+    with pytest.raises(UserError, match="training.learning_rate is .* in the row"):
         named("5", "mini", seeds=[0], changes=["training.learning_rate=1e-3"])
-    with pytest.raises(
-        UserError, match="training.learning_rate is what the row grpo-lr1x-minibatches1x of table5 sets"
-    ):
+    with pytest.raises(UserError, match="training.learning_rate .*grpo-lr1x-minibatches1x"):
         named("5", "mini", ["grpo-lr1x-minibatches1x"], [0], ["training.learning_rate=1e-3"])
-    with pytest.raises(UserError, match="algorithm.aepo.branch_penalty is .* it is not shared"):
+    with pytest.raises(UserError, match="algorithm.aepo.branch_penalty"):
         named("4", "mini", seeds=[0], changes=["algorithm.aepo.branch_penalty=true"])
-    with pytest.raises(UserError, match="training.group_size is 1 in the row ppo and 8 in grpo"):
+    with pytest.raises(UserError, match="training.group_size is 1 .*ppo.* 8 .*grpo"):
         named("3", "paper", seeds=[0], changes=["training.group_size=4"])
 
 
@@ -172,7 +170,7 @@ def test_runs_under_settings_are_never_published(tmp_path, capsys):
     for experiment in ("table2", "table2.training.steps-3"):
         finished(tmp_path / "runs", method="warm_start", experiment=experiment)
         finished(tmp_path / "runs", experiment=experiment)
-    with pytest.raises(UserError, match="table2.training.steps-3 is not published"):
+    with pytest.raises(UserError, match="table2.training.steps-3"):
         publish.publish("smoke", "table2.training.steps-3", tmp_path / "runs", tmp_path / "results")
     command = ["publish", "--profile", "smoke", "--runs-root", str(tmp_path / "runs")]
     assert cli.main([*command, "--results-root", str(tmp_path / "results")]) == 0

@@ -67,7 +67,7 @@ def test_jobs_say_which_contents_they_read_and_where_is_no_part_of_it(files, tmp
     (moved[0] / "eval" / "webwalker.jsonl").write_text('{"question": "Q?", "answer": "a"}\n')
     changed = pinned([JobConfig.from_dict(hub.config(moved[1], moved[0]))])[0]
     assert config_hash(changed) != config_hash(one)
-    with pytest.raises(UserError, match="search.corpus: .* has changed since the runs were set up"):
+    with pytest.raises(UserError, match="search.corpus: .* has changed"):
         freeze_inputs.open_search(other.search)
 
 
@@ -123,11 +123,11 @@ def test_the_paper_profile_is_made_of_real_jobs_and_stops_at_the_first_missing_t
     )
     assert TableConfig.load("1").jobs("paper")[0].task.families[0] == "aime24"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="profile 'paper' sets training.device: cuda, but no CUDA device is found"):
+    with pytest.raises(UserError, match="profile 'paper' sets training.device: cuda"):
         runner.train("2", "paper", runs_root=tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
-    with pytest.raises(UserError, match="ARPO-RL-DeepSearch-1K has no locked revision: run `make pin-hub`"):
+    with pytest.raises(UserError, match="ARPO-RL-DeepSearch-1K .*make pin-hub"):
         runner.train("2", "paper", runs_root=tmp_path)
     (episodes, *_) = pinned(TableConfig.load("3").jobs("paper"))  # needs the model's commit alone, which is known
     assert len(episodes.model.revision) == 40 and episodes.task.world == "scienceworld"
@@ -230,7 +230,7 @@ def test_a_checkpoint_plays_the_mini_world_too(files, tmp_path, monkeypatch):
     assert not set(schema.OPTIONAL) & set(run.steps.column_names)
     changes["warm_start"] = {"demonstrations": 40, "max_epochs": 1, "data": None}
     short = pinned([job(files, **changes)])[0]
-    with pytest.raises(UserError, match="no demonstration fits into task.max_completion_tokens"):
+    with pytest.raises(UserError, match="task.max_completion_tokens"):
         prepare_warm_start(short, tmp_path / "short")
     changes["task"] = changes["task"] | {"max_completion_tokens": 400}
     more = pinned([job(files, **changes)])[0]

@@ -179,7 +179,7 @@ def test_a_bad_setting_is_named(chat, changes, message, tmp_path):
 
 def test_a_missing_key_is_one_clear_error_at_the_start(tmp_path):
     chat = ChatConfig("http://x.org/v1", "m", key_variable="ABSENT_JUDGE_KEY")
-    with pytest.raises(UserError, match="judge model m needs a key: set the environment variable ABSENT_JUDGE_KEY"):
+    with pytest.raises(UserError, match="ABSENT_JUDGE_KEY"):
         Judge(JudgeConfig(chat, "record", str(tmp_path)))
 
 

@@ -129,7 +129,7 @@ def test_the_settings_of_slurm_are_strict(tmp_path):
         with pytest.raises(UserError) as error:
             SlurmConfig.load(str(path))
         assert message in str(error.value)
-    with pytest.raises(UserError, match="there is no accelerate config 'fdsp'; give a file, or one of: ddp, "):
+    with pytest.raises(UserError, match="'fdsp'; .*ddp, "):
         accelerate_config("fdsp")
     with pytest.raises(UserError, match="--launch-config belongs to"):
         open_launcher("local", "ddp", tmp_path)
@@ -138,7 +138,7 @@ def test_the_settings_of_slurm_are_strict(tmp_path):
 @needs_submitit
 @pytest.mark.skipif(shutil.which("sbatch") is not None, reason="this machine has Slurm")
 def test_a_machine_without_slurm_is_told_so(tmp_path):
-    with pytest.raises(UserError, match="--launcher slurm: .*is sbatch on the PATH"):
+    with pytest.raises(UserError, match="--launcher slurm: .*sbatch"):
         Slurm(SlurmConfig(), tmp_path)
 
 

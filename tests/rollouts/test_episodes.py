@@ -115,7 +115,7 @@ def test_answers_in_the_wrong_format_are_counted_and_penalised_as_configured():
 
 def test_a_method_that_branches_is_refused():
     made = collector()
-    with pytest.raises(UserError, match="ARPORollout forks trajectories, but an environment's episode cannot"):
+    with pytest.raises(UserError, match="ARPORollout forks"):
         made.collect(made.task.train_questions(1, 1), 4, load("arpo"), 1)
 
 
@@ -339,7 +339,7 @@ def test_settings_of_episodes():
     older["evaluation"] = {k: v for k, v in data["evaluation"].items() if k != "checks"}
     newer = {**older, "task": older["task"] | {"episodes": None}, "evaluation": older["evaluation"] | {"checks": None}}
     assert config_hash(older) == config_hash(newer) != config_hash(data), "older configs keep their hash"
-    with pytest.raises(UserError, match="'evaluation.checks' belong to a world of episodes"):
+    with pytest.raises(UserError, match="'evaluation.checks'"):
         JobConfig.from_dict({**data, "task": newer["task"]})
-    with pytest.raises(UserError, match="'task.episodes.invalid_penalty' must not be negative"):
+    with pytest.raises(UserError, match="'task.episodes.invalid_penalty'"):
         JobConfig.from_dict({**data, "task": data["task"] | {"episodes": {"invalid_penalty": -0.1}}})

@@ -86,10 +86,10 @@ def test_owners_say_which_tokens_are_one_token():
 
 def test_unknown_names_and_narrow_widths_are_refused():
     batch, rows = tree(questions=1)
-    with pytest.raises(ValueError, match="no tensor values_BT, nodes_BT; they give turns_BT, anchors_BT, owners_BT"):
+    with pytest.raises(ValueError, match="no tensor values_BT, nodes_BT"):
         rollout_tensors(batch, ("turns_BT", "values_BT", "nodes_BT"), 500, "cpu")
     longest = max(t.path.length for t in rows)
-    with pytest.raises(ValueError, match=f"{longest} tokens, more than the width {longest - 1}"):
+    with pytest.raises(ValueError, match=f"{longest} tokens, .* {longest - 1}"):
         rollout_tensors(batch, ("turns_BT",), longest - 1, "cpu")
 
 
@@ -141,7 +141,7 @@ def test_hard_attribution_of_rollouts_without_forks_is_the_group_zscore():
 
 
 def test_hard_attribution_without_its_tensor_is_refused():
-    with pytest.raises(ValueError, match="arpo-hard: advantage part 'hard_attribution' needs owners_BT"):
+    with pytest.raises(ValueError, match="'hard_attribution' needs owners_BT"):
         load("arpo-hard").advantages(REWARDS, GROUPS, torch.ones(4, 6))
     with pytest.raises(ValueError, match="must not be negative"):
         load("arpo-hard").advantages(REWARDS, GROUPS, torch.ones(4, 6), owners_BT=torch.full((4, 6), -1))

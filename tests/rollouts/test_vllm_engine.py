@@ -167,7 +167,7 @@ def test_too_small_a_cache_and_heads_that_vllm_lacks_are_told():
 
     with pytest.raises(UserError, match="no attention heads of size 8"):
         _check_heads(replace_heads(vllm_tiny.model().config, 8))
-    with pytest.raises(UserError, match="lower engine.max_context, or raise engine.kv_cache_gb"):
+    with pytest.raises(UserError, match="engine.max_context, .*engine.kv_cache_gb"):
         LocalVllm(vllm_tiny.model(), replace(vllm_tiny.CONFIG, kv_cache_gb=1e-4, max_context=2048), "cpu")
 
 
@@ -253,5 +253,5 @@ def test_no_server_is_told(monkeypatch, tmp_path):
 
     monkeypatch.setattr(vllm_server, "READY_SECONDS", 0.0)
     settings = EngineConfig(name="vllm_server", url="http://127.0.0.1:9", sync_folder=str(tmp_path))
-    with pytest.raises(UserError, match="engine.url: no vLLM server answers at http://127.0.0.1:9"):
+    with pytest.raises(UserError, match="engine.url: .*127.0.0.1:9"):
         vllm_server.VllmServer(settings, 10)

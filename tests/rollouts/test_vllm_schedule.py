@@ -236,7 +236,7 @@ def test_requests_are_forgotten_when_a_tool_fails():
 def test_a_path_that_may_outgrow_the_context_is_refused_before_it_is_cut():
     path = TokenPath.root(PROMPTS[0])
     path.budget = 512
-    with pytest.raises(UserError, match="engine.max_context: a path may grow to"):
+    with pytest.raises(UserError, match="engine.max_context"):
         an_engine(model()).run([path], lambda done: [])
 
 
@@ -365,7 +365,7 @@ def test_settings_that_make_no_sense_are_named(settings, key):
 def test_threads_for_tools_are_refused_where_there_are_no_tools():
     table = TableConfig.load(3)
     threads = replace(table, defaults={**table.defaults, "engine": {"name": "transformers"}})
-    with pytest.raises(UserError, match="engine.* has nothing to do in a world of episodes"):
+    with pytest.raises(UserError, match="engine.*episodes"):
         threads.jobs("smoke", ["epo"], [0])
 
 

@@ -75,7 +75,7 @@ def test_a_key_given_twice_is_refused_in_every_yaml_file(tmp_path):
         lambda: load_rows(path), lambda: _questions_of(path),
     )  # fmt: skip
     for reader in readers:
-        with pytest.raises(UserError, match="table2.yaml.*'experiment' is given twice"):
+        with pytest.raises(UserError, match="table2.yaml.*'experiment'"):
             reader()
 
 
@@ -124,7 +124,7 @@ def test_a_run_under_another_name_is_refused(tmp_path):
     shutil.copytree(run.path, run.path.with_name("5"))
     for reader in (lambda: publish.publish("smoke", "table2", tmp_path, tmp_path / "out"),
                    lambda: data.load("smoke", "table2", tmp_path)):  # fmt: skip
-        with pytest.raises(UserError, match="grpo/5 holds the run table2/grpo/0.*belongs elsewhere"):
+        with pytest.raises(UserError, match="grpo/5 holds the run table2/grpo/0"):
             reader()
 
 
@@ -138,7 +138,7 @@ def test_a_manifest_without_a_field_is_one_line(tmp_path, name, value):
     else:
         change_manifest(path, **{name: value})
     for reader in (lambda: read_run(run.path), lambda: RunDirectory.open(run.path, job())):
-        with pytest.raises(UserError, match=f"grpo/0/manifest.json.*'{name}'.*move its directory away"):
+        with pytest.raises(UserError, match=f"grpo/0/manifest.json.*'{name}'"):
             reader()
 
 
@@ -153,7 +153,7 @@ def test_published_manifests_that_contradict_their_config_are_refused(tmp_path):
         ({"method": "aepo"}, "a run of aepo, config.yaml has none"),
     ):
         path.write_text(json.dumps([{**m, **changes} if m["method"] == "grpo" else m for m in before]))
-        with pytest.raises(UserError, match=f"manifests.json has {message}; restore it from git"):
+        with pytest.raises(UserError, match=f"manifests.json has {message}"):
             data.load("smoke", "table2", data_root=tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
     run = start(tmp_path, 1)
     shutil.rmtree(run.path / "checkpoints")
     (run.path / "checkpoints").write_text("")
-    with pytest.raises(UserError, match="checkpoints is a file, where a run has a folder"):
+    with pytest.raises(UserError, match="checkpoints is a file"):
         RunDirectory.open(run.path, job())
 
 
@@ -229,7 +229,7 @@ def test_a_finished_run_without_its_evaluation_is_evaluated_again(tmp_path, dama
     before = tree(run.path)
     path = run.path / "eval.parquet"
     path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-9] if damage == "cut" else b"")
-    with pytest.raises(UserError, match="eval.parquet.*the same command evaluates the last checkpoint again"):
+    with pytest.raises(UserError, match="eval.parquet.*same command"):
         read_run(run.path)
     path.unlink(missing_ok=True)
     resumed = again(tmp_path)
@@ -256,7 +256,7 @@ def test_a_finished_run_without_its_config_gets_it_again(tmp_path, content):
     before = tree(run.path)
     path = run.path / "config.yaml"
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(UserError, match="config.yaml.*the same command writes it again"):
+    with pytest.raises(UserError, match="config.yaml.*same command"):
         read_run(run.path)
     path.unlink(missing_ok=True)
     assert again(tmp_path).status == "finished"

@@ -175,7 +175,7 @@ def test_a_run_that_made_no_step_may_change_its_config(tmp_path, status):
     assert {p.name for p in run.path.iterdir()} == {"manifest.json", "config.yaml", "log.txt", "parts", "checkpoints"}
     assert not any(run.parts.iterdir()) and (run.path / "log.txt").read_text() == "before\n"
     (again.checkpoints / "checkpoint-1").mkdir()
-    with pytest.raises(UserError, match="holds an unfinished run of another config"):
+    with pytest.raises(UserError, match="unfinished run"):
         start(tmp_path)
 
 
@@ -254,7 +254,7 @@ def test_half_written_and_reconfigured_runs_are_not_read(tmp_path):
     run = finished(tmp_path / "b")
     text = (run.path / "config.yaml").read_text()
     (run.path / "config.yaml").write_text(text.replace("temperature: 1.0", "temperature: 0.9"))
-    with pytest.raises(UserError, match="config.yaml is not what the run was made with"):
+    with pytest.raises(UserError, match="config.yaml is not"):
         read_run(run.path)
 
 
@@ -384,7 +384,7 @@ def test_variants_are_published_under_their_names_with_what_they_change(tmp_path
     assert config["training"]["steps"] == 3 and "variant" not in config
     finished(tmp_path / "runs", **SLOW | {"training": {"learning_rate": 1e-4, "epochs": 2}}, seed=1,
              training_changes={"learning_rate": 1e-4})  # fmt: skip
-    with pytest.raises(UserError, match=r"different configs \(section 'training'\)"):
+    with pytest.raises(UserError, match=r"section 'training'"):
         publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
 
 

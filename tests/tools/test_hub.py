@@ -103,7 +103,7 @@ def test_a_revision_is_asked_for_once_and_written_down(tmp_path, capsys):
         assert lock.main(["Qwen/Qwen3-14B"], path, ends) == 1
     assert "there is no huggingface.co/Qwen/Qwen3-14B, or it is private" in capsys.readouterr().out
     for name in ("x", "../../etc/passwd", "a/b/c", "--", "a b/c", "/root/model"):
-        with pytest.raises(UserError, match="is no repository: name it as on the hub, owner/name"):
+        with pytest.raises(UserError, match="owner/name"):
             lock.main(["--", name], path)
 
 
@@ -111,7 +111,7 @@ def test_a_revision_is_asked_for_once_and_written_down(tmp_path, capsys):
 def test_any_model_of_the_hub_can_be_pinned_and_used(own_cache, tmp_path, monkeypatch, typed, capsys):
     repo, path = "someone/Own.Model-1", tmp_path / "lock.json"
     folder = hub.checkpoint(tmp_path / "model")
-    with pytest.raises(UserError, match=f"run `make pin-hub MODEL={repo}` once where huggingface.co can be reached"):
+    with pytest.raises(UserError, match=f"make pin-hub MODEL={repo}"):
         locked(HUB, repo, path)
     with LocalServer(Hub({(repo, file.name): file.read_bytes() for file in folder.iterdir()})) as server:
         assert lock.main([typed], path, {HUB: server.url}) == 0
@@ -119,7 +119,7 @@ def test_any_model_of_the_hub_can_be_pinned_and_used(own_cache, tmp_path, monkey
         assert entry["revision"] == COMMIT
         assert lock.main([repo], path, {HUB: NOWHERE}) == 0 and "already" in capsys.readouterr().out
         section = ModelConfig(name_or_path=repo, revision=entry["revision"])
-        with pytest.raises(UserError, match=f"the shape of {repo} is not known here"):
+        with pytest.raises(UserError, match=f"the shape of {repo}"):
             model_of(section, 0)
         found = model_folder(repo, entry["revision"], endpoint=server.url)
     assert (model_of(section, 0).name, model_of(section, 0).layers) == (repo, 2)
@@ -143,14 +143,14 @@ def test_a_bad_network_environment_is_named_before_the_hub_is_asked(tmp_path, mo
         lambda: pin(HUB, "a/b"), lambda: pin(GITHUB, "a/b"), lambda: data_file("train_10k", lock=lock_file),
         lambda: model_folder("a/b", COMMIT),
     ):  # fmt: skip
-        with pytest.raises(UserError, match="the environment variable ALL_PROXY names a SOCKS proxy"):
+        with pytest.raises(UserError, match="ALL_PROXY names a SOCKS proxy"):
             ask()
 
 
 def test_an_answer_that_is_not_the_hubs_is_one_line(tmp_path):
     with LocalServer(lambda asked: Answer(200, b"<html>log in to the wireless network</html>")) as server:
         for kind in (HUB, DATASET, GITHUB):
-            with pytest.raises(UserError, match="a/b: .* answers something else than expected; try again later"):
+            with pytest.raises(UserError, match="a/b: "):
                 pin(kind, "a/b", endpoint=server.url)
 
 
@@ -168,12 +168,12 @@ def test_a_github_repository_is_pinned_with_its_files():
 
 
 def test_a_repository_without_a_revision_is_refused_with_the_command(tmp_path):
-    with pytest.raises(UserError, match=f"{SFT} has no locked revision: run `make pin-hub`"):
+    with pytest.raises(UserError, match=f"{SFT} .*make pin-hub"):
         locked(DATASET, SFT, tmp_path / "lock.json")
-    with pytest.raises(UserError, match="Qwen/Qwen3-8B has no locked revision: run `make pin-hub MODEL=Qwen/Qwen3-8B`"):
+    with pytest.raises(UserError, match="make pin-hub MODEL=Qwen/Qwen3-8B"):
         model_folder("Qwen/Qwen3-8B", None)
     (tmp_path / "lock.json").write_text(json.dumps({HUB: {"a/b": {"revision": "main"}}}))
-    with pytest.raises(UserError, match="models a/b: 'revision' must be a commit of 40 hex digits"):
+    with pytest.raises(UserError, match="models a/b: 'revision'"):
         read_lock(tmp_path / "lock.json")
     (tmp_path / "lock.json").write_text("{")
     with pytest.raises(UserError, match="lock.json: not valid JSON"):
@@ -206,12 +206,12 @@ def test_the_authors_selections_come_from_their_repository(own_cache, tmp_path):
 
 def test_what_cannot_be_fetched_is_one_clear_line(own_cache, lock_file, tmp_path):
     with LocalServer(Hub({(RL, "train_10k.parquet"): b""}, gated=[RL])) as server:
-        with pytest.raises(UserError, match=f"{RL} is gated: accept its terms at huggingface.co/datasets/{RL}"):
+        with pytest.raises(UserError, match=f"{RL} is gated: .*datasets/{RL}"):
             data_file("train_10k", lock=lock_file, endpoint=server.url)
     for name, words in (("gaia", "103 text-only"), ("hle", "500 questions"), ("xbench", "100 questions")):
         with pytest.raises(UserError, match=f"{name} is gated.*{words}.*{name}/test.jsonl.*task.data.folder"):
             data_file(name, lock=lock_file)
-    with pytest.raises(UserError, match="math: the authors' file is in no mirror"):
+    with pytest.raises(UserError, match="math: .*mirror"):
         data_file("math", lock=lock_file)
     with pytest.raises(UserError, match="there is no data set 'x'"):
         data_file("x", lock=lock_file)
@@ -220,7 +220,7 @@ def test_what_cannot_be_fetched_is_one_clear_line(own_cache, lock_file, tmp_path
     two = json.loads(lock_file.read_text())
     two[DATASET][SFT]["files"] = ["a.json", "b.json"]
     lock_file.write_text(json.dumps(two))
-    with pytest.raises(UserError, match="holds several files of that kind: a.json, b.json"):
+    with pytest.raises(UserError, match="a.json, b.json"):
         data_file("arpo-sft-54k", lock=lock_file)
 
 
@@ -252,7 +252,7 @@ def test_a_folder_is_known_by_its_contents(tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     assert folder_revision(copy) == revision and revision.startswith("folder-")
     (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
-    with pytest.raises(UserError, match="the files in .* have changed since the runs were set up"):
+    with pytest.raises(UserError, match="the files in .* have changed"):
         model_folder(str(copy), revision)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no .safetensors file"):
@@ -278,18 +278,18 @@ def test_a_checkpoint_keeps_its_weights_and_its_words_and_spells_the_tags(tmp_pa
 
 
 def test_checkpoints_that_cannot_be_used_are_refused(tmp_path):
-    with pytest.raises(UserError, match="has no chat template; take an instruct model"):
+    with pytest.raises(UserError, match="chat template"):
         load_hub_model(str(hub.checkpoint(tmp_path / "base", chat_template=None)), None, "cpu", "float32")
     folder = hub.checkpoint(tmp_path / "broken")
     (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(UserError, match="model.name_or_path: .* cannot be loaded"):
+    with pytest.raises(UserError, match="model.name_or_path: "):
         load_hub_model(str(folder), None, "cpu", "float32")
     own = hub.checkpoint(tmp_path / "own")
     config = json.loads((own / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
     (own / "config.json").write_text(json.dumps(config))
     (own / "own.py").write_text("raise SystemExit('code of a repository was run')")
-    with pytest.raises(UserError, match="model.name_or_path: .* cannot be loaded"):
+    with pytest.raises(UserError, match="model.name_or_path: "):
         load_hub_model(str(own), None, "cpu", "float32")
     no_pad = hub.checkpoint(tmp_path / "no_pad", pad_token=None)
     assert load_hub_model(str(no_pad), None, "cpu", "float32")[1].pad_token == "<|im_end|>"

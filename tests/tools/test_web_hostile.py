@@ -615,9 +615,7 @@ def test_pages_go_through_a_proxy_only_where_that_is_set(monkeypatch):
     with LocalServer(in_turn(Answer(body=b"<p>through", headers={"content-type": "text/html"}))) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{port_of(proxy)}")
         settings = dict(service="serper", mode="live", pages="text")
-        with pytest.raises(
-            UserError, match="the environment sets ALL_PROXY: a proxy resolves names itself.*pages_through"
-        ):
+        with pytest.raises(UserError, match="ALL_PROXY: .*pages_through"):
             open_search(SearchConfig(**settings))
         search = open_search(SearchConfig(**settings, pages_through_proxy=True))
         read = search.pages.read_many(["http://site.example.org/", "http://10.0.0.1/", "http://router.home/"])

@@ -174,7 +174,7 @@ def test_summaries_are_made_of_pages_recorded_and_replayed(monkeypatch, tmp_path
     assert replay.search_many(["when was Arlo born"]) == found[:1]
     assert {name for name, n in replay.costs().items() if n and "requests" in name} == set()
     replay.close()
-    with pytest.raises(UserError, match="summary model reader needs a key: set the environment variable MODEL_KEY"):
+    with pytest.raises(UserError, match="MODEL_KEY"):
         opened(server, monkeypatch, **changes)
 
 
@@ -292,7 +292,7 @@ def test_a_bad_corpus_is_named_and_leaves_no_index(tmp_path, name, content, mess
 
 def test_an_index_that_cannot_be_written_says_what_to_set(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write here .* set search.index_dir"):
+    with pytest.raises(UserError, match="search.index_dir"):
         local(write(tmp_path / "c.jsonl", PAGES), index_dir=str(tmp_path / "file" / "index"))
 
 

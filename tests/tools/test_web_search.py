@@ -410,14 +410,14 @@ def test_a_missing_key_is_one_clear_error_at_the_start(service, value, monkeypat
     if value:
         monkeypatch.setenv(VARIABLES[service], value)
     settings = SearchConfig(service=service, cache_dir=str(tmp_path), zone="z")
-    with pytest.raises(UserError, match=f"set the environment variable {VARIABLES[service]}"):
+    with pytest.raises(UserError, match=f"{VARIABLES[service]}"):
         open_search(settings)
 
 
 def test_bright_data_needs_a_zone_from_the_settings_or_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("BRIGHTDATA_ZONE", raising=False)
     settings = SearchConfig(service="brightdata", cache_dir=str(tmp_path))
-    with pytest.raises(UserError, match="needs your SERP zone: set BRIGHTDATA_ZONE, or search.zone"):
+    with pytest.raises(UserError, match="BRIGHTDATA_ZONE, or search.zone"):
         open_search(settings)
     monkeypatch.setenv("BRIGHTDATA_ZONE", "mine")
     opened = open_search(settings)
@@ -519,10 +519,10 @@ def test_a_bad_setting_is_named(changes, message, tmp_path):
 
 
 def test_a_replay_of_nothing_is_refused_at_the_start(tmp_path):
-    with pytest.raises(UserError, match="there is no recording to replay; record one with mode: record"):
+    with pytest.raises(UserError, match="no recording .*mode: record"):
         open_search(SearchConfig(service="serper", mode="replay", cache_dir=str(tmp_path)))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make the folder of the recording"):
+    with pytest.raises(UserError, match="the folder of the recording"):
         open_search(SearchConfig(service="serper", mode="record", cache_dir=str(tmp_path / "file" / "tape")))
 
 

@@ -94,5 +94,5 @@ def test_bfloat16_weights_are_trained_on_float32_copies(tmp_path, files, monkeyp
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(files, tmp_path, monkeypatch):
     monkeypatch.setattr(cold_start, "processes", lambda: 3)
-    with pytest.raises(UserError, match="warm_start.batch_size: must be a multiple of the 3 processes"):
+    with pytest.raises(UserError, match="warm_start.batch_size: .* 3 processes"):
         cold_start.train_cold_start(None, None, cold_child.job(*files).warm_start, [], tmp_path, None)

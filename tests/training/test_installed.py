@@ -34,7 +34,7 @@ def test_lora_without_peft_is_refused_before_the_warm_start(monkeypatch, tmp_pat
     for begin in (
         lambda j: runner.train("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs),
     ):  # fmt: skip
-        with pytest.raises(UserError, match="training.lora needs the package peft: pip install -r"):
+        with pytest.raises(UserError, match="training.lora .*peft"):
             begin(job(lora=LoraConfig()))
     assert not any(tmp_path.iterdir())
     installed.check_installed([job()])
@@ -42,7 +42,7 @@ def test_lora_without_peft_is_refused_before_the_warm_start(monkeypatch, tmp_pat
 
 def test_vllm_is_asked_for_before_the_warm_start(monkeypatch):
     monkeypatch.setattr("reproduce.rollouts.engines.vllm_install.vllm_version", lambda: None)
-    with pytest.raises(UserError, match="engine.name: vLLM is not installed; run pip install"):
+    with pytest.raises(UserError, match="engine.name: .*pip install"):
         installed.check_installed([job(), dataclasses.replace(job(), method="aepo", engine=EngineConfig())])
 
 
@@ -61,6 +61,6 @@ def test_the_packages_of_a_world_are_asked_for(monkeypatch, profile, package, li
 def test_deepspeed_is_asked_for_by_the_configs_that_need_it(monkeypatch):
     missing(monkeypatch, "deepspeed")
     for name in ("zero3", "zero3_nodes"):
-        with pytest.raises(UserError, match=f"{name}.yaml needs the package deepspeed: pip install -r"):
+        with pytest.raises(UserError, match=f"{name}.yaml .*deepspeed"):
             command_lines.accelerate_config(name)
     assert command_lines.accelerate_config("fsdp").name == "fsdp.yaml"

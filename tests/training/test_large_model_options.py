@@ -81,9 +81,9 @@ def test_the_reference_of_adapters_is_the_model_without_them(tmp_path):
 def test_adapters_are_drawn_from_the_seed_and_bad_targets_are_named(tmp_path):
     first, second = (dict(built(tmp_path / f, lora=LORA).model.named_parameters()) for f in "ab")
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    with pytest.raises(UserError, match=r"training.lora.targets: Qwen3ForCausalLM has no module named q_projj"):
+    with pytest.raises(UserError, match=r"training.lora.targets: .*q_projj"):
         built(tmp_path / "c", lora=LoraConfig(targets=["q_projj"]))
-    with pytest.raises(UserError, match=r"training.lora.targets: lm_head is the output head"):
+    with pytest.raises(UserError, match=r"training.lora.targets: lm_head"):
         built(tmp_path / "d", lora=LoraConfig(targets=["lm_head"]))
 
 

@@ -144,7 +144,7 @@ def test_two_processes_killed_and_resumed_equal_uninterrupted(tmp_path, method):
 def test_a_checkpoint_of_two_processes_is_refused_by_one(tmp_path):
     run(tmp_path, "grpo", 2, "steps=1")
     made = parallel_child.built(tmp_path, parallel_child.config("grpo", {"steps": 1}))
-    with pytest.raises(UserError, match=r"checkpoint-4 was written by 2 processes, and there are 1"):
+    with pytest.raises(UserError, match=r"checkpoint-4 .* 2 processes, .* 1"):
         made.load_checkpoint(last_checkpoint(made.run.checkpoints))
 
 
@@ -171,11 +171,11 @@ def test_work_that_cannot_be_divided_is_refused_by_name(monkeypatch):
     training = parallel_child.config("grpo", {}).training
     parallel.check_division(training)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(UserError, match=r"4 processes cannot share training.rollout_shards: 2; set .* multiple of 4"):
+    with pytest.raises(UserError, match=r"4 processes .*training.rollout_shards: 2"):
         parallel.check_division(training)
     monkeypatch.setenv("WORLD_SIZE", "2")
     odd = parallel_child.config("grpo", {"prompts_per_step": 2, "group_size": 3}).training
-    with pytest.raises(UserError, match=r"2 processes cannot share the 3 trajectories of a mini-batch"):
+    with pytest.raises(UserError, match=r"2 processes .* 3 trajectories"):
         parallel.check_division(odd)
 
 

@@ -56,7 +56,7 @@ def expected(step: int) -> dict[str, float]:
 
 def test_names_are_checked_before_anything_runs(monkeypatch):
     assert tracker_names(None) == tracker_names("none") == tracker_names(" ") == ()
-    with pytest.raises(UserError, match="no tracker 'tensorbord'; trackers: tensorboard, trackio, wandb, none"):
+    with pytest.raises(UserError, match="no tracker 'tensorbord'; .*tensorboard"):
         tracker_names("tensorbord")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name in PACKAGES:

@@ -303,7 +303,7 @@ def test_dapo_replaces_groups_without_a_signal_and_stops_at_its_limit(tmp_path):
 
 
 def test_one_update_per_rollout_is_refused_where_it_would_make_the_method_another_one(tmp_path):
-    with pytest.raises(UserError, match="gspo: ratio sequence would change nothing with one update"):
+    with pytest.raises(UserError, match="gspo: ratio sequence"):
         trainer(tmp_path / "gspo", config("gspo", epochs=1, minibatches=1))
     assert len(records(trainer(tmp_path / "rloo", config("rloo", epochs=1, minibatches=1)))) == 2
 

@@ -128,7 +128,7 @@ def test_weights_left_behind_stop_the_run(tmp_path, kind):
                 sampler.load = sampler_load
 
     made.host.engine = only_once.__get__(made.host)
-    with pytest.raises(UserError, match="engine.max_gap.*do not hold the same weights"):
+    with pytest.raises(UserError, match="engine.max_gap"):
         made.train()
     assert len(calls) == 2 and made.run.last_complete_step() == 1
 
@@ -177,7 +177,7 @@ def test_branching_needs_entropies_at_rollout(tmp_path):
 
 def test_a_server_takes_the_weights_of_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="takes the weights of one process, and there are 2"):
+    with pytest.raises(UserError, match="one process, and there are 2"):
         EngineHost(EngineConfig(name="vllm_server", url="http://a", sync_folder="x"))
 
 

@@ -93,7 +93,7 @@ def test_a_malformed_row_is_named_by_file_line_and_key(tmp_path, name, row, mess
 
 
 def test_other_bad_input(tmp_path):
-    with pytest.raises(UserError, match="unknown question set 'trivia'.*bamboogle"):
+    with pytest.raises(UserError, match="question set 'trivia'"):
         load("trivia", tmp_path)
     with pytest.raises(UserError, match="no file for '2wiki'"):
         load("2wiki", tmp_path)
@@ -160,7 +160,7 @@ def test_bad_rl_files(tmp_path):
     row = rl_row()
     row["prompt"] = row["prompt"][::-1]
     write_rl(tmp_path, rl_row(), row)
-    with pytest.raises(UserError, match="row 1: key 'prompt' must be one system and one user message"):
+    with pytest.raises(UserError, match="row 1: key 'prompt'"):
         load_rl("valid", tmp_path, check_rows=False)
     write_rl(tmp_path, rl_row(None))
     with pytest.raises(UserError, match=r"row 0: key 'reward_model.ground_truth'"):
@@ -210,7 +210,7 @@ def test_grading_text_with_either_normaliser():
     assert grade(question, "\\boxed{ the capitol }").correct
     assert grade(question, "D.C.").f1 == pytest.approx(2 / 3)
     assert grade(question, "") == (False, 0.0, "empty")
-    with pytest.raises(UserError, match="unknown normaliser 'squad'.*evaluation, training"):
+    with pytest.raises(UserError, match="normaliser 'squad'"):
         grade(question, "x", normaliser="squad")
 
 

@@ -60,7 +60,7 @@ def test_sets_of_the_published_shape_and_size_are_read(tmp_path, name):
     assert all(grade(q, q.golds[0]).correct and not grade(q, "").correct for q in questions[:3])
     write(tmp_path, f"short-{name}", [])
     (tmp_path / name / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PUBLISHED[name][:-1]))
-    with pytest.raises(UserError, match=f"{len(questions) - 1} rows, the published file has {len(questions)}"):
+    with pytest.raises(UserError, match=f"{len(questions) - 1} rows, .* {len(questions)}"):
         load(name, tmp_path)
 
 
@@ -68,11 +68,11 @@ def test_levels_and_parts_are_those_of_the_papers(tmp_path):
     write(tmp_path, "gaia", gaia())
     assert [q.level for q in load("gaia", tmp_path)].count(2) == 52
     hub.write_lines(tmp_path / "gaia" / "test.jsonl", gaia((40, 51, 12)))
-    with pytest.raises(UserError, match="has the parts 1 40, 2 51, 3 12; the published file has 1 39, 2 52, 3 12"):
+    with pytest.raises(UserError, match="1 40, 2 51, 3 12; .* 1 39, 2 52, 3 12"):
         load("gaia", tmp_path)
     (tmp_path / "hle").mkdir()
     hub.write_lines(tmp_path / "hle" / "top.json", hle(208))
-    with pytest.raises(UserError, match="has the parts CE 75, NS 331, SF 94; the published file has NS 330"):
+    with pytest.raises(UserError, match="NS 331, .* NS 330"):
         load("hle", tmp_path)
     assert len(load("hle", tmp_path, check_rows=False)) == 500
 
@@ -83,7 +83,7 @@ def test_math_is_read_in_either_form_and_its_size_is_not_known(tmp_path):
     ])  # fmt: skip
     assert [(q.question, q.golds) for q in load("math", tmp_path)] == [("1 + 1?", ["2"]), ("2 + 2?", ["4"])]
     hub.write_lines(tmp_path / "math" / "test.jsonl", [{"problem": "2 + 2?", "solution": "four"}])
-    with pytest.raises(UserError, match="line 1: key 'solution' must hold the answer in"):
+    with pytest.raises(UserError, match="line 1: key 'solution'"):
         load("math", tmp_path)
 
 

