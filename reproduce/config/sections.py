@@ -240,12 +240,15 @@ class TrainingConfig:
     report_to: str | None = None  # trackers that see every step: tensorboard, trackio, wandb, several with commas
     rollout_shards: int | None = None  # parts of a rollout batch with random streams of their own; None: 1
     schedule: ScheduleConfig | None = None  # None: a constant learning rate
+    tokens_per_pass: int | None = None  # the most tokens of one forward and backward pass; None: a whole mini-batch
 
     def problems(self):
         yield from positive(
             self, "steps", "prompts_per_step", "epochs", "minibatches", "learning_rate", "temperature",
             "max_grad_norm", "checkpoint_every",
         )  # fmt: skip
+        if self.tokens_per_pass is not None:
+            yield from positive(self, "tokens_per_pass")
         yield from positive(self, "group_size")  # 1 is for methods that compare no groups (`algorithms.for_run`)
         if self.weight_decay < 0:
             yield "weight_decay", "must not be negative"

@@ -42,7 +42,7 @@ ROW_SECTIONS = ("method", "variant", "training_changes", "seed", "algorithm")
 
 _CHAT = ("base_url", "key_variable", "timeout_seconds", "attempts", "concurrency", "requests_per_second")
 NOT_IN_HASH = {
-    "training": ("checkpoint_every", "report_to"),  # resuming changes no result, nor does who looks on
+    "training": ("checkpoint_every", "report_to", "tokens_per_pass"),  # no result depends on them but by rounding
     "task": ("data.folder",),
     "search": (
         "corpus", "index_dir", "encoder", "mode", "cache_dir", "zone", "endpoint", "requests_per_second",

@@ -15,7 +15,8 @@ from reproduce.algorithms.parts.critics import explained_variance
 from reproduce.algorithms.parts.state import RolloutBatch, State
 from reproduce.errors import UserError
 from reproduce.precision import wide
-from reproduce.training.parallel import own_rows, processes, take, together
+from reproduce.training.micro_batches import own_parts, values_of, whole_loss
+from reproduce.training.parallel import processes
 from reproduce.training.token_logps import passes, placed
 
 
@@ -24,13 +25,20 @@ class Critic(State):
 
     policy: the causal LM at its start; it is copied, never changed. Weights are float32 (a step of 1e-6 would vanish
     in bfloat16), or float64 as the policy's, and passes run under autocast in the policy's type. learning_rate: of the
-    policy, unless the method sets the critic's.
+    policy, unless the method sets the critic's. tokens_per_pass: as of the policy's passes.
     """
 
     name = "critic"
     makes = ("values_BT", "returns_BT")
 
-    def __init__(self, policy, algorithm: Algorithm, learning_rate: float, weight_decay: float):
+    def __init__(
+        self,
+        policy,
+        algorithm: Algorithm,
+        learning_rate: float,
+        weight_decay: float,
+        tokens_per_pass: int | None = None,
+    ):
         settings = algorithm.critic
         self.dtype, device = policy.dtype, policy.device
         head = policy.get_output_embeddings()
@@ -43,7 +51,7 @@ class Critic(State):
         torch.nn.init.zeros_(value_head.bias)
         network.config.tie_word_embeddings = False
         network.set_output_embeddings(value_head)
-        self.network, self.algorithm = network, algorithm
+        self.network, self.algorithm, self.tokens_per_pass = network, algorithm, tokens_per_pass
         self.max_grad_norm = settings.critic_max_grad_norm
         rate = learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=weight_decay)
@@ -63,14 +71,13 @@ class Critic(State):
     @torch.no_grad()
     def values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
         """values_BT of the tokens in `mask_BT`, as wide as the weights, 0 elsewhere. inputs: as of `token_logps`."""
-        return self._values(inputs, mask_BT)
+        (values_BT,) = values_of(self._parts(inputs, mask_BT), inputs, mask_BT, self._score)
+        return values_BT
 
-    def _values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
-        """Of the whole batch in every process; gradient flows into the rows that this process passed."""
-        rows, own_BT = own_rows(inputs, mask_BT)
-        return together(self._own_values(take(inputs, rows), own_BT), rows, mask_BT)
+    def _parts(self, inputs: dict, mask_BT: Tensor):
+        return own_parts(inputs, mask_BT, self.tokens_per_pass)
 
-    def _own_values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
+    def _score(self, inputs: dict, mask_BT: Tensor) -> tuple[Tensor]:
         device = mask_BT.device.type
         found, places = [], []
         with torch.autocast(device, dtype=self.dtype, enabled=self.dtype == torch.bfloat16):
@@ -78,16 +85,23 @@ class Critic(State):
                 values = self.network(input_ids=ids, use_cache=False).logits[..., 0]
                 found.append(wide(values[row, position - 1]))
                 places.append(place)
-        return placed(torch.cat(found), torch.cat(places), mask_BT)
+        return (placed(torch.cat(found), torch.cat(places), mask_BT),)
 
     def update(self, inputs: dict, mask_BT: Tensor, old_values_BT: Tensor, returns_BT: Tensor) -> dict[str, float]:
         """One optimiser step on a mini-batch; metrics of `Algorithm.value_loss` and value_grad_norm (before clipping).
 
         Every process has the loss of the whole mini-batch and the gradient of its own rows; gradients are added up.
         """
-        loss, metrics = self.algorithm.value_loss(self._values(inputs, mask_BT), old_values_BT, returns_BT, mask_BT)
+        metrics: dict[str, float] = {}
+
+        def loss(values_BT):
+            loss, found = self.algorithm.value_loss(values_BT, old_values_BT, returns_BT, mask_BT)
+            metrics.update(found)
+            return loss
+
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = self._parts(inputs, mask_BT)
+        whole_loss(parts, inputs, mask_BT, self._score, loss, torch.Tensor.backward).backward()
         parameters = list(self.network.parameters())
         if all(parameter.grad is None for parameter in parameters):
             raise RuntimeError("the critic's values do not come from its network: another forward is bound to it")

@@ -96,7 +96,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
         entropy_tokens=config.entropy_tokens, checks=None if c is None else Checks(evaluated, c.every, c.questions),
         model=trained, replica=replica, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
-        rate_factor=_rate_factor(t), group_size=t.group_size,
+        rate_factor=_rate_factor(t), group_size=t.group_size, tokens_per_pass=t.tokens_per_pass,
     )  # fmt: skip
 
 

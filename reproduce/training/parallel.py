@@ -68,35 +68,17 @@ def share_random_state() -> None:
         torch.set_rng_state(gathered(torch.get_rng_state())[0])
 
 
-def own_rows(inputs: dict, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, mask): indices of the rows that this process passes, and their loss mask.
-
-    Rows are dealt out by length, so that the processes have about as much to do. A process for which none is left
-    passes row 0 with an empty mask: all must take part in every pass.
-    """
-    everything = torch.arange(len(mask_BT), device=mask_BT.device)
-    if processes() == 1:
-        return everything, mask_BT
-    lengths_B = inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)
-    rows = lengths_B.argsort(stable=True, descending=True)[process_index() :: processes()]
-    return (rows, mask_BT[rows]) if len(rows) else (everything[:1], torch.zeros_like(mask_BT[:1]))
-
-
-def take(inputs: dict, rows: Tensor) -> dict:
-    """The given rows of every tensor of a batch; numbers stay. All rows in one process: the batch itself."""
-    if processes() == 1:
-        return inputs
-    return {name: value[rows] if torch.is_tensor(value) and value.dim() else value for name, value in inputs.items()}
-
-
 def together(values: Tensor, rows: Tensor, mask_BT: Tensor) -> Tensor:
     """values_BT of the whole mini-batch from those that each process has for its `rows`, 0 outside their masks.
 
-    Gradient flows into the own values only. mask_BT: of the whole mini-batch.
+    Gradient flows into the own values only. mask_BT: of the whole mini-batch. A row may be there twice where one of
+    them is 0 everywhere.
     """
+    if processes() == 1 and len(rows) == len(mask_BT):
+        own_BT = values
+    own_BT = values.new_zeros(mask_BT.shape).index_add(0, rows, values)
     if processes() == 1:
-        return values
-    own_BT = values.new_zeros(mask_BT.shape).index_copy(0, rows, values)
+        return own_BT
     sum_BT = own_BT.detach().clone()
     torch.distributed.all_reduce(sum_BT)
     return sum_BT + (own_BT - own_BT.detach())

@@ -43,14 +43,12 @@ from reproduce.training.batch_tensors import (
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.master_weights import in_float32
+from reproduce.training.micro_batches import own_parts, values_of, whole_loss
 from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.training.parallel import (
     gathered,
-    own_rows,
     processes,
     share_random_state,
-    take,
-    together,
     wait_for_all,
 )  # fmt: skip
 from reproduce.training.reference import Reference
@@ -81,22 +79,25 @@ class AgenticTrainer(GRPOTrainer):
         replica: the copy that the collector samples from, where training divides the weights of the policy.
         rate_factor: RL step (from 0) -> factor on the policy's learning rate; None: constant.
         group_size: trajectories per question; None: TRL's num_generations, which cannot be 1.
+        tokens_per_pass: the most tokens, padding included, that one pass of the network holds (`micro_batches`); None:
+            a process passes all its rows of a mini-batch at once. It changes no number but by rounding.
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
     """
 
     def __init__(self, *, algorithm: Algorithm, collector: Collector, questions: list, run: RunDirectory,
                  entropy_tokens: int, model, checks: Callable[[int], dict[str, float]] | None = None,
                  replica: Replica | None = None, rate_factor: Callable[[int], float] | None = None,
-                 group_size: int | None = None, **kwargs):  # fmt: skip
+                 group_size: int | None = None, tokens_per_pass: int | None = None, **kwargs):  # fmt: skip
         reference = Reference(model)  # before TRL binds a forward of its own to the model, and so the next
         start = reference.whole() if algorithm.critic is not None else None  # what a critic starts from
         super().__init__(model=model, reward_funcs=computed_already, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
             raise UserError(
-                "gradient_accumulation_steps must be 1: lower the mini-batch with training.minibatches instead"
+                "gradient_accumulation_steps must be 1: training.tokens_per_pass splits an update into micro-batches"
             )
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
         self.checks, self.replica, self.rate_factor = checks, replica, rate_factor
+        self.tokens_per_pass = tokens_per_pass
         self.num_generations = group_size or self.num_generations
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
         longest = self.args.max_completion_length
@@ -210,7 +211,8 @@ class AgenticTrainer(GRPOTrainer):
         return found
 
     def _critic(self, start) -> Critic:
-        return Critic(start.to(self.model.device), self.algorithm, self.args.learning_rate, self.args.weight_decay)
+        start, rate, decay = start.to(self.model.device), self.args.learning_rate, self.args.weight_decay
+        return Critic(start, self.algorithm, rate, decay, self.tokens_per_pass)
 
     def _states_read(self, name: str) -> bool:
         return any(name in state.reads for state in self.states)
@@ -227,11 +229,12 @@ class AgenticTrainer(GRPOTrainer):
         Of the whole batch in every process; gradient flows into the rows that this process passed.
         """
         mask_BT = self.loss_mask(inputs)
-        rows, own_BT = own_rows(inputs, mask_BT)
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass)
+        return values_of(parts, inputs, mask_BT, self._scorer(model, entropy))
+
+    def _scorer(self, model, entropy: bool):
         head = scored_head(self.accelerator.unwrap_model(model))
-        found = token_logps(model, head, take(inputs, rows), own_BT, self.temperature, entropy)
-        logps_BT, entropies_BT = (None if values is None else together(values, rows, mask_BT) for values in found)
-        return logps_BT, entropies_BT
+        return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, self.temperature, entropy)
 
     def _compute_loss(self, model, inputs):
         return self.loss_on(model, inputs)
@@ -244,23 +247,41 @@ class AgenticTrainer(GRPOTrainer):
         for state in self.states:
             reported |= state.on_minibatch(inputs, mask_BT)
         needs = self.algorithm.loss_needs
-        logps_BT, entropies_BT = self.score(model, inputs, "entropies_BT" in needs)
         given = {**inputs, **self._numbers()}
         extra = {name: value for name, value in given.items() if name in needs or name in SINGLE_TURNS}
-        loss, metrics = self.algorithm.loss(
-            logps_BT, inputs["old_per_token_logps"], inputs["advantages"], mask_BT,
-            entropies_BT=entropies_BT, sampler_weights_BT=inputs.get("sampler_weights_BT"),
-            normalizer=mask_BT.sum().float().clamp(min=1), rows=mask_BT.shape[0], **extra,
-        )  # fmt: skip
-        metrics |= reported
-        with torch.no_grad():
-            ratio_BT = torch.exp(logps_BT - inputs["old_per_token_logps"])
-            entropies = inputs["rollout_entropies"][mask_BT]
-            metrics |= clip_metrics(ratio_BT[mask_BT], entropies, self.algorithm.clip_range, self.high_entropy)
-            if len(self.updates) == 0:
-                metrics["kl_warm_start"] = self._kl_warm_start(logps_BT, inputs, mask_BT)
-        self.updates.append(metrics | {"loss": float(loss.detach())})
-        return loss * processes()  # whose gradients are averaged, and each holds the part of its own rows
+
+        def loss(logps_BT, entropies_BT):
+            loss, metrics = self.algorithm.loss(
+                logps_BT,
+                inputs["old_per_token_logps"],
+                inputs["advantages"],
+                mask_BT,
+                entropies_BT=entropies_BT,
+                sampler_weights_BT=inputs.get("sampler_weights_BT"),
+                normalizer=mask_BT.sum().float().clamp(min=1),
+                rows=mask_BT.shape[0],
+                **extra,
+            )
+            metrics |= reported
+            with torch.no_grad():
+                ratio_BT = torch.exp(logps_BT - inputs["old_per_token_logps"])
+                entropies = inputs["rollout_entropies"][mask_BT]
+                metrics |= clip_metrics(ratio_BT[mask_BT], entropies, self.algorithm.clip_range, self.high_entropy)
+                if len(self.updates) == 0:
+                    metrics["kl_warm_start"] = self._kl_warm_start(logps_BT, inputs, mask_BT)
+            self.updates.append(metrics | {"loss": float(loss.detach())})
+            return loss * processes()  # whose gradients are averaged, and each holds the part of its own rows
+
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass)
+        score = self._scorer(model, "entropies_BT" in needs)
+        return whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
+
+    def _accumulate(self, model, loss: torch.Tensor) -> None:
+        """The backward pass of a micro-batch that is not the last of its update: processes exchange nothing."""
+        with self.accelerator.no_sync(model):
+            self.accelerator.sync_gradients = False
+            self.accelerator.backward(loss)
+            self.accelerator.sync_gradients = True
 
     def _kl_warm_start(self, logps_BT, inputs, mask_BT) -> float:
         """Mean k3 estimate of KL(policy || warm start) per sampled token, on the first rows of the first mini-batch."""

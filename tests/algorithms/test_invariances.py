@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from method_batch import ROWS, TOKENS, advantages_of, loss_and_gradient, random_batch, ready, select
 
@@ -25,6 +25,13 @@ few = settings(max_examples=4, deadline=None, derandomize=True)
 close = {"atol": 1e-6, "rtol": 0}
 
 
+def told_apart(mask_BT) -> bool:
+    """Whether the released packing, which goes by these numbers, tells every row from every other (`parts.packing`)."""
+    place_BT = mask_BT * torch.arange(1, TOKENS + 1)
+    keys = [place_BT.amax(-1), mask_BT.sum(-1), place_BT.sum(-1), (place_BT**2).sum(-1)]
+    return len(torch.stack(keys, dim=1).unique(dim=0)) == ROWS
+
+
 def prepared(name, overrides, seed):
     algorithm = ready(name, **overrides)
     data = random_batch(algorithm, seed)
@@ -37,6 +44,7 @@ def prepared(name, overrides, seed):
 @given(seed=seeds, order=st.permutations(range(ROWS)))
 def test_the_order_of_rows_does_not_matter(name, overrides, seed, order):
     algorithm, data, advantages_BT, loss, gradient_BT = prepared(name, overrides, seed)
+    assume(name not in PER_MICRO_BATCH or told_apart(data["mask_BT"]))
     shuffled = select(data, order)
     shuffled_advantages_BT = advantages_of(algorithm, shuffled)
     torch.testing.assert_close(shuffled_advantages_BT, advantages_BT[order], **close)

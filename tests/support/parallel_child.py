@@ -69,6 +69,7 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
         algorithm=algorithm, collector=Shards(collectors) if len(seeds) > 1 else collectors[0], questions=questions,
         run=run, entropy_tokens=3, model=lm, replica=replica, processing_class=grammar.tokenizer,
         train_dataset=Dataset.from_list(rows), args=grpo_config(run.checkpoints, t, limits.completion_tokens, job.seed),
+        tokens_per_pass=t.tokens_per_pass,
     )  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def record(made: AgenticTrainer, stop: int | None = None) -> dict:
 
     def gradient(parameters, *arguments, **options):
         parameters = list(parameters)
-        gradients.append(torch.cat([whole(p.grad).float().flatten() for p in parameters if p.grad is not None]))
+        gradients.append(torch.cat([whole(p.grad).flatten() for p in parameters if p.grad is not None]))
         return clip(parameters, *arguments, **options)
 
     made.accelerator.clip_grad_norm_ = gradient

@@ -177,16 +177,3 @@ def test_work_that_cannot_be_divided_is_refused_by_name(monkeypatch):
     odd = parallel_child.config("grpo", {"prompts_per_step": 2, "group_size": 3}).training
     with pytest.raises(UserError, match=r"2 processes .* 3 trajectories"):
         parallel.check_division(odd)
-
-
-def test_rows_are_dealt_out_once_each_by_length(monkeypatch):
-    mask_BT = torch.ones(5, 4, dtype=torch.bool)
-    inputs = {"prompt_mask": torch.ones(5, 2), "completion_mask": torch.tril(torch.ones(5, 4))}
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    dealt = []
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        dealt.append(parallel.own_rows(inputs, mask_BT)[0].tolist())
-    assert sorted(dealt[0] + dealt[1]) == list(range(5)) and {3, 4} & set(dealt[0]) and {3, 4} & set(dealt[1])
-    rows, own_BT = parallel.own_rows({name: value[:1] for name, value in inputs.items()}, mask_BT[:1])
-    assert rows.tolist() == [0] and not own_BT.any(), "a process without a row takes part with nothing"

@@ -1,0 +1,115 @@
+"""Micro-batches: the passes of an update, each within a limit of tokens, whose gradients add up to the whole one's.
+
+A loss may read all tokens of a mini-batch at once: a token mean, a quantile of entropies, a covariance. So it is taken
+from the values of all tokens, computed without gradient, and its derivative by each value is then carried into the
+network one micro-batch at a time (gradient caching, arXiv 2101.06983). That is exact for every loss and costs one
+forward pass more. Processes make equal numbers of passes, since FSDP and ZeRO-3 exchange weights in each.
+"""
+
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reproduce.training.parallel import process_index, processes, together
+
+Score = Callable[[dict, Tensor], Sequence[Tensor | None]]
+"""(rows of a batch, their loss mask) -> tensors (rows, T) with gradient, or None in the place of one."""
+
+
+class Part(NamedTuple):
+    """One pass: the rows of the mini-batch that it holds, and their loss mask (rows, T)."""
+
+    rows: Tensor
+    mask_BT: Tensor
+
+
+def own_parts(inputs: dict, mask_BT: Tensor, limit: int | None) -> list[Part]:
+    """The passes of this process over a mini-batch, as many as every other process makes.
+
+    inputs: prompt_mask and completion_mask, (B, .) each. limit: tokens of a pass, padding included; None: no limit. A
+    row longer than that is a pass by itself. A process that has fewer passes than another makes the rest with row 0 and
+    an empty mask.
+    """
+    everything = torch.arange(len(mask_BT), device=mask_BT.device)
+    lengths = (inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)).tolist()
+    cuts = [cut(rows, lengths, limit) for rows in dealt(lengths, processes())]
+    if len(cuts) == 1 and len(cuts[0]) == 1:
+        return [Part(everything, mask_BT)]
+    own = [torch.tensor(rows, device=mask_BT.device) for rows in cuts[process_index()]]
+    empty = Part(everything[:1], torch.zeros_like(mask_BT[:1]))
+    return [Part(rows, mask_BT[rows]) for rows in own] + [empty] * (max(map(len, cuts)) - len(own))
+
+
+def dealt(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Rows for each of `count` processes, longest first: each row goes to the process with the fewest tokens so far."""
+    found: list[list[int]] = [[] for _ in range(count)]
+    least = [(0, process) for process in range(count)]
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        tokens, process = heappop(least)
+        found[process].append(row)
+        heappush(least, (tokens + lengths[row], process))
+    return found
+
+
+def cut(rows: Sequence[int], lengths: Sequence[int], limit: int | None) -> list[list[int]]:
+    """`rows`, longest first, in runs of at most `limit` tokens when padded to their longest row, or of one row."""
+    found: list[list[int]] = []
+    for row in rows:
+        if found and (limit is None or (len(found[-1]) + 1) * lengths[found[-1][0]] <= limit):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+def take(inputs: dict, rows: Tensor) -> dict:
+    """The given rows of every tensor of a batch; numbers stay. As many rows as there are: the batch itself."""
+    if len(rows) == len(inputs["completion_mask"]):
+        return inputs
+    return {name: value[rows] if torch.is_tensor(value) and value.dim() else value for name, value in inputs.items()}
+
+
+def values_of(parts: list[Part], inputs: dict, mask_BT: Tensor, score: Score) -> list[Tensor | None]:
+    """Values (B, T) of the whole mini-batch, of all processes; gradient flows into those of this process."""
+    if len(parts) == processes() == 1:
+        return list(score(inputs, mask_BT))
+    found = zip(*(score(take(inputs, part.rows), part.mask_BT) for part in parts), strict=True)
+    rows = torch.cat([part.rows for part in parts])
+    return [None if kind[0] is None else together(torch.cat(kind), rows, mask_BT) for kind in found]
+
+
+def whole_loss(
+    parts: list[Part],
+    inputs: dict,
+    mask_BT: Tensor,
+    score: Score,
+    loss: Callable[..., Tensor],
+    backward: Callable[[Tensor], None],
+) -> Tensor:
+    """The loss of the whole mini-batch. Its own backward pass completes the gradient, of which `backward` makes parts.
+
+    loss: called once with what `score` gives, for all rows. backward: accumulates the gradient of what it is given,
+    without exchanging it between processes; it is called for every micro-batch but the last.
+    """
+    if len(parts) == 1:
+        return loss(*values_of(parts, inputs, mask_BT, score))
+    with torch.no_grad():
+        values = values_of(parts, inputs, mask_BT, score)
+    leaves = [None if value is None else value.requires_grad_() for value in values]
+    whole = loss(*leaves)
+    given = [leaf for leaf in leaves if leaf is not None]
+    found = iter(torch.autograd.grad(whole, given, allow_unused=True, materialize_grads=True))
+    factors = [None if leaf is None else next(found) for leaf in leaves]
+
+    def carried(part: Part) -> Tensor:
+        scored = score(take(inputs, part.rows), part.mask_BT)
+        pairs = [(value, by) for value, by in zip(scored, factors, strict=True) if value is not None]
+        return sum((value * torch.where(part.mask_BT, by[part.rows], 0.0)).sum() for value, by in pairs)
+
+    for part in parts[:-1]:
+        backward(carried(part))
+    last = carried(parts[-1])
+    return whole.detach() + (last - last.detach())
