@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from reproduce.algorithms import Algorithm
+from reproduce.algorithms.parts.released.rollouts import ReleasedTree
 from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
-from reproduce.precision import wide
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import cost_of
+from reproduce.rollouts.released_agent import ReleasedAgentLoop
 from reproduce.rollouts.tensors import TrainingRow
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.runs.schema import POSITIONS, TURNS
@@ -70,8 +71,8 @@ class Batch:
 class Collector:
     """Samples groups for one task with one model. Every draw is a function of (seed, purpose, step) and the weights.
 
-    The one thing that it carries from step to step is `initial_entropies`, what policies with `stale_baseline` remember
-    (`AgentLoop.rollout`); save `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
+    The one thing that it carries from step to step is `initial_entropies`, the memory of `ReleasedAgentLoop`; save
+    `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
 
     host: the vLLM and the threads for tools (`reproduce.training.engine_host`); None: Transformers, tools in batches.
     Under vLLM, truncated entropies stay inside the rollout: afterwards they are NaN, for the trainer to fill in.
@@ -127,11 +128,9 @@ class Collector:
         prompts = [self.prompt_ids(question) for question in questions]
         branching = stream(self.seed, "branching", *purpose)
         with nullcontext() if self.host is None else self.host.tools(environment) as tools:
-            loop = AgentLoop(engine, environment, self.task.call_type, self.grammar, self.limits, tools)
-            rollout = loop.rollout(questions, prompts, k, policy, branching, self.initial_entropies)
+            loop = self._loop(policy, engine, environment, self.task.call_type, self.grammar, self.limits, tools)
+            rollout = loop.rollout(questions, prompts, k, policy, branching)
         without_truncated(engine, [path for rows in rollout.groups for t in rows for path in t.paths])
-        if policy.eos_at_call_limit:
-            self._end_with_eos([t for rows in rollout.groups for t in rows if t.ended == "calls"])
         groups = []
         for question, trajectories in zip(questions, rollout.groups, strict=True):
             texts = [self.grammar.decode(t.path.completion) for t in trajectories]
@@ -139,17 +138,10 @@ class Collector:
             groups.append(ScoredGroup(question, trajectories, texts, rewards))
         return groups, rollout
 
-    @torch.inference_mode()
-    def _end_with_eos(self, trajectories: list[Trajectory]) -> None:
-        """Append an end-of-sequence token that counts as sampled, with its log-probability; only where one fits."""
-        was_training = self.model.training
-        self.model.eval()
-        for path in (t.path for t in trajectories if t.path.length < self.limits.completion_tokens):
-            ids = torch.tensor([path.tokens], device=next(self.model.parameters()).device)
-            logps = torch.log_softmax(wide(self.model(input_ids=ids).logits[0, -1]) / self.temperature, dim=-1)
-            entropy = -(logps.exp() * logps.clamp(min=-1e4)).sum()
-            path.add_sampled(self.grammar.eos_id, float(logps[self.grammar.eos_id]), float(entropy))
-        self.model.train(was_training)
+    def _loop(self, policy, *arguments) -> AgentLoop:
+        if isinstance(policy, ReleasedTree):
+            return ReleasedAgentLoop(*arguments, initial_entropies=self.initial_entropies, model=self.model)
+        return AgentLoop(*arguments)
 
     def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
         """The groups of RL step `step`: one per question, degenerate ones replaced if the method samples dynamically.
