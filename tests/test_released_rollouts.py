@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 import torch
 from test_agent import PROMPTS, QUESTIONS, ScriptedEngine, search
-from tiny import LocalPrinter, engine, environment, full_forward, model, tokenizer
+from tiny import LocalPrinter, engine, environment, full_forward, talker, tokenizer
 
 from reproduce.algorithms import load
 from reproduce.algorithms.parts import ReleasedAEPORollout, ReleasedARPORollout
-from reproduce.algorithms.parts.released.rollouts import ReleasedTree
 from reproduce.algorithms.policies import AEPORollout, ARPORollout
 from reproduce.errors import UserError
-from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
+from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.released_agent import ReleasedAgentLoop
+from reproduce.rollouts.released_agent import ReleasedAgentLoop, loop_for
 from reproduce.worlds.miniweb.task import open_task
 from reproduce.worlds.tool_server import Call
 
@@ -257,25 +256,9 @@ def test_the_pilots_mean_takes_in_its_first_segment():
 # ---------------------------------------------------------------- with a model
 
 
-def talker(seed=0):
-    """A random model that likes to search."""
-    made, t = model(seed=seed, scale=2.0), tokenizer()
-    head = torch.nn.Linear(made.lm_head.in_features, made.lm_head.out_features)
-    with torch.no_grad():
-        head.weight.copy_(made.lm_head.weight)
-        head.bias.zero_()
-        for word, bias in {"</search>": 4.3, "<search>": 4.5, "<eos>": 2.0, "page": 4.0, "1": 4.0}.items():
-            head.bias[t.convert_tokens_to_ids(word)] = bias
-    made.lm_head = head
-    return made
-
-
 def roll(policy, seed=0, lm=None, k=10):
     arguments = (engine(lm or talker(), seed), environment(), Call, Grammar(tokenizer()), Limits(6, 100))
-    if isinstance(policy, ReleasedTree):
-        made = ReleasedAgentLoop(*arguments, initial_entropies={}, model=arguments[0].model)
-    else:
-        made = AgentLoop(*arguments)
+    made = loop_for(policy, *arguments, initial_entropies={}, model=arguments[0].model)
     return made.rollout(QUESTIONS[:2], PROMPTS[:2], k, policy, np.random.default_rng(seed))
 
 

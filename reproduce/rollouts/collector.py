@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from reproduce.algorithms import Algorithm
-from reproduce.algorithms.parts.released.rollouts import ReleasedTree
+from reproduce.algorithms.parts.state import Sampling
 from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
-from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
+from reproduce.rollouts.agent import Grammar, Limits, Rollout, Trajectory
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import cost_of
-from reproduce.rollouts.released_agent import ReleasedAgentLoop
+from reproduce.rollouts.released_agent import loop_for
 from reproduce.rollouts.tensors import TrainingRow
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.runs.schema import POSITIONS, TURNS
@@ -103,23 +103,24 @@ class Collector:
         """Prompt token ids, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(self.task.prompt(question))]
 
-    def engine(self, purpose: tuple) -> Engine:
-        """An engine on the model whose sampling stream is that of `purpose`."""
+    def engine(self, purpose: tuple, temperature: float | None = None) -> Engine:
+        """An engine on the model whose sampling stream is that of `purpose`. temperature: None is the collector's."""
+        temperature = self.temperature if temperature is None else temperature
         if self.host is not None and self.host.on_vllm:
-            engine = self.host.engine(self.model, self.grammar, self.temperature, self.seed, *purpose)
+            engine = self.host.engine(self.model, self.grammar, temperature, self.seed, *purpose)
             self._totals.append(engine.totals)
             return engine
         device = str(next(self.model.parameters()).device)
         return TransformersEngine(
-            self.model, self.grammar.stop_ids, self.grammar.eos_id, self.temperature,
+            self.model, self.grammar.stop_ids, self.grammar.eos_id, temperature,
             torch_stream(self.seed, "sampling", *purpose, device=device),
         )  # fmt: skip
 
     def sample(
-        self, questions: list, k: int, purpose: tuple, policy=Independent()
+        self, questions: list, k: int, purpose: tuple, policy=Independent(), temperature: float | None = None
     ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored trajectories for each question; `purpose` names the random streams."""
-        engine, environment = self.engine(purpose), self.task.environment
+        engine, environment = self.engine(purpose, temperature), self.task.environment
         if policy.branches and not getattr(engine, "has_entropies", True):
             raise UserError(
                 f"engine.top_logprobs: {type(policy).__name__} branches by entropy, of which 0 log-probabilities tell "
@@ -128,7 +129,17 @@ class Collector:
         prompts = [self.prompt_ids(question) for question in questions]
         branching = stream(self.seed, "branching", *purpose)
         with nullcontext() if self.host is None else self.host.tools(environment) as tools:
-            loop = self._loop(policy, engine, environment, self.task.call_type, self.grammar, self.limits, tools)
+            loop = loop_for(
+                policy,
+                engine,
+                environment,
+                self.task.call_type,
+                self.grammar,
+                self.limits,
+                tools,
+                initial_entropies=self.initial_entropies,
+                model=self.model,
+            )
             rollout = loop.rollout(questions, prompts, k, policy, branching)
         without_truncated(engine, [path for rows in rollout.groups for t in rows for path in t.paths])
         groups = []
@@ -138,18 +149,18 @@ class Collector:
             groups.append(ScoredGroup(question, trajectories, texts, rewards))
         return groups, rollout
 
-    def _loop(self, policy, *arguments) -> AgentLoop:
-        if isinstance(policy, ReleasedTree):
-            return ReleasedAgentLoop(*arguments, initial_entropies=self.initial_entropies, model=self.model)
-        return AgentLoop(*arguments)
-
-    def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
+    def collect(
+        self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
+    ) -> Batch:
         """The groups of RL step `step`: one per question, degenerate ones replaced if the method samples dynamically.
+
+        sampling: what the method's states ask for; None: the collector's temperature.
 
         Dynamic sampling (DAPO, arXiv 2503.14476) draws fresh questions for the groups it drops, at most
         `max_generation_batches` - 1 times, twice as many as are missing so that few rounds suffice; what is still
         missing then is filled with dropped groups, whose advantage is 0.
         """
+        temperature = None if sampling is None else sampling.temperature
         self._totals.clear()
         synced = self.host.seconds_weight_sync if self.host is not None else 0.0
         kept: list[ScoredGroup] = []
@@ -161,7 +172,7 @@ class Collector:
             if attempt:
                 drawn = self.task.train_questions(2 * wanted, child_seed(self.seed, "dynamic-sampling", step, attempt))
                 questions = drawn[: 2 * (wanted - len(kept))]
-            groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout)
+            groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout, temperature)
             cost["sampled_tokens"] += rollout.sampled_tokens
             cost["tool_calls"] += rollout.tool_calls
             cost["groups_sampled"] += len(groups)

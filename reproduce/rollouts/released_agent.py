@@ -151,3 +151,10 @@ class ReleasedAgentLoop(AgentLoop):
         group = self.groups[index]
         group.forks_left = group.size - len(group.rows) - 1
         return [self._root(index)]
+
+
+def loop_for(policy, *arguments, initial_entropies: dict[int, float], model=None) -> AgentLoop:
+    """The agent loop that rolls out `policy`: the papers', or that of the released code. Arguments are theirs."""
+    if isinstance(policy, ReleasedTree):
+        return ReleasedAgentLoop(*arguments, initial_entropies=initial_entropies, model=model)
+    return AgentLoop(*arguments)

@@ -26,7 +26,7 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
-from reproduce.algorithms.parts.state import RolloutBatch, RunServices
+from reproduce.algorithms.parts.state import RolloutBatch, RunServices, Sampling
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.rollouts.tensors import SINGLE_TURNS, companions, rollout_tensors
@@ -111,6 +111,7 @@ class AgenticTrainer(GRPOTrainer):
         self.host, self.gap = collector.host, None
         if self.host is not None and self.host.on_vllm:
             self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self._states_read("entropies_BT"))
+        self.sampling = Sampling(self.temperature)
         self.batch: Batch | None = None
         self._updates: list[dict[str, float]] = []
         self._step_metrics: dict[str, float] = {}
@@ -154,7 +155,12 @@ class AgenticTrainer(GRPOTrainer):
         started = time.perf_counter()
         self.refresh_sampler()
         questions = [self.questions[index] for own in gathered(indices) for index in own if index != NO_QUESTION]
-        self.batch = self.collector.collect(questions, self.num_generations, self.algorithm, self.rl_step)
+        self.sampling = Sampling(self.temperature)
+        for state in self.states:
+            self.sampling = state.sampling(self.sampling)
+        self.batch = self.collector.collect(
+            questions, self.num_generations, self.algorithm, self.rl_step, self.sampling
+        )
         paths = [row.path for row in self.batch.training_rows()]
         output = path_tensors(paths, self.processing_class.pad_token_id, self.accelerator.device)
         mask_BT = self.loss_mask(output)
@@ -229,7 +235,7 @@ class AgenticTrainer(GRPOTrainer):
         mask_BT = self.loss_mask(inputs)
         rows, own_BT = own_rows(inputs, mask_BT)
         head = scored_head(self.accelerator.unwrap_model(model))
-        found = token_logps(model, head, take(inputs, rows), own_BT, self.temperature, entropy)
+        found = token_logps(model, head, take(inputs, rows), own_BT, self.sampling.temperature, entropy)
         logps_BT, entropies_BT = (None if values is None else together(values, rows, mask_BT) for values in found)
         return logps_BT, entropies_BT
 
