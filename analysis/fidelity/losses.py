@@ -5,8 +5,8 @@ import torch
 from analysis.fidelity.batch import Batch, Gradient, advantages, compared, distance, gradient, norm
 from analysis.fidelity.measures import measure
 from reproduce.algorithms import inert_at_one_update, load, names
-from reproduce.algorithms.parts import packing
 from reproduce.algorithms.parts.advantages import entropy_factor
+from reproduce.algorithms.parts.released import packing
 from reproduce.worlds.benchmarks.datasets.rl import RL_FILES
 
 # ---------------------------------------------------------------- ARPO's and AEPO's losses

@@ -11,7 +11,7 @@ last update sees it, and under the warm start. The same seed and warm start give
 import re
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from datasets import Dataset
 
 from analysis.fidelity.schema import ALL_ENTROPIES, BATCH_SCHEMA, TESTS_SCHEMA
 from reproduce.algorithms import load
+from reproduce.algorithms.parts import ReleasedAEPORollout
 from reproduce.algorithms.parts.entropy_history import EntropyHistory
 from reproduce.arguments import Parser, folder
 from reproduce.config.tables import JobConfig, TableConfig
@@ -96,25 +97,21 @@ class Recorder(AgenticTrainer):
         """The branch tests of the released rollout, with the penalty counted as released and as in the paper."""
         made = []
         for per_prompt in (True, False):
-            algorithm = load("aepo-released", penalty_per_prompt=per_prompt)
-            policy = Watched(algorithm.rollout.with_entropy_tokens(self.entropy_tokens))
+            policy = Watched(penalty_per_prompt=per_prompt, entropy_tokens=self.entropy_tokens)
             purpose = ("fidelity", per_prompt, self.rl_step)
             self.collector.sample(questions, self.num_generations, purpose, policy)
             made += [{"penalty_per_prompt": per_prompt, **test} for test in policy.tests]
         return made
 
 
-class Watched:
-    """A rollout policy that writes its branch tests into `tests`."""
+@dataclass(frozen=True)
+class Watched(ReleasedAEPORollout):
+    """The released rollout policy; it writes its branch tests into `tests`."""
 
-    def __init__(self, policy):
-        self.policy, self.tests = policy, []
-
-    def __getattr__(self, name):
-        return getattr(self.policy, name)
+    tests: list[dict] = field(default_factory=list)
 
     def branch(self, entropy_change: float, consecutive: int, uniform: float) -> bool:
-        passed = self.policy.branch(entropy_change, consecutive, uniform)
+        passed = super().branch(entropy_change, consecutive, uniform)
         self.tests.append({"entropy_change": entropy_change, "in_a_row": consecutive, "passed": passed})
         return passed
 
@@ -214,7 +211,7 @@ def write(trainer: Recorder, job: JobConfig, total_steps: int, out: Path) -> lis
         "rl_step": trainer.record_step - 1, "rl_steps": total_steps, "updates_per_step": trainer.updates_per_step,
         "vocabulary": len(trainer.collector.grammar.tokenizer), "entropy_tokens": trainer.entropy_tokens,
         "group_size": trainer.num_generations, "sampler_gap": trainer.sampler_gap, "history": trainer.past.state_dict(),
-        "references": {name: torch.as_tensor(r).tolist() for name, r in trainer.past.references().items()},
+        "references": {name: torch.as_tensor(r).tolist() for name, r in trainer.past.numbers().items()},
     }  # fmt: skip
     files.write_json(paths[2], about)
     return paths

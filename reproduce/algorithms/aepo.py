@@ -10,13 +10,14 @@ ARPO's rollout and a clipped token-mean GRPO update. The factor 1 + a z is not c
 """
 
 from reproduce.algorithms.base import Algorithm
-from reproduce.algorithms.parts import EntropyAware, SwitchableAEPORollout, TokenMean, UpperGradientKeeping
+from reproduce.algorithms.parts import EntropyAware, TokenMean, UpperGradientKeeping
+from reproduce.algorithms.policies import AEPORollout
 
 AEPO = Algorithm(
     name="aepo",
     citation="Dong et al. 2025, AEPO, arXiv 2510.14545",
     # alpha, weight, tau: ARPO's; beta 0.5, slope 0.05: released code; the paper's are not public (assumed)
-    rollout=SwitchableAEPORollout(dynamic_budget=True, branch_penalty=True),
+    rollout=AEPORollout(dynamic_budget=True, branch_penalty=True),
     # a = 0.2: released code; entropies at rollout and batch-wide z (released: current policy, micro-batch): assumed
     advantage=EntropyAware(std_epsilon=1e-6, entropy_coefficient=0.2, entropy_advantage=True),
     # 0.2 / 0.2: released code (which adds dual clip 3)

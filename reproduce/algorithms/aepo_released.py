@@ -2,7 +2,7 @@
 
 GRPO on trees, with the penalty on branching and the one-sided gradient-keeping clip: the dynamic budget is switched off
 by the launchers, and the entropy-aware advantage by a coefficient. Every difference from `aepo` is a setting, to be
-turned off singly; `parts.rollouts` and `parts.released_trees` say what each does, and in which function it is.
+turned off singly; `parts.released.rollouts` and `parts.released.trees` say what each does, and in which function it is.
 
 Not here, because the engine cannot measure it or because it can change nothing here:
 
@@ -12,7 +12,7 @@ Not here, because the engine cannot measure it or because it can change nothing 
 | neither renormalised nor complete (`logprobs = 10`)             | Never smaller; equal if 10 tokens hold all mass   |
 | H_root from a separate generation of up to 50 tokens            | the pilot's first segment: the same distribution  |
 | NaN of hi / sg(delta) * delta at delta 0 or inf, masked or not  | finite (`parts.surrogates.ppo_min`)          |
-| NaN of z(H) over a single token                                 | 0 (`parts.packing`)                          |
+| NaN of z(H) over a single token                                 | 0 (`parts.released.packing`)                 |
 | pi_old recomputed by the trainer in bf16                        | the sampler's own log-probabilities               |
 | packing by Karmarkar-Karp, mean over GPUs (FSDP)                | longest first, one process                        |
 | tool results encoded with special tokens (a BOS in Llama 3)     | this tokenizer adds none                          |

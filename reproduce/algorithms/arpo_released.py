@@ -1,15 +1,16 @@
 """ARPO as the released code runs it with its launchers' settings (github.com/RUC-NLPIR/ARPO, `ARPO/scripts/*.sh`).
 
-Every difference from `arpo` is a setting, to be turned off singly; with all of them off this is `arpo`:
+Every difference from `arpo` is a setting, to be turned off singly; with all of them off this is `arpo` (`released` is
+`parts.released`):
 
 | setting                               | `arpo`          | what it does, and where                    |
 |---------------------------------------|-----------------|--------------------------------------------|
-| late_test, stale_baseline, lockstep,  | false           | `parts.rollouts.ReleasedTree`              |
+| late_test, stale_baseline, lockstep,  | false           | `released.rollouts.ReleasedTree`           |
 | child_own_baseline, single_fill_up,   |                 |                                            |
 | eos_at_call_limit                     |                 |                                            |
-| decision "bernoulli"                  | "threshold"     | `parts.rollouts.ReleasedARPORollout`       |
+| decision "bernoulli"                  | "threshold"     | `released.rollouts.ReleasedARPORollout`    |
 | dual_clip 3                           | null            | `core_algos.compute_policy_loss`           |
-| aggregation "micro_batch_token_mean"  | "sequence_mean" | `parts.released_trees.MicroBatchTokenMean` |
+| aggregation "micro_batch_token_mean"  | "sequence_mean" | `released.trees.MicroBatchTokenMean`       |
 
 What of the released code is not here, and why: see `aepo_released`.
 """

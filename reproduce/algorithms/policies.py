@@ -17,23 +17,10 @@ from reproduce.errors import UserError
 
 
 class Policy:
-    """Attributes that the agent loop reads of every policy: `branches` (it may fork), `needs_pilot`, and switches.
-
-    The switches are off in the papers' policies. They turn on what the code released for ARPO and AEPO does instead,
-    and `reproduce.algorithms.parts.rollouts` says what each of them means.
-    """
+    """Attributes that the agent loop reads of every policy: `branches` (it may fork) and `needs_pilot`."""
 
     branches = False
     needs_pilot = False
-
-    late_test = False
-    stale_baseline = False
-    child_own_baseline = False
-    lockstep = False
-    single_fill_up = False
-    penalty_per_prompt = False
-    pilot_mean_all_segments = False
-    eos_at_call_limit = False
 
 
 @dataclass(frozen=True)
@@ -105,15 +92,25 @@ class AEPORollout(ARPORollout):
     The paper's constants are not public. beta 0.5 and penalty_slope 0.05 are the released code's; alpha,
     entropy_weight and threshold are ARPO's. m is rounded to the nearest integer (released: floor + 1) and kept in
     [1, k].
+
+    Both components are switches (AEPO's ablations). dynamic_budget False: m is ARPO's fixed share, and no pilot is
+    needed. branch_penalty False: P is ARPO's, however many branches came in a row.
     """
 
     beta: float = 0.5
     penalty_slope: float = 0.05
+    dynamic_budget: bool = True
+    branch_penalty: bool = True
 
-    needs_pilot = True
+    @property
+    def needs_pilot(self) -> bool:
+        """Whether the budget depends on a pilot trajectory."""
+        return self.dynamic_budget
 
     def initial(self, k: int, root_entropy: float | None = None, tool_entropy: float | None = None) -> int:
         """m for one prompt; needs both pilot entropies (a pilot without any tool call passes its root entropy)."""
+        if not self.dynamic_budget:
+            return super().initial(k)
         return max(1, min(k, round(k * self.budget_share(root_entropy, tool_entropy))))
 
     def budget_share(self, root_entropy: float | None, tool_entropy: float | None) -> float:
@@ -124,5 +121,5 @@ class AEPORollout(ARPORollout):
 
     def branch_probability(self, entropy_change: float, consecutive: int) -> float:
         """P with the penalty for branches in a row, clipped to [0, 1]."""
-        base = self.alpha + self.entropy_weight * entropy_change
-        return min(1.0, max(0.0, base * max(0.0, 1.0 - self.penalty_slope * consecutive)))
+        penalty = max(0.0, 1.0 - self.penalty_slope * consecutive) if self.branch_penalty else 1.0
+        return min(1.0, max(0.0, (self.alpha + self.entropy_weight * entropy_change) * penalty))

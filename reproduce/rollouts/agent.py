@@ -6,10 +6,6 @@ closed a tag goes on. Under a branching policy the first `entropy_tokens` tokens
 sampled, measured, and kept as the beginning of the continuation; when the policy says so, a new path forks off at the
 end of the tool result.
 
-A policy with `late_test` measures the segment before the call instead. Its look-ahead is one token long, only so that
-the engine has been fed all of the prefix that a fork shares. A policy with `lockstep` decides on forks and fill-ups in
-rounds (`reproduce.rollouts.rounds`) and not as each path gets there.
-
 Tool calls of the paths that end a segment in the same step are one batch, which all of them wait for. With threads
 (`reproduce.rollouts.tools`) they run together, and an engine that can (`overlaps_tools`) samples the other paths
 meanwhile: each path goes on as soon as its own call is answered.
@@ -21,7 +17,6 @@ import numpy as np
 
 from reproduce.algorithms.policies import Independent
 from reproduce.rollouts.grammar import Grammar
-from reproduce.rollouts.rounds import ForkPoint, Rounds
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.rollouts.tools import ToolPool
 from reproduce.rollouts.trajectory import Group, Limits, Rollout, Trajectory
@@ -46,18 +41,12 @@ class AgentLoop:
 
     def rollout(
         self, questions: list, prompts: list[list[int]], k: int, policy=Independent(),
-        rng: np.random.Generator | None = None, initial_entropies: dict[int, float] | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Rollout:  # fmt: skip
-        """`k` trajectories for each question. `rng` is the branching stream; only branching policies draw from it.
-
-        initial_entropies: for a policy with `stale_baseline`, the same dictionary in every call of a run: h of the
-        first segment of the first trajectory that ever had an index, by index. It is read, and written where empty.
-        """
+        """`k` trajectories for each question. `rng` is the branching stream; only branching policies draw from it."""
         if policy.branches and rng is None:
             raise ValueError("a branching policy needs its random stream")
-        if policy.stale_baseline and initial_entropies is None:
-            raise ValueError("a policy with stale_baseline needs the initial_entropies of the run's earlier calls")
-        self.rng, self.initial_entropies = rng, initial_entropies
+        self.rng = rng
         self.tool_calls = 0
         tokens = 0
         groups = [Group(question, prompt, k) for question, prompt in zip(questions, prompts, strict=True)]
@@ -75,11 +64,9 @@ class AgentLoop:
 
     def _pilot_entropies(self, pilot: Trajectory, policy) -> tuple[float, float]:
         """H_root and H_tool of AEPO's pre-monitoring; without any tool call the two are equal."""
-        segments = pilot.segment_entropies()
-        heights = [self._height(turn, policy) for turn in segments]
-        first = 0 if policy.pilot_mean_all_segments else 1
-        tools = [h for h, turn in zip(heights[first:], segments[first:], strict=True) if turn]
-        return heights[0], float(np.mean(tools)) if tools else heights[0]
+        root, *after_results = pilot.segment_entropies()
+        tools = [self._height(segment, policy) for segment in after_results if segment]
+        return self._height(root, policy), float(np.mean(tools)) if tools else self._height(root, policy)
 
     def _height(self, entropies: list[float], policy) -> float:
         """h of a segment from the entropies of its tokens."""
@@ -89,7 +76,6 @@ class AgentLoop:
 
     def _grow(self, groups: list[Group], sizes: list[int], policy) -> None:
         self.groups, self.policy, self.trajectories = groups, policy, {}
-        self.rounds = Rounds() if policy.lockstep else None
         paths = []
         for index, (group, size) in enumerate(zip(groups, sizes, strict=True)):
             group.forks_left = group.size - size
@@ -105,30 +91,33 @@ class AgentLoop:
     def _root(self, index: int) -> TokenPath:
         group = self.groups[index]
         path = TokenPath.root(group.prompt)
-        trajectory = Trajectory(path, self.environment.start(group.question), index, len(group.rows))
-        self._enlist(trajectory)
+        self._enlist(Trajectory(path, self.environment.start(group.question), index))
         return path
 
     def _enlist(self, trajectory: Trajectory) -> None:
         group = self.groups[trajectory.group]
-        trajectory.index = len(self.trajectories)
+        trajectory.index, trajectory.row = len(self.trajectories), len(group.rows)
         group.rows.append(trajectory)
         group.alive += 1
         self.trajectories[id(trajectory.path)] = trajectory
-        if self.rounds:
-            self.rounds.join(trajectory)
-        # a first segment is looked into for the baseline only, and a late test reads that off the finished segment
-        self._begin_segment(trajectory, trajectory.initial_entropy is None and not self.policy.late_test)
+        self._begin_segment(trajectory, look_ahead=trajectory.initial_entropy is None)  # which is its baseline
 
-    def _begin_segment(self, trajectory: Trajectory, measure: bool) -> None:
+    def _begin_segment(self, trajectory: Trajectory, look_ahead: bool) -> None:
         trajectory.segment_start = trajectory.path.length
-        trajectory.measuring = measure and (self.rounds is not None or self.groups[trajectory.group].forks_left > 0)
+        trajectory.measuring = look_ahead and self._may_fork(trajectory)
         self._set_budget(trajectory)
+
+    def _may_fork(self, trajectory: Trajectory) -> bool:
+        return self.groups[trajectory.group].forks_left > 0
+
+    @property
+    def _look_ahead_tokens(self) -> int:
+        return self.policy.entropy_tokens
 
     def _set_budget(self, trajectory: Trajectory) -> None:
         budget = self.limits.completion_tokens - trajectory.path.length
         if trajectory.measuring:
-            budget = min(budget, 1 if self.policy.late_test else self.policy.entropy_tokens)
+            budget = min(budget, self._look_ahead_tokens)
         trajectory.path.budget = budget
 
     def _advance(self, done: list[TokenPath]) -> list[TokenPath]:
@@ -149,21 +138,14 @@ class AgentLoop:
                 if path.finish == "length" and path.budget > 0:
                     go_on.append(path)
                     continue
-            if self.policy.late_test:
-                self._measure(trajectory)
-            if path.finish != "stop":
-                go_on += self._end(trajectory, path.finish)
-                continue
-            call = self._parse(trajectory)
+            call, reason = self._finish_segment(trajectory)
             if call is None:
-                go_on += self._end(trajectory, "malformed" if trajectory.calls < self.limits.tool_calls else "calls")
+                go_on += self._end(trajectory, reason)
             else:
                 calls.append((trajectory, call))
         self.tool_calls += len(calls)
         for trajectory, result in self._results(calls):
             go_on += self._continue(trajectory, result)
-        while self.rounds and (points := self.rounds.finished()) is not None:
-            go_on += self._decide(points)
         return go_on
 
     def _results(self, calls: list[tuple[Trajectory, Any]]) -> list[tuple[Trajectory, Any]]:
@@ -182,65 +164,44 @@ class AgentLoop:
         trajectory.segment_entropy = self._height(trajectory.path.entropies[trajectory.segment_start :], self.policy)
         if trajectory.initial_entropy is None:
             trajectory.initial_entropy = trajectory.segment_entropy
-            if self.policy.stale_baseline:
-                trajectory.initial_entropy = self.initial_entropies.setdefault(
-                    trajectory.index, trajectory.segment_entropy
-                )
 
     def _looked_ahead(self, trajectory: Trajectory) -> list[TokenPath]:
         """A path has sampled its look-ahead: its baseline if it is the first one, a branch test after that."""
         first = trajectory.initial_entropy is None
-        if not self.policy.late_test:
-            self._measure(trajectory)
-        if first:
-            return []
-        change = trajectory.segment_entropy - trajectory.initial_entropy
-        if self.rounds:
-            self.rounds.report(trajectory, ForkPoint.of(trajectory, change))
-            return []
-        return self._fork(ForkPoint.of(trajectory, change)) if self._passes(trajectory, change) else []
+        self._measure(trajectory)
+        return [] if first else self._test(trajectory)
+
+    def _test(self, trajectory: Trajectory) -> list[TokenPath]:
+        """The branch test after a tool result."""
+        return self._fork(trajectory.child()) if self._passes(trajectory, trajectory.entropy_change) else []
 
     def _passes(self, trajectory: Trajectory, change: float) -> bool:
-        """The branch test. Draws one number, and only if there is budget left."""
-        group = self.groups[trajectory.group]
-        if group.forks_left == 0:
+        """Whether the policy branches at this dH. Draws one number, and only if there is budget left."""
+        if self.groups[trajectory.group].forks_left == 0:
             return False
-        in_a_row = group.consecutive if self.rounds and self.policy.penalty_per_prompt else trajectory.consecutive
-        passes = self.policy.branch(change, in_a_row, float(self.rng.random()))
+        passes = self.policy.branch(change, self._in_a_row(trajectory), float(self.rng.random()))
         trajectory.consecutive = trajectory.consecutive + 1 if passes else 0
         return passes
 
-    def _fork(self, point: ForkPoint) -> list[TokenPath]:
-        group = self.groups[point.trajectory.group]
-        group.forks_left -= 1
-        child = point.child(len(group.rows), self.policy.child_own_baseline)
+    def _in_a_row(self, trajectory: Trajectory) -> int:
+        return trajectory.consecutive
+
+    def _fork(self, child: Trajectory) -> list[TokenPath]:
+        self.groups[child.group].forks_left -= 1
         self._enlist(child)
         return [child.path]
 
-    def _decide(self, points: list[ForkPoint]) -> list[TokenPath]:
-        """End of a round: branch tests group by group, then whole trajectories for groups with no path left."""
-        new, sizes = [], [len(group.rows) for group in self.groups]
-        in_round = dict.fromkeys(point.trajectory.group for point in points)
-        for index in in_round:
-            for point in points:
-                if point.trajectory.group == index and self._passes(point.trajectory, point.entropy_change):
-                    new += self._fork(point)
-        for index, group in enumerate(self.groups):
-            if index not in in_round and len(group.rows) < group.size:
-                new += self._fill_up(index)
-        grown = [len(group.rows) > size for group, size in zip(self.groups, sizes, strict=True)]
-        if any(grown):
-            for group, more in zip(self.groups, grown, strict=True):
-                group.consecutive = group.consecutive + 1 if more else 0
-        return new
-
-    def _parse(self, trajectory: Trajectory) -> Any | None:
-        """The call that the segment ends with; None if it has no content or the call limit is reached."""
+    def _finish_segment(self, trajectory: Trajectory) -> tuple[Any | None, str]:
+        """(call, "") of a finished segment that ends with one; (None, why the path ends) of any other."""
+        if trajectory.path.finish != "stop":
+            return None, trajectory.path.finish
         tool, content = self.grammar.call(trajectory.path.completion[trajectory.segment_start :])
-        if not content.strip() or trajectory.calls >= self.limits.tool_calls:
-            return None
+        if trajectory.calls >= self.limits.tool_calls:
+            return None, "calls"
+        if not content.strip():
+            return None, "malformed"
         trajectory.calls += 1
-        return self.call_type(trajectory.session, tool, content)
+        return self.call_type(trajectory.session, tool, content), ""
 
     def _continue(self, trajectory: Trajectory, result) -> list[TokenPath]:
         """Append a tool result; the path goes on unless no token is left for it."""
@@ -251,22 +212,17 @@ class AgentLoop:
         if trajectory.path.length + len(forced) >= self.limits.completion_tokens:
             return self._end(trajectory, "length")
         trajectory.path.add_forced(forced)
-        self._begin_segment(trajectory, measure=True)
+        self._begin_segment(trajectory, look_ahead=True)
         return [trajectory.path]
 
     def _end(self, trajectory: Trajectory, reason: str) -> list[TokenPath]:
         """Close a path. When its group has none left, unused branch budget becomes whole trajectories."""
         trajectory.ended = reason
         self.groups[trajectory.group].alive -= 1
-        if self.rounds:
-            self.rounds.report(trajectory, None)
-            return []
         return [] if self.groups[trajectory.group].alive else self._fill_up(trajectory.group)
 
     def _fill_up(self, index: int) -> list[TokenPath]:
-        """Whole trajectories for what a group is short of, or one of them (`single_fill_up`, in rounds)."""
+        """Whole trajectories for what a group is short of."""
         group = self.groups[index]
-        missing = group.size - len(group.rows)
-        added = min(missing, 1) if self.rounds and self.policy.single_fill_up else missing
-        group.forks_left = missing - added
-        return [self._root(index) for _ in range(added)]
+        group.forks_left = 0
+        return [self._root(index) for _ in range(group.size - len(group.rows))]

@@ -3,6 +3,7 @@
 import re
 
 from reproduce.algorithms import Algorithm
+from reproduce.algorithms.parts.state import Sampling
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector
 from reproduce.rollouts.episode import Episode
@@ -62,11 +63,13 @@ class ChatCollector(_Chats, Collector):
             ]
         )
 
-    def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
+    def collect(
+        self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
+    ) -> Batch:
         """As `Collector.collect`."""
         costs = getattr(self.task.environment, "costs", dict)
         before = costs()
-        batch = super().collect(questions, k, algorithm, step)
+        batch = super().collect(questions, k, algorithm, step, sampling)
         batch.cost |= {name: value - before[name] for name, value in costs().items()}
         return batch
 

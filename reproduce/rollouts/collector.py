@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from reproduce.algorithms import Algorithm
+from reproduce.algorithms.parts.state import Sampling
 from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
-from reproduce.precision import wide
-from reproduce.rollouts.agent import AgentLoop, Grammar, Limits, Rollout, Trajectory
+from reproduce.rollouts.agent import Grammar, Limits, Rollout, Trajectory
 from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import cost_of
+from reproduce.rollouts.released_agent import loop_for
 from reproduce.rollouts.tensors import TrainingRow
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.runs.schema import POSITIONS, TURNS
@@ -70,8 +71,8 @@ class Batch:
 class Collector:
     """Samples groups for one task with one model. Every draw is a function of (seed, purpose, step) and the weights.
 
-    The one thing that it carries from step to step is `initial_entropies`, what policies with `stale_baseline` remember
-    (`AgentLoop.rollout`); save `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
+    The one thing that it carries from step to step is `initial_entropies`, the memory of `ReleasedAgentLoop`; save
+    `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
 
     host: the vLLM and the threads for tools (`reproduce.training.engine_host`); None: Transformers, tools in batches.
     Under vLLM, truncated entropies stay inside the rollout: afterwards they are NaN, for the trainer to fill in.
@@ -102,23 +103,24 @@ class Collector:
         """Prompt token ids, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(self.task.prompt(question))]
 
-    def engine(self, purpose: tuple) -> Engine:
-        """An engine on the model whose sampling stream is that of `purpose`."""
+    def engine(self, purpose: tuple, temperature: float | None = None) -> Engine:
+        """An engine on the model whose sampling stream is that of `purpose`. temperature: None is the collector's."""
+        temperature = self.temperature if temperature is None else temperature
         if self.host is not None and self.host.on_vllm:
-            engine = self.host.engine(self.model, self.grammar, self.temperature, self.seed, *purpose)
+            engine = self.host.engine(self.model, self.grammar, temperature, self.seed, *purpose)
             self._totals.append(engine.totals)
             return engine
         device = str(next(self.model.parameters()).device)
         return TransformersEngine(
-            self.model, self.grammar.stop_ids, self.grammar.eos_id, self.temperature,
+            self.model, self.grammar.stop_ids, self.grammar.eos_id, temperature,
             torch_stream(self.seed, "sampling", *purpose, device=device),
         )  # fmt: skip
 
     def sample(
-        self, questions: list, k: int, purpose: tuple, policy=Independent()
+        self, questions: list, k: int, purpose: tuple, policy=Independent(), temperature: float | None = None
     ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored trajectories for each question; `purpose` names the random streams."""
-        engine, environment = self.engine(purpose), self.task.environment
+        engine, environment = self.engine(purpose, temperature), self.task.environment
         if policy.branches and not getattr(engine, "has_entropies", True):
             raise UserError(
                 f"engine.top_logprobs: {type(policy).__name__} branches by entropy, of which 0 log-probabilities tell "
@@ -127,11 +129,19 @@ class Collector:
         prompts = [self.prompt_ids(question) for question in questions]
         branching = stream(self.seed, "branching", *purpose)
         with nullcontext() if self.host is None else self.host.tools(environment) as tools:
-            loop = AgentLoop(engine, environment, self.task.call_type, self.grammar, self.limits, tools)
-            rollout = loop.rollout(questions, prompts, k, policy, branching, self.initial_entropies)
+            loop = loop_for(
+                policy,
+                engine,
+                environment,
+                self.task.call_type,
+                self.grammar,
+                self.limits,
+                tools,
+                initial_entropies=self.initial_entropies,
+                model=self.model,
+            )
+            rollout = loop.rollout(questions, prompts, k, policy, branching)
         without_truncated(engine, [path for rows in rollout.groups for t in rows for path in t.paths])
-        if policy.eos_at_call_limit:
-            self._end_with_eos([t for rows in rollout.groups for t in rows if t.ended == "calls"])
         groups = []
         for question, trajectories in zip(questions, rollout.groups, strict=True):
             texts = [self.grammar.decode(t.path.completion) for t in trajectories]
@@ -139,25 +149,18 @@ class Collector:
             groups.append(ScoredGroup(question, trajectories, texts, rewards))
         return groups, rollout
 
-    @torch.inference_mode()
-    def _end_with_eos(self, trajectories: list[Trajectory]) -> None:
-        """Append an end-of-sequence token that counts as sampled, with its log-probability; only where one fits."""
-        was_training = self.model.training
-        self.model.eval()
-        for path in (t.path for t in trajectories if t.path.length < self.limits.completion_tokens):
-            ids = torch.tensor([path.tokens], device=next(self.model.parameters()).device)
-            logps = torch.log_softmax(wide(self.model(input_ids=ids).logits[0, -1]) / self.temperature, dim=-1)
-            entropy = -(logps.exp() * logps.clamp(min=-1e4)).sum()
-            path.add_sampled(self.grammar.eos_id, float(logps[self.grammar.eos_id]), float(entropy))
-        self.model.train(was_training)
-
-    def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
+    def collect(
+        self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
+    ) -> Batch:
         """The groups of RL step `step`: one per question, degenerate ones replaced if the method samples dynamically.
+
+        sampling: what the method's states ask for; None: the collector's temperature.
 
         Dynamic sampling (DAPO, arXiv 2503.14476) draws fresh questions for the groups it drops, at most
         `max_generation_batches` - 1 times, twice as many as are missing so that few rounds suffice; what is still
         missing then is filled with dropped groups, whose advantage is 0.
         """
+        temperature = None if sampling is None else sampling.temperature
         self._totals.clear()
         synced = self.host.seconds_weight_sync if self.host is not None else 0.0
         kept: list[ScoredGroup] = []
@@ -169,7 +172,7 @@ class Collector:
             if attempt:
                 drawn = self.task.train_questions(2 * wanted, child_seed(self.seed, "dynamic-sampling", step, attempt))
                 questions = drawn[: 2 * (wanted - len(kept))]
-            groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout)
+            groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout, temperature)
             cost["sampled_tokens"] += rollout.sampled_tokens
             cost["tool_calls"] += rollout.tool_calls
             cost["groups_sampled"] += len(groups)

@@ -37,7 +37,12 @@ class EpisodeCollector(Collector):
         return self.limits.tool_calls
 
     def sample(
-        self, questions: Sequence[EpisodeQuestion], k: int, purpose: tuple, policy=Independent()
+        self,
+        questions: Sequence[EpisodeQuestion],
+        k: int,
+        purpose: tuple,
+        policy=Independent(),
+        temperature: float | None = None,
     ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored episodes of each task; `purpose` names the random streams. UserError for a policy that branches.
 
@@ -55,7 +60,7 @@ class EpisodeCollector(Collector):
         kept = self._kept(questions, k, purpose)
         waiting = kept.restore(episodes) if kept else episodes
         restored = [episode for episode in episodes if episode.turns]
-        engine = self.engine((*purpose, "after", len(restored)) if restored else purpose)
+        engine = self.engine((*purpose, "after", len(restored)) if restored else purpose, temperature)
         tokens, calls = sum(episode.length for episode in restored), sum(episode.calls for episode in restored)
         together = min(self.task.at_a_time or len(waiting), len(waiting))
         environments = self.task.environments(together)

@@ -27,7 +27,7 @@ class Trajectory:
     path: TokenPath
     session: Any
     group: int
-    row: int
+    row: int = -1
     parent: int = -1
     branch_token: int = -1
     branch_turn: int = -1
@@ -45,6 +45,20 @@ class Trajectory:
 
     single_turns = False
     """Whether each turn is a path of its own, as in `reproduce.rollouts.episodes.Episode`."""
+
+    def child(self) -> "Trajectory":
+        """A new trajectory that forks off where the current segment began; it joins the group later, or never."""
+        return Trajectory(
+            self.path.fork(self.segment_start, self.path.turn), self.session.fork(), self.group, parent=self.row,
+            branch_token=self.segment_start, branch_turn=self.path.turn, calls=self.calls, inherited_calls=self.calls,
+            actions=list(self.actions), results=list(self.results), initial_entropy=self.initial_entropy,
+            consecutive=self.consecutive,
+        )  # fmt: skip
+
+    @property
+    def entropy_change(self) -> float:
+        """dH of a branch test: h of the last measured segment minus that of the first."""
+        return self.segment_entropy - self.initial_entropy
 
     @property
     def paths(self) -> list[TokenPath]:
@@ -99,7 +113,7 @@ class Rollout:
 class Group:
     """The trajectories of one question while they grow: `rows` so far, of `size`; `alive` of them have not ended.
 
-    forks_left: trajectories that branches may still add. consecutive: rounds in a row that added one.
+    forks_left: trajectories that branches may still add.
     """
 
     question: Any
@@ -108,4 +122,3 @@ class Group:
     rows: list[Trajectory] = field(default_factory=list)
     alive: int = 0
     forks_left: int = 0
-    consecutive: int = 0

@@ -7,6 +7,7 @@ with eight shards is the same run on one process and on eight. With one shard th
 import copy
 
 from reproduce.algorithms import Algorithm
+from reproduce.algorithms.parts.state import Sampling
 from reproduce.rollouts.collector import Batch, Collector
 from reproduce.training.parallel import gathered, process_index, processes
 
@@ -27,13 +28,17 @@ class Shards:
         first = collectors[0]
         self.task, self.grammar, self.max_turns, self.host = first.task, first.grammar, first.max_turns, first.host
 
-    def collect(self, questions: list, k: int, algorithm: Algorithm, step: int) -> Batch:
+    def collect(
+        self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
+    ) -> Batch:
         """The groups of RL step `step`, in the order of `questions`; the same in every process."""
         size = len(questions) // len(self.collectors)
-        own = {
-            shard: _portable(self.collectors[shard].collect(questions[shard * size :][:size], k, algorithm, step))
-            for shard in self._own()
-        }
+
+        def collected(shard: int) -> Batch:
+            own = questions[shard * size :][:size]
+            return _portable(self.collectors[shard].collect(own, k, algorithm, step, sampling))
+
+        own = {shard: collected(shard) for shard in self._own()}
         found = _by_shard(gathered(own))
         return Batch([group for batch in found for group in batch.groups], _costs([batch.cost for batch in found]))
 

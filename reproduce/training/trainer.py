@@ -26,7 +26,7 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
-from reproduce.algorithms.parts.state import RolloutBatch, RunServices
+from reproduce.algorithms.parts.state import RolloutBatch, RunServices, Sampling
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.rollouts.tensors import SINGLE_TURNS, companions, rollout_tensors
@@ -112,6 +112,7 @@ class AgenticTrainer(GRPOTrainer):
         self.host, self.gap = collector.host, None
         if self.host is not None and self.host.on_vllm:
             self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self._states_read("entropies_BT"))
+        self.sampling = Sampling(self.temperature)
         self.batch: Batch | None = None
         self.updates: list[dict[str, float]] = []
         self._step_metrics: dict[str, float] = {}
@@ -155,7 +156,12 @@ class AgenticTrainer(GRPOTrainer):
         started = time.perf_counter()
         self.refresh_sampler()
         questions = [self.questions[index] for own in gathered(indices) for index in own if index != NO_QUESTION]
-        self.batch = self.collector.collect(questions, self.num_generations, self.algorithm, self.rl_step)
+        self.sampling = Sampling(self.temperature)
+        for state in self.states:
+            self.sampling = state.sampling(self.sampling)
+        self.batch = self.collector.collect(
+            questions, self.num_generations, self.algorithm, self.rl_step, self.sampling
+        )
         paths = [row.path for row in self.batch.training_rows()]
         output = path_tensors(paths, self.processing_class.pad_token_id, self.accelerator.device)
         mask_BT = self.loss_mask(output)
@@ -234,7 +240,7 @@ class AgenticTrainer(GRPOTrainer):
 
     def _scorer(self, model, entropy: bool):
         head = scored_head(self.accelerator.unwrap_model(model))
-        return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, self.temperature, entropy)
+        return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, self.sampling.temperature, entropy)
 
     def _compute_loss(self, model, inputs):
         return self.loss_on(model, inputs)

@@ -8,7 +8,7 @@ import torch
 from method_batch import loss_and_gradient, random_batch
 
 from reproduce.algorithms import load
-from reproduce.algorithms.parts.packing import micro_batches
+from reproduce.algorithms.parts.released.packing import micro_batches
 from reproduce.errors import UserError
 
 PAPER_LOSS = {"dual_clip": None, "token_weight": "none", "aggregation": "token_mean"}

@@ -28,6 +28,7 @@ from reproduce.rollouts.engines.transformers import TransformersEngine
 from reproduce.rollouts.engines.vllm import Segment
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
+from reproduce.rollouts.released_agent import loop_for
 from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.trajectory import Limits
 from reproduce.runs.manifest import world_hashes
@@ -127,9 +128,11 @@ def test_the_prompts_own_example_runs_through_grammar_agent_and_sandbox(sandbox,
     assert "<python> " in SYSTEM_PROMPT, "the prompt shows a blank behind the tag"
     grammar = SpeltGrammar(hub.tokenizer())
     engine = Says(grammar, [call, " <answer> 42 </answer>"])
-    loop = AgentLoop(engine, BenchmarkTools(None, sandbox), Call, grammar, Limits(3, 400))
+    policy = load_method(method).rollout
+    arguments = (engine, BenchmarkTools(None, sandbox), Call, grammar, Limits(3, 400))
+    loop = loop_for(policy, *arguments, initial_entropies={})
     prompts, rng = [grammar.encode("What is six times seven?")], np.random.default_rng(0)
-    for trajectory in loop.rollout(["q"], prompts, 2, load_method(method).rollout, rng, {}).groups[0]:
+    for trajectory in loop.rollout(["q"], prompts, 2, policy, rng).groups[0]:
         text = grammar.decode(trajectory.path.completion)
         assert text == f"{call}<result> 42 </result> <answer> 42 </answer>", "the call stays as it was sampled"
         assert trajectory.calls == 1 and trajectory.ended == "eos"

@@ -49,7 +49,7 @@ def test_an_expert_on_the_same_path_wins_every_episode_and_is_rewarded_at_the_en
     job = config(turns=30, episodes={"success_reward": 2.0})
     made = collector(job=job)
     questions = made.task.panel("validation", 2) + made.task.panel("test", 1)
-    made.engine = lambda purpose: expert(made, questions)
+    made.engine = lambda *arguments: expert(made, questions)
     groups, rollout = made.sample(questions, 1, ("expert",))
     for group in groups:
         (episode,), (reward,) = group.trajectories, group.rewards

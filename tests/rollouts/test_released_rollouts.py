@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 from test_agent import PROMPTS, QUESTIONS, ScriptedEngine, search
-from tiny import LocalPrinter, environment, full_forward, loop, model, tokenizer
+from tiny import LocalPrinter, engine, environment, full_forward, talker, tokenizer
 
 from reproduce.algorithms import load
-from reproduce.algorithms.parts import ReleasedAEPORollout, ReleasedARPORollout, SwitchableAEPORollout
+from reproduce.algorithms.parts import ReleasedAEPORollout, ReleasedARPORollout
 from reproduce.algorithms.policies import AEPORollout, ARPORollout
 from reproduce.errors import UserError
-from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
+from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
+from reproduce.rollouts.released_agent import ReleasedAgentLoop, loop_for
 from reproduce.worlds.miniweb.task import open_task
 from reproduce.worlds.tool_server import Call
 
@@ -41,7 +42,7 @@ class Watched(ScriptedEngine):
         super().run(paths, watch)
 
 
-def script(calls, entropy):
+def script(calls, entropy, memory=None):
     """A loop: question i makes `calls[i]` searches, and the tokens of its segments have entropy(i, turn) ln V."""
     t = tokenizer()
     grammar = Grammar(t)
@@ -54,26 +55,27 @@ def script(calls, entropy):
         return ids[min(said, len(ids) - 1)], float(entropy(question, path.turn)) * LOG_V
 
     engine = Watched(choose, t.eos_token_id, set(grammar.close))
-    return AgentLoop(engine, environment(), Call, grammar, Limits(8, 400))
+    memory = {} if memory is None else memory
+    return ReleasedAgentLoop(engine, environment(), Call, grammar, Limits(8, 400), initial_entropies=memory)
 
 
 def play(policy, calls=(4,), entropy=lambda question, turn: 0.5, k=8, seed=0, memory=None):
-    n, memory = len(calls), {} if memory is None else memory
-    return script(calls, entropy).rollout(QUESTIONS[:n], PROMPTS[:n], k, policy, np.random.default_rng(seed), memory)
+    n = len(calls)
+    made = script(calls, entropy, memory)
+    return made.rollout(QUESTIONS[:n], PROMPTS[:n], k, policy, np.random.default_rng(seed))
 
 
-class Spy:
-    """A policy that records (dH, l) of its branch tests."""
+def spied(policy):
+    """The policy, which records (dH, l) of its branch tests in `tests`."""
 
-    def __init__(self, policy):
-        self.policy, self.tests = policy, []
+    class Spy(type(policy)):
+        tests = []
 
-    def __getattr__(self, name):
-        return getattr(self.policy, name)
+        def branch(self, change, consecutive, uniform):
+            self.tests.append((round(change, 9), consecutive))
+            return super().branch(change, consecutive, uniform)
 
-    def branch(self, change, consecutive, uniform):
-        self.tests.append((round(change, 9), consecutive))
-        return self.policy.branch(change, consecutive, uniform)
+    return Spy(**vars(policy))
 
 
 def simulate(calls, heights, k, m, policy, stale, seed, per_prompt):
@@ -141,7 +143,7 @@ def test_the_late_test_reads_the_segment_before_the_call():
     assert fork_turns(late_test=False) == {2}, "the paper: at the result that the peak follows"
     assert fork_turns(late_test=False, lockstep=False, single_fill_up=False) == {2}
     assert fork_turns(lockstep=False, single_fill_up=False) == {3}
-    spy = Spy(ReleasedARPORollout(entropy_tokens=3, alpha=0.0))  # P = 0 where dH <= 0, so every path is tested
+    spy = spied(ReleasedARPORollout(entropy_tokens=3, alpha=0.0))  # P = 0 where dH <= 0, so every path is tested
     play(spy, entropy=lambda question, turn: 3.0 if turn == 0 else 0.5)
     assert [change for change, _ in spy.tests[:4]] == [0.0] * 4, "dH is 0 at the first call, whatever it is later"
     assert all(change < 0 for change, _ in spy.tests[4:8])
@@ -149,7 +151,7 @@ def test_the_late_test_reads_the_segment_before_the_call():
 
 def test_initial_entropies_are_of_the_first_batch_for_ever():
     def changes(**overrides):
-        spy, memory = Spy(load("arpo-released", entropy_tokens=1, **overrides).rollout), {}
+        spy, memory = spied(load("arpo-released", entropy_tokens=1, **overrides).rollout), {}
         for level in (0.2, 1.0):
             spy.tests.clear()
             play(spy, entropy=lambda question, turn, level=level: level, memory=memory)
@@ -157,9 +159,6 @@ def test_initial_entropies_are_of_the_first_batch_for_ever():
 
     assert changes() == {0.8}, "1.0 now against 0.2 of the first batch"
     assert changes(stale_baseline=False) == {0.0}
-    without = script((4,), lambda question, turn: 0.5)
-    with pytest.raises(ValueError, match="initial_entropies"):
-        without.rollout(QUESTIONS[:1], PROMPTS[:1], 4, ReleasedARPORollout(), np.random.default_rng(0))
 
 
 def test_a_branch_has_a_baseline_of_its_own():
@@ -178,7 +177,7 @@ def test_what_is_missing_is_filled_up_one_at_a_time_or_at_once():
     def starts(**overrides):
         made = script((1,), lambda question, turn: 0.5)
         policy = load("arpo-released", alpha=0.0, **overrides).rollout  # nothing forks
-        rollout = made.rollout(QUESTIONS[:1], PROMPTS[:1], 6, policy, np.random.default_rng(0), {})
+        rollout = made.rollout(QUESTIONS[:1], PROMPTS[:1], 6, policy, np.random.default_rng(0))
         assert len(rollout.groups[0]) == 6 and rollout.branches == [0]
         return made.engine.starts
 
@@ -191,7 +190,7 @@ def test_what_is_missing_is_filled_up_one_at_a_time_or_at_once():
 
 def test_the_penalty_counts_rounds_of_the_question_with_fill_ups_and_starts_again_when_another_grows():
     def tested(calls, **overrides):
-        spy = Spy(load("aepo-released", entropy_tokens=1, alpha=1.0, initial_fraction=0.01, **overrides).rollout)
+        spy = spied(load("aepo-released", entropy_tokens=1, alpha=1.0, initial_fraction=0.01, **overrides).rollout)
         play(spy, calls, k=30)
         return [run for _, run in spy.tests]
 
@@ -201,7 +200,7 @@ def test_the_penalty_counts_rounds_of_the_question_with_fill_ups_and_starts_agai
     # no call at all: each round fills up with one trajectory and counts, though nothing ever branches
     groups = play(load("aepo-released", penalty_slope=0.0).rollout, (0,), k=4)
     assert groups.branches == [0] and len(groups.groups[0]) == 4
-    after_fill_ups = Spy(load("aepo-released", alpha=0.0, entropy_weight=0.0, initial_fraction=0.01).rollout)
+    after_fill_ups = spied(load("aepo-released", alpha=0.0, entropy_weight=0.0, initial_fraction=0.01).rollout)
     play(after_fill_ups, (1,), k=4)
     assert [run for _, run in after_fill_ups.tests] == [0, 1, 2], "untouched in rounds in which no question grows"
     after_fill_ups.tests.clear()
@@ -257,22 +256,10 @@ def test_the_pilots_mean_takes_in_its_first_segment():
 # ---------------------------------------------------------------- with a model
 
 
-def talker(seed=0):
-    """A random model that likes to search."""
-    made, t = model(seed=seed, scale=2.0), tokenizer()
-    head = torch.nn.Linear(made.lm_head.in_features, made.lm_head.out_features)
-    with torch.no_grad():
-        head.weight.copy_(made.lm_head.weight)
-        head.bias.zero_()
-        for word, bias in {"</search>": 4.3, "<search>": 4.5, "<eos>": 2.0, "page": 4.0, "1": 4.0}.items():
-            head.bias[t.convert_tokens_to_ids(word)] = bias
-    made.lm_head = head
-    return made
-
-
 def roll(policy, seed=0, lm=None, k=10):
-    made = loop(lm or talker(), seed, limits=Limits(6, 100))
-    return made.rollout(QUESTIONS[:2], PROMPTS[:2], k, policy, np.random.default_rng(seed), {})
+    arguments = (engine(lm or talker(), seed), environment(), Call, Grammar(tokenizer()), Limits(6, 100))
+    made = loop_for(policy, *arguments, initial_entropies={}, model=arguments[0].model)
+    return made.rollout(QUESTIONS[:2], PROMPTS[:2], k, policy, np.random.default_rng(seed))
 
 
 def record(rollout):
@@ -284,7 +271,7 @@ def test_with_every_switch_off_the_rollouts_are_those_of_the_papers_to_the_byte(
     arpo = load("arpo-released", **ARPO_OFF, entropy_tokens=3, alpha=0.6).rollout
     expected = roll(ARPORollout(entropy_tokens=3, alpha=0.6))
     assert record(roll(arpo)) == record(expected) and sum(expected.branches) >= 1
-    paper = SwitchableAEPORollout(entropy_tokens=3, alpha=0.6)
+    paper = AEPORollout(entropy_tokens=3, alpha=0.6)
     aepo = ReleasedAEPORollout(
         **AEPO_OFF, dynamic_budget=True, budget_floor_plus_one=False, pilot_mean_all_segments=False, entropy_tokens=3,
         alpha=0.6,

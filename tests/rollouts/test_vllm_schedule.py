@@ -4,6 +4,7 @@ import inspect
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from reproduce.rollouts.engines import vllm_install
 from reproduce.rollouts.engines.vllm import Segment, VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_serve import command, main
 from reproduce.rollouts.engines.weights import named_weights
+from reproduce.rollouts.released_agent import ReleasedAgentLoop
 from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.tools import ToolPool
 from reproduce.runs.manifest import config_hash
@@ -152,10 +154,10 @@ def searching(turns):
     return say
 
 
-def scripted_loop(tools=None, env=None, turns=3):
+def scripted_loop(tools=None, env=None, turns=3, kind=AgentLoop):
     grammar = Grammar(tokenizer())
     made = VllmEngine(Script(searching(turns)), list(grammar.close), grammar.eos_id, 1.0, 0)
-    return AgentLoop(made, env or Answers(), Call, grammar, Limits(6, 200), tools)
+    return kind(made, env or Answers(), Call, grammar, Limits(6, 200), tools)
 
 
 class Gate(Answers):
@@ -197,8 +199,8 @@ def test_rounds_of_released_code_fall_the_same_however_long_tools_take(name):
             return super().run(calls)
 
     def tree(tools, env):
-        loop = scripted_loop(tools, env)
-        rollout = loop.rollout(["a", "b"], PROMPTS, 6, policy, np.random.default_rng(1), {})
+        loop = scripted_loop(tools, env, kind=partial(ReleasedAgentLoop, initial_entropies={}))
+        rollout = loop.rollout(["a", "b"], PROMPTS, 6, policy, np.random.default_rng(1))
         return [sorted((t.parent, t.branch_turn) for t in group) for group in rollout.groups], rollout.initial
 
     serial = tree(None, Answers())

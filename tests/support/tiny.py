@@ -61,6 +61,19 @@ def model(seed=0, scale=1.0, hidden_size=32, num_heads=4, num_kv_heads=2):
     return made
 
 
+def talker(seed=0):
+    """A random model that likes to search."""
+    made, t = model(seed=seed, scale=2.0), tokenizer()
+    head = torch.nn.Linear(made.lm_head.in_features, made.lm_head.out_features)
+    with torch.no_grad():
+        head.weight.copy_(made.lm_head.weight)
+        head.bias.zero_()
+        for word, bias in {"</search>": 4.3, "<search>": 4.5, "<eos>": 2.0, "page": 4.0, "1": 4.0}.items():
+            head.bias[t.convert_tokens_to_ids(word)] = bias
+    made.lm_head = head
+    return made
+
+
 def engine(lm, seed=0, stop=None, temperature=1.0, **kwargs):
     grammar = Grammar(tokenizer())
     stop = list(grammar.close) if stop is None else stop

@@ -11,11 +11,12 @@ import tiny
 import torch
 from datasets import Dataset
 from stopping import train_until
-from tiny import LocalPrinter, model, tokenizer
+from tiny import LocalPrinter, model, talker, tokenizer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import load
-from reproduce.algorithms.parts.state import State
+from reproduce.algorithms.parts.advantages import GroupZScore
+from reproduce.algorithms.parts.state import Sampling, State
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits
@@ -375,3 +376,65 @@ def test_a_part_of_a_users_own_has_memory_that_checkpoints_keep(tmp_path):
         next(path for path in made.run.checkpoints.iterdir() if path.name == f"checkpoint-{2 * per_step}")
     )
     assert tiny.state(again, "count").seen == {"batches": 2, "minibatches": 2 * per_step, "steps": 2}
+
+
+class Heat(State):
+    """Samples hotter by half with every step."""
+
+    name = "heat"
+
+    def __init__(self):
+        self.steps, self.used = 0, []
+
+    def sampling(self, planned):
+        assert planned.temperature == 1.0, "the run's"
+        self.used.append(planned.temperature + 0.5 * self.steps)
+        return replace(planned, temperature=self.used[-1])
+
+    def on_step_end(self):
+        self.steps += 1
+
+    def state_dict(self):
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.steps = state["steps"]
+
+
+@dataclass(frozen=True)
+class Heated(GroupZScore):
+    """The group z-score of rollouts at a temperature that rises."""
+
+    def state(self, run):
+        return Heat()
+
+
+@pytest.mark.parametrize("method", ["grpo", "aepo-released"])
+def test_a_part_of_a_users_own_samples_at_a_temperature_that_it_changes(tmp_path, method):
+    """What was sampled, the recorded log-probs and those of the loss are all of the softmax at that temperature."""
+    job = config(method, steps=3, learning_rate=1e-9, checkpoint_every=1)
+    settings = dict(advantage=Heated(), kl_coefficient=0.1, clip_low=1e-4, clip_high=1e-4)
+    made = trainer(tmp_path, job, talker(), **settings)
+    gaps, update = [], made.loss_on
+
+    def spy(lm, inputs):
+        temperature = tiny.state(made, "heat").used[-1]
+        for row in range(len(inputs["completion_ids"])):
+            prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row].bool()].tolist()
+            ids = inputs["completion_ids"][row][inputs["completion_mask"][row].bool()].tolist()
+            logps, entropies = tiny.full_forward(lm, prompt, ids, temperature)
+            mask = made.loss_mask(inputs)[row][: len(ids)]
+            expected = {"old_per_token_logps": logps, "ref_logps_BT": logps, "rollout_entropies": entropies}
+            for name, values in expected.items():
+                gaps.append(float((inputs[name][row][: len(ids)] - values)[mask].abs().max()))
+        return update(lm, inputs)
+
+    made.loss_on = spy
+    steps = records(made)
+    assert tiny.state(made, "heat").used == [1.0, 1.5, 2.0]
+    assert len(gaps) > 50 and max(gaps) < 1e-4
+    assert all(step["outside_clip_fraction"] == 0 for step in steps), "the loss's ratios are 1 too"
+    assert steps[0]["entropy"] < steps[1]["entropy"] < steps[2]["entropy"], "it was really hotter"
+    again = trainer(tmp_path, job, talker(), **settings)
+    again.load_checkpoint(again.run.checkpoints / f"checkpoint-{2 * again.updates_per_step}")
+    assert tiny.state(again, "heat").sampling(Sampling(1.0)).temperature == 2.0

@@ -38,9 +38,9 @@ from reproduce.algorithms.parts.regularisers import (
     EntropyBonus,
     ReferenceKL,
 )
-from reproduce.algorithms.parts.released_epo import ReleasedEPO, TurnRowZScore
-from reproduce.algorithms.parts.released_trees import CurrentEntropyFactor, MicroBatchTokenMean
-from reproduce.algorithms.parts.rollouts import ReleasedAEPORollout, ReleasedARPORollout, SwitchableAEPORollout
+from reproduce.algorithms.parts.released.epo import ReleasedEPO, TurnRowZScore
+from reproduce.algorithms.parts.released.rollouts import ReleasedAEPORollout, ReleasedARPORollout
+from reproduce.algorithms.parts.released.trees import CurrentEntropyFactor, MicroBatchTokenMean
 from reproduce.algorithms.parts.surrogates import (
     ClippedWeight,
     GradientKeeping,
@@ -50,13 +50,13 @@ from reproduce.algorithms.parts.surrogates import (
 )
 from reproduce.algorithms.parts.token_weights import TopEntropy
 from reproduce.algorithms.parts.turns import EpisodeAndStep, HardAttribution
-from reproduce.algorithms.policies import ARPORollout, Independent
+from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 
 PARTS: dict[str, dict[str, type | None]] = {
     "rollout": {
         "independent": Independent,
         "arpo": ARPORollout,
-        "aepo": SwitchableAEPORollout,
+        "aepo": AEPORollout,
         "arpo_released": ReleasedARPORollout,
         "aepo_released": ReleasedAEPORollout,
     },

@@ -1,7 +1,8 @@
 """State that a method carries from one training step to the next, such as a critic or a history of entropies.
 
-A part that needs memory has a method `state(run)` that returns a `State`, or None where its settings need none. The
-trainer calls the hooks of every state that an algorithm has, and keeps them in checkpoints; it knows no method.
+A part that needs memory, or rollouts other than the run's settings give, has a method `state(run)` that returns a
+`State`, or None where its settings need none. The trainer calls the hooks of every state that an algorithm has, and
+keeps them in checkpoints; it knows no method.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,17 @@ class RunServices:
 
     max_turns: int
     value_network: Callable[[], "State"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the rollouts of a step are sampled.
+
+    temperature: of the softmax that tokens are drawn from. Log-probabilities and entropies, at rollout and in the loss,
+    are of the same softmax, so ratios are 1 until the first update at any temperature.
+    """
+
+    temperature: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,10 @@ class State:
     name: str
     reads: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
+
+    def sampling(self, planned: Sampling) -> Sampling:
+        """How the next rollouts are sampled. planned: what the run's settings and the states before this one say."""
+        return planned
 
     def on_batch(self, batch: RolloutBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         """(tensors that join the batch, metrics of the step), once its rollouts are there."""

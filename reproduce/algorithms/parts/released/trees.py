@@ -1,10 +1,10 @@
-"""Loss parts of the code released for ARPO and AEPO; its rollout switches are in `parts.rollouts`."""
+"""Loss parts of the code released for ARPO and AEPO; its rollout switches are in `released.rollouts`."""
 
 from dataclasses import dataclass
 
 import torch
 
-from reproduce.algorithms.parts import packing
+from reproduce.algorithms.parts.released import packing
 
 
 @dataclass(frozen=True)

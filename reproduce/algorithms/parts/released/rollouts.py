@@ -1,4 +1,4 @@
-"""Rollout policies of `reproduce.algorithms.policies` as parts: ablation switches, and the released forms.
+"""Rollouts of the code released for ARPO and AEPO: their switches, which `reproduce.rollouts.released_agent` obeys.
 
 "Released" is the authors' repository. The two files meant below are, under `ARPO/verl_arpo_entropy/` and
 `AEPO/verl_aepo_entropy/`, `verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py`; GS is its function
@@ -8,29 +8,6 @@
 from dataclasses import dataclass
 
 from reproduce.algorithms.policies import AEPORollout, ARPORollout
-
-
-@dataclass(frozen=True)
-class SwitchableAEPORollout(AEPORollout):
-    """AEPO's rollout with its two components as switches (its ablations).
-
-    dynamic_budget False: m is ARPO's fixed share (`initial_fraction`), and no pilot is needed.
-    branch_penalty False: P is ARPO's, however many branches came in a row.
-    """
-
-    dynamic_budget: bool = True
-    branch_penalty: bool = True
-
-    @property
-    def needs_pilot(self) -> bool:
-        return self.dynamic_budget
-
-    def initial(self, k, root_entropy=None, tool_entropy=None) -> int:
-        policy = AEPORollout if self.dynamic_budget else ARPORollout
-        return policy.initial(self, k, root_entropy, tool_entropy)
-
-    def branch_probability(self, entropy_change: float, consecutive: int) -> float:
-        return super().branch_probability(entropy_change, consecutive if self.branch_penalty else 0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +35,9 @@ class ReleasedTree:
     single_fill_up: bool = True
     eos_at_call_limit: bool = True
 
+    penalty_per_prompt = False
+    pilot_mean_all_segments = False
+
 
 @dataclass(frozen=True)
 class ReleasedARPORollout(ReleasedTree, ARPORollout):
@@ -70,7 +50,7 @@ class ReleasedARPORollout(ReleasedTree, ARPORollout):
 
 
 @dataclass(frozen=True)
-class ReleasedAEPORollout(ReleasedTree, SwitchableAEPORollout):
+class ReleasedAEPORollout(ReleasedTree, AEPORollout):
     """AEPO's rollout as released: `ReleasedTree`, and what follows (GS unless DYN is said). False is the paper.
 
     decision: "bernoulli", as for ARPO.
