@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from reproduce.config.strict import InHash, settings
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, manifest, schema
 from reproduce.yaml_files import read_yaml
@@ -85,7 +87,8 @@ def read_run(path: Path | str) -> Run:
 EVALUATE = "without it (delete it if it is there) the same command evaluates the last checkpoint again"
 WRITE = "without it (delete it if it is there) the same command writes it again"
 """Advice that `RunDirectory.open` makes true."""
-_CONFIG = ("profile", "experiment", *manifest.RESULT_SECTIONS, "variant", "training_changes")
+_LATER = [name for name, setting in settings(JobConfig).items() if InHash.IF_SET in setting.metadata]
+_CONFIG = [name for name in settings(JobConfig) if name not in _LATER]
 _TRAINED = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
 
 
@@ -116,7 +119,7 @@ def _read_config(path: Path) -> dict:
         if name not in config:
             raise UserError(f"{file} lacks '{name}', so it is not the config of a run; {WRITE}")
     found = {name: config[name] for name in _CONFIG}
-    return found | {name: config[name] for name in manifest.ADDED_SECTIONS if config.get(name) is not None}
+    return found | {name: config[name] for name in _LATER if config.get(name) is not None}
 
 
 def _hash(config: dict, path: Path) -> str:
