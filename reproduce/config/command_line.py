@@ -54,7 +54,8 @@ def changed(jobs: Sequence[JobConfig], settings: Mapping[str, str]) -> list[JobC
     for job in jobs:
         data = job.to_dict()
         for key, text in settings.items():
-            _put(data, job, key, text)
+            if place := _place(job, key):
+                _put(data, place, _value(key, text))
         made.append(JobConfig.from_dict(data, f"--set, {job.experiment}, profile {job.profile}"))
     return made
 
@@ -69,7 +70,7 @@ def applied(jobs: list[JobConfig], settings: Mapping[str, str]) -> list[JobConfi
 
 def changes_nothing(key: str) -> bool:
     """Whether a setting changes no result, and so no name."""
-    return not _is_algorithm(key) and any(InHash.NEVER in setting.metadata for setting in _path(key))
+    return not key.startswith(f"{ALGORITHM}.") and any(InHash.NEVER in setting.metadata for setting in _path(key))
 
 
 def label(settings: Mapping[str, str]) -> str:
@@ -107,23 +108,34 @@ def _path(key: str) -> list[FieldInfo]:
     return found
 
 
-def _put(data: dict, job: JobConfig, key: str, text: str) -> None:
-    """Sets a key of the job's config, a mapping."""
-    if _is_algorithm(key):
-        _, method, name = _algorithm_key(key)
-        if method == job.method:
-            data[ALGORITHM] = {**data[ALGORITHM], name: _scalar(text)}
-        return
-    annotation = _path(key)[-1].annotation
-    *before, last = key.split(".")
+def _place(job: JobConfig, key: str) -> list[str]:
+    """The keys of the job's config that lead to a setting; [] for a setting of another algorithm."""
+    names = key.split(".")
+    if names[0] != ALGORITHM:
+        return names
+    if len(names) != 3:
+        raise UserError(f"{key} is not a setting; write {ALGORITHM}.<method>.<setting>=value")
+    return [ALGORITHM, names[2]] if names[1] == job.method else []
+
+
+def _at(job: JobConfig, place: Sequence[str]):
+    value = job.to_dict()
+    for name in place:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _put(data: dict, place: Sequence[str], value) -> None:
+    *before, last = place
     for name in before:
         if data[name] is None:
             data[name] = {}
         data = data[name]
-    data[last] = _value(text, annotation)
+    data[last] = value
 
 
-def _value(text: str, annotation):
+def _value(key: str, text: str):
+    annotation = None if key.startswith(f"{ALGORITHM}.") else _path(key)[-1].annotation
     kind = bare(annotation)
     if text == "null" and NoneType in typing.get_args(annotation):
         return None
@@ -141,35 +153,20 @@ def _scalar(text: str) -> int | float | bool | str | None:
     return WORDS.get(text, text)
 
 
-def _is_algorithm(key: str) -> bool:
-    return key.partition(".")[0] == ALGORITHM
-
-
-def _algorithm_key(key: str) -> tuple[str, str, str]:
-    names = key.split(".")
-    if len(names) != 3:
-        raise UserError(f"{key} is not a setting; write algorithm.<method>.<setting>=value")
-    return names[0], names[1], names[2]
-
-
 def _check_shared(jobs: Sequence[JobConfig], key: str) -> None:
-    """UserError for a setting that is a row's own, that the world has not, or in which the rows differ already."""
-    if _is_algorithm(key):
-        _, method, name = _algorithm_key(key)
-        values = {job.name: repr(job.algorithm.get(name)) for job in jobs if job.method == method}
-        if not values:
-            methods = dict.fromkeys(job.method for job in jobs)
-            raise UserError(f"{key}: no row runs {method}; methods: {', '.join(methods)}{nearest(method, methods)}")
-    else:
-        _path(key)
-        values = {job.name: repr(_at(job.to_dict(), key)) for job in jobs}
-    rows = list(values)
-    other = next((row for row in rows if values[row] != values[rows[0]]), None)
-    if other is not None:
-        raise UserError(
-            f"{key} is {values[rows[0]]} in the row {rows[0]} and {values[other]} in {other}: it is not shared"
-        )
+    """UserError for a setting that is a row's own, that no row or not the world has, or in which the rows differ."""
+    places = [_place(job, key) for job in jobs]
     section, name = (*key.split("."), "")[:2]
+    if section != ALGORITHM:
+        _path(key)
+    elif not any(places):
+        methods = dict.fromkeys(job.method for job in jobs)
+        raise UserError(f"{key}: no row runs {name}; methods: {', '.join(methods)}{nearest(name, methods)}")
+    values = {job.name: repr(_at(job, place)) for job, place in zip(jobs, places, strict=True) if place}
+    (row, first), *others = values.items()
+    for other, value in others:
+        if value != first:
+            raise UserError(f"{key} is {first} in the row {row} and {value} in {other}: it is not shared")
     for job in jobs:
         if section == "training" and name in job.training_changes:
             raise UserError(f"{key} is what the row {job.name} of {job.experiment} sets itself: it is not shared")
@@ -177,20 +174,10 @@ def _check_shared(jobs: Sequence[JobConfig], key: str) -> None:
             raise UserError(f"{key} is not a setting of {job.experiment} in profile {job.profile}: its world has none")
 
 
-def _at(data: dict, key: str):
-    for name in key.split("."):
-        data = data.get(name) if isinstance(data, dict) else None
-    return data
-
-
 def _shown(jobs: list[JobConfig], key: str) -> str:
     """The setting's value as the jobs have it, so that 5e-4 and 0.0005 are one name."""
-    if _is_algorithm(key):
-        _, method, name = _algorithm_key(key)
-        value = next(job.algorithm[name] for job in jobs if job.method == method)
-    else:
-        value = _at(jobs[0].to_dict(), key)
-    words = {value: word for word, value in WORDS.items()}
+    value = next(_at(job, place) for job in jobs if (place := _place(job, key)))
     if isinstance(value, list):
         return ",".join(map(str, value))
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    word = next((word for word, known in WORDS.items() if known is value), None)
+    return word or str(value)

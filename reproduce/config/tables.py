@@ -128,8 +128,12 @@ class JobConfig:
         """Plain nested dicts, in the order of the fields; `from_dict` gives the same config back."""
         return dataclasses.asdict(self)
 
+    def to_text(self) -> str:
+        """The config as YAML, for `from_yaml`."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
     def to_yaml(self, path: Path | str) -> None:
-        Path(path).write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
+        Path(path).write_text(self.to_text())
 
     def warm_start_job(self) -> "JobConfig":
         """The config under which the shared warm start is evaluated: no method, no seed of a single run."""

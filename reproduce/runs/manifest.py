@@ -15,6 +15,7 @@ from pathlib import Path
 from reproduce.config import strict
 from reproduce.config.sections import WARM_START, WARM_START_TRAINING
 from reproduce.config.tables import JobConfig
+from reproduce.runs.schema import SCHEMA_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -95,18 +96,12 @@ def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
 
 def new_manifest(config) -> dict:
     """The manifest of a run that starts now (see the field list in `RunDirectory`)."""
-    from reproduce.runs.schema import SCHEMA_VERSION
-
     data = as_dict(config)
     commit, dirty = code_version()
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "running",
-        "profile": data["profile"],
-        "experiment": data["experiment"],
-        "method": data["method"],
-        "variant": data["variant"],
-        "seed": data["seed"],
+        **{name: data[name] for name in ("profile", "experiment", "method", "variant", "seed")},
         "config_hash": config_hash(data),
         "code_commit": commit,
         "code_dirty": dirty,
