@@ -163,7 +163,7 @@ def test_replies_are_recorded_by_content_and_replayed_offline_without_a_key(tmp_
 @pytest.mark.parametrize(
     ("chat", "changes", "message"),
     [
-        ({}, {"mode": "always"}, "'judge.mode' must be live, record or replay, not 'always'"),
+        ({}, {"mode": "always"}, "'judge.mode' must be one of live, record, replay"),
         ({}, {"cache_dir": None}, "'judge.cache_dir' must name the folder of the recording"),
         ({"base_url": "localhost:8000"}, {}, "'judge.chat.base_url' must be an address"),
         ({"base_url": "http://me:pw@x.org/v1"}, {}, "'judge.chat.base_url' must hold no password or key"),

@@ -501,13 +501,13 @@ class Holder:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"service": "google"}, "'search.service' must be local, serper, brave or brightdata"),
-        ({"mode": "tape"}, "'search.mode' must be live, record or replay"),
+        ({"service": "google"}, "'search.service' must be one of local, serper, brave, brightdata"),
+        ({"mode": "tape"}, "'search.mode' must be one of live, record, replay"),
         ({"service": "local"}, "'search.corpus' must name a JSONL or parquet file"),
         ({"cache_dir": None}, "'search.cache_dir' must name the folder of the recording when mode is record"),
         ({"pages": "summary"}, "'search.summary' must name the endpoint"),
         ({"attempts": 0}, "'search.attempts' must be positive, not 0"),
-        ({"requests_per_second": -1.0}, "'search.requests_per_second' must be 0 or more, not -1.0"),
+        ({"requests_per_second": -1.0}, "'search.requests_per_second' must not be negative"),
         ({"endpoint": "serper.dev"}, "'search.endpoint' must be an address"),
         ({"key": "4711"}, "unknown key 'search.key'"),
         (

@@ -74,20 +74,20 @@ def build(cls, data: dict, source: str, prefix: str = ""):
 
 
 _UNKNOWN = ("unexpected_keyword_argument", "invalid_key")
-_MUST_BE = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a number",
-    "string_type": "a text",
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "dataclass_type": "a mapping",
-    "list_type": "a list",
-    "greater_than": "positive",
-    "greater_than_equal": "0 or more",
-    "less_than": "below {lt}",
-    "less_than_equal": "at most {le}",
-    "literal_error": "{expected}",
+_MUST = {
+    "int_type": "be a whole number, not {input!r}",
+    "float_type": "be a number, not {input!r}",
+    "finite_number": "be a number, not {input!r}",
+    "string_type": "be a text, not {input!r}",
+    "bool_type": "be true or false, not {input!r}",
+    "list_type": "be a list, not {input!r}",
+    "dict_type": "be a mapping, not {input!r}",
+    "dataclass_type": "be a mapping, not {input!r}",
+    "literal_error": "be one of {choices}, not {input!r}",
+    "greater_than": "be positive, not {input!r}",
+    "greater_than_equal": "not be negative",
+    "less_than": "be below {lt}, not {input!r}",
+    "less_than_equal": "be at most {le}, not {input!r}",
 }
 
 
@@ -101,8 +101,8 @@ def _said(error, cls, prefix: str) -> str:
         return f"the key '{name}' is missing"
     if kind == "setting":
         return f"'{name}' {context['problem']}"
-    wanted = _MUST_BE[kind].format(**context).replace("'", "")
-    return f"'{name}' must be {wanted}, not {error['input']!r}"
+    choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
+    return f"'{name}' must {_MUST[kind].format(**context, input=error['input'], choices=choices)}"
 
 
 def _inside(cls, place: tuple) -> list[str]:
