@@ -17,7 +17,7 @@ from typing import Any
 from reproduce.arguments import Parser, first_line
 from reproduce.commands.agreement import F1_RIGHT, Agreement, agreement
 from reproduce.config.judge import JudgeConfig
-from reproduce.config.search import ChatConfig
+from reproduce.config.strict import build
 from reproduce.errors import UserError
 from reproduce.evaluation.judge import Judge
 from reproduce.tools.hub.fetch import file_sha256
@@ -171,8 +171,9 @@ def main(argv: list[str] | None = None) -> int:
         found, judged = agreement(answers, f1=o.f1, examples=o.examples, judged_before=verdicts)
     else:
         _need_questions(answers)
-        chat = ChatConfig(o.judge_url, o.judge_model, o.judge_key_variable)
-        with Judge(JudgeConfig(chat, o.judge_mode, o.judge_cache)) as judge:
+        chat = {"base_url": o.judge_url, "model": o.judge_model, "key_variable": o.judge_key_variable}
+        settings = {"chat": chat, "mode": o.judge_mode, "cache_dir": o.judge_cache}
+        with Judge(build(JudgeConfig, settings, "grade-agreement", "judge.")) as judge:
             found, judged = agreement(answers, judge, f1=o.f1, examples=o.examples)
             print(f"judge: {json.dumps(judge.costs() | judged)}", file=sys.stderr)
     print(report(found, judged))

@@ -5,13 +5,13 @@ same budget for every method, resumed like a table's. What came of it is the rec
 these directories hold, of this command and of earlier ones, failed ones too.
 """
 
-import itertools
-import re
+import dataclasses
 from pathlib import Path
 
 from reproduce import arguments
 from reproduce.commands import tune_record
 from reproduce.config import command_line
+from reproduce.config.rows import combinations
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid import runner
@@ -20,12 +20,12 @@ from reproduce.grid.preflight import check_runnable
 from reproduce.grid.resolve import named
 from reproduce.paths import shown
 from reproduce.runs import directory, files
-from reproduce.runs.manifest import NOT_IN_HASH, WARM_START, config_hash
+from reproduce.runs.manifest import WARM_START, config_hash
 from reproduce.runs.reader import find_runs
 from reproduce.training.installed import check_installed
 
-VALUE = re.compile(r"[A-Za-z0-9.+-]+")  # it becomes part of a directory's name
 FIXED = {
+    "algorithm": "belongs to a method: it is not a setting that all rows share",
     "evaluation.split": "is validation in every trial",
     "evaluation.checks": "are left out of trials: they look at test tasks",
 }
@@ -41,11 +41,8 @@ def choices(words: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for key, text in command_line.parsed(words).items():
         word, values = f"{key}={text}", text.split(",")
-        if not all(map(VALUE.fullmatch, values)):
-            raise UserError(
-                f"--set {word} is no setting to try: write section.key=value,value (training.epochs=1,2); "
-                "values are numbers, or words of letters and digits"
-            )
+        if not all(values):
+            raise UserError(f"--set {word} is no setting to try: write section.key=value,value (training.epochs=1,2)")
         if len(set(values)) < len(values):
             raise UserError(f"--set {word} names a value twice")
         if any(_last(key) == _last(other) for other in found):
@@ -53,36 +50,28 @@ def choices(words: list[str]) -> dict[str, list[str]]:
         for name, reason in FIXED.items():
             if f"{key}.".startswith(f"{name}."):
                 raise UserError(f"{key} cannot be tried: {name} {reason}")
+        if command_line.changes_nothing(key):
+            raise UserError(f"{key} changes no result: there is nothing to try")
         if key in ONE_PANEL and len(values) > 1:
             raise UserError(f"{key} takes one value here: trials are compared on one panel")
         found[key] = values
     return found
 
 
-def combinations(tried: dict[str, list[str]]) -> list[dict[str, str]]:
-    """Every combination of one value a key, in order; without keys one, empty: the table's settings as they are."""
-    return [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
-
-
 def label(combination: dict[str, str]) -> str:
     """The combination as one word, such as "learning_rate-5e-4_epochs-2"; "as-it-is" for none."""
-    return "_".join(f"{_last(key)}-{value}" for key, value in combination.items()) or "as-it-is"
+    return command_line.label({_last(key): value for key, value in combination.items()}) or "as-it-is"
 
 
-def trial_job(job: JobConfig, combination: dict[str, str]) -> JobConfig:
-    """The job under these settings, evaluated on the validation panel, without small test evaluations in between.
+def trial(jobs: list[JobConfig], combination: dict[str, str]) -> list[JobConfig]:
+    """The jobs under these settings, evaluated on the validation panel, without small test evaluations in between.
 
-    UserError, naming the key, for one that the config does not have or that changes no result, for a setting that is
-    the row's own, and for a value that does not fit.
+    UserError as of `command_line.changed`.
     """
-    for key in combination:
-        section, _, rest = key.partition(".")
-        if rest in NOT_IN_HASH.get(section, ()):
-            raise UserError(f"{key} changes no result: there is nothing to try")
-    data = command_line.changed(job, combination)
-    data["evaluation"] |= {"split": "validation", "checks": None}
-    data["experiment"] = f"tune{job.experiment.removeprefix('table')}.{label(combination)}"
-    return JobConfig.from_dict(data, f"{label(combination)} of {job.experiment}")
+    name = f"tune{jobs[0].experiment.removeprefix('table')}.{label(combination)}"
+    made = command_line.changed(jobs, combination)
+    panels = [dataclasses.replace(job.evaluation, split="validation", checks=None) for job in made]
+    return [dataclasses.replace(j, experiment=name, evaluation=p) for j, p in zip(made, panels, strict=True)]
 
 
 def _last(key: str) -> str:
@@ -95,7 +84,7 @@ def plan(jobs: list[JobConfig], tried: list[dict[str, str]], root: Path) -> list
     UserError for two combinations that are the same settings, now or in a directory of an earlier command, and for a
     directory that holds a run of another config.
     """
-    trials = [[trial_job(job, combination) for job in jobs] for combination in tried]
+    trials = [trial(jobs, combination) for combination in tried]
     for batch in trials:
         check_runnable(batch)
     planned = [pinned(batch) for batch in trials]

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from reproduce.config.tables import SECTIONS
 from reproduce.errors import UserError
-from reproduce.runs.manifest import ADDED_SECTIONS, RESULT_SECTIONS, ROW_SECTIONS, WARM_START, hashed
+from reproduce.runs.manifest import WARM_START, hashed
 from reproduce.runs.reader import Run, find_runs, read_run, status_of
 from reproduce.yaml_files import read_yaml
-
-SETTINGS = [name for name in (*RESULT_SECTIONS, *ADDED_SECTIONS) if name not in ROW_SECTIONS]
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _commit(run: Run) -> str:
 def _settings(path: Path) -> dict[str, str]:
     """Every setting of the run that the rows of a table share, as dotted key -> value."""
     config = read_yaml(path / "config.yaml")
-    shared = {name: hashed(name, config[name]) for name in SETTINGS if config.get(name) is not None}
+    shared = {name: hashed(name, config[name]) for name in SECTIONS if config.get(name) is not None}
     own = {f"training.{name}" for name in config.get("training_changes") or {}}
     return {key: str(value) for key, value in _flat(shared) if key not in own}
 

@@ -3,15 +3,15 @@
 A profile that only the table has is called after one of the base, such as smoke-scienceworld, and builds on that.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
-from reproduce.config.strict import build, nearest
+from reproduce.config.strict import build, nearest, section
 from reproduce.errors import UserError
 from reproduce.yaml_files import read_yaml
 
 
-@dataclass(frozen=True)
+@section
 class BaseConfig:
     """The file that `base` names. A table's `defaults` and `profiles` win over these key by key; its `groups` replace
     them."""

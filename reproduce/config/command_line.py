@@ -7,15 +7,17 @@ decides how its value is read: `null` for none where that is allowed, commas bet
 import dataclasses
 import hashlib
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
+from types import NoneType
+
+from pydantic.fields import FieldInfo
 
 from reproduce.config.sections import WEB
-from reproduce.config.strict import nearest
+from reproduce.config.strict import InHash, bare, nearest
+from reproduce.config.strict import settings as settings_of
 from reproduce.config.tables import SECTIONS, JobConfig
 from reproduce.errors import UserError
-from reproduce.runs.manifest import NOT_IN_HASH
 
 KEY = re.compile(r"\w+(\.[\w+-]+)*")
 ALGORITHM = "algorithm"
@@ -40,60 +42,43 @@ def parsed(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def changed(job: JobConfig, settings: Mapping[str, str]) -> dict:
-    """The config of `job` under these settings, as a mapping for `JobConfig.from_dict`.
+def changed(jobs: Sequence[JobConfig], settings: Mapping[str, str]) -> list[JobConfig]:
+    """The jobs under these settings.
 
-    UserError, naming the key, for one that there is not, and for a setting that is the row's own.
+    UserError, naming the key, for one that there is not, for a value that does not fit, for an algorithm that no row
+    runs, and for a setting that is a row's own or in which the rows differ.
     """
-    data = job.to_dict()
-    for key, text in settings.items():
-        kind = _kind(key)
-        section, _, rest = key.partition(".")
-        if section == "training" and rest.partition(".")[0] in job.training_changes:
-            raise UserError(f"{key} is what the row {job.name} of {job.experiment} sets itself: it is not shared")
-        if section in ("search", "judge") and job.task.world != WEB:
-            raise UserError(f"{key} is not a setting of {job.experiment} in profile {job.profile}: its world has none")
-        *before, last = key.split(".")
-        place = data
-        for name in before:
-            if place[name] is None:
-                place[name] = {}
-            place = place[name]
-        place[last] = _value(text, kind)
-    return data
+    for key in settings:
+        _check_shared(jobs, key)
+    made = []
+    for job in jobs:
+        data = job.to_dict()
+        for key, text in settings.items():
+            if place := _place(job, key):
+                _put(data, place, _value(key, text))
+        made.append(JobConfig.from_dict(data, f"--set, {job.experiment}, profile {job.profile}"))
+    return made
 
 
 def applied(jobs: list[JobConfig], settings: Mapping[str, str]) -> list[JobConfig]:
     """A table's jobs under these settings, as the experiment `<table>.<label>`, so that their runs have a folder of
-    their own. Without settings the jobs as they are.
-
-    UserError as of `changed`, for a value that does not fit, for an algorithm that no row runs, and for a setting in
-    which the rows differ.
-    """
-    if not settings:
-        return jobs
-    shared = {key: text for key, text in settings.items() if key.partition(".")[0] != ALGORITHM}
-    own = {key: text for key, text in settings.items() if key not in shared}
-    for key in settings:
-        _check_equal(jobs, key)
-    made = []
-    for job in jobs:
-        data = changed(job, shared)
-        for key, text in own.items():
-            _, method, name = _algorithm_key(key)
-            if method == job.method:
-                data[ALGORITHM] = {**data[ALGORITHM], name: _scalar(text)}
-        made.append(JobConfig.from_dict(data, f"--set, {job.experiment}, profile {job.profile}"))
-    name = label({key: _shown(made, key) for key in settings if not _beside(key)})
+    their own. Without settings the jobs as they are. UserError as of `changed`."""
+    made = changed(jobs, settings) if settings else jobs
+    name = label({key: _shown(made, key) for key in sorted(settings) if not changes_nothing(key)})
     return [dataclasses.replace(job, experiment=f"{job.experiment}.{name}") for job in made] if name else made
 
 
+def changes_nothing(key: str) -> bool:
+    """Whether a setting changes no result, and so no name."""
+    return not key.startswith(f"{ALGORITHM}.") and any(InHash.NEVER in setting.metadata for setting in _path(key))
+
+
 def label(settings: Mapping[str, str]) -> str:
-    """The settings as one name of a folder, sorted by key: "task.max_tool_calls-6_training.steps-48"; "" for none.
+    """The settings as one name of a folder, such as "task.max_tool_calls-6_training.steps-48"; "" for none.
 
     What a name cannot hold, and what is too long, is replaced by a hash, so that two settings never share a name.
     """
-    words = [f"{key}-{settings[key]}" for key in sorted(settings)]
+    words = [f"{key}-{settings[key]}" for key in settings]
     text = "_".join(words)
     name = re.sub(r"[^\w.+-]", "-", text, flags=re.ASCII)
     if name == text and len(name) <= LONGEST:
@@ -102,40 +87,61 @@ def label(settings: Mapping[str, str]) -> str:
     return f"{name[:LONGEST]}+{digest}"
 
 
-def _kind(key: str):
-    """The type of a setting. UserError for a key that there is not, that names a section, or that is filled in."""
-    kind: object = JobConfig
+def _path(key: str) -> list[FieldInfo]:
+    """The settings that a key passes, its own last. UserError for a key that there is not, that names a section, or
+    that is filled in."""
     names = key.split(".")
     if names[0] not in SECTIONS:
         raise UserError(f"{key} is not a setting that all rows share{nearest(names[0], SECTIONS)}")
+    kind, found = JobConfig, []
     for number, name in enumerate(names):
-        known = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        known = settings_of(kind)
         if name not in known:
             hint = nearest(name, known) or f": {'.'.join(names[:number])} has none of its own"
             raise UserError(f"{key} is not a setting{hint}")
-        kind = known[name] if number + 1 == len(names) else _without_none(known[name])
-    inner = _without_none(kind)
-    if dataclasses.is_dataclass(inner):
-        first = next(iter(typing.get_type_hints(inner)))
-        raise UserError(f"{key} is a section: name one of its settings, such as {key}.{first}")
-    if inner is dict:
+        found.append(known[name])
+        kind = bare(known[name].annotation)
+    if settings_of(kind):
+        raise UserError(f"{key} is a section: name one of its settings, such as {key}.{next(iter(settings_of(kind)))}")
+    if kind is dict:
         raise UserError(f"{key} is not set by hand")
-    return kind
+    return found
 
 
-def _without_none(kind):
-    if isinstance(kind, types.UnionType):
-        return next(k for k in kind.__args__ if k is not types.NoneType)
-    return kind
+def _place(job: JobConfig, key: str) -> list[str]:
+    """The keys of the job's config that lead to a setting; [] for a setting of another algorithm."""
+    names = key.split(".")
+    if names[0] != ALGORITHM:
+        return names
+    if len(names) != 3:
+        raise UserError(f"{key} is not a setting; write {ALGORITHM}.<method>.<setting>=value")
+    return [ALGORITHM, names[2]] if names[1] == job.method else []
 
 
-def _value(text: str, kind):
-    if isinstance(kind, types.UnionType) and text == "null":
+def _at(job: JobConfig, place: Sequence[str]):
+    value = job.to_dict()
+    for name in place:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _put(data: dict, place: Sequence[str], value) -> None:
+    *before, last = place
+    for name in before:
+        if data[name] is None:
+            data[name] = {}
+        data = data[name]
+    data[last] = value
+
+
+def _value(key: str, text: str):
+    annotation = None if key.startswith(f"{ALGORITHM}.") else _path(key)[-1].annotation
+    kind = bare(annotation)
+    if text == "null" and NoneType in typing.get_args(annotation):
         return None
-    inner = _without_none(kind)
-    if inner is str:
-        return text
-    return [_scalar(item) for item in text.split(",")] if inner is list else _scalar(text)
+    if typing.get_origin(kind) is list:
+        return text.split(",")
+    return text if kind is str or typing.get_origin(kind) is typing.Literal else _scalar(text)
 
 
 def _scalar(text: str) -> int | float | bool | str | None:
@@ -147,54 +153,31 @@ def _scalar(text: str) -> int | float | bool | str | None:
     return WORDS.get(text, text)
 
 
-def _algorithm_key(key: str) -> tuple[str, str, str]:
-    names = key.split(".")
-    if len(names) != 3:
-        raise UserError(f"{key} is not a setting; write algorithm.<method>.<setting>=value")
-    return names[0], names[1], names[2]
-
-
-def _check_equal(jobs: list[JobConfig], key: str) -> None:
-    """UserError where the rows of a table differ in a setting already, or none runs the algorithm that has it."""
-    section = key.partition(".")[0]
-    if section == ALGORITHM:
-        _, method, name = _algorithm_key(key)
-        values = {job.name: repr(job.algorithm.get(name)) for job in jobs if job.method == method}
-        if not values:
-            methods = dict.fromkeys(job.method for job in jobs)
-            raise UserError(f"{key}: no row runs {method}; methods: {', '.join(methods)}{nearest(method, methods)}")
-    elif section in SECTIONS:
-        values = {job.name: repr(_at(job.to_dict(), key)) for job in jobs}
-    else:
-        return
-    rows = list(values)
-    other = next((row for row in rows if values[row] != values[rows[0]]), None)
-    if other is not None:
-        raise UserError(
-            f"{key} is {values[rows[0]]} in the row {rows[0]} and {values[other]} in {other}: it is not shared"
-        )
-
-
-def _at(data: dict, key: str):
-    for name in key.split("."):
-        data = data.get(name) if isinstance(data, dict) else None
-    return data
+def _check_shared(jobs: Sequence[JobConfig], key: str) -> None:
+    """UserError for a setting that is a row's own, that no row or not the world has, or in which the rows differ."""
+    places = [_place(job, key) for job in jobs]
+    section, name = (*key.split("."), "")[:2]
+    if section != ALGORITHM:
+        _path(key)
+    elif not any(places):
+        methods = dict.fromkeys(job.method for job in jobs)
+        raise UserError(f"{key}: no row runs {name}; methods: {', '.join(methods)}{nearest(name, methods)}")
+    values = {job.name: repr(_at(job, place)) for job, place in zip(jobs, places, strict=True) if place}
+    (row, first), *others = values.items()
+    for other, value in others:
+        if value != first:
+            raise UserError(f"{key} is {first} in the row {row} and {value} in {other}: it is not shared")
+    for job in jobs:
+        if section == "training" and name in job.training_changes:
+            raise UserError(f"{key} is what the row {job.name} of {job.experiment} sets itself: it is not shared")
+        if section in ("search", "judge") and job.task.world != WEB:
+            raise UserError(f"{key} is not a setting of {job.experiment} in profile {job.profile}: its world has none")
 
 
 def _shown(jobs: list[JobConfig], key: str) -> str:
     """The setting's value as the jobs have it, so that 5e-4 and 0.0005 are one name."""
-    if key.partition(".")[0] == ALGORITHM:
-        _, method, name = _algorithm_key(key)
-        value = next(job.algorithm[name] for job in jobs if job.method == method)
-    else:
-        value = _at(jobs[0].to_dict(), key)
-    words = {value: word for word, value in WORDS.items()}
+    value = next(_at(job, place) for job in jobs if (place := _place(job, key)))
     if isinstance(value, list):
         return ",".join(map(str, value))
-    return words[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _beside(key: str) -> bool:
-    """Whether a setting changes no result, and so no name."""
-    section, _, rest = key.partition(".")
-    return rest in NOT_IN_HASH.get(section, ())
+    word = next((word for word, known in WORDS.items() if known is value), None)
+    return word or str(value)

@@ -1,12 +1,14 @@
 """Rows of a table that are not plain methods (variants, single or in a grid), and groups, which are lists of rows."""
 
 import itertools
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 
+from reproduce.config.strict import Positive, section
 from reproduce.errors import UserError
 
 
-@dataclass(frozen=True)
+@section
 class VariantConfig:
     """A row of a table that is a method with other settings; `name` becomes its directory."""
 
@@ -19,33 +21,36 @@ class VariantConfig:
             yield "method", f"alone changes nothing: list the method {self.method} itself"
 
 
-@dataclass(frozen=True)
+@section
 class GridConfig:
     """The same grid of training settings for each method; numbers are multiples of the profile's own settings."""
 
-    methods: list
-    learning_rate: list
-    minibatches: list  # updates per rollout batch = epochs x minibatches
+    methods: list[str]
+    learning_rate: list[Positive]
+    minibatches: list[Positive]  # updates per rollout batch = epochs x minibatches
 
     def problems(self):
         for key in ("methods", "learning_rate", "minibatches"):
             values = getattr(self, key)
             if not values or any(values.count(value) > 1 for value in values):
                 yield key, f"must list one value or more, each once, not {values}"
-        for key in ("learning_rate", "minibatches"):
-            if any(type(value) not in (int, float) or value <= 0 for value in getattr(self, key)):
-                yield key, "must be multiples above 0"
 
     def cells(self, method: str, training: dict, source: str) -> dict[str, VariantConfig]:
         """name -> variant of `method` for every cell; training: the settings that the multiples are of."""
         made = {}
-        for rate, batches in itertools.product(self.learning_rate, self.minibatches):
+        for cell in combinations({"rate": self.learning_rate, "batches": self.minibatches}):
+            rate, batches = cell["rate"], cell["batches"]
             count = training["minibatches"] * batches
             if count != int(count):
                 raise UserError(f"{source}: grid.minibatches {batches} of {training['minibatches']} is not whole")
             changes = {"learning_rate": float(f"{training['learning_rate'] * rate:.6g}"), "minibatches": int(count)}
             made[f"{method}-lr{rate:g}x-minibatches{batches:g}x"] = VariantConfig(method, training=changes)
         return made
+
+
+def combinations(values: Mapping[str, Sequence]) -> list[dict]:
+    """Every combination of one value a key, in order; without keys one, empty."""
+    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
 def expanded(names: list[str], groups: dict, source: str, inside: tuple = ()) -> list[str]:

@@ -6,17 +6,18 @@ arXiv 2507.19849 (search: Bing, US-EN, ten results; deep search reads pages of a
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Literal, get_args
 from urllib.parse import parse_qsl, urlsplit
 
-SERVICES = ("local", "serper", "brave", "brightdata")
-PAGES = ("none", "text", "summary")
-MODES = ("live", "record", "replay")
+from reproduce.config.strict import Amount, Count, Flag, Later, Positive, Unhashed, section
+
+Mode = Literal["live", "record", "replay"]
+MODES = get_args(Mode)
 """Of a recording; see `reproduce.tools.search.calls`."""
 _KEY_LIKE = re.compile(r"key|token|secret|passw|auth|signature|credential|^sig$", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@section
 class ChatConfig:
     """A model behind an OpenAI-compatible endpoint (`POST <base_url>/chat/completions`), asked at temperature 0.
 
@@ -24,24 +25,23 @@ class ChatConfig:
     wants none. max_tokens: of a reply, the thinking of a thinking model included.
     """
 
-    base_url: str
+    base_url: Unhashed[str]
     model: str
-    key_variable: str | None = None
-    max_tokens: int = 1024  # ours
-    timeout_seconds: float = 120.0  # ours: one reply of a large model under load
-    attempts: int = 4  # ours; the released judge: 3
-    concurrency: int = 50  # released judge
-    requests_per_second: float = 0.0  # 0: no limit
+    key_variable: Unhashed[str | None] = None
+    max_tokens: Count = 1024  # ours
+    timeout_seconds: Unhashed[Positive] = 120.0  # ours: one reply of a large model under load
+    attempts: Unhashed[Count] = 4  # ours; the released judge: 3
+    concurrency: Unhashed[Count] = 50  # released judge
+    requests_per_second: Unhashed[Amount] = 0.0  # 0: no limit
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """(setting, what is wrong with it) for every setting that cannot be used."""
+        """(setting, what is wrong with it) for addresses and names that lead nowhere."""
         yield from _url_problems("base_url", self.base_url)
         if not self.model:
             yield "model", "must name the model as the endpoint knows it"
-        yield from _number_problems(self, ("max_tokens", "timeout_seconds", "attempts", "concurrency"))
 
 
-@dataclass(frozen=True)
+@section
 class SearchConfig:
     """Where searches go, what they give, and whether they are recorded.
 
@@ -50,41 +50,35 @@ class SearchConfig:
     of the first `pages_read` results, "summary" what the model `summary` finds in it for the query.
     """
 
-    service: str = "local"
-    corpus: str | None = None
+    service: Literal["local", "serper", "brave", "brightdata"] = "local"
+    corpus: Unhashed[str | None] = None
     corpus_sha256: str | None = None  # of its titles and texts; filled in when a table's jobs are made
-    index_dir: str | None = None  # None: beside the corpus
-    encoder: str | None = None  # dense search: a model of the hub such as intfloat/e5-base-v2, or a folder; None: BM25
-    encoder_revision: str | None = None  # filled in when a table's jobs are made
-    results: int = 10  # paper, released
-    result_chars: int = 1000  # released: characters of each snippet
-    mode: str = "record"
-    cache_dir: str | None = None
+    index_dir: Unhashed[str | None] = None  # None: beside the corpus
+    encoder: Unhashed[str | None] = None  # dense search: a hub model (intfloat/e5-base-v2) or a folder; None: BM25
+    encoder_revision: Later[str | None] = None  # filled in when a table's jobs are made
+    results: Count = 10  # paper, released
+    result_chars: Count = 1000  # released: characters of each snippet
+    mode: Unhashed[Mode] = "record"
+    cache_dir: Unhashed[str | None] = None
     country: str = "us"  # paper: US-EN (released: cn)
     language: str = "en"
-    zone: str | None = None  # Bright Data: the name of your SERP zone; None: environment variable BRIGHTDATA_ZONE
-    endpoint: str | None = None  # None: the service's own
-    requests_per_second: float = 2.0  # released; shared by all processes with the same cache_dir; 0: no limit
-    timeout_seconds: float = 60.0  # released search tool (training: 120)
-    attempts: int = 4  # released training yaml
-    backoff_seconds: float = 1.0
-    backoff_cap_seconds: float = 30.0
-    concurrency: int = 64  # released training yaml: workers
-    pages: str = "none"
-    pages_read: int = 5
-    page_timeout_seconds: float = 20.0
-    pages_through_proxy: bool = False  # ours: a proxy of the environment hides where a page's name leads
-    page_chars: int = 24_000  # paper: 6,000 tokens, at four characters each
+    zone: Unhashed[str | None] = None  # Bright Data: your SERP zone; None: environment variable BRIGHTDATA_ZONE
+    endpoint: Unhashed[str | None] = None  # None: the service's own
+    requests_per_second: Unhashed[Amount] = 2.0  # released; shared by all processes of a cache_dir; 0: no limit
+    timeout_seconds: Unhashed[Positive] = 60.0  # released search tool (training: 120)
+    attempts: Unhashed[Count] = 4  # released training yaml
+    backoff_seconds: Unhashed[Amount] = 1.0
+    backoff_cap_seconds: Unhashed[Amount] = 30.0
+    concurrency: Unhashed[Count] = 64  # released training yaml: workers
+    pages: Literal["none", "text", "summary"] = "none"
+    pages_read: Count = 5
+    page_timeout_seconds: Unhashed[Positive] = 20.0
+    pages_through_proxy: Unhashed[Flag] = False  # ours: a proxy of the environment hides where a page's name leads
+    page_chars: Count = 24_000  # paper: 6,000 tokens, at four characters each
     summary: ChatConfig | None = None
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """(setting, what is wrong with it) for every setting that cannot be used."""
-        if self.service not in SERVICES:
-            yield "service", f"must be one of {', '.join(SERVICES)}, not {self.service!r}"
-        if self.mode not in MODES:
-            yield "mode", f"must be one of {', '.join(MODES)}, not {self.mode!r}"
-        if self.pages not in PAGES:
-            yield "pages", f"must be one of {', '.join(PAGES)}, not {self.pages!r}"
+        """(setting, what is wrong with it) for settings that do not go together, and a bad address."""
         if self.service == "local" and not self.corpus:
             yield "corpus", "must name a JSONL or parquet file when service is local"
         if self.service != "local" and self.encoder is not None:
@@ -97,21 +91,6 @@ class SearchConfig:
             yield "summary", "must name the endpoint and model that summarise when pages is summary"
         if self.endpoint is not None:
             yield from _url_problems("endpoint", self.endpoint)
-        if self.summary is not None:
-            yield from ((f"summary.{name}", problem) for name, problem in self.summary.problems())
-        whole = ("results", "result_chars", "attempts", "concurrency", "pages_read", "page_chars")
-        yield from _number_problems(self, (*whole, "timeout_seconds", "page_timeout_seconds"))
-        for name in ("backoff_seconds", "backoff_cap_seconds"):
-            if getattr(self, name) < 0:
-                yield name, f"must not be negative, not {getattr(self, name)}"
-
-
-def _number_problems(config: ChatConfig | SearchConfig, positive: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name in positive:
-        if getattr(config, name) <= 0:
-            yield name, f"must be positive, not {getattr(config, name)}"
-    if config.requests_per_second < 0:
-        yield "requests_per_second", "must not be negative (0 is no limit)"
 
 
 def _url_problems(name: str, url: str) -> Iterator[tuple[str, str]]:

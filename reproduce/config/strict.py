@@ -1,71 +1,146 @@
-"""Mappings to dataclasses, strictly: an unknown, missing or mistyped key is a UserError that names it."""
+"""Sections of configs as pydantic dataclasses, and what pydantic finds wrong with one as a line that names the key.
 
-import dataclasses
+The annotation of a setting says all that is known of it: its type, its range, whether a config's hash covers it.
+"""
+
 import difflib
-import math
 import re
-import types
 import typing
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
+from pydantic.types import StrictBool, StrictFloat, StrictInt
+from pydantic_core import PydanticCustomError
 
 from reproduce.errors import UserError
 
 
+class InHash(Enum):
+    """Whether a config's hash covers a setting; it does where nothing is said."""
+
+    NEVER = "it says where things are or how services are asked, not what they answer"
+    IF_SET = "older configs lack it, and None is what they mean"
+
+
+def _number(value):
+    """YAML 1.1 reads 1e-3 (without a point) as a string."""
+    text = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
+    return float(value) if text else value
+
+
+T = TypeVar("T")
+Unhashed = Annotated[T, InHash.NEVER]
+Later = Annotated[T, InHash.IF_SET]
+Flag = StrictBool
+Whole = Annotated[StrictInt, Field(ge=0)]
+Count = Annotated[StrictInt, Field(gt=0)]
+Number = Annotated[StrictFloat, BeforeValidator(_number)]
+Amount = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+@typing.dataclass_transform(frozen_default=True)
+def section(cls):
+    """The class as a frozen pydantic dataclass that takes no unknown key.
+
+    Its method `problems`, if it has one, yields (key, what is wrong) for settings that do not go together.
+    """
+    if hasattr(cls, "problems"):
+        cls.checked = model_validator(mode="after")(_checked)
+    return dataclass(cls, frozen=True, config=_STRICT)
+
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, defer_build=True)
+
+
+def _checked(self):
+    for key, problem in self.problems():
+        raise PydanticCustomError("setting", "{problem}", {"key": key, "problem": problem})
+    return self
+
+
 def build(cls, data: dict, source: str, prefix: str = ""):
-    """A dataclass from a mapping: unknown, missing and mistyped keys are UserErrors that name `source` and the key."""
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    if not isinstance(data, dict):
-        raise UserError(f"{source}: '{prefix.rstrip('.')}' must be a mapping, not {data!r}")
-    for key in data:
-        if key not in fields:
-            raise UserError(f"{source}: unknown key '{prefix}{key}'{nearest(key, fields)}")
-    values = {}
-    for name, spec in fields.items():
-        if name in data:
-            values[name] = _convert(hints[name], data[name], source, prefix + name)
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise UserError(f"{source}: the key '{prefix}{name}' is missing")
-    made = cls(**values)
-    if hasattr(made, "problems"):
-        for name, problem in made.problems():
-            raise UserError(f"{source}: '{prefix}{name}' {problem}")
-    return made
+    """A section from a mapping. UserError, naming `source` and the key, for an unknown, missing or unfit setting."""
+    try:
+        return TypeAdapter(cls).validate_python(data)
+    except ValidationError as error:
+        found = sorted(error.errors(include_url=False), key=lambda one: one["type"] not in _UNKNOWN)
+        raise UserError(f"{source}: {_said(found[0], cls, prefix)}") from None
 
 
-def _convert(kind, value, source: str, name: str):
-    if isinstance(kind, types.UnionType):
-        if value is None and type(None) in kind.__args__:
-            return None
-        kind = next(k for k in kind.__args__ if k is not type(None))
-    if dataclasses.is_dataclass(kind):
-        return build(kind, value, source, f"{name}.")
-    if kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)  # YAML 1.1 reads 1e-3 (without a point) as a string
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise UserError(f"{source}: '{name}' must be {_KINDS[kind]}, not {value!r}")
-    return value
-
-
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    dict: "a mapping",
-    list: "a list",
+_UNKNOWN = ("unexpected_keyword_argument", "invalid_key")
+_MUST = {
+    "int_type": "be a whole number, not {input!r}",
+    "float_type": "be a number, not {input!r}",
+    "finite_number": "be a number, not {input!r}",
+    "string_type": "be a text, not {input!r}",
+    "bool_type": "be true or false, not {input!r}",
+    "list_type": "be a list, not {input!r}",
+    "dict_type": "be a mapping, not {input!r}",
+    "dataclass_type": "be a mapping, not {input!r}",
+    "literal_error": "be one of {choices}, not {input!r}",
+    "greater_than": "be positive, not {input!r}",
+    "greater_than_equal": "not be negative",
+    "less_than": "be below {lt}, not {input!r}",
+    "less_than_equal": "be at most {le}, not {input!r}",
 }
+
+
+def _said(error, cls, prefix: str) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    place = (*error["loc"], *([context["key"]] if kind == "setting" else []))
+    name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in (prefix.rstrip("."), *place)).strip(".")
+    if kind in _UNKNOWN:
+        return f"unknown key '{name}'{nearest(place[-1], _inside(cls, place[:-1]))}"
+    if kind == "missing":
+        return f"the key '{name}' is missing"
+    if kind == "setting":
+        return f"'{name}' {context['problem']}"
+    choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
+    return f"'{name}' must {_MUST[kind].format(**context, input=error['input'], choices=choices)}"
+
+
+def _inside(cls, place: tuple) -> list[str]:
+    """The keys that there are at a place of a section."""
+    for key in place:
+        cls = typing.get_args(cls)[-1] if typing.get_origin(cls) else settings(cls)[key].annotation
+        cls = bare(cls)
+    return list(settings(cls))
+
+
+def settings(cls) -> dict[str, FieldInfo]:
+    """name -> annotation and marks of each setting of a section; {} for what is no section."""
+    return getattr(cls, "__pydantic_fields__", {})
+
+
+def bare(annotation):
+    """A setting's type without None, range and marks."""
+    if typing.get_origin(annotation) in (UnionType, typing.Union):
+        annotation = next(kind for kind in typing.get_args(annotation) if kind is not NoneType)
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+
+
+def hashed(value, annotation):
+    """The part of a setting's value (a mapping, where it is a section) that a config's hash covers."""
+    known = settings(bare(annotation))
+    if not known or not isinstance(value, dict):
+        return value
+    kept = {}
+    for key, item in value.items():
+        marks = known[key].metadata if key in known else ()
+        if InHash.NEVER not in marks and (item is not None or InHash.IF_SET not in marks):
+            kept[key] = hashed(item, known[key].annotation) if key in known else item
+    if kept.get("revision"):  # it stands for the name of a model
+        kept.pop("name_or_path", None)
+    return kept
 
 
 def nearest(key, valid) -> str:
     """The end of an error message that names the valid key nearest to `key`."""
     match = difflib.get_close_matches(str(key), list(valid), n=1, cutoff=0.0)
     return f"; did you mean '{match[0]}'?" if match else ""
-
-
-def positive(config, *names: str):
-    """The problems (name, text) of those fields of `config` that are not above 0."""
-    for name in names:
-        if getattr(config, name) <= 0:
-            yield name, f"must be positive, not {getattr(config, name)}"

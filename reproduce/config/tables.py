@@ -6,10 +6,12 @@ builds on (`base`). `TableConfig.jobs` resolves it to one `JobConfig` per row an
 
 import dataclasses
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BeforeValidator
 
 from reproduce.config.base import with_base
 from reproduce.config.engine import EngineConfig
@@ -18,6 +20,8 @@ from reproduce.config.rows import GridConfig, VariantConfig, expanded
 from reproduce.config.search import SearchConfig
 from reproduce.config.sections import (
     SHAPE,
+    WARM_START,
+    WARM_START_TRAINING,
     WEB,
     EvaluationConfig,
     ModelConfig,
@@ -25,36 +29,40 @@ from reproduce.config.sections import (
     TrainingConfig,
     WarmStartConfig,
 )
-from reproduce.config.strict import build, nearest, positive
+from reproduce.config.strict import Count, InHash, Later, Unhashed, Whole, bare, build, nearest, section, settings
 from reproduce.errors import UserError
-from reproduce.runs.manifest import ADDED_SECTIONS, WARM_START, WARM_START_TRAINING
 from reproduce.yaml_files import read_yaml
 
 TABLES = Path(__file__).resolve().parent / "tables"
-NOT_OF_A_VARIANT = (*WARM_START_TRAINING, "checkpoint_every", "report_to")
+UNHASHED = {name for name, setting in settings(TrainingConfig).items() if InHash.NEVER in setting.metadata}
+NOT_OF_A_VARIANT = {*WARM_START_TRAINING, *UNHASHED}
 """The settings of `training` that every row of a table shares: its warm start depends on them, or no result does."""
 
 
-@dataclass(frozen=True)
+@section
 class JobConfig:
     """Everything that one run reads."""
 
-    profile: str
-    experiment: str
+    profile: Unhashed[str]
+    experiment: Unhashed[str]
     method: str
-    seed: int
+    seed: Whole
     task: TaskConfig
     model: ModelConfig
     warm_start: WarmStartConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
     algorithm: dict = field(default_factory=dict)  # overrides of the method's published settings
-    entropy_tokens: int = 5  # tokens after a tool result that count as "right after"
-    variant: str | None = None  # the row's name in a table that compares variants of methods; None: a plain method
-    training_changes: dict = field(default_factory=dict)  # what the variant changes of `training`, already in it
-    search: SearchConfig | None = None  # the search tool of the world web
-    engine: EngineConfig | None = None  # what samples; None: Transformers, tools in batches
-    judge: JudgeConfig | None = None  # decides `correct` in the world web's evaluation; None: math-verify, exact match
+    entropy_tokens: Count = 5  # tokens after a tool result that count as "right after"
+    variant: Unhashed[str | None] = (
+        None  # the row's name in a table that compares variants of methods; None: a plain method
+    )
+    training_changes: Unhashed[dict] = field(
+        default_factory=dict
+    )  # what the variant changes of `training`, already in it
+    search: Later[SearchConfig | None] = None  # the search tool of the world web
+    engine: Later[EngineConfig | None] = None  # what samples; None: Transformers, tools in batches
+    judge: Later[JudgeConfig | None] = None  # decides `correct` in the world web; None: math-verify, exact match
 
     @property
     def name(self) -> str:
@@ -68,9 +76,6 @@ class JobConfig:
         return searches or self.judge is not None or bool(self.model.name_or_path or self.training.report_to)
 
     def problems(self):
-        yield from positive(self, "entropy_tokens")
-        if self.seed < 0:
-            yield "seed", "must not be negative"
         for key in ("profile", "experiment", "method", "variant"):
             value = getattr(self, key)
             if value is not None and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", value):
@@ -123,8 +128,12 @@ class JobConfig:
         """Plain nested dicts, in the order of the fields; `from_dict` gives the same config back."""
         return dataclasses.asdict(self)
 
+    def to_text(self) -> str:
+        """The config as YAML, for `from_yaml`."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
     def to_yaml(self, path: Path | str) -> None:
-        Path(path).write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
+        Path(path).write_text(self.to_text())
 
     def warm_start_job(self) -> "JobConfig":
         """The config under which the shared warm start is evaluated: no method, no seed of a single run."""
@@ -138,39 +147,42 @@ class JobConfig:
         return path if self.method == WARM_START else path / str(self.seed)
 
 
-SECTIONS = ("task", "model", "warm_start", "training", "evaluation", "entropy_tokens", "search", "judge", "engine")
+ROW = ("method", "seed", "algorithm", "variant", "training_changes")
+"""Settings of a job that tell the rows of one table apart."""
+SECTIONS = tuple(name for name in settings(JobConfig) if name not in ("profile", "experiment", *ROW))
+"""Settings that all rows of a table share."""
+_PARTS = {name: dict | None if settings(bare(settings(JobConfig)[name].annotation)) else Any for name in SECTIONS}
+Changes = section(type("Changes", (), {"__annotations__": _PARTS, **dict.fromkeys(SECTIONS)}))
+"""Some settings of each section, or none of it."""
 
 
-@dataclass(frozen=True)
-class ProfileConfig:
+@section
+class ProfileConfig(Changes):
     """Changes that a profile makes to the table's defaults."""
 
-    methods: list | None = None
-    seeds: list | None = None
+    methods: list[str] | None = None
+    seeds: list[Whole] | None = None
     algorithm: dict = field(default_factory=dict)
-    method_training: dict = field(default_factory=dict)  # method -> what it changes of `training`, as it was published
-    task: dict = field(default_factory=dict)
-    model: dict = field(default_factory=dict)
-    warm_start: dict = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
-    evaluation: dict = field(default_factory=dict)
-    entropy_tokens: int | None = None
-    search: dict | None = None
-    judge: dict | None = None
-    engine: dict | None = None
+    method_training: dict[str, dict | None] = field(default_factory=dict)  # method -> of `training`, as published
 
 
-@dataclass(frozen=True)
+def _mapping(value):
+    return {} if value is None else value
+
+
+@section
 class TableConfig:
     """One table: its rows and seeds, `defaults` for every section, and what each profile changes."""
 
     experiment: str
-    methods: list  # what runs by default: methods, variants or groups
-    seeds: list
-    defaults: dict
-    profiles: dict
-    groups: dict = field(default_factory=dict)  # name -> methods, variants or other groups, for METHODS=<name>
-    variants: dict = field(default_factory=dict)  # name -> VariantConfig
+    methods: list[str]  # what runs by default: methods, variants or groups
+    seeds: list[Whole]
+    defaults: Changes
+    profiles: dict[str, Annotated[ProfileConfig, BeforeValidator(_mapping)]]
+    groups: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # name -> methods, variants or groups, for METHODS=<name>
+    variants: dict[str, VariantConfig] = field(default_factory=dict)
     grid: GridConfig | None = None
     algorithm: dict = field(default_factory=dict)  # method -> overrides, the user's visible changes
     source: str = ""
@@ -184,11 +196,7 @@ class TableConfig:
             raise UserError(f"there is no table '{table}'; tables: {', '.join(tables(folder))}")
         data = read_yaml(path)
         data, source = with_base(data, path, folder) if "base" in data else (data, path.name)
-        config = build(cls, {**data, "source": source}, source)
-        for name, profile in config.profiles.items():
-            build(ProfileConfig, profile or {}, source, f"profiles.{name}.")
-        made = {name: build(VariantConfig, v, source, f"variants.{name}.") for name, v in config.variants.items()}
-        return dataclasses.replace(config, variants=made)
+        return build(cls, {**data, "source": source}, source)
 
     def rows(self, profile: str, wanted: list[str] | None = None) -> dict[str, VariantConfig | None]:
         """name -> its variant, None for a plain method, in order; `wanted`: methods, variants or groups.
@@ -219,6 +227,8 @@ class TableConfig:
         for seed in seeds:
             if seeds.count(seed) > 1:
                 raise UserError(f"seed {seed} is named twice")
+        found = {name: self._section(name, changes) for name in SECTIONS}
+        shared = {name: value for name, value in found.items() if value is not None}
         jobs = []
         for seed in seeds:
             for name, variant in rows.items():
@@ -226,10 +236,8 @@ class TableConfig:
                 data = {
                     "profile": profile, "experiment": self.experiment, "method": method, "seed": seed,
                     "algorithm": {**(overrides.get(method) or {}), **(variant.algorithm if variant else {})},
-                    **{section: self._section(section, changes) for section in SECTIONS},
+                    **shared,
                 }  # fmt: skip
-                if data["entropy_tokens"] is None:
-                    del data["entropy_tokens"]
                 own = changes.method_training.get(method) or {}
                 _check_shared(own, f"{self.source}: profiles.{profile}.method_training.{method}")
                 data["training"] = {**data["training"], **own}
@@ -247,17 +255,16 @@ class TableConfig:
     def _profile(self, profile: str) -> ProfileConfig:
         if profile not in self.profiles:
             raise UserError(f"there is no profile '{profile}' in {self.source}; profiles: {', '.join(self.profiles)}")
-        return build(ProfileConfig, self.profiles[profile] or {}, self.source, f"profiles.{profile}.")
+        return self.profiles[profile]
 
     def _section(self, section: str, changes: ProfileConfig):
-        default, change = self.defaults.get(section), getattr(changes, section)
-        if section == "entropy_tokens":
-            return change if change is not None else default
-        if section in ADDED_SECTIONS and default is None and change is None:
-            return None
+        """A section, or the plain setting of that name, as the profile has it; None where neither says anything."""
+        default, change = getattr(self.defaults, section), getattr(changes, section)
+        if default is None or change is None or not isinstance(change, dict):
+            return default if change is None else change
         if section == "model" and change.get("name_or_path"):  # which has a shape of its own
-            default = {key: value for key, value in (default or {}).items() if key not in SHAPE}
-        return {**(default or {}), **(change or {})}
+            default = {key: value for key, value in default.items() if key not in SHAPE}
+        return {**default, **change}
 
     def _cells(self, profile: str) -> dict[str, dict[str, VariantConfig]]:
         """method -> its cells of the grid."""
@@ -267,12 +274,8 @@ class TableConfig:
         return {method: self.grid.cells(method, training, self.source) for method in self.grid.methods}
 
     def problems(self):
-        unknown = set(self.defaults) - set(SECTIONS)
-        if unknown:
-            name = min(unknown)
-            yield f"defaults.{name}", f"is not a section{nearest(name, SECTIONS)}"
         for name, members in self.groups.items():
-            if not isinstance(members, list) or not members:
+            if not members:
                 yield f"groups.{name}", "must be a list of methods, variants or groups"
         if self.grid and self.variants:
             yield "grid", "makes the rows of the table: it cannot stand beside variants"

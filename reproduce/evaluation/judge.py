@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from reproduce.config.judge import JudgeConfig
-from reproduce.errors import UserError
 from reproduce.evaluation.graders import MAX_ANSWER_CHARS, final_answer
 from reproduce.evaluation.undress import plain_text
 from reproduce.tools.search.chat import ChatModel, open_recording
@@ -60,8 +59,6 @@ class Judge:
     """
 
     def __init__(self, config: JudgeConfig, *, seed: int = 0, session: str = ""):
-        for name, problem in config.problems():
-            raise UserError(f"judge.{name} {problem}")
         recording = open_recording(config.mode, config.cache_dir)
         self._model = ChatModel("judge", config.chat, mode=config.mode, recording=recording, seed=seed, session=session)
 

@@ -9,10 +9,11 @@ it is lost (a broken connection, kill -9) they go on, and the same command finds
 
 import shlex
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
+from typing import Literal
 
-from reproduce.config.strict import build, positive
+from reproduce.config.strict import Count, Positive, Whole, build, section
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid.command_lines import WORDS, accelerate_config, accelerated, words
@@ -22,33 +23,29 @@ from reproduce.runs.manifest import ROOT
 from reproduce.yaml_files import read_yaml
 
 DEFAULT = Path(__file__).with_name("slurm.yaml")
-CLUSTERS = ("slurm", "local")
 
 
-@dataclass(frozen=True)
+@section
 class SlurmConfig:
     """Resources of a job on the cluster. Nothing here can change a result, so it is no part of a run's config."""
 
     accelerate: str = "one_gpu"  # config of the processes: a file, or the name of one of ours
-    nodes: int = 1
-    gpus_per_node: int = 1
-    cpus_per_node: int = 16
-    memory_gb: int | None = None  # None: the cluster's default
-    hours: float = 24.0
-    at_a_time: int = 16  # jobs in the queue or running
+    nodes: Count = 1
+    gpus_per_node: Whole = 1
+    cpus_per_node: Count = 16
+    memory_gb: Count | None = None  # None: the cluster's default
+    hours: Positive = 24.0
+    at_a_time: Count = 16  # jobs in the queue or running
     partition: str | None = None
     account: str | None = None
     setup: list = field(default_factory=list)  # lines of shell before the job, such as module load
     options: dict = field(default_factory=dict)  # further options of sbatch, by their long names
-    requeues: int = 10  # times that a job may run into its limit and be queued again
-    cluster: str = "slurm"  # local: submitit's own executor, which runs the same jobs as processes here
+    requeues: Whole = 10  # times that a job may run into its limit and be queued again
+    cluster: Literal["slurm", "local"] = (
+        "slurm"  # local: submitit's own executor, which runs the same jobs as processes here
+    )
 
     def problems(self):
-        yield from positive(self, "nodes", "cpus_per_node", "hours", "at_a_time")
-        if self.gpus_per_node < 0:
-            yield "gpus_per_node", "must not be negative"
-        if self.cluster not in CLUSTERS:
-            yield "cluster", f"must be one of {', '.join(CLUSTERS)}"
         if self.cluster == "local" and self.nodes > 1:
             yield "nodes", "must be 1 on this machine"
 

@@ -23,11 +23,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import yaml
 
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, manifest, schema
-from reproduce.yaml_files import read_yaml
 
 FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
 """Names that may stand in a directory whose creation was cut short before its manifest."""
@@ -47,8 +46,9 @@ OF_A_SESSION = ("parts", "checkpoints", "progress.json", "tracker.json")
 class RunDirectory:
     """One run. Use `RunDirectory.open`; steps are numbered from 1."""
 
-    def __init__(self, path: Path, data: dict, seconds_before: float):
+    def __init__(self, path: Path, config: JobConfig, data: dict, seconds_before: float):
         self.path = path
+        self.config = config
         self.checkpoints = path / "checkpoints"
         self.parts = path / "parts"
         self._manifest = data
@@ -56,8 +56,8 @@ class RunDirectory:
         self._opened_at = time.monotonic()
 
     @classmethod
-    def open(cls, path: Path | str, config) -> "RunDirectory":
-        """Creates the run of `config` (a JobConfig), or resumes it, or opens it finished. A run of another config that
+    def open(cls, path: Path | str, config: JobConfig) -> "RunDirectory":
+        """Creates the run of `config`, or resumes it, or opens it finished. A run of another config that
         made no step is replaced; its log stays.
 
         A finished run without config.yaml gets it again. One without eval.parquet goes back to "running" with all its
@@ -67,7 +67,7 @@ class RunDirectory:
         """
         path = Path(path)
         data = check(path, config)
-        text = yaml.safe_dump(manifest.as_dict(config), sort_keys=False).encode()
+        text = config.to_text().encode()
         if data is None and replaceable(path):
             for name in OF_A_SESSION:
                 shutil.rmtree(path / name, ignore_errors=True)
@@ -78,7 +78,7 @@ class RunDirectory:
                 files.write_bytes(path / "config.yaml", text)
                 data = _with_hash_of(path, data, "config.yaml")
             if "eval.parquet" not in lost:
-                run = cls(path, data, 0.0)
+                run = cls(path, config, data, 0.0)
                 run._remove_leftovers()
                 return run
             _take_apart(path, data)
@@ -94,7 +94,7 @@ class RunDirectory:
             data = {**fresh, "started_at": data["started_at"]}
         files.write_bytes(path / "config.yaml", text)
         files.write_json(path / "manifest.json", data)
-        return cls(path, data, _seconds_so_far(path))
+        return cls(path, config, data, _seconds_so_far(path))
 
     @property
     def status(self) -> str:
@@ -175,7 +175,7 @@ class RunDirectory:
             raise ValueError("finish: write_eval was not called")
         steps, timings, rollouts = self._merge()
         warm_start = self._manifest["method"] == manifest.WARM_START
-        wanted = 0 if warm_start else self._wanted_steps()
+        wanted = 0 if warm_start else self.config.training.steps
         if len(steps) != wanted:
             raise ValueError(f"finish: {len(steps)} of {wanted} steps are complete")
         if not warm_start:
@@ -222,9 +222,6 @@ class RunDirectory:
             timings.append({"step": step, **part["seconds"]})
             tables.append(files.read_table(self._rollouts_file(step), schema.ROLLOUTS_SCHEMA))
         return steps, timings, pa.concat_tables(tables)
-
-    def _wanted_steps(self) -> int:
-        return read_yaml(self.path / "config.yaml")["training"]["steps"]
 
     def _remove_leftovers(self) -> None:
         if self.parts.is_dir():
@@ -288,7 +285,7 @@ def _take_apart(path: Path, data: dict) -> None:
         files.write_json(_step_file(path, step), {"step": step, "metrics": line, "seconds": times})
 
 
-def check(path: Path, config) -> dict | None:
+def check(path: Path, config: JobConfig) -> dict | None:
     """The manifest at `path` if it belongs to `config`; None if the directory is free, or holds a run of another config
     that made no step. Touches nothing.
 
@@ -310,15 +307,7 @@ def check(path: Path, config) -> dict | None:
                 f"{path} holds '{strange[0]}' but no manifest.json: not a run; move it or use another --runs-root"
             )
         return None
-    data = files.read_json(path / "manifest.json")
-    if data.get("schema_version") != schema.SCHEMA_VERSION:
-        raise UserError(
-            f"{path}/manifest.json has schema version {data.get('schema_version')}, this code writes "
-            f"{schema.SCHEMA_VERSION}; move the directory or use another --runs-root"
-        )
-    if data.get("status") not in ("running", "failed", "finished"):
-        raise UserError(f"{path}/manifest.json has status '{data.get('status')}'; move the directory and run again")
-    identity.require_fields(data, f"{path}/manifest.json")
+    data = identity.read_manifest(path)
     found, expected = data.get("config_hash"), manifest.config_hash(config)
     if found != expected:
         if replaceable(path):
@@ -328,7 +317,7 @@ def check(path: Path, config) -> dict | None:
             f"{path} holds {state} run of another config (hash {found}, this one is {expected}); "
             "move it or use another --runs-root"
         )
-    identity.check_config(path, data, manifest.as_dict(config))
+    identity.check_config(path, data, config.to_dict())
     return data
 
 

@@ -2,30 +2,47 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
+from reproduce.config.sections import WARM_START
+from reproduce.config.strict import Whole, build, section, settings
 from reproduce.errors import UserError
-from reproduce.runs import files, manifest
+from reproduce.runs import files
+from reproduce.runs.schema import SCHEMA_VERSION
 
-FIELDS = {"profile": str, "experiment": str, "method": str, "seed": int, "config_hash": str}
-"""Keys of every manifest. `variant` too, None for a plain method; manifests of old runs may lack it."""
-NAMES = ("profile", "experiment", "method", "variant", "seed")
+
+@section
+class Identity:
+    """The keys of a manifest that every reader asks for."""
+
+    schema_version: Literal[SCHEMA_VERSION]
+    status: Literal["running", "failed", "finished"]
+    profile: str
+    experiment: str
+    method: str
+    seed: Whole
+    config_hash: str
+    variant: str | None = None  # None: a plain method; manifests of old runs may lack it
 
 
 def require_fields(data: Mapping, source: str, advice: str = files.MOVE) -> None:
-    """UserError if a manifest lacks one of `FIELDS` or holds another type. source: what the message calls the file."""
-    for name, kind in FIELDS.items():
-        if name not in data:
-            raise UserError(f"{source} lacks '{name}'; {advice}")
-        if type(data[name]) is not kind:
-            raise UserError(f"{source}: '{name}' is {data[name]!r}, not {_KINDS[kind]}; {advice}")
+    """UserError if a manifest lacks a key of `Identity`, or holds what it cannot. source: what the message calls it."""
+    try:
+        build(Identity, {name: data[name] for name in settings(Identity) if name in data}, source)
+    except UserError as error:
+        raise UserError(f"{error}; {advice}") from None
 
 
-_KINDS = {str: "a text", int: "a whole number"}
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a run directory. UserError as of `files.read_json` and `require_fields`."""
+    data = files.read_json(folder / "manifest.json")
+    require_fields(data, f"{folder}/manifest.json")
+    return data
 
 
 def check_config(folder: Path, data: Mapping, config: Mapping) -> None:
     """UserError if the manifest of a run directory names another run than its config, where both name one."""
-    for name in NAMES:
+    for name in settings(Identity):
         said, meant = data.get(name), config.get(name)
         if name in config and said != meant:
             raise UserError(
@@ -37,7 +54,7 @@ def check_config(folder: Path, data: Mapping, config: Mapping) -> None:
 def check_place(folder: Path, data: Mapping) -> None:
     """UserError if a run directory lies where another run belongs: `<experiment>/<variant or method>/<seed>`, or
     `<experiment>/warm_start`."""
-    warm_start = data["method"] == manifest.WARM_START
+    warm_start = data["method"] == WARM_START
     name = data.get("variant") or data["method"]
     expected = (data["experiment"], name) if warm_start else (data["experiment"], name, str(data["seed"]))
     if folder.resolve().parts[-len(expected) :] != expected:

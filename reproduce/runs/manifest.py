@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reproduce.config import strict
+from reproduce.config.sections import WARM_START, WARM_START_TRAINING
+from reproduce.config.tables import JobConfig
+from reproduce.runs.schema import SCHEMA_VERSION
+
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = ROOT / "data" / "worlds"
-WARM_START = "warm_start"
-"""The method name of the run that holds the warm start's evaluation."""
-
-WARM_START_TRAINING = ("temperature", "device", "dtype")
-"""The settings of `training` that the warm start depends on."""
-
 PACKAGES = (
     "torch",
     "trl",
@@ -34,55 +33,20 @@ PACKAGES = (
     "pandas",
     "pyarrow",
 )
-RESULT_SECTIONS = (
-    "task", "model", "warm_start", "training", "evaluation", "algorithm", "method", "seed", "entropy_tokens"
-)  # fmt: skip
-ROW_SECTIONS = ("method", "variant", "training_changes", "seed", "algorithm")
-"""Keys that tell the runs of one table apart."""
-
-_CHAT = ("base_url", "key_variable", "timeout_seconds", "attempts", "concurrency", "requests_per_second")
-NOT_IN_HASH = {
-    "training": ("checkpoint_every", "report_to", "tokens_per_pass"),  # no result depends on them but by rounding
-    "task": ("data.folder",),
-    "search": (
-        "corpus", "index_dir", "encoder", "mode", "cache_dir", "zone", "endpoint", "requests_per_second",
-        "timeout_seconds", "page_timeout_seconds", "attempts", "backoff_seconds", "backoff_cap_seconds", "concurrency",
-        "pages_through_proxy",
-        *(f"summary.{name}" for name in _CHAT),
-    ),
-    "judge": ("mode", "cache_dir", *(f"chat.{name}" for name in _CHAT)),
-    "engine": ("memory_share", "kv_cache_gb", "url", "sync_folder"),
-}  # fmt: skip
-"""Settings that say where things are and how services are asked, not what they answer. Data, corpus and model are
-covered by their hashes and revisions (`reproduce.grid.freeze_inputs`)."""
-
-ADDED = {
-    "task": (
-        "episodes", "data", "episodes.at_a_time", "episodes.prompt_tokens", "episodes.success_rule", "episodes.games",
-        "episodes.engine", "episodes.games_sha256",
-    ), "evaluation": ("checks",), "model": ("revision",), "warm_start": ("data", "check_questions"),
-    "training": ("lora", "gradient_checkpointing", "rollout_shards", "schedule"), "search": ("encoder_revision",),
-}  # fmt: skip
-"""Settings that older configs lack. None is what they mean there, and a setting that is None counts as absent."""
-
-ADDED_SECTIONS = ("search", "judge", "engine")
-"""Sections that older configs lack, or that are None where a job has no such thing."""
-
 CODE = ("reproduce", "data/worlds", "requirements.txt", "requirements-gpu.txt")
 
 
 def config_hash(config) -> str:
     """12 hex digits over everything that can change a result of this job.
 
-    `config` is a JobConfig or its `to_dict()`. Covered: task, model, warm start, training, evaluation, algorithm
-    overrides, method, seed, entropy_tokens, search, judge, engine and the SHA-256 of the files of the task's world and
-    panels. Not covered: the names of profile, experiment and variant (what a variant changes is), `NOT_IN_HASH`. For
+    `config` is a JobConfig or its `to_dict()`. Covered: every setting that is not `strict.Unhashed`, and the SHA-256 of
+    the files of the task's world and panels. Data, corpus and model are covered by their hashes and revisions
+    (`reproduce.grid.freeze_inputs`), the names of profile, experiment and variant not (what a variant changes is). For
     the method "warm_start" training and algorithm settings other than temperature, device and dtype are left out, so
     that all jobs of a table agree on it.
     """
     data = as_dict(config)
-    parts = {name: hashed(name, data[name]) for name in RESULT_SECTIONS}
-    parts |= {name: hashed(name, data[name]) for name in ADDED_SECTIONS if data.get(name) is not None}
+    parts = strict.hashed(data, JobConfig)
     if data["method"] == WARM_START:
         parts["training"] = {key: parts["training"][key] for key in WARM_START_TRAINING}
         parts["algorithm"] = {}
@@ -99,19 +63,8 @@ def warm_start_hash(config) -> str:
 
 
 def hashed(section: str, value):
-    """The part of a config's section that the hash covers: all but `ADDED` settings that are None and `NOT_IN_HASH`. A
-    model's revision stands for its name."""
-    if not isinstance(value, Mapping):
-        return value
-    added, left_out = ADDED.get(section, ()), NOT_IN_HASH.get(section, ())
-    kept = {k: v for k, v in value.items() if (k not in added or v is not None) and k not in left_out}
-    if section == "model" and kept.get("revision"):
-        kept.pop("name_or_path")
-    for inner, key in (name.split(".") for name in (*left_out, *added) if "." in name):
-        absent = f"{inner}.{key}" in left_out
-        if isinstance(kept.get(inner), Mapping) and (absent or kept[inner].get(key) is None):
-            kept[inner] = {k: v for k, v in kept[inner].items() if k != key}
-    return kept
+    """The part of a config's section that the hash covers."""
+    return strict.hashed(value, strict.settings(JobConfig)[section].annotation)
 
 
 def as_dict(config) -> dict:
@@ -143,18 +96,12 @@ def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
 
 def new_manifest(config) -> dict:
     """The manifest of a run that starts now (see the field list in `RunDirectory`)."""
-    from reproduce.runs.schema import SCHEMA_VERSION
-
     data = as_dict(config)
     commit, dirty = code_version()
     return {
         "schema_version": SCHEMA_VERSION,
         "status": "running",
-        "profile": data["profile"],
-        "experiment": data["experiment"],
-        "method": data["method"],
-        "variant": data["variant"],
-        "seed": data["seed"],
+        **{name: data[name] for name in ("profile", "experiment", "method", "variant", "seed")},
         "config_hash": config_hash(data),
         "code_commit": commit,
         "code_dirty": dirty,

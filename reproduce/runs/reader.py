@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from reproduce.config.strict import InHash, settings
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, manifest, schema
-from reproduce.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,12 @@ def read_run(path: Path | str) -> Run:
     config, or when steps are missing. The message ends with what to do.
     """
     path = Path(path)
-    data = files.read_json(path / "manifest.json")
-    if data.get("schema_version") != schema.SCHEMA_VERSION:
-        version = data.get("schema_version")
-        raise UserError(f"{path}/manifest.json has schema version {version}, this code reads {schema.SCHEMA_VERSION}")
-    if data.get("status") != "finished":
-        raise UserError(
-            f"{path} is not finished (status '{data.get('status')}'): run the same command again to finish it"
-        )
-    identity.require_fields(data, f"{path}/manifest.json")
+    data = identity.read_manifest(path)
+    if data["status"] != "finished":
+        raise UserError(f"{path} is not finished (status '{data['status']}'): run the same command again to finish it")
     config = _read_config(path)
     identity.check_config(path, data, config)
-    if _hash(config, path) != data["config_hash"]:
+    if manifest.config_hash(config) != data["config_hash"]:
         raise UserError(
             f"{path}/config.yaml is not what the run was made with (or the world's files under data/worlds changed "
             f"since): restore them, or {files.MOVE}"
@@ -85,7 +80,7 @@ def read_run(path: Path | str) -> Run:
 EVALUATE = "without it (delete it if it is there) the same command evaluates the last checkpoint again"
 WRITE = "without it (delete it if it is there) the same command writes it again"
 """Advice that `RunDirectory.open` makes true."""
-_CONFIG = ("profile", "experiment", *manifest.RESULT_SECTIONS, "variant", "training_changes")
+_LATER = [name for name, setting in settings(JobConfig).items() if InHash.IF_SET in setting.metadata]
 _TRAINED = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
 
 
@@ -107,21 +102,9 @@ def status_of(path: Path) -> str:
 
 
 def _read_config(path: Path) -> dict:
-    file = path / "config.yaml"
+    """The config of a run, without the sections that it has not."""
     try:
-        config = read_yaml(file)
+        config = JobConfig.from_yaml(path / "config.yaml").to_dict()
     except UserError as error:
         raise UserError(f"{error}; {WRITE}") from None
-    for name in _CONFIG:
-        if name not in config:
-            raise UserError(f"{file} lacks '{name}', so it is not the config of a run; {WRITE}")
-    found = {name: config[name] for name in _CONFIG}
-    return found | {name: config[name] for name in manifest.ADDED_SECTIONS if config.get(name) is not None}
-
-
-def _hash(config: dict, path: Path) -> str:
-    try:
-        return manifest.config_hash(config)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        problem = f"{type(error).__name__} {error}"
-        raise UserError(f"{path}/config.yaml is not the config of a run ({problem}); {WRITE}") from None
+    return {name: value for name, value in config.items() if value is not None or name not in _LATER}

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from reproduce.config.tables import ROW
 from reproduce.errors import UserError
-from reproduce.runs.manifest import ROW_SECTIONS, hashed
+from reproduce.runs.manifest import hashed
 
 
 def table_config(configs: Mapping[Path, dict]) -> dict:
@@ -40,6 +41,6 @@ def table_config(configs: Mapping[Path, dict]) -> dict:
 
 
 def _split(config: dict, varied: set[str]) -> dict:
-    shared = {section: value for section, value in config.items() if section not in ROW_SECTIONS}
+    shared = {section: value for section, value in config.items() if section not in ROW}
     shared["training"] = {key: value for key, value in config["training"].items() if key not in varied}
     return shared

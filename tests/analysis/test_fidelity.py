@@ -433,7 +433,8 @@ def test_printed_numbers_disagree_as_the_rows_say():
 def test_the_live_search_asks_for_the_papers_locale():
     from reproduce.config.search import SearchConfig
 
-    assert (SearchConfig().country, SearchConfig().language) == ("us", "en")
+    search = SearchConfig(service="serper", mode="live")
+    assert (search.country, search.language) == ("us", "en")
 
 
 # ---------------------------------------------------------------- beyond the three papers

@@ -71,7 +71,7 @@ def test_a_value_is_read_by_the_type_of_its_setting(word, read):
         ("training.steps=null", "'training.steps' must be a whole number, not None"),
         ("training.steps=0", "'training.steps' must be positive, not 0"),
         ("training.learning_rate=inf", "'training.learning_rate' must be a number"),
-        ("evaluation.split=dev", "'evaluation.split' must be train, validation or test"),
+        ("evaluation.split=dev", "'evaluation.split' must be one of train, validation, test"),
         ("search.results=3", "search.results is not a setting of table2 in profile mini"),
         ("algorithm.clip_high=0.3", "write algorithm.<method>.<setting>=value"),
         ("algorithm.aepo.clip_hig=0.3", "clip_hig"),

@@ -342,7 +342,7 @@ def test_the_hash_of_a_config_without_an_engine_is_the_old_one_and_an_engine_cha
         return config_hash({**job, "engine": EngineConfig(**settings).__dict__})
 
     assert len({config_hash(job), with_engine(), with_engine(tool_workers=0), with_engine(correction="none")}) == 4
-    with_section = replace(table, defaults={**table.defaults, "engine": {"name": "vllm", "tool_workers": 2}})
+    with_section = replace(table, defaults=replace(table.defaults, engine={"name": "vllm", "tool_workers": 2}))
     assert with_section.jobs("smoke", ["grpo"], [0])[0].engine == EngineConfig(tool_workers=2)
     server = dict(name="vllm_server", url="http://a", sync_folder="here")
     assert with_engine(**server) == with_engine(**{**server, "url": "http://b"})
@@ -366,7 +366,7 @@ def test_settings_that_make_no_sense_are_named(settings, key):
 
 def test_threads_for_tools_are_refused_where_there_are_no_tools():
     table = TableConfig.load(3)
-    threads = replace(table, defaults={**table.defaults, "engine": {"name": "transformers"}})
+    threads = replace(table, defaults=replace(table.defaults, engine={"name": "transformers"}))
     with pytest.raises(UserError, match="engine.*episodes"):
         threads.jobs("smoke", ["epo"], [0])
 

@@ -11,6 +11,7 @@ import yaml
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from reproduce.config.search import SearchConfig
+from reproduce.config.strict import build
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid.freeze_inputs import pinned
@@ -134,8 +135,9 @@ def test_what_cannot_be_used_is_refused_in_one_line(corpus, encoder, tmp_path):
         opened(corpus, broken)
     with pytest.raises(UserError, match="the files in .* have changed"):
         open_search(SearchConfig(corpus=str(corpus), encoder=str(encoder), encoder_revision="folder-other"))
-    with pytest.raises(UserError, match="search.encoder .*serper"):
-        open_search(SearchConfig(service="serper", encoder="intfloat/e5-base-v2", mode="live"))
+    with pytest.raises(UserError, match="'search.encoder' belongs to the local search: leave it out for serper"):
+        hosted = {"service": "serper", "encoder": "intfloat/e5-base-v2", "mode": "live"}
+        build(SearchConfig, hosted, "table2.yaml", "search.")
     with pytest.raises(UserError, match="no padding token"):
         bare = shutil.copytree(encoder, tmp_path / "bare")
         words = AutoTokenizer.from_pretrained(bare)

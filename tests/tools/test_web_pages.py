@@ -1,6 +1,5 @@
 """Pages as text and as summaries, over a real server; and the local corpus index."""
 
-import dataclasses
 import json
 import threading
 import time
@@ -14,6 +13,7 @@ from places import REAL_DATA
 from test_search import PAGES, needs_cache
 
 from reproduce.config.search import ChatConfig
+from reproduce.config.strict import build
 from reproduce.errors import UserError
 from reproduce.tools.search import SearchConfig, open_search
 from reproduce.tools.search.addresses import check_public
@@ -309,7 +309,9 @@ def test_stored_results_of_a_real_engine_as_a_corpus(tmp_path):
 
 
 def test_the_settings_of_pages_are_checked(tmp_path):
-    settings = SearchConfig(service="serper", mode="live", pages="text")
+    settings = {"service": "serper", "mode": "live", "pages": "text"}
     for name, value in {"pages": "html", "pages_read": 0, "page_chars": 0, "page_timeout_seconds": 0}.items():
-        assert [n for n, _ in dataclasses.replace(settings, **{name: value}).problems()] == [name]
-    assert [n for n, _ in dataclasses.replace(settings, service="local", corpus="c.jsonl").problems()] == ["pages"]
+        with pytest.raises(UserError, match=f"'{name}'"):
+            build(SearchConfig, {**settings, name: value}, "table2.yaml")
+    with pytest.raises(UserError, match="'pages'"):
+        build(SearchConfig, {**settings, "service": "local", "corpus": "c.jsonl"}, "table2.yaml")

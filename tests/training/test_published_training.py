@@ -118,6 +118,6 @@ def test_a_constant_rate_keeps_the_hash_of_older_configs():
 
 def test_a_method_may_not_change_what_the_shared_warm_start_depends_on():
     table = TableConfig.load(3)
-    table.profiles["smoke"]["method_training"] = {"ppo": {"temperature": 0.5}}
+    table.profiles["smoke"].method_training["ppo"] = {"temperature": 0.5}
     with pytest.raises(UserError, match="method_training.ppo.temperature"):
         table.jobs("smoke", ["ppo"], [0])

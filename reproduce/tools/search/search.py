@@ -61,8 +61,6 @@ def open_search(config: SearchConfig, *, seed: int = 0, session: str = "", check
     page addresses may be fetched (`Transport`). UserError, before the first call, for a bad setting, a missing key, a
     bad network environment, a missing corpus, a replay without a recording. A replay needs neither key nor network.
     """
-    for name, problem in config.problems():
-        raise UserError(f"search.{name} {problem}")
     if config.service == "local":
         index = open_corpus(config.corpus, config.index_dir)
         if config.corpus_sha256 not in (None, index.sha256):
