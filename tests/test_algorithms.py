@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from method_batch import advantages_of, loss_and_gradient, random_batch, ready
+from method_batch import advantages_of, loss_and_gradient, needs, random_batch, ready
 
 import reproduce.algorithms
 from reproduce.algorithms import _METHODS, for_run, inert_at_one_update, load, names
 from reproduce.algorithms.parts import PARTS, GroupZScore
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.errors import UserError
+from reproduce.runs import schema
 
 METHODS = names()
 NAN, INF = float("nan"), float("inf")
@@ -151,6 +152,45 @@ def test_metrics_count_tokens_on_each_side():
     )
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_whatever_a_method_reports_is_declared_and_has_a_column(name):
+    algorithm = ready(name)
+    data = random_batch(algorithm, 7)
+    extra = {key: data[key] for key in {*algorithm.advantage_needs, *algorithm.loss_needs} & data.keys()}
+    arguments = (data["rewards_B"], data["groups_B"], data["mask_BT"])
+    advantages, reported = algorithm.advantages_and_metrics(
+        *arguments, **{key: extra[key] for key in algorithm.advantage_needs}
+    )
+    loss_extra = {key: extra[key] for key in set(algorithm.loss_needs) & needs(algorithm)}
+    _, metrics = algorithm.loss(data["logps_BT"], data["old_logps_BT"], advantages, data["mask_BT"], **loss_extra)
+    of_any_loss = {"tokens", "ratio_mean", "ratio_max", "approx_kl", "outside_clip_fraction"}
+    of_any_loss |= {"clip_fraction_low", "clip_fraction_high"}
+    assert reported.keys() | metrics.keys() - of_any_loss <= set(algorithm.metrics)
+    assert all(metric in schema.METHOD_METRICS or schema.PART_METRIC.fullmatch(metric) for metric in algorithm.metrics)
+
+
+def test_a_regulariser_may_report_metrics_that_it_declares():
+    data = batch(15)
+    arguments = (data["logps_BT"], data["old_logps_BT"], advantages_of(load("grpo"), data), data["mask_BT"])
+    penalised, metrics = load("dapo", regularisers=[Square()]).loss(*arguments)
+    assert metrics["square/mean"] == 7.0 and "square/mean" in load("dapo", regularisers=[Square()]).metrics
+    added = (data["logps_BT"][data["mask_BT"]] ** 2).mean()
+    assert (penalised - load("dapo").loss(*arguments)[0]).item() == pytest.approx(added.item())
+    with pytest.raises(ValueError, match="dapo: regularisers part 'Undeclared' reports square/mean"):
+        load("dapo", regularisers=[Undeclared()]).loss(*arguments)
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    def __call__(self, tensors, mask_BT):
+        return tensors["logps_BT"] ** 2, {"square/mean": 7.0}
+
+
+@dataclass(frozen=True)
+class Square(Undeclared):
+    metrics = ("square/mean",)
+
+
 # ---------------------------------------------------------------- advantages
 
 
@@ -195,7 +235,7 @@ def test_modified_and_sign_flipped_tokens_are_reported():
 
 @pytest.mark.parametrize("name", [name for name in METHODS if set(load(name).advantage_needs) <= {"entropies_BT"}])
 def test_equal_rewards_give_no_advantage_and_no_gradient(name):
-    algorithm = ready(name)
+    algorithm = ready(name, regularisers="none")
     data = random_batch(algorithm, 5) | {"rewards_B": torch.full((6,), 1.1, dtype=torch.float64)}
     advantages = advantages_of(algorithm, data)
     assert torch.equal(advantages, torch.zeros(6, 9, dtype=torch.float64))
@@ -209,7 +249,10 @@ def test_equal_rewards_give_no_advantage_and_no_gradient(name):
 def test_parts_called_inert_act_only_when_the_policy_has_moved(name):
     algorithm = ready(name)
     inert = {part.split()[0] for part in inert_at_one_update(algorithm)}
-    plain = algorithm.with_overrides(**{slot: {"ratio": "token", "surrogate": "ppo_min"}[slot] for slot in inert})
+    without = {"ratio": "token", "surrogate": "ppo_min", "token_weight": "none"}
+    plain = algorithm.with_overrides(**{slot: part for slot, part in without.items() if slot in inert})
+    acting = [part for part in algorithm.regularisers if not getattr(part, "acts_only_off_policy", False)]
+    plain = plain.with_overrides(regularisers=acting)
     moved = random_batch(algorithm, 10)
     moved["logps_BT"] = moved["old_logps_BT"] + 2 * (moved["logps_BT"] - moved["old_logps_BT"])
     moved["rewards_B"] = moved["rewards_B"].abs() * torch.tensor([1, -1, -1, 1, 1, -1])  # both signs in each group
@@ -283,6 +326,20 @@ def test_a_users_own_part_stands_in_a_slot_with_its_settings_and_its_needs():
     assert loss.item() == pytest.approx(3.0 * expected.item())
     with pytest.raises(ValueError, match="dapo: token_weight part 'FirstTurnWeight' needs turns_BT"):
         algorithm.loss(*arguments)
+
+
+def test_a_part_may_say_which_values_its_settings_take():
+    for value, message in ((0.0, "a number above 0 to 5"), (6.0, "a number above 0 to 5"), ("3", "a number above 0")):
+        with pytest.raises(UserError, match=f"dapo: first_turn_weight must be {message}"):
+            load("dapo", token_weight=BoundedWeight(), first_turn_weight=value)
+    with pytest.raises(UserError, match="dapo: first_turn_weight must be a number above 0 to 5, not -1.0"):
+        load("dapo", token_weight=BoundedWeight(-1.0))
+    assert load("dapo", token_weight=FirstTurnWeight(), first_turn_weight=6.0)
+
+
+@dataclass(frozen=True)
+class BoundedWeight(FirstTurnWeight):
+    ranges = {"first_turn_weight": (0.0, 5.0, False)}
 
 
 def test_a_users_own_regulariser_never_sees_what_is_masked_out():

@@ -1,6 +1,9 @@
 """Which tokens carry the policy gradient.
 
 Parts: (tensors, mask_BT) -> weight_BT, which multiplies the surrogate's term of each token.
+
+over_one_call: the part ranks or counts the tokens of one call, so that an update that is split into micro-batches has
+another gradient than the whole one. The trainer passes whole updates.
 """
 
 import math
@@ -43,6 +46,7 @@ class TopEntropy:
     top_entropy_fraction: float = 0.2
     top_entropy_denominator: str = "kept"
     needs = ("entropies_BT",)
+    over_one_call = True
 
     def __post_init__(self):
         if self.top_entropy_denominator not in DENOMINATORS:
