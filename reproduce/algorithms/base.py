@@ -1,6 +1,6 @@
 """An algorithm is a composition of parts; this file turns one into advantages, a loss and metrics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,8 +20,10 @@ class Algorithm:
 
     With a critic, its own loss is `value_loss`, which shares no parameter with `loss`.
 
-    Every field but the first two is a slot (see `reproduce.algorithms.parts` for what fits in). Instances are frozen;
-    `with_overrides` returns a changed copy. Settings are checked whenever an instance is made.
+    Every field from `rollout` to `critic` is a slot (see `reproduce.algorithms.parts` for what fits in). Instances are
+    frozen; `with_overrides` returns a changed copy. Settings are checked whenever an instance is made.
+
+    sources: setting, or slot -> where its published value is from; what a part's own `sources` says is not repeated.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Algorithm:
     group_filter: object | None = None
     reward_shaping: object | None = None
     critic: object | None = None
+    sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self):
         for slot in ("rollout", "advantage", "ratio", "surrogate", "aggregation"):

@@ -14,6 +14,7 @@ metrics                names of what it reports, as `part/metric` (`reproduce.ru
 ranges                 setting -> (lowest, highest, whether the lowest itself is allowed)
 acts_only_off_policy   True: without effect at one update per rollout batch, which is then refused
 over_one_call          True: it looks at all tokens of a call, so an update must not be split into micro-batches
+sources                setting -> where its default is from, where that is the same in every method
 state(run)             what it carries from step to step (`parts.state`)
 
 | slot           | call                                                       | returns                       |
