@@ -20,6 +20,7 @@ _METHODS = {
     "ce-gppo": "ce_gppo:CE_GPPO",
     "cispo": "cispo:CISPO",
     "opo": "opo:OPO",
+    "kl-cov": "kl_cov:KL_COV",
     "ppo": "ppo:PPO",
     "ppo+epo": "epo:PPO_EPO",
     "grpo+epo": "epo:GRPO_EPO",
