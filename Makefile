@@ -40,7 +40,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan readme-plans check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
@@ -81,6 +81,9 @@ plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; AS
 
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme
+
+readme-methods: $(STAMP) ## write the methods and their settings into reproduce/algorithms/README.md again, from the method files
+	@$(RUN) -m reproduce.commands.write_methods
 
 check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measure ScienceWorld's success rules (GAMES=216 STEPS=100000 EPISODES=50)
 	@$(RUN) -m reproduce.commands.check_alfworld --games $(call q,GAMES) --steps $(call q,STEPS) --log $(call q,RUNS)/check_alfworld.jsonl $(call option,--jobs,JOBS)

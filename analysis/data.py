@@ -88,7 +88,7 @@ class Source:
             frames = [schema.labelled(SCHEMAS[kind]).empty_table().to_pandas()]
             for method, seed, folder in runs:
                 run = files.read_table(folder / f"{kind}.parquet", SCHEMAS[kind]).to_pandas()
-                more = [column for column in run if column in schema.OPTIONAL]
+                more = [column for column in run if column not in SCHEMAS[kind].names]
                 frames.append(run.assign(method=method, seed=seed)[[*frames[0].columns, *more]])
             frame = pd.concat(frames[1:] or frames, ignore_index=True)
         if self.kept is not None:

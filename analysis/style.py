@@ -59,10 +59,12 @@ def apply() -> None:
 
 
 def name(method: str) -> str:
-    """`aepo-released` -> `AEPO (released)`."""
+    """`aepo-released` -> `AEPO (released)`; a method that no table has, whole: `kl-cov` -> `KL-COV`."""
     if method in NAMES:
         return NAMES[method]
     base, _, variant = method.partition("-")
+    if base not in {known.partition("-")[0] for known in ORDER}:
+        return method.upper()
     shown = NAMES.get(base, base.upper())
     return f"{shown} ({variant.replace('-', ' ')})" if variant else shown
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from analysis import style
 from analysis.fidelity.batch import Batch, Gradient, advantages, compared, distance, gradient, norm
 from analysis.fidelity.measures import measure
 from reproduce.algorithms import inert_at_one_update, load, names
@@ -240,9 +241,10 @@ def top_entropy_denominator(batch):
 
 
 def inert_methods() -> dict[str, dict]:
-    """Methods with a part that acts only off the ratio 1 -> the overrides that take it out."""
+    """Methods of the tables with a part that acts only off the ratio 1 -> the overrides that take it out."""
     slots = {"ratio": "token", "surrogate": "ppo_min"}
-    found = {name: [part.split()[0] for part in inert_at_one_update(load(name))] for name in names()}
+    methods = [name for name in names() if name in style.ORDER]
+    found = {name: [part.split()[0] for part in inert_at_one_update(load(name))] for name in methods}
     return {name: {slot: slots[slot] for slot in parts} for name, parts in found.items() if parts}
 
 

@@ -20,6 +20,7 @@ _METHODS = {
     "ce-gppo": "ce_gppo:CE_GPPO",
     "cispo": "cispo:CISPO",
     "opo": "opo:OPO",
+    "kl-cov": "kl_cov:KL_COV",
     "ppo": "ppo:PPO",
     "ppo+epo": "epo:PPO_EPO",
     "grpo+epo": "epo:GRPO_EPO",
@@ -37,12 +38,17 @@ _METHODS = {
     "aepo-released": "aepo_released:AEPO_RELEASED",
 }
 
-__all__ = ["Algorithm", "check_group_size", "for_run", "inert_at_one_update", "load", "names"]
+__all__ = ["Algorithm", "check_group_size", "for_run", "inert_at_one_update", "load", "module_of", "names"]
 
 
 def names() -> tuple[str, ...]:
     """The methods that `load` knows."""
     return tuple(_METHODS)
+
+
+def module_of(name: str) -> str:
+    """The module of a method in this package, such as "dr_grpo"."""
+    return _METHODS[name].split(":")[0]
 
 
 def load(name: str, **overrides) -> Algorithm:

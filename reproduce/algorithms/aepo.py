@@ -16,11 +16,30 @@ from reproduce.algorithms.policies import AEPORollout
 AEPO = Algorithm(
     name="aepo",
     citation="Dong et al. 2025, AEPO, arXiv 2510.14545",
-    # alpha, weight, tau: ARPO's; beta 0.5, slope 0.05: released code; the paper's are not public (assumed)
     rollout=AEPORollout(dynamic_budget=True, branch_penalty=True),
-    # a = 0.2: released code; entropies at rollout and batch-wide z (released: current policy, micro-batch): assumed
     advantage=EntropyAware(std_epsilon=1e-6, entropy_coefficient=0.2, entropy_advantage=True),
-    # 0.2 / 0.2: released code (which adds dual clip 3)
     surrogate=UpperGradientKeeping(clip_low=0.2, clip_high=0.2, dual_clip=None, gradient_keeping_clip=True),
-    aggregation=TokenMean(),  # the paper's objective averages over all generated tokens
+    aggregation=TokenMean(),
+    sources={
+        "aggregation": "the paper's objective averages over all generated tokens",
+        "initial_fraction": "as arpo; read only with `dynamic_budget` false",
+        "alpha": "ARPO's; AEPO's is not public (assumed)",
+        "entropy_weight": "ARPO's and AEPO's released scripts; the paper's is not public",
+        "threshold": "as `entropy_weight`",
+        "entropy_tokens": "released code",
+        "decision": "the paper's rule P > tau (released code: a draw)",
+        "beta": "released code; the paper's is not public",
+        "penalty_slope": "released code; the paper says linear",
+        "dynamic_budget": "the paper (released scripts: off)",
+        "branch_penalty": "the paper",
+        "std_epsilon": "as grpo",
+        "entropy_coefficient": "released code (where missing entropies switch it off silently); the paper's is not "
+        "public",
+        "entropy_advantage": "the paper; entropies at rollout and z over the rollout batch, so that the split into "
+        "micro-batches does not matter (assumed; released code: current policy, micro-batch)",
+        "clip_low": "released code",
+        "clip_high": "released code",
+        "dual_clip": "the paper's objective has none (released code: 3)",
+        "gradient_keeping_clip": "the paper",
+    },
 )

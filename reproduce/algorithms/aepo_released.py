@@ -4,6 +4,8 @@ GRPO on trees, with the penalty on branching and the one-sided gradient-keeping 
 by the launchers, and the entropy-aware advantage by a coefficient. Every difference from `aepo` is a setting, to be
 turned off singly; `parts.released.rollouts` and `parts.released.trees` say what each does, and in which function it is.
 
+The paper's form of the factor, from entropies at rollout: `token_weight="none", advantage="entropy_aware"`.
+
 Not here, because the engine cannot measure it or because it can change nothing here:
 
 | released code                                                   | here                                              |
@@ -21,6 +23,7 @@ Not here, because the engine cannot measure it or because it can change nothing 
 | KL loss at coefficient 0; misordered entropies, clip fraction    | no gradient; logs only                            |
 """
 
+from reproduce.algorithms.arpo_released import ARPO_RELEASED
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.parts import (
     CurrentEntropyFactor,
@@ -34,10 +37,30 @@ from reproduce.algorithms.parts import (
 AEPO_RELEASED = Algorithm(
     name="aepo-released",
     citation="github.com/RUC-NLPIR/ARPO, AEPO/scripts/AEPO_Qwen3_14B_DeepResearch.sh and its 7B twin",
-    rollout=ReleasedAEPORollout(),  # initial_rollouts 6 of 12 (7B: 8 of 16), beam 2, probability 0.5, weight 0.2
+    rollout=ReleasedAEPORollout(),
     advantage=GroupZScore(std_epsilon=1e-6),
-    token_weight=CurrentEntropyFactor(factor_silently_off=True),  # entropy_coeff: 0
+    token_weight=CurrentEntropyFactor(factor_silently_off=True),
     surrogate=UpperGradientKeeping(clip_low=0.2, clip_high=0.2, dual_clip=3.0, gradient_keeping_clip=True),
-    regularisers=(ReferenceKL(kl_coefficient=0.0),),  # kl_loss_coef 0.0
-    aggregation=MicroBatchTokenMean(micro_batch_sequences=2.0),  # token-mean, 2 (P + R) tokens
+    regularisers=(ReferenceKL(kl_coefficient=0.0),),
+    aggregation=MicroBatchTokenMean(micro_batch_sequences=2.0),
+    sources=ARPO_RELEASED.sources
+    | {
+        "aggregation": "token-mean, 2 (P + R) tokens",
+        "alpha": "released test (u + w dH) p >= 0.5, p the penalty: `branch_probability` 0.5",
+        "beta": "released code; read only with `dynamic_budget`",
+        "penalty_slope": "released code",
+        "dynamic_budget": "launchers (`ENABLE_DYNAMIC_ROLLOUTS=False`); true is the paper",
+        "branch_penalty": "released code and the paper",
+        "penalised_draw": "released: the draw is scaled, not P; false is the paper",
+        "penalty_per_prompt": "released: counted by question and round, fill-ups too; false is the paper: by path",
+        "budget_floor_plus_one": "released code; read only with `dynamic_budget`; false rounds to the nearest",
+        "pilot_mean_all_segments": "released code; read only with `dynamic_budget`; false: segments after a result",
+        "gradient_keeping_clip": "released code and the paper",
+        "entropy_advantage": "launchers (`enable_entropy_balanced_advantage`)",
+        "factor_silently_off": "released: without an entropy bonus (yaml: `entropy_coeff` 0) no entropies reach the "
+        "factor; false: it acts",
+        "entropy_coefficient": "released code",
+        "statistics_sequences": "as `micro_batch_sequences`",
+        "statistics_limit": "as `micro_batch_limit`",
+    },
 )

@@ -12,9 +12,24 @@ from reproduce.algorithms.policies import ARPORollout
 ARPO = Algorithm(
     name="arpo",
     citation="Dong et al. 2025, ARPO, arXiv 2507.19849, section 3",
-    rollout=ARPORollout(),  # N/M = 8/16, alpha 0.5, entropy weight 0.2, tau 0.5: appendix C.2; 20 tokens: released code
-    advantage=GroupZScore(std_epsilon=1e-6),  # sec. 3.2, soft; epsilon: verl
-    surrogate=PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=None),  # eps: released code (which adds c = 3)
-    regularisers=(ReferenceKL(kl_coefficient=0.0),),  # sec. 4
-    aggregation=SequenceMean(),  # eq. 6 (the released code: token mean of each micro-batch)
+    rollout=ARPORollout(),
+    advantage=GroupZScore(std_epsilon=1e-6),
+    surrogate=PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=None),
+    regularisers=(ReferenceKL(kl_coefficient=0.0),),
+    aggregation=SequenceMean(),
+    sources={
+        "advantage": "section 3.2, soft",
+        "aggregation": "eq. 6 (the released code: token mean of each micro-batch)",
+        "initial_fraction": "ARPO appendix C.2: N = 8 of M = 16",
+        "alpha": "ARPO appendix C.2",
+        "entropy_weight": "ARPO appendix C.2",
+        "threshold": "ARPO appendix C.2",
+        "entropy_tokens": "released code; the paper gives no number",
+        "decision": "ARPO section 3.1 (released code: a Bernoulli draw, `bernoulli`)",
+        "std_epsilon": "as grpo",
+        "clip_low": "released code",
+        "clip_high": "released code",
+        "dual_clip": "ARPO eq. 6 has none (released code: 3)",
+        "kl_coefficient": "ARPO section 4",
+    },
 )

@@ -18,5 +18,5 @@ ARPO_HARD = replace(
     ARPO,
     name="arpo-hard",
     citation="Dong et al. 2025, ARPO, arXiv 2507.19849, section 3.2, hard attribution",
-    advantage=HardAttribution(std_epsilon=1e-6),  # as arpo
+    advantage=HardAttribution(std_epsilon=1e-6),
 )

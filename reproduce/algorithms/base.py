@@ -1,14 +1,17 @@
 """An algorithm is a composition of parts; this file turns one into advantages, a loss and metrics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from reproduce.algorithms.parts import PARTS, TokenRatio, part_name
 from reproduce.algorithms.parts.state import RunServices, State
-from reproduce.algorithms.settings import checked, flat_settings, override
+from reproduce.algorithms.settings import checked, flat_settings, override, ranges_of
 from reproduce.errors import UserError
+
+LOSS_METRICS = ("regulariser_loss", "kept_gradient_fraction", "token_level_advantage_fraction")
+"""Of the metrics of `Algorithm.loss`, those that say what a method's parts do."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,10 @@ class Algorithm:
 
     With a critic, its own loss is `value_loss`, which shares no parameter with `loss`.
 
-    Every field but the first two is a slot (see `reproduce.algorithms.parts` for what fits in). Instances are frozen;
-    `with_overrides` returns a changed copy. Settings are checked whenever an instance is made.
+    Every field from `rollout` to `critic` is a slot (see `reproduce.algorithms.parts` for what fits in). Instances are
+    frozen; `with_overrides` returns a changed copy. Settings are checked whenever an instance is made.
+
+    sources: setting, or slot -> where its published value is from; what a part's own `sources` says is not repeated.
     """
 
     name: str
@@ -33,6 +38,7 @@ class Algorithm:
     group_filter: object | None = None
     reward_shaping: object | None = None
     critic: object | None = None
+    sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self):
         for slot in ("rollout", "advantage", "ratio", "surrogate", "aggregation"):
@@ -45,8 +51,8 @@ class Algorithm:
                 if self.critic is not None
                 else f"{self.name}: advantage part {part!r} needs values_BT, which a critic gives; set critic to token"
             )
-        for key, (_, _, value) in flat_settings(self.parts()).items():
-            checked(self.name, key, value, value)
+        for key, (slot, index, value) in flat_settings(self.parts()).items():
+            checked(self.name, key, value, value, ranges_of(self.parts()[slot][index]))
 
     def parts(self) -> dict[str, tuple]:
         """slot -> the parts in it, as a tuple."""
@@ -71,11 +77,23 @@ class Algorithm:
         names["regularisers"] = [part_name("regularisers", part) for part in self.regularisers]
         return names | {key: value for key, (_, _, value) in flat_settings(parts).items()}
 
+    def loss_parts(self) -> list[tuple[str, object]]:
+        """(slot, part) of every part that the loss calls."""
+        slots = ("ratio", "surrogate", "token_weight", "aggregation")
+        parts = [(slot, getattr(self, slot)) for slot in slots if getattr(self, slot) is not None]
+        return parts + [("regularisers", part) for part in self._active_regularisers()]
+
     def states(self, run: RunServices) -> list[State]:
         """States of the method's parts in `run`, in the order of the slots."""
         active = [*self._active_regularisers(), *(getattr(self, slot) for slot in PARTS if slot != "regularisers")]
         made = [part.state(run) for part in active if hasattr(part, "state")]
         return [state for state in made if state is not None]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what the method's parts report beside the metrics of every loss, in the order of the slots."""
+        declared = [getattr(part, "metrics", ()) for members in self.parts().values() for part in members]
+        return tuple(dict.fromkeys([*LOSS_METRICS, *(name for names in declared for name in names)]))
 
     @property
     def clip_range(self) -> tuple[float, float]:
@@ -95,7 +113,7 @@ class Algorithm:
     @property
     def loss_needs(self) -> tuple[str, ...]:
         """Names of the tensors and numbers that `loss` cannot do without, beyond the mask."""
-        return tuple(dict.fromkeys(name for _, part in self._loss_parts() for name in getattr(part, "needs", ())))
+        return tuple(dict.fromkeys(name for _, part in self.loss_parts() for name in getattr(part, "needs", ())))
 
     @property
     def dynamic_sampling(self) -> bool:
@@ -211,7 +229,7 @@ class Algorithm:
         given = {"logps_BT": logps_BT, "old_logps_BT": old_logps_BT, "advantages_BT": advantages_BT}
         given |= {"entropies_BT": entropies_BT, "sampler_weights_BT": sampler_weights_BT}
         tensors = _clean(self.name, mask_BT, given | extra)
-        self._require(self._loss_parts(), tensors)
+        self._require(self.loss_parts(), tensors)
         advantages_BT = tensors["advantages_BT"].detach()
 
         ratio = self.ratio(tensors, mask_BT)
@@ -224,23 +242,23 @@ class Algorithm:
         loss = self.aggregation(values_BT, mask_BT, normalizer, rows)
         regularisation, reported = loss.new_zeros(()), {}
         for part in self._active_regularisers():
-            if getattr(part, "own_aggregation", False):
-                value, found = part(tensors, mask_BT, normalizer, rows)
-                reported |= found
-            else:
-                value = self.aggregation(part(tensors, mask_BT), mask_BT, normalizer, rows)
-            regularisation = regularisation + value
+            own = getattr(part, "own_aggregation", False)
+            value = part(tensors, mask_BT, normalizer, rows) if own else part(tensors, mask_BT)
+            value, found = value if isinstance(value, tuple) else (value, {})
+            self._require_declared(part, found)
+            reported |= found
+            regularisation = regularisation + (value if own else self.aggregation(value, mask_BT, normalizer, rows))
         metrics = _metrics(ratio, surrogate, advantages_BT, mask_BT, self.clip_range, regularisation)
         return loss + regularisation, metrics | reported
 
     def _active_regularisers(self) -> list:
         return [part for part in self.regularisers if getattr(part, "active", True)]
 
-    def _loss_parts(self) -> list[tuple[str, object]]:
-        """(slot, part) of every part that the loss will call."""
-        slots = ("ratio", "surrogate", "token_weight", "aggregation")
-        parts = [(slot, getattr(self, slot)) for slot in slots if getattr(self, slot) is not None]
-        return parts + [("regularisers", part) for part in self._active_regularisers()]
+    def _require_declared(self, part, reported: dict):
+        """ValueError for a metric that a part reports and does not declare: a run would have no column for it."""
+        for name in reported.keys() - set(getattr(part, "metrics", ())):
+            kind = part_name("regularisers", part)
+            raise ValueError(f"{self.name}: regularisers part {kind!r} reports {name}, which is not in its metrics")
 
     def _require(self, parts: list[tuple[str, object]], tensors: dict):
         """ValueError for the first tensor that one of `parts` reads and `tensors` lacks."""

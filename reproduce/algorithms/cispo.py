@@ -16,9 +16,21 @@ CISPO = Algorithm(
     name="cispo",
     citation="MiniMax 2025, MiniMax-M1, arXiv 2506.13585, section 3.1",
     rollout=Independent(),
-    advantage=GroupZScore(std_epsilon=1e-6),  # as GRPO
-    surrogate=ClippedWeight(clip_low=1.0, clip_high=4.0),  # weights in [0, 5]; AEPO's choice as a baseline: not public
-    aggregation=TokenMean(),  # the paper's normaliser: all tokens
-    group_filter=DynamicSampling(dynamic_sampling=True, max_generation_batches=10),  # the paper; as DAPO
-    reward_shaping=OverlongPenalty(overlong_penalty=True, overlong_buffer=0.2, overlong_factor=1.0),  # likewise
+    advantage=GroupZScore(std_epsilon=1e-6),
+    surrogate=ClippedWeight(clip_low=1.0, clip_high=4.0),
+    aggregation=TokenMean(),
+    group_filter=DynamicSampling(dynamic_sampling=True, max_generation_batches=10),
+    reward_shaping=OverlongPenalty(overlong_penalty=True, overlong_buffer=0.2, overlong_factor=1.0),
+    sources={
+        "aggregation": "the paper's normaliser: all tokens",
+        "std_epsilon": "as grpo",
+        "clip_low": "MiniMax-M1 section 3.1: no lower bound on the weight (verl bounds both sides)",
+        "clip_high": "weights up to 5: recommended by TRL, after ScaleRL (arXiv 2510.13786); MiniMax-M1 tunes it and "
+        "prints no value, and what AEPO's baseline used is not public (assumed)",
+        "dynamic_sampling": "MiniMax-M1 section 3.1; as dapo",
+        "max_generation_batches": "as dapo",
+        "overlong_penalty": "MiniMax-M1 section 3.1; as dapo",
+        "overlong_buffer": "as dapo",
+        "overlong_factor": "as dapo",
+    },
 )

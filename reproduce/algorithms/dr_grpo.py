@@ -13,6 +13,13 @@ DR_GRPO = Algorithm(
     citation="Liu et al. 2025, Understanding R1-Zero-Like Training, arXiv 2503.20783",
     rollout=Independent(),
     advantage=GroupCentred(),
-    surrogate=PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=None),  # as GRPO
-    aggregation=TokenSumConst(length_constant=None),  # the run's longest possible completion (paper: 3000 tokens)
+    surrogate=PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=None),
+    aggregation=TokenSumConst(length_constant=None),
+    sources={
+        "clip_low": "as grpo",
+        "clip_high": "as grpo",
+        "dual_clip": "as grpo",
+        "length_constant": "the paper: a constant, its generation budget (3000 tokens); null is the run's longest "
+        "possible completion",
+    },
 )

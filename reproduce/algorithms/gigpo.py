@@ -20,13 +20,27 @@ GIGPO = Algorithm(
     citation="Feng et al. 2025, GiGPO, arXiv 2505.10978, section 4",
     rollout=Independent(),
     advantage=EpisodeAndStep(
-        step_weight=1.0,  # released scripts
-        step_discount=0.95,  # released scripts
-        normalisation="mean_std",  # the released search-agent script, the nearest to tool use here (yaml: "mean")
-        episode_statistics="trajectories",  # the paper (released code: "steps", where a long episode counts more)
-        std_epsilon=1e-6,  # released code
+        step_weight=1.0,
+        step_discount=0.95,
+        normalisation="mean_std",
+        episode_statistics="trajectories",
+        std_epsilon=1e-6,
     ),
-    surrogate=PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=None),  # verl's 0.2; the paper has no dual clip (verl: 3)
-    regularisers=(ReferenceKL(kl_coefficient=0.0),),  # released scripts: 0.01; ARPO sec. 4 sets every baseline's to 0
-    aggregation=TokenMean(),  # released code
+    surrogate=PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=None),
+    regularisers=(ReferenceKL(kl_coefficient=0.0),),
+    aggregation=TokenMean(),
+    sources={
+        "aggregation": "released code",
+        "step_weight": "released scripts (`step_advantage_w`)",
+        "step_discount": "released scripts (gamma)",
+        "normalisation": "released search-agent and ALFWorld scripts, `mean_std_norm`; the configuration's default "
+        'is `mean_norm` (`"mean"`)',
+        "episode_statistics": "the paper: a group of trajectories (released code: `steps`, where a long trajectory "
+        "counts once per turn)",
+        "std_epsilon": "released code",
+        "clip_low": "as grpo",
+        "clip_high": "as grpo",
+        "dual_clip": "the paper has none (released code: 3)",
+        "kl_coefficient": "ARPO section 4: all methods at KL 0 (released scripts: 0.01)",
+    },
 )

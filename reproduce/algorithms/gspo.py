@@ -12,8 +12,15 @@ GSPO = Algorithm(
     name="gspo",
     citation="Zheng et al. 2025, GSPO, arXiv 2507.18071",
     rollout=Independent(),
-    advantage=GroupZScore(std_epsilon=1e-6),  # as GRPO
+    advantage=GroupZScore(std_epsilon=1e-6),
     ratio=SequenceRatio(),
-    surrogate=PPOMin(clip_low=3e-4, clip_high=4e-4, dual_clip=None),  # sec. 5.1
+    surrogate=PPOMin(clip_low=3e-4, clip_high=4e-4, dual_clip=None),
     aggregation=SequenceMean(),
+    sources={
+        "std_epsilon": "as grpo",
+        "log_ratio_bound": "as grpo; bounds the row's mean log-ratio",
+        "clip_low": "GSPO section 5.1",
+        "clip_high": "GSPO section 5.1",
+        "dual_clip": "the paper has none",
+    },
 )

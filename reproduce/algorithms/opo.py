@@ -29,5 +29,10 @@ OPO = Algorithm(
     rollout=Independent(),
     advantage=LengthWeightedBaseline(),
     surrogate=PolicyGradient(importance_weight=True),
-    aggregation=TokenMean(),  # verl's default (assumed: the paper states the gradient per completion)
+    aggregation=TokenMean(),
+    sources={
+        "aggregation": "verl's default (assumed: the paper states the gradient per completion)",
+        "importance_weight": "without effect on policy, which the paper demands; for further updates verl's ratio "
+        "without its clip (assumed)",
+    },
 )

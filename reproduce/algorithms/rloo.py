@@ -17,5 +17,11 @@ RLOO = Algorithm(
     rollout=Independent(),
     advantage=LeaveOneOut(),
     surrogate=PolicyGradient(importance_weight=False),
-    aggregation=TokenSumConst(length_constant=1),  # 1: the plain sum of log-probabilities
+    aggregation=TokenSumConst(length_constant=1),
+    sources={
+        "log_ratio_bound": "as grpo; the ratio is read by metrics only",
+        "importance_weight": "the paper: REINFORCE on samples of the current policy (TRL and verl: a clipped ratio, "
+        "which is inert there)",
+        "length_constant": "the paper: log-probabilities are summed over the completion, not averaged",
+    },
 )

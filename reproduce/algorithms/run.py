@@ -9,12 +9,13 @@ def inert_at_one_update(algorithm: Algorithm) -> tuple[str, ...]:
     """The parts, as "slot part", that change no gradient if a rollout batch is used for a single optimiser step.
 
     Then pi = pi_old, every ratio is 1, and what such a part does to ratios off 1 (a kept or scaled bound, a capped
-    weight, a sequence ratio) never happens: the method would silently be the one that it was meant to improve on.
-    PPO-min itself is not listed: its clip is a safeguard that may rest, and GRPO was published with one update.
+    weight, a sequence ratio, a penalty on the ratio) never happens: the method would silently be the one that it was
+    meant to improve on. A part says so by `acts_only_off_policy`. PPO-min itself does not: its clip is a safeguard
+    that may rest, and GRPO was published with one update.
     """
     return tuple(
         f"{slot} {part_name(slot, part)}"
-        for slot, part in (("ratio", algorithm.ratio), ("surrogate", algorithm.surrogate))
+        for slot, part in algorithm.loss_parts()
         if getattr(part, "acts_only_off_policy", False)
     )
 

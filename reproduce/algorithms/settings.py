@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from reproduce.algorithms.parts import PARTS, part_name
 from reproduce.errors import UserError
 
-# setting: (lowest, highest, whether the lowest itself is allowed); a number not listed may be any finite one
+# setting: (lowest, highest, whether the lowest itself is allowed); a number not listed may be any finite one. A part of
+# a method's own has such a dict itself, as `ranges`
 RANGES = {
     "initial_fraction": (0.0, 1.0, False),
     "alpha": (0.0, 1.0, True),
@@ -117,9 +118,17 @@ def flat_settings(parts: dict[str, tuple]) -> dict[str, tuple[str, int, object]]
     return found
 
 
-def checked(method: str, key: str, value, current):
-    """`value` in the type of the setting, or UserError saying what it must be. `current`: the value it replaces."""
-    if key not in RANGES:
+def ranges_of(part) -> dict[str, tuple]:
+    """The ranges of a part's settings, in the form of `RANGES`: the part's own `ranges` come before the list here."""
+    return RANGES | getattr(part, "ranges", {})
+
+
+def checked(method: str, key: str, value, current, ranges: dict[str, tuple] = RANGES):
+    """`value` in the type of the setting, or UserError saying what it must be.
+
+    current: the value it replaces. ranges: as of `ranges_of`.
+    """
+    if key not in ranges:
         if isinstance(current, bool) and not isinstance(value, bool):
             raise UserError(f"{method}: {key} must be true or false, not {value!r}")
         if isinstance(current, str) and not isinstance(value, str):
@@ -131,7 +140,7 @@ def checked(method: str, key: str, value, current):
         return value
     if value is None and key in OPTIONAL:
         return value
-    low, high, inclusive = RANGES[key]
+    low, high, inclusive = ranges[key]
     kind = "an integer" if key in INTEGERS else "a number"
     number = isinstance(value, int if key in INTEGERS else (int, float)) and not isinstance(value, bool)
     inside = number and math.isfinite(value) and value <= high and (value >= low if inclusive else value > low)
@@ -185,7 +194,8 @@ def override(algorithm, overrides: dict):
             raise UserError(f"{method}: unknown setting {key!r}; did you mean {nearest(key, [*known, *PARTS])!r}?")
         slot, index, current = known[key]
         members = list(parts[slot])
-        members[index] = replace(members[index], **{key: checked(method, key, value, current)})
+        value = checked(method, key, value, current, ranges_of(members[index]))
+        members[index] = replace(members[index], **{key: value})
         parts[slot] = tuple(members)
     slots = {slot: members if slot == "regularisers" else next(iter(members), None) for slot, members in parts.items()}
     changed = replace(algorithm, **slots)

@@ -124,14 +124,16 @@ class RunDirectory:
         """Writes one complete RL step; after this call it survives a kill.
 
         step: 1 + `last_complete_step()`. metrics: names of `schema.STEP_METRICS`, absent ones become NaN, and
-        `schema.SEARCH_COSTS` and `schema.ENGINE_METRICS`, the same ones in every step.
+        `schema.SEARCH_COSTS`, `schema.ENGINE_METRICS` and names of the form `schema.PART_METRIC`, the same ones in
+        every step.
         rollouts: a DataFrame or list of dicts with the columns of `schema.ROLLOUTS_SCHEMA` (`step` may be left out).
         seconds: `rollout` and `train`, wall seconds, and `schema.ENGINE_TIMINGS` where vLLM samples.
         Raises ValueError on an unknown metric, a missing column or a step out of order.
         """
         if step != self.last_complete_step() + 1:
             raise ValueError(f"step {step} does not follow step {self.last_complete_step()}")
-        further = (*schema.SEARCH_COSTS, *schema.ENGINE_METRICS)
+        of_parts = sorted(name for name in metrics if schema.PART_METRIC.fullmatch(name))
+        further = (*schema.SEARCH_COSTS, *schema.ENGINE_METRICS, *of_parts)
         unknown = set(metrics) - {*schema.STEP_METRICS, *further}
         if unknown:
             raise ValueError(f"unknown step metrics {sorted(unknown)}; known: {', '.join(schema.STEP_METRICS)}")

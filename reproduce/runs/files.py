@@ -135,7 +135,7 @@ def write_table(path: Path, table: pa.Table, checksums: bool = False) -> None:
 
 def read_table(path: Path, schema: pa.Schema, advice: str = MOVE) -> pa.Table:
     """The parquet file, checked against `schema` (names, order, types, no nulls where none may be); NaN for a column
-    that it may lack (`schema.LATER`). `schema.OPTIONAL` columns of the file stand behind the others.
+    that it may lack (`schema.LATER`). What the file has of `schema.extended` stands behind the others.
 
     Raises UserError that names the file and ends with `advice` when it is missing, truncated, or of another schema.
     """

@@ -4,6 +4,7 @@ To stay small, step metrics keep the precision of float32 and entropies per turn
 changed. A hundred runs of the profile mini are about 2 MB.
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -107,7 +108,16 @@ def _refuse_foreign_warm_start(runs: list[Run], trained: list[Run]) -> None:
 
 def _stack(runs: list[Run], name: str, expected: pa.Schema, change=lambda table: table) -> pa.Table:
     tables = [labelled(change(getattr(run, name)), run.name, run.seed) for run in runs]
-    return pa.concat_tables(tables or [schema.labelled(expected).empty_table()])
+    columns = schema.extended(schema.labelled(expected), {name for table in tables for name in table.column_names})
+    return pa.concat_tables([columns.empty_table(), *(_with_all(columns, table) for table in tables)])
+
+
+def _with_all(columns: pa.Schema, table: pa.Table) -> pa.Table:
+    """The table with all of `columns`: NaN for metrics that only other methods have."""
+    for field in columns:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.array([math.nan] * table.num_rows, field.type))
+    return table.select(columns.names)
 
 
 def labelled(table: pa.Table, method: str, seed: int) -> pa.Table:

@@ -1,9 +1,10 @@
 """Columns and types of every parquet file that a run writes.
 
-A change here raises `SCHEMA_VERSION`, but for one more of the `METHOD_METRICS` or `EPISODE_METRICS` (a file without it
-is read as NaN) or of the `OPTIONAL` columns.
+A change here raises `SCHEMA_VERSION`, but for one more of the `EPISODE_METRICS` (a file without it is read as NaN) or
+of the `OPTIONAL` columns. A metric of a new part needs no change: see `PART_METRIC`.
 """
 
+import re
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -19,7 +20,14 @@ METHOD_METRICS = (
     "epo_reference_entropy", "epo_phase_weight", "epo_share_below", "epo_share_above", "epo_factor_below",
     "epo_factor_above", "epo_smoothing_loss",
 )  # fmt: skip
-"""Metrics that the parts of a method report, by the names that they use; NaN for methods without such a part."""
+"""Metrics of a method's parts that every steps.parquet has a column for; NaN for methods without such a part.
+
+The list is closed: published files have these columns. Any other metric of a part is a `PART_METRIC`.
+"""
+
+PART_METRIC = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
+"""Names of other metrics that a part declares (its `metrics`), such as `covariance/tokens`: float64 columns of
+steps.parquet behind all others, only in runs of methods that have the part."""
 
 EPISODE_METRICS = ("entropy_early", "entropy_late", "check_success_iid", "check_success_ood")
 """Metrics of worlds of episodes: entropy in the first and last third of the turns, and success in the small evaluations
@@ -129,9 +137,12 @@ OPTIONAL = SEARCH_COSTS + VERDICTS + ENGINE_METRICS + ENGINE_TIMINGS
 
 
 def extended(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
-    """`schema` with those of `names` behind it that are `OPTIONAL`."""
+    """`schema` with those of `names` behind it that are `OPTIONAL` or, in steps, a `PART_METRIC`."""
     wanted = set(names)
-    return pa.schema([*schema, *((name, pa.float64()) for name in OPTIONAL if name in wanted)])
+    further = [name for name in OPTIONAL if name in wanted]
+    if METHOD_METRICS[0] in schema.names:
+        further += sorted(name for name in wanted - set(schema.names) if PART_METRIC.fullmatch(name))
+    return pa.schema([*schema, *((name, pa.float64()) for name in further)])
 
 
 ROLLOUTS_ORDER = ("step", "group", "row")

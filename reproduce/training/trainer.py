@@ -56,7 +56,7 @@ from reproduce.training.sampler_copy import Replica, divided
 from reproduce.training.sampler_gap import SamplerGap
 from reproduce.training.token_logps import scored_head, token_logps
 from reproduce.training.trl_config import NO_QUESTION
-from reproduce.training.update_metrics import clip_metrics, recorded, update_metrics
+from reproduce.training.update_metrics import clip_metrics, update_metrics
 
 KL_ROWS = 32
 PASSED = {"logps_BT", "old_logps_BT", "advantages_BT", "entropies_BT"}
@@ -176,7 +176,8 @@ class AgenticTrainer(GRPOTrainer):
         lengths_J = longest_completions(self.batch, mask_BT.device)
         penalty_J = self.algorithm.overlong_penalty(lengths_J, self.args.max_completion_length)
         shaped_J = rewards_J if penalty_J is None else rewards_J + penalty_J
-        self._step_metrics = batch_metrics(self.batch, self.entropy_tokens)
+        self._step_metrics = dict.fromkeys(self.algorithm.metrics, float("nan"))
+        self._step_metrics |= batch_metrics(self.batch, self.entropy_tokens)
         output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_J, fold)
         extra = {name: fold.join(output[name]) for name in self.algorithm.advantage_needs if name in output}
         advantages_JL, metrics = self.algorithm.advantages_and_metrics(
@@ -185,7 +186,7 @@ class AgenticTrainer(GRPOTrainer):
         advantages_JL = torch.where(counted(self.batch, mask_BT.device)[:, None], advantages_JL, 0.0)
         output["advantages"] = advantages_BT = fold.split(advantages_JL)
         output["rollout_entropies"] = entropies_BT
-        self._step_metrics |= recorded(metrics) | gap_metrics
+        self._step_metrics |= metrics | gap_metrics
         self._step_metrics["advantage_abs_mean"] = float(advantages_BT[mask_BT].abs().mean())
         self.high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
         self._seconds_rollout, self._train_started = time.perf_counter() - started, time.perf_counter()
@@ -311,7 +312,7 @@ class AgenticTrainer(GRPOTrainer):
         step, updates, self.updates = self.rl_step - 1, self.updates, []
         for state in self.states:
             state.on_step_end()
-        metrics = self._step_metrics | update_metrics(updates)
+        metrics = self._step_metrics | update_metrics(updates, self.algorithm.metrics)
         seconds = {"rollout": self._seconds_rollout, "train": time.perf_counter() - self._train_started}
         seconds |= {name: metrics.pop(name) for name in ENGINE_TIMINGS if name in metrics}
         if self.checks is not None:

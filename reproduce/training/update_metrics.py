@@ -1,8 +1,8 @@
 """From what every update of an RL step reports to the metrics of the step's record."""
 
-from torch import Tensor
+from collections.abc import Iterable
 
-from reproduce.runs.schema import METHOD_METRICS
+from torch import Tensor
 
 
 def clip_metrics(ratio: Tensor, entropy: Tensor, clip_range: tuple[float, float], high: float) -> dict[str, float]:
@@ -19,8 +19,11 @@ def clip_metrics(ratio: Tensor, entropy: Tensor, clip_range: tuple[float, float]
     }  # fmt: skip
 
 
-def update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
-    """Averages over the updates of one RL step, token-weighted where the metric is a share of tokens."""
+def update_metrics(updates: list[dict[str, float]], of_method: Iterable[str]) -> dict[str, float]:
+    """Averages over the updates of one RL step, token-weighted where the metric is a share of tokens.
+
+    of_method: `Algorithm.metrics`, of which updates may report some.
+    """
     tokens = sum(u["tokens"] for u in updates)
     outside, inside = sum(u["outside"] for u in updates), sum(u["inside"] for u in updates)
     nan = float("nan")
@@ -33,7 +36,7 @@ def update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
         "kl_warm_start": updates[0]["kl_warm_start"],
         "grad_norm": sum(u["grad_norm"] for u in updates) / len(updates),
         "loss": sum(u["loss"] for u in updates) / len(updates),
-        **{name: _token_mean(updates, name) for name in METHOD_METRICS if any(name in u for u in updates)},
+        **{name: _token_mean(updates, name) for name in of_method if any(name in u for u in updates)},
     }
 
 
@@ -41,8 +44,3 @@ def _token_mean(updates: list[dict[str, float]], name: str) -> float:
     """Mean over the updates that report `name`, weighted by their tokens."""
     having = [u for u in updates if name in u]
     return sum(u[name] * u["tokens"] for u in having) / sum(u["tokens"] for u in having)
-
-
-def recorded(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics of a part that records have a column for."""
-    return {name: value for name, value in metrics.items() if name in METHOD_METRICS}

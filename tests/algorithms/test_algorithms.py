@@ -1,25 +1,26 @@
 """Algorithms through their public interface: published settings, overrides, metrics, parts of one's own, refusals."""
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from method_batch import advantages_of, loss_and_gradient, random_batch, ready
+from method_batch import advantages_of, loss_and_gradient, needs, random_batch, ready
 
 import reproduce.algorithms
-from reproduce.algorithms import _METHODS, for_run, inert_at_one_update, load, names
-from reproduce.algorithms.parts import PARTS, GroupZScore
+from reproduce.algorithms import for_run, inert_at_one_update, load, module_of, names
+from reproduce.algorithms.parts import GroupZScore
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.errors import UserError
+from reproduce.runs import schema
 
 METHODS = names()
-NAN, INF = float("nan"), float("inf")
+NAN = float("nan")
 
 
 def batch(seed):
@@ -30,52 +31,18 @@ def batch(seed):
 # ---------------------------------------------------------------- published settings
 
 
-# rollout, advantage, ratio, surrogate, aggregation, clip range, dynamic sampling
-PUBLISHED = {
-    "grpo": ("independent", "group_zscore", "token", "ppo_min", "sequence_mean", (0.8, 1.2), False),
-    "dr-grpo": ("independent", "group_centred", "token", "ppo_min", "token_sum_const", (0.8, 1.2), False),
-    "rloo": ("independent", "leave_one_out", "token", "policy_gradient", "token_sum_const", (0, INF), False),
-    "gspo": ("independent", "group_zscore", "sequence", "ppo_min", "sequence_mean", (0.9997, 1.0004), False),
-    "reinforce++": ("independent", "whitened", "token", "ppo_min", "token_mean", (0.8, 1.2), False),
-    "reinforce++-baseline": ("independent", "whitened", "token", "ppo_min", "token_mean", (0.8, 1.2), False),
-    "dapo": ("independent", "group_zscore", "token", "ppo_min", "token_mean", (0.8, 1.28), True),
-    "gppo": ("independent", "group_zscore", "token", "gradient_keeping", "token_mean", (0.8, 1.2), False),
-    "ce-gppo": ("independent", "group_zscore", "token", "gradient_keeping", "token_mean", (0.8, 1.2), False),
-    "cispo": ("independent", "group_zscore", "token", "clipped_weight", "token_mean", (0, 5), True),
-    "opo": ("independent", "LengthWeightedBaseline", "token", "policy_gradient", "token_mean", (0, INF), False),
-    "arpo": ("arpo", "group_zscore", "token", "ppo_min", "sequence_mean", (0.8, 1.2), False),
-    "aepo": ("aepo", "entropy_aware", "token", "upper_gradient_keeping", "token_mean", (0.8, 1.2), False),
-}
-PUBLISHED_SETTINGS = {
-    "dr-grpo": {"length_constant": None},
-    "rloo": {"length_constant": 1, "importance_weight": False},
-    "reinforce++": {"whitening_epsilon": 1e-8, "group_baseline": False},
-    "reinforce++-baseline": {"whitening_epsilon": 1e-8, "group_baseline": True},
-    "gppo": {"beta_1": 1.0, "beta_2": 1.0},
-    "ce-gppo": {"beta_1": 0.75, "beta_2": 1.0},
-    "opo": {"importance_weight": True},
-    "aepo": {"entropy_coefficient": 0.2, "beta": 0.5, "penalty_slope": 0.05},
-}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_settings_are_chosen_by_name_alone(name):
-    algorithm = load(name)
-    chosen = algorithm.settings
-    *parts, clip_range, dynamic_sampling = PUBLISHED[name]
-    assert [chosen[slot] for slot in ("rollout", "advantage", "ratio", "surrogate", "aggregation")] == parts
-    assert algorithm.clip_range == pytest.approx(clip_range)
-    assert algorithm.dynamic_sampling is dynamic_sampling
-    assert algorithm.max_generation_batches == (10 if dynamic_sampling else 1)
-    assert chosen.get("dual_clip") is None and chosen.get("kl_coefficient", 0.0) == 0.0
-    assert chosen.get("std_epsilon", 1e-6) == 1e-6 and chosen["token_weight"] == "none"
-    expected = PUBLISHED_SETTINGS.get(name, {})
-    assert {key: chosen[key] for key in expected} == expected
-
-
 def test_rollouts_are_the_policies_of_the_papers():
     assert load("grpo").rollout == Independent() and load("arpo").rollout == ARPORollout()
     assert isinstance(load("aepo").rollout, AEPORollout) and load("aepo").rollout.needs_pilot
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_published_settings_are_chosen_by_name_alone(name):
+    """A name gives what the method's file says; that file is what README.md documents (tests/docs/test_readme.py)."""
+    algorithm = load(name)
+    in_file = vars(import_module(f"reproduce.algorithms.{module_of(name)}")).values()
+    assert algorithm.name == name and [made for made in in_file if getattr(made, "name", None) == name] == [algorithm]
+    assert load(name, **algorithm.settings) == algorithm, "no setting has a second default"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -92,30 +59,8 @@ def test_algorithms_are_frozen_and_overrides_leave_the_registry_alone():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_readme_documents_every_setting_and_its_published_value(name):
-    text = (Path(reproduce.algorithms.__file__).parent / "README.md").read_text()
-    section = re.search(rf"^### {re.escape(name)}\n(.*?)(?=^### |\Z)", text, re.M | re.S).group(1)
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", section, re.M))
-    documented = {key: json.loads(value) for key, value in rows.items()}
-    assert documented == {key: value for key, value in load(name).settings.items() if key not in PARTS}
-    assert f"| `{name}` |" in text.split("## Parts")[0], "the table of methods has no row for it"
-
-
-def test_the_method_that_the_readme_adds_is_the_one_that_is_there():
-    folder = Path(reproduce.algorithms.__file__).parent
-    diff = re.search(r"^```diff\n(.*?)^```", (folder / "README.md").read_text(), re.M | re.S).group(1)
-    registration, file = diff.split("+++ b/reproduce/algorithms/opo.py\n")
-    added = [line[1:] for line in file.splitlines() if line.startswith("+")]
-    assert added == (folder / "opo.py").read_text().splitlines()
-    assert f"@@ -0,0 +1,{len(added)} @@" in file
-    lines = [line[1:] for line in registration.splitlines() if re.match(r"\+(?!\+)", line)]
-    assert len(lines) == 1 and lines[0] in (folder / "__init__.py").read_text().splitlines()
-
-
-@pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_one_page(name):
-    module = _METHODS[name].split(":")[0]
-    assert len((Path(reproduce.algorithms.__file__).parent / f"{module}.py").read_text().splitlines()) <= 60
+    assert len((Path(reproduce.algorithms.__file__).parent / f"{module_of(name)}.py").read_text().splitlines()) <= 85
 
 
 def test_algorithms_import_no_trainer():
@@ -149,6 +94,45 @@ def test_metrics_count_tokens_on_each_side():
             "regulariser_loss": 0.0,
         }
     )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_whatever_a_method_reports_is_declared_and_has_a_column(name):
+    algorithm = ready(name)
+    data = random_batch(algorithm, 7)
+    extra = {key: data[key] for key in {*algorithm.advantage_needs, *algorithm.loss_needs} & data.keys()}
+    arguments = (data["rewards_B"], data["groups_B"], data["mask_BT"])
+    advantages, reported = algorithm.advantages_and_metrics(
+        *arguments, **{key: extra[key] for key in algorithm.advantage_needs}
+    )
+    loss_extra = {key: extra[key] for key in set(algorithm.loss_needs) & needs(algorithm)}
+    _, metrics = algorithm.loss(data["logps_BT"], data["old_logps_BT"], advantages, data["mask_BT"], **loss_extra)
+    of_any_loss = {"tokens", "ratio_mean", "ratio_max", "approx_kl", "outside_clip_fraction"}
+    of_any_loss |= {"clip_fraction_low", "clip_fraction_high"}
+    assert reported.keys() | metrics.keys() - of_any_loss <= set(algorithm.metrics)
+    assert all(metric in schema.METHOD_METRICS or schema.PART_METRIC.fullmatch(metric) for metric in algorithm.metrics)
+
+
+def test_a_regulariser_may_report_metrics_that_it_declares():
+    data = batch(15)
+    arguments = (data["logps_BT"], data["old_logps_BT"], advantages_of(load("grpo"), data), data["mask_BT"])
+    penalised, metrics = load("dapo", regularisers=[Square()]).loss(*arguments)
+    assert metrics["square/mean"] == 7.0 and "square/mean" in load("dapo", regularisers=[Square()]).metrics
+    added = (data["logps_BT"][data["mask_BT"]] ** 2).mean()
+    assert (penalised - load("dapo").loss(*arguments)[0]).item() == pytest.approx(added.item())
+    with pytest.raises(ValueError, match="dapo: regularisers part 'Undeclared' reports square/mean"):
+        load("dapo", regularisers=[Undeclared()]).loss(*arguments)
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    def __call__(self, tensors, mask_BT):
+        return tensors["logps_BT"] ** 2, {"square/mean": 7.0}
+
+
+@dataclass(frozen=True)
+class Square(Undeclared):
+    metrics = ("square/mean",)
 
 
 # ---------------------------------------------------------------- advantages
@@ -195,7 +179,7 @@ def test_modified_and_sign_flipped_tokens_are_reported():
 
 @pytest.mark.parametrize("name", [name for name in METHODS if set(load(name).advantage_needs) <= {"entropies_BT"}])
 def test_equal_rewards_give_no_advantage_and_no_gradient(name):
-    algorithm = ready(name)
+    algorithm = ready(name, regularisers="none")
     data = random_batch(algorithm, 5) | {"rewards_B": torch.full((6,), 1.1, dtype=torch.float64)}
     advantages = advantages_of(algorithm, data)
     assert torch.equal(advantages, torch.zeros(6, 9, dtype=torch.float64))
@@ -209,7 +193,10 @@ def test_equal_rewards_give_no_advantage_and_no_gradient(name):
 def test_parts_called_inert_act_only_when_the_policy_has_moved(name):
     algorithm = ready(name)
     inert = {part.split()[0] for part in inert_at_one_update(algorithm)}
-    plain = algorithm.with_overrides(**{slot: {"ratio": "token", "surrogate": "ppo_min"}[slot] for slot in inert})
+    without = {"ratio": "token", "surrogate": "ppo_min", "token_weight": "none"}
+    plain = algorithm.with_overrides(**{slot: part for slot, part in without.items() if slot in inert})
+    acting = [part for part in algorithm.regularisers if not getattr(part, "acts_only_off_policy", False)]
+    plain = plain.with_overrides(regularisers=acting)
     moved = random_batch(algorithm, 10)
     moved["logps_BT"] = moved["old_logps_BT"] + 2 * (moved["logps_BT"] - moved["old_logps_BT"])
     moved["rewards_B"] = moved["rewards_B"].abs() * torch.tensor([1, -1, -1, 1, 1, -1])  # both signs in each group
@@ -283,6 +270,20 @@ def test_a_users_own_part_stands_in_a_slot_with_its_settings_and_its_needs():
     assert loss.item() == pytest.approx(3.0 * expected.item())
     with pytest.raises(ValueError, match="'FirstTurnWeight' needs turns_BT"):
         algorithm.loss(*arguments)
+
+
+def test_a_part_may_say_which_values_its_settings_take():
+    for value, message in ((0.0, "a number above 0 to 5"), (6.0, "a number above 0 to 5"), ("3", "a number above 0")):
+        with pytest.raises(UserError, match=f"dapo: first_turn_weight must be {message}"):
+            load("dapo", token_weight=BoundedWeight(), first_turn_weight=value)
+    with pytest.raises(UserError, match="dapo: first_turn_weight must be a number above 0 to 5, not -1.0"):
+        load("dapo", token_weight=BoundedWeight(-1.0))
+    assert load("dapo", token_weight=FirstTurnWeight(), first_turn_weight=6.0)
+
+
+@dataclass(frozen=True)
+class BoundedWeight(FirstTurnWeight):
+    ranges = {"first_turn_weight": (0.0, 5.0, False)}
 
 
 def test_a_users_own_regulariser_never_sees_what_is_masked_out():

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from method_batch import ROWS, TOKENS, advantages_of, loss_and_gradient, random_batch, ready, select
 
-from reproduce.algorithms import names
+from reproduce.algorithms import load, names
 
 NAN, INF = float("nan"), float("inf")
 COMPOSITIONS = [
@@ -16,9 +16,16 @@ COMPOSITIONS = [
     ("cispo", {"clip_low": 0.2, "clip_high": 0.28}),
     ("dapo", {"surrogate": "policy_gradient", "importance_weight": True}),
 ]
-# These average over each micro-batch, as their released code does.
-PER_MICRO_BATCH = {"arpo-released", "aepo-released"}
-SPLITTABLE = [(name, overrides) for name, overrides in COMPOSITIONS if name not in PER_MICRO_BATCH]
+
+
+def splits(name, overrides) -> bool:
+    """False for methods with a part that looks at all tokens of one call, as their released code does."""
+    algorithm = load(name, **overrides)
+    per_call = any(getattr(part, "over_one_call", False) for _, part in algorithm.loss_parts())
+    return not per_call and algorithm.settings["aggregation"] != "micro_batch_token_mean"
+
+
+SPLITTABLE = [(name, overrides) for name, overrides in COMPOSITIONS if splits(name, overrides)]
 every_composition = pytest.mark.parametrize(("name", "overrides"), COMPOSITIONS)
 seeds = st.integers(0, 2**31 - 1)
 few = settings(max_examples=4, deadline=None, derandomize=True)

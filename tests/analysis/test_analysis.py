@@ -463,8 +463,8 @@ def test_a_method_keeps_its_colour(published):
     assert style.order(["aepo", "zeta", "grpo", "warm_start"]) == ["warm_start", "grpo", "aepo", "zeta"]
     assert style.shown(["ppo", "aepo", "zeta", "warm_start"]) == ["warm_start", "aepo"]
     assert style.shown(["zeta"]) == ["zeta"]
-    assert [style.name(m) for m in ("aepo-released", "dr-grpo", "reinforce++-baseline")] == [
-        "AEPO (released)", "Dr. GRPO", "REINFORCE++ (baseline)",
+    assert [style.name(m) for m in ("aepo-released", "dr-grpo", "reinforce++-baseline", "new-one")] == [
+        "AEPO (released)", "Dr. GRPO", "REINFORCE++ (baseline)", "NEW-ONE",
     ]  # fmt: skip
 
 

@@ -126,10 +126,12 @@ def test_every_table_resolves_with_all_its_rows():
         assert runner.resolve(name, "smoke", ["all"])
 
 
-def test_all_methods_are_in_all_but_those_that_the_file_names():
+def test_the_published_tables_have_all_of_the_papers_methods_but_those_that_their_file_names():
     left_out = {"epo-base", "epo-decay", "epo-no-dw", "grpo-released", "ppo+epo-released"}
+    assert left_out < set(algorithms.names())
     for name in ("1", "2"):
-        assert set(TableConfig.load(name).rows("mini", ["all"])) == set(algorithms.names()) - left_out
+        rows = set(TableConfig.load(name).rows("mini", ["all"]))
+        assert len(rows) == 21 and rows < set(algorithms.names()) and not rows & left_out
         assert list(TableConfig.load(name).rows("mini")) == ["grpo", "dapo", "arpo", "aepo"]
 
 

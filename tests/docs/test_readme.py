@@ -1,5 +1,6 @@
 """The README's tables are the generated ones, its links lead somewhere, and no file names a machine."""
 
+import dataclasses
 import re
 import subprocess
 
@@ -8,6 +9,8 @@ from places import ROOT
 
 from analysis import output, readme, render, reported
 from analysis.render import TextTable
+from reproduce.algorithms import document, load
+from reproduce.commands import write_methods
 from reproduce.errors import UserError
 
 
@@ -21,6 +24,27 @@ def test_the_readme_shows_the_generated_tables(name):
     assert block == readme.shown(markdown, name).strip()
     assert "\n## " not in markdown.partition(f"## {reported.TITLE}")[2], "the reported numbers are the last block"
     assert (f"(figures/{name}.md)" in block) == (f"## {reported.TITLE}" in markdown) == (name[-1] in "123")
+
+
+@pytest.mark.parametrize("name", write_methods.BLOCKS)
+def test_the_methods_are_documented_as_their_files_have_them(name):
+    text = write_methods.README.read_text()
+    assert readme.block(text, name) == write_methods.BLOCKS[name]().strip(), "run `make readme-methods`"
+
+
+def test_a_setting_without_a_source_is_named(monkeypatch, tmp_path):
+    bare = dataclasses.replace(load("opo"), sources={"aggregation": "verl's default"})
+    monkeypatch.setattr(document, "load", lambda name: bare)
+    with pytest.raises(UserError, match="opo: the setting importance_weight has no source"):
+        document.settings()
+    bare.sources.update(importance_weight="the paper", clip_low="verl")
+    with pytest.raises(UserError, match="opo: `sources` names 'clip_low', which is no setting of the method"):
+        document.settings()
+    path = tmp_path / "README.md"
+    path.write_text("<!-- methods -->\nold\n<!-- /methods -->\n<!-- settings -->\n<!-- /settings -->\n")
+    del bare.sources["clip_low"]
+    assert write_methods.write_methods(path) and not write_methods.write_methods(path)
+    assert "| `importance_weight` | `true` | the paper |" in path.read_text() and "old" not in path.read_text()
 
 
 def test_reported_numbers_stand_behind_a_link():
@@ -53,7 +77,13 @@ def test_insert_replaces_the_block_and_only_it(tmp_path):
         readme.insert(path, "table4", "x")
 
 
-@pytest.mark.parametrize("name", ["README.md", "reproduce/README.md", "analysis/README.md", "data/README.md"])
+READMES = [
+    "README.md",
+    *(f"{folder}/README.md" for folder in ("reproduce", "reproduce/algorithms", "analysis", "data")),
+]
+
+
+@pytest.mark.parametrize("name", READMES)
 def test_links_of_the_documentation_lead_somewhere(name):
     text = (ROOT / name).read_text()
     for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):

@@ -30,6 +30,7 @@ TRIED = {
     "tables": ((), "figures/table1.md"),
     "figures": ((), "figures/entropy_training.pdf"),
     "readme-plans": ((), "README.md"),
+    "readme-methods": ((), "README.md"),
     "worlds": ((), "data/worlds/miniweb.jsonl"),
     "bench": (("QUICK=1",), "runs/bench.csv"),
     "real-input": (("DATA={questions}",), "trajectories ended by"),
@@ -45,6 +46,7 @@ WRITES = {
     "figures": ("figures/entropy*", "figures/diversity*", "figures/stability*", "figures/epo*"),
     "worlds": ("data/worlds/miniweb.jsonl", "data/worlds/panels/*"),
     "readme-plans": ("README.md",),
+    "readme-methods": ("reproduce/algorithms/README.md",),
 }
 """target -> the tracked files that it makes again, byte for byte."""
 LEAVES = {"publish": "?? data/results/smoke/"}

@@ -17,6 +17,7 @@ from reproduce.evaluation import verdicts
 from reproduce.evaluation.judge import CORRECT, INCORRECT, UNDECIDED, Verdict
 from reproduce.runs import files, publish, schema
 from reproduce.runs.reader import read_run
+from reproduce.runs.shared import table_config
 from reproduce.tools.search.search import COSTS
 from reproduce.worlds.benchmarks.questions import Question
 
@@ -49,6 +50,29 @@ def test_they_stand_behind_all_others_and_only_where_there_are_any(tmp_path):
     plain.write_eval(evaluations())
     plain.finish({})
     assert read_run(plain.path).steps.column_names == ["step", *schema.STEP_METRICS]
+
+
+def test_metrics_that_only_one_method_has_are_columns_of_its_runs_and_nan_in_others(tmp_path):
+    runs = {method: start(tmp_path / "runs", method=method) for method in ("warm_start", "grpo", "dapo")}
+    for step in (1, 2, 3):
+        runs["grpo"].write_step(step, metrics(step), rollouts(step), SECONDS)
+        runs["dapo"].write_step(step, metrics(step) | {"part/tokens": 1.0 * step}, rollouts(step), SECONDS)
+    for method, run in runs.items():
+        run.write_eval(evaluations("warm_start" if method == "warm_start" else "last"))
+        run.finish({"seconds_eval": 0.5})
+    assert read_run(runs["dapo"].path).steps.column_names == ["step", *schema.STEP_METRICS, "part/tokens"]
+    assert "part/tokens" not in read_run(runs["grpo"].path).steps.column_names
+    (path,) = [p for p in publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out") if p.stem == "steps"]
+    published = files.read_table(path, schema.labelled(schema.STEPS_SCHEMA)).to_pandas()
+    assert published.set_index("method").loc["dapo", "part/tokens"].tolist() == [1.0, 2.0, 3.0]
+    assert published.set_index("method").loc["grpo", "part/tokens"].isna().all()
+    config = table_config({run.path: read_run(run.path).config for run in (runs["grpo"], runs["dapo"])})
+    folders = tuple((method, 0, runs[method].path) for method in ("grpo", "dapo"))
+    own = Source("smoke", "table2", "runs", tmp_path, [], config, runs=folders).steps
+    assert own["part/tokens"].dropna().tolist() == [1.0, 2.0, 3.0]
+    for bad in ({"part": 1.0}, {"part/": 1.0}, {"Part/x y": 1.0}):
+        with pytest.raises(ValueError, match="unknown step metrics"):
+            start(tmp_path / "b").write_step(1, metrics(1) | bad, rollouts(1), SECONDS)
 
 
 def test_they_are_published_and_shown(tmp_path):

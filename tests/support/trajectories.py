@@ -1,4 +1,4 @@
-"""Five RL steps of every method on a small model, in double precision: what `test_trajectories.py` compares, and its
+"""Five RL steps of a method on a small model, in double precision: what `test_trajectories.py` compares, and its
 recorder.
 
 Processors round float32 differently by about 1e-7. A sampled token flips once a uniform draw falls between two such
@@ -7,7 +7,9 @@ weights, passes, sampling, log-probabilities, advantages, losses and the optimis
 places where transformers computes in float32 whatever the weights are (RMSNorm, rotary angles). Then processors differ
 by about 1e-15 at first. `test_trajectories.py` holds that to noise of 1e-13 and to other instruction sets.
 
-`PYTHONPATH=. python tests/support/trajectories.py` records tests/data/trajectories/steps.csv; say in the commit why.
+`PYTHONPATH=. python tests/support/trajectories.py` records every method of the tables in
+tests/data/trajectories/steps.csv; say in the commit why it moved. With names of methods (`... opo gspo`) it records
+these and keeps the others.
 
 The model is the warm start of table 2's smoke profile with hidden_size 32, 2 key-value heads, intermediate_size 64,
 6000 demonstrations and learning rate 1e-2, rounded to float16: it calls tools, so that trees branch. The reward depends
@@ -31,6 +33,7 @@ from transformers import TrainerCallback
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, Qwen3RotaryEmbedding
 
 from reproduce.algorithms import names
+from reproduce.config.tables import TableConfig
 
 FOLDER = DATA / "trajectories"
 RECORD = FOLDER / "steps.csv"
@@ -112,11 +115,21 @@ class _Planted:
         return self._factor * loss, metrics
 
 
-def record() -> None:
+def published() -> set[str]:
+    """The methods that a table has a row of: each must have a record."""
+    return {job.method for table in "12345" for job in TableConfig.load(table).jobs("mini", ["all"], [0])}
+
+
+def record(methods: list[str]) -> None:
+    """Writes the record of `methods`, or of all published ones; a record that another method has stays as it is."""
+    kept = pd.read_csv(RECORD, dtype=str)
+    methods = methods or [name for name in names() if name in published()]
     with tempfile.TemporaryDirectory() as folder:
-        rows = [trajectory(method, Path(folder) / method) for method in names()]
-    pd.concat(rows).to_csv(RECORD, index=False, float_format="%.15g")
+        rows = pd.concat([trajectory(method, Path(folder) / method) for method in methods])
+    rows.to_csv(RECORD, index=False, float_format="%.15g")
+    rows = pd.concat([kept[~kept["method"].isin(methods)], pd.read_csv(RECORD, dtype=str)])
+    rows.sort_values("method", key=lambda found: found.map(names().index), kind="stable").to_csv(RECORD, index=False)
 
 
 if __name__ == "__main__":
-    sys.exit(record())
+    sys.exit(record(sys.argv[1:]))

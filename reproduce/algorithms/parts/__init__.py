@@ -7,7 +7,15 @@ are trained on (loss mask); every other position may hold anything, NaN and inf 
 A part is any frozen dataclass with a call as below and `needs`, the names of the tensors that it reads (an absent one
 is refused before the part is called). `tensors` is a dict of named tensors in which masked-out entries are already
 zero; `mask_BT` is boolean. Your own object can stand in any slot: `load("grpo", token_weight=MyWeight())`; its fields
-are then settings like all others.
+are then settings like all others. What else a part may have:
+
+metrics                names of what it reports, as `part/metric` (`reproduce.runs.schema.PART_METRIC`): they become
+                       columns of a run's steps
+ranges                 setting -> (lowest, highest, whether the lowest itself is allowed)
+acts_only_off_policy   True: without effect at one update per rollout batch, which is then refused
+over_one_call          True: it looks at all tokens of a call, so an update must not be split into micro-batches
+sources                setting -> where its default is from, where that is the same in every method
+state(run)             what it carries from step to step (`parts.state`)
 
 | slot           | call                                                       | returns                       |
 |----------------|------------------------------------------------------------|-------------------------------|
@@ -16,7 +24,8 @@ are then settings like all others.
 | ratio          | (tensors, mask_BT)                                         | ratios.Ratio       |
 | surrogate      | (ratio, advantages_BT); has `clip_range`                   | surrogates.Surrogate |
 | token_weight   | (tensors, mask_BT), or None                                | weight_BT                     |
-| regularisers   | tuple of (tensors, mask_BT); `active` False skips one      | value_BT, added to the loss   |
+| regularisers   | tuple of (tensors, mask_BT); `active` False skips one      | value_BT, added to the loss,  |
+|                |                                                            | or (value_BT, dict of floats) |
 |                | or, with `own_aggregation`, (tensors, mask_BT, normalizer, rows) | scalar, dict of floats  |
 | aggregation    | (values_BT, mask_BT, normalizer, rows)                     | scalar                        |
 | group_filter   | (rewards_B, groups_B), or None                             | keep_B                        |

@@ -175,6 +175,12 @@ class EntropyAware(GroupZScore):
 
     entropy_coefficient: float = 0.2
     entropy_advantage: bool = True
+    metrics = (
+        "advantage_modified_fraction",
+        "advantage_sign_flip_fraction",
+        "advantage_factor_min",
+        "advantage_factor_max",
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -120,6 +120,7 @@ class TokenCritic:
     value_loss_weight: float = 1.0
     critic_max_grad_norm: float = 1.0
     needs = ("values_BT", "old_values_BT", "returns_BT")
+    metrics = ("value_loss", "value_clip_fraction", "value_grad_norm", "value_explained_variance")
 
     def state(self, run: RunServices) -> State:
         """The network, with its optimiser."""

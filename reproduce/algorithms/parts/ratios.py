@@ -69,6 +69,7 @@ class TokenRatio:
     log_ratio_bound: float = 20.0
     needs = ("logps_BT", "old_logps_BT")
     acts_only_off_policy = False
+    sources = {"log_ratio_bound": "verl; a numeric guard, no part of the method"}
 
     def __call__(self, tensors, mask_BT):
         return token_ratio(tensors["logps_BT"], tensors["old_logps_BT"], mask_BT, self.log_ratio_bound)

@@ -1,9 +1,9 @@
 """Terms added to the loss, per token.
 
-Parts: (tensors, mask_BT) -> value_BT, aggregated like the surrogate.
+Parts: (tensors, mask_BT) -> value_BT, aggregated like the surrogate; or (value_BT, dict of floats), with metrics.
 
 With `own_aggregation = True` the call is (tensors, mask_BT, normalizer, rows) -> (scalar, dict of floats): the part
-aggregates itself, by the numbers of the whole update batch, and may report metrics.
+aggregates itself, by the numbers of the whole update batch.
 """
 
 import math
@@ -169,6 +169,15 @@ class EPO(EntropyBonus):
     phase_weight: float = 1.0
 
     SCHEDULES = ("paper", "constant")
+    metrics = (
+        "epo_reference_entropy",
+        "epo_phase_weight",
+        "epo_share_below",
+        "epo_share_above",
+        "epo_factor_below",
+        "epo_factor_above",
+        "epo_smoothing_loss",
+    )
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,6 +1,9 @@
 """Which tokens carry the policy gradient.
 
 Parts: (tensors, mask_BT) -> weight_BT, which multiplies the surrogate's term of each token.
+
+over_one_call: the part ranks or counts the tokens of one call, so that an update that is split into micro-batches has
+another gradient than the whole one. The trainer passes whole updates.
 """
 
 import math
@@ -19,11 +22,15 @@ def top_entropy(entropies_BT: Tensor, mask_BT: Tensor, fraction: float) -> Tenso
     that many are kept, as in its released code. The choice spans the tensors that are passed: one micro-batch in the
     released code, so that it depends on how an update is split.
     """
+    return highest(entropies_BT, mask_BT, math.ceil(fraction * int(mask_BT.sum()) - 1e-9))  # 0.07 * 100 is above 7
+
+
+def highest(values_BT: Tensor, mask_BT: Tensor, count: int) -> Tensor:
+    """keep_BT (bool): the `count` masked-in tokens of highest value, all if there are fewer; ties by position."""
     keep_BT = torch.zeros_like(mask_BT)
-    entropies = entropies_BT.detach()[mask_BT]
-    kept = math.ceil(fraction * entropies.numel() - 1e-9)  # 0.07 * 100 is 7.000000000000001
-    chosen = torch.zeros_like(entropies, dtype=torch.bool)
-    chosen[entropies.sort(descending=True, stable=True).indices[:kept]] = True
+    values = values_BT.detach()[mask_BT]
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    chosen[values.sort(descending=True, stable=True).indices[:count]] = True
     keep_BT[mask_BT] = chosen
     return keep_BT
 
@@ -43,6 +50,7 @@ class TopEntropy:
     top_entropy_fraction: float = 0.2
     top_entropy_denominator: str = "kept"
     needs = ("entropies_BT",)
+    over_one_call = True
 
     def __post_init__(self):
         if self.top_entropy_denominator not in DENOMINATORS:
