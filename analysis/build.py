@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis import data, output, readme
-from analysis.data import Source
+from analysis import load, readme, write
 from analysis.execute import execute
+from analysis.load import Source
 from reproduce.errors import UserError
 
 NOTEBOOKS = {
-    "tables": {name: (f"table{name}",) for name in output.SPECS},
+    "tables": {name: (f"table{name}",) for name in write.SPECS},
     "figures": {
         "1": ("figure_stability",),
         "2": ("figure_entropy", "figure_diversity"),
@@ -35,7 +35,7 @@ class BuildResult(NamedTuple):
 def build(
     table: int | str = 2,
     profile: str = DEFAULT_PROFILE,
-    source: str = data.RESULTS,
+    source: str = load.RESULTS,
     runs_root: str | Path = "runs",
     only: str | None = None,
     figures: str | Path | None = None,
@@ -53,12 +53,12 @@ def build(
     folder `notebooks` beside the runs or the figures, so that committed notebooks never hold other numbers.
     Raises UserError for an unknown argument and for missing or broken input.
     """
-    name = output.spec(table).table
-    if source not in (data.RESULTS, "runs"):
+    name = write.spec(table).table
+    if source not in (load.RESULTS, "runs"):
         raise UserError(f"source {source!r} is unknown; choose results or runs")
     own, data_folder = source == "runs", _data_folder(data_root)
-    root = Path(runs_root).resolve() if own else data.RESULTS
-    loaded = data.load(profile, f"table{name}.{settings}".removesuffix("."), root, data_folder)
+    root = Path(runs_root).resolve() if own else load.RESULTS
+    loaded = load.load_source(profile, f"table{name}.{settings}".removesuffix("."), root, data_folder)
     return _build([loaded], profile, root, only, figures, data_folder)
 
 
@@ -74,19 +74,19 @@ def build_all(
     """
     data_folder = _data_folder(data_root)
     base, lines, loaded = data_folder / "results" / profile, [], []
-    for name in output.SPECS:
+    for name in write.SPECS:
         if (base / f"table{name}").is_dir():
-            loaded.append(data.load(profile, f"table{name}", data.RESULTS, data_folder))
+            loaded.append(load.load_source(profile, f"table{name}", load.RESULTS, data_folder))
         else:
             lines.append(f"Table {name}: no published results for profile {profile}, skipped.")
     if not loaded:
         raise UserError(f"{base} does not exist or holds no table: run `make reproduce-table2`, then `make publish`")
-    result = _build(loaded, profile, data.RESULTS, only, figures, data_folder)
+    result = _build(loaded, profile, load.RESULTS, only, figures, data_folder)
     return BuildResult(result.files, "\n".join([result.text, *lines]) if lines else result.text)
 
 
 def _data_folder(data_root: str | Path | None) -> Path:
-    return Path(data_root).resolve() if data_root else data.ROOT / "data"
+    return Path(data_root).resolve() if data_root else load.ROOT / "data"
 
 
 def _build(
@@ -97,14 +97,14 @@ def _build(
     figures: str | Path | None,
     data_folder: Path,
 ) -> BuildResult:
-    """The tables of `loaded`, all in the same folders. root: the runs' root, or data.RESULTS."""
+    """The tables of `loaded`, all in the same folders. root: the runs' root, or load.RESULTS."""
     if only not in (None, *NOTEBOOKS):
         raise UserError(f"only={only!r} is unknown; choose tables or figures")
-    own = root != data.RESULTS
+    own = root != load.RESULTS
     base = Path(root) / profile / loaded[0].experiment if own else None
     folder = _folder(base, profile, figures)
     in_place = not own and profile == DEFAULT_PROFILE and figures is None
-    target = data.ROOT / "analysis" if in_place else (base if own else folder) / "notebooks"
+    target = load.ROOT / "analysis" if in_place else (base if own else folder) / "notebooks"
     for source in loaded:
         source.scores  # noqa: B018  broken input is reported here, in one line, before any notebook starts
     kinds = [only] if only else list(NOTEBOOKS)
@@ -125,7 +125,7 @@ def _build(
         more, lines = _finish_table(source, own, data_folder, folder)
         files, text = files + more, text + lines
         if in_place:
-            stem, path = source.experiment, data.ROOT / "README.md"
+            stem, path = source.experiment, load.ROOT / "README.md"
             if readme.insert(path, stem, readme.shown((folder / f"{stem}.md").read_text("utf-8"), stem)):
                 files.append(path)
     files = list(dict.fromkeys(files))
@@ -138,21 +138,21 @@ def _folder(base: Path | None, profile: str, figures: str | Path | None) -> Path
         return Path(figures).resolve()
     if base is not None:
         return base / "figures"
-    return data.ROOT / "figures" if profile == DEFAULT_PROFILE else data.ROOT / "figures" / profile
+    return load.ROOT / "figures" if profile == DEFAULT_PROFILE else load.ROOT / "figures" / profile
 
 
 def _finish_table(source: Source, own: bool, data_folder: Path, folder: Path) -> tuple[list[Path], list[str]]:
     """The table for the terminal; with own runs, compared with the published one. (files, texts)"""
-    from analysis import comparison, render
+    from analysis import comparison, text_table
 
-    files, text = [], [render.text(t) for t in output.terminal_tables(output.build(source))]
+    files, text = [], [text_table.text(t) for t in write.terminal_tables(write.build(source))]
     if own and source.settings:
         text.append("These runs have settings of the command line, so they are not compared with the published ones.\n")
     elif own:
         if (data_folder / "results" / source.profile / source.experiment).is_dir():
-            published = data.load(source.profile, source.experiment, data.RESULTS, data_folder)
+            published = load.load_source(source.profile, source.experiment, load.RESULTS, data_folder)
             compared = comparison.compare(published, source)
-            files = comparison.write(compared, folder)
+            files = comparison.save(compared, folder)
             text.append(compared.text)
         else:
             text.append(f"No published results for profile {source.profile}, so there is nothing to compare with.\n")

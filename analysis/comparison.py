@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import cells, machines, output, render, style
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis import format, machines, style, text_table, write
+from analysis.load import Source
 from analysis.table import COSTS, K, Spec, Table
+from analysis.text_table import MISSING, TextTable
 
 DEFINITION = (
     "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a "
@@ -38,9 +38,12 @@ def _cells(built: Table) -> list[str]:
 
 
 def _label(column: str, spec: Spec) -> str:
-    labels = {"pass_1": "average pass@1", f"pass_{K}": f"average pass@{K}",
-              "difference_1": f"against {spec.name(spec.baseline)}"} | COSTS  # fmt: skip
-    return labels.get(column) or cells.part_label(column).lower()
+    labels = {
+        "pass_1": "average pass@1",
+        f"pass_{K}": f"average pass@{K}",
+        "difference_1": f"against {spec.name(spec.baseline)}",
+    } | COSTS
+    return labels.get(column) or format.part_label(column).lower()
 
 
 def _values(frame: pd.DataFrame, method: str, column: str) -> tuple[float, float, float]:
@@ -65,10 +68,10 @@ def _shown(values: tuple[float, float, float], column: str) -> str:
     if not np.isfinite(values[0]):
         return MISSING
     if column in COSTS:
-        value, low, high = map(cells.human, values)
+        value, low, high = map(format.human, values)
         return f"{value} [{low}, {high}]" if np.isfinite(values[1]) else value
     row = pd.Series({column: values[0], f"{column}_low": values[1], f"{column}_high": values[2]})
-    return cells.cell(row, column, sign=column.startswith("difference"))
+    return format.cell(row, column, sign=column.startswith("difference"))
 
 
 def _difference(published: tuple, yours: tuple, column: str) -> str:
@@ -76,8 +79,8 @@ def _difference(published: tuple, yours: tuple, column: str) -> str:
     if not (np.isfinite(published[0]) and np.isfinite(yours[0])):
         return MISSING
     if column not in COSTS:
-        return cells.signed(yours[0] - published[0])
-    return f"{cells.signed(100 * (yours[0] / published[0] - 1))} %" if published[0] else MISSING
+        return format.signed(yours[0] - published[0])
+    return f"{format.signed(100 * (yours[0] / published[0] - 1))} %" if published[0] else MISSING
 
 
 def _same_panel(published: Source, yours: Source) -> bool:
@@ -120,7 +123,7 @@ def compare(published: Source, yours: Source) -> Comparison:
 
     Rows that only the published table holds are in `frame`, and named in one line of `text`.
     """
-    tables = output.build(published), output.build(yours)
+    tables = write.build(published), write.build(yours)
     spec, comparable = tables[0].spec, _same_panel(published, yours)
     rows, printed = [], []
     for method in spec.order([*tables[0].frame.index, *tables[1].frame.index]):
@@ -153,10 +156,10 @@ def compare(published: Source, yours: Source) -> Comparison:
         notes=notes,
         words=frozenset({0, 1, 5}),
     )
-    return Comparison(f"table{spec.table}", frame, render.text(table), render.markdown(table))
+    return Comparison(f"table{spec.table}", frame, text_table.text(table), text_table.markdown(table))
 
 
-def write(comparison: Comparison, folder: Path) -> list[Path]:
+def save(comparison: Comparison, folder: Path) -> list[Path]:
     """Write table<n>_comparison.{md,csv} into `folder`; return the paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,11 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from analysis import pairing, statistics, style
-from analysis.data import Source
-from analysis.draw import errorbar, label, method_axis, panels
-from analysis.render import MISSING, TextTable
+from analysis.curves import errorbar, label, method_axis, panels
+from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
-from analysis.steps import estimate
+from analysis.text_table import MISSING, TextTable
+from analysis.training_steps import estimate
 
 SVD_DIMENSIONS = 50
 EPS = 0.15  # DBSCAN radius, in pooled standard deviations of the two PCA axes

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import pairing, style
-from analysis.data import Source
-from analysis.draw import errorbar, from_zero, legend, method_axis
-from analysis.render import MISSING, TextTable
+from analysis.curves import errorbar, from_zero, legend, method_axis
+from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
-from analysis.steps import EDGE, band, edges, estimate, per_seed, trained
+from analysis.text_table import MISSING, TextTable
+from analysis.training_steps import EDGE, band, edges, estimate, per_seed, trained
 
 POSITIONS = 10
 # GRPO's share at full scale: GSPO clips about 15 % of its tokens, two orders of magnitude more than GRPO (arXiv
@@ -76,8 +76,10 @@ def _tool_result(source, method):
     e = estimate(after - middle)
     yield (
         "1. Entropy rises right after a tool result: after minus mid-segment, nats, > 0",
-        e, _means(after, middle, ("after", "mid-segment"), " nats"), _verdict(e, e.low > 0),
-    )  # fmt: skip
+        e,
+        _means(after, middle, ("after", "mid-segment"), " nats"),
+        _verdict(e, e.low > 0),
+    )
 
 
 def _in_a_row(source, method):
@@ -91,8 +93,10 @@ def _in_a_row(source, method):
         e = estimate(follow - base)
         yield (
             f"{label}: share that follows another minus the same after shuffling, > 0",
-            e, _means(follow, base, ("in order", "shuffled"), ""), _verdict(e, e.low > 0),
-        )  # fmt: skip
+            e,
+            _means(follow, base, ("in order", "shuffled"), ""),
+            _verdict(e, e.low > 0),
+        )
 
 
 def _clipped(source, method):
@@ -111,8 +115,10 @@ def _clipped(source, method):
     e = estimate(outside - inside)
     yield (
         "3b. Those tokens have more entropy: outside minus inside, nats, > 0",
-        e, _means(outside, inside, ("outside", "inside"), " nats"), _verdict(e, e.low > 0),
-    )  # fmt: skip
+        e,
+        _means(outside, inside, ("outside", "inside"), " nats"),
+        _verdict(e, e.low > 0),
+    )
     e = estimate(top)
     yield (
         f"3c. Those tokens are among the 20 % of highest entropy: share, > {TOP_SHARE}",
@@ -127,8 +133,10 @@ def _collapse(source, method):
     e = estimate(_ratio(end, start))
     yield (
         f"4. {style.name(method)}'s entropy collapses: end / start, < {COLLAPSE}",
-        e, _means(start, end, ("start", "end"), " nats"), _verdict(e, e.high < COLLAPSE),
-    )  # fmt: skip
+        e,
+        _means(start, end, ("start", "end"), " nats"),
+        _verdict(e, e.high < COLLAPSE),
+    )
 
 
 def _number(value: float) -> str:
@@ -191,8 +199,16 @@ def figure_training(source: Source):
         for method in methods:
             b = band(source, method, column)
             colour = style.colour(method, methods)
-            axes.plot(b.index, b["value"], color=colour, label=style.name(method), lw=1.4,
-                      marker=style.marker(method, methods), markevery=max(1, len(b) // 8), ms=4)  # fmt: skip
+            axes.plot(
+                b.index,
+                b["value"],
+                color=colour,
+                label=style.name(method),
+                lw=1.4,
+                marker=style.marker(method, methods),
+                markevery=max(1, len(b) // 8),
+                ms=4,
+            )
             axes.fill_between(b.index, b["low"], b["high"], color=colour, alpha=0.15, lw=0)
         axes.set(xlabel="RL step", ylabel=label)
         from_zero(axes)

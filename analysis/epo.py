@@ -4,12 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis import draw, pairing, style, table
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis import curves, pairing, style, table
+from analysis.load import Source
 from analysis.statistics import Estimate
-from analysis.steps import band_of, edges, estimate, trained
 from analysis.table3 import SPEC
+from analysis.text_table import MISSING, TextTable
+from analysis.training_steps import band_of, edges, estimate, trained
 
 WINDOW = 5  # RL steps over which a variance of the entropy is taken; ours, EPO's figures do not say
 CORE = ("ppo", "ppo+epo", "grpo", "grpo+epo")
@@ -74,7 +74,7 @@ def figure_curves(source: Source, methods: tuple[str, ...], columns: tuple[str, 
     if rows:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(rows), 6))
     else:
-        draw.legend(grid.flat[0], rows)
+        curves.legend(grid.flat[0], rows)
     return figure
 
 
@@ -87,11 +87,11 @@ def figure_last(source: Source, methods: tuple[str, ...]):
         for place, method in enumerate(rows):
             found = pairing.estimate(source.scores[method], 1, keep_Q)
             percent = Estimate(*(100 * x for x in (found.value, found.low, found.high)))
-            draw.errorbar(axes, np.array([place]), [percent], style.look(method, _EVERY))
-        draw.method_axis(axes, rows)
+            curves.errorbar(axes, np.array([place]), [percent], style.look(method, _EVERY))
+        curves.method_axis(axes, rows)
         axes.set_title(column.removeprefix("split_").upper(), fontsize=8)
     grid[0].set_ylabel("Success, %")
-    draw.from_zero(grid[0])
+    curves.from_zero(grid[0])
     return figure
 
 

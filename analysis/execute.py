@@ -6,7 +6,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from analysis import data
+from analysis import load
 from reproduce.errors import UserError
 
 TIMEOUT = 600  # seconds for one cell
@@ -31,11 +31,19 @@ def execute(names: tuple[str, ...], environment: dict[str, str], target: Path) -
     timestamps, no stderr. A `UserError` in a notebook is raised again here; nothing is saved unless all succeed.
     """
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch:
-        environment = os.environ | environment | {
-            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0",
-            "IPYTHONDIR": scratch, "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }  # fmt: skip
+        environment = (
+            os.environ
+            | environment
+            | {
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "MKL_NUM_THREADS": "1",
+                "PYTHONHASHSEED": "0",
+                "IPYTHONDIR": scratch,
+                "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            }
+        )
         notebooks = _in_thread(_run_all(names, environment, Path(scratch)))
     target.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -84,7 +92,7 @@ async def _run_all(names, environment, scratch):
         client = kernel.client()
         try:
             with log.open("wb") as stderr:
-                await kernel.start_kernel(env=environment, stderr=stderr, cwd=str(data.ROOT))
+                await kernel.start_kernel(env=environment, stderr=stderr, cwd=str(load.ROOT))
                 client.load_connection_info(kernel.get_connection_info())
                 client.start_channels()
                 await client.wait_for_ready(timeout=TIMEOUT)
@@ -129,7 +137,7 @@ async def _run(name: str, kernel, client, log: Path):
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    notebook = jupytext.read(data.ROOT / "analysis" / "notebooks" / f"{name}.py", fmt="py:percent")
+    notebook = jupytext.read(load.ROOT / "analysis" / "notebooks" / f"{name}.py", fmt="py:percent")
     runner = NotebookClient(notebook, km=kernel, timeout=TIMEOUT, record_timing=False)
     runner.kc = client
     try:

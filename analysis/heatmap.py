@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis import draw, style, table5
+from analysis import curves, style, table5
 from analysis.table import Table
 
 LINES = ("-", "--", ":", "-.")  # by updates per rollout
@@ -25,9 +25,9 @@ def figure_heat(table: Table):
     One colour scale for all, which starts at the warm start's pass@1, so that noise does not look like a pattern.
     """
     found, methods, rates, updates = _axes_of(table)
-    figure, places = draw.panels(len(methods), width=2.3, height=1.7)
+    figure, places = curves.panels(len(methods), width=2.3, height=1.7)
     if not methods:
-        draw.legend(places[0], methods)
+        curves.legend(places[0], methods)
         return figure
     values = table.frame.loc[found.index, "pass_1"]
     low, high = np.nanmin([values.min(), table.frame["pass_1"].get(style.WARM_START, np.nan)]), values.max()
@@ -45,7 +45,7 @@ def figure_heat(table: Table):
         axes.set_xticklabels([f"{rate:g}" for rate in rates], fontsize=7)
         axes.set_yticklabels([str(int(n)) for n in updates])
         axes.grid(visible=False)
-    draw.label(places, "Learning rate", "Updates per rollout")
+    curves.label(places, "Learning rate", "Updates per rollout")
     figure.colorbar(image, ax=places, label="pass@1, %")
     return figure
 
@@ -53,19 +53,26 @@ def figure_heat(table: Table):
 def figure_curves(table: Table):
     """One panel a method: mean reward over training of every cell; colour: learning rate, line: updates per rollout."""
     found, methods, rates, updates = _axes_of(table)
-    figure, places = draw.panels(len(methods), width=2.5, height=2.1)
+    figure, places = curves.panels(len(methods), width=2.5, height=2.1)
     if not methods:
-        draw.legend(places[0], methods)
+        curves.legend(places[0], methods)
         return figure
     for axes, method in zip(places, methods, strict=True):
         for name, cell in found[found["method"] == method].iterrows():
             look = {"ls": LINES[updates.index(cell["updates"]) % len(LINES)], "lw": 1.1}
             look["label"] = f"{cell['learning_rate']:g} · {int(cell['updates'])}"
             colour = COLOURS[rates.index(cell["learning_rate"]) % len(COLOURS)]
-            draw.line(axes, table.source, name, "reward_mean", colour, shade=0.07, **look)
+            curves.line(axes, table.source, name, "reward_mean", colour, shade=0.07, **look)
         axes.set_title(style.name(method), fontsize=9)
-    draw.label(places, "RL step", "Mean reward")
+    curves.label(places, "RL step", "Mean reward")
     handles = dict(zip(*reversed(places[0].get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, title="learning rate · updates", loc="outside lower center", ncols=6,
-                  fontsize=7, title_fontsize=7)  # fmt: skip
+    figure.legend(
+        handles.values(),
+        handles,
+        title="learning rate · updates",
+        loc="outside lower center",
+        ncols=6,
+        fontsize=7,
+        title_fontsize=7,
+    )
     return figure

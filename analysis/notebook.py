@@ -13,31 +13,31 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis import data, render
+from analysis import load, text_table
 from analysis.reported import load_reported
 
-FIGURES = data.ROOT / "figures"
+FIGURES = load.ROOT / "figures"
 
 
-def source(table: str = "2") -> data.Source:
+def source(table: str = "2") -> load.Source:
     """The results of a table from where the environment says."""
     experiment = f"table{table}.{os.environ.get('REPRODUCE_SETTINGS', '')}".removesuffix(".")
-    return data.load(os.environ.get("REPRODUCE_PROFILE", "mini"), experiment, _source_setting(), data_folder())
+    return load.load_source(os.environ.get("REPRODUCE_PROFILE", "mini"), experiment, _source_setting(), data_folder())
 
 
 def _source_setting() -> str:
-    setting = os.environ.get("REPRODUCE_SOURCE", data.RESULTS)
-    return setting if setting == data.RESULTS else str(data.ROOT / setting)
+    setting = os.environ.get("REPRODUCE_SOURCE", load.RESULTS)
+    return setting if setting == load.RESULTS else str(load.ROOT / setting)
 
 
 def data_folder() -> Path:
     """The data folder, absolute."""
-    return data.ROOT / os.environ.get("REPRODUCE_DATA", "data")
+    return load.ROOT / os.environ.get("REPRODUCE_DATA", "data")
 
 
 def figures() -> Path:
     """Where this notebook writes, absolute."""
-    return data.ROOT / os.environ.get("REPRODUCE_FIGURES", "figures")
+    return load.ROOT / os.environ.get("REPRODUCE_FIGURES", "figures")
 
 
 def papers() -> pd.DataFrame:
@@ -45,10 +45,10 @@ def papers() -> pd.DataFrame:
     return load_reported(data_folder() / "papers")
 
 
-def show(*tables: render.TextTable) -> None:
+def show(*tables: text_table.TextTable) -> None:
     """Display tables as Markdown."""
     for table in tables:
-        display(Markdown(render.markdown(table)))
+        display(Markdown(text_table.markdown(table)))
 
 
 def show_frame(frame: pd.DataFrame, title: str, notes: list[str] | None = None, digits: int = 1) -> None:
@@ -56,9 +56,9 @@ def show_frame(frame: pd.DataFrame, title: str, notes: list[str] | None = None, 
 
     def cell(value):
         if value is None or (isinstance(value, float) and value != value):
-            return render.MISSING
+            return text_table.MISSING
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
     rows = [[cell(v) for v in row] for row in frame.itertuples(index=False)]
     words = frozenset(j for j, c in enumerate(frame.columns) if not pd.api.types.is_numeric_dtype(frame[c]))
-    show(render.TextTable(title, [str(c) for c in frame.columns], rows, notes=notes or [], words=words))
+    show(text_table.TextTable(title, [str(c) for c in frame.columns], rows, notes=notes or [], words=words))

@@ -1,6 +1,6 @@
 """Every number of a table: scores with intervals, paired differences to a baseline, costs.
 
-What a table is of stands in its `Spec` (analysis/table1.py, table2.py, ...); `cells` prints it, `output` writes it.
+What a table is of stands in its `Spec` (analysis/table1.py, table2.py, ...); `format` prints it, `write` writes it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import pairing, statistics, style
-from analysis.data import Scores, Source
+from analysis.load import Scores, Source
 from analysis.reported import Reported
 from analysis.statistics import Estimate
 from reproduce.seeding import stream

@@ -42,9 +42,13 @@ def figure_factors():
             look = {"color": style.colour(name, SURROGATES), "lw": 6.0 - 0.95 * place}
             panel.plot(RATIOS, factors(name, sign), label=label, solid_capstyle="butt", **look)
         panel.set(
-            xscale="log", xlabel="ratio π / π_old", title=f"A {'>' if sign > 0 else '<'} 0", ylim=(-0.15, 5.2),
-            xticks=(0.25, 0.5, 0.8, 1.2, 2, 3, 5, 8), xticklabels=("0.25", "0.5", "0.8", "1.2", "2", "3", "5", "8"),
-        )  # fmt: skip
+            xscale="log",
+            xlabel="ratio π / π_old",
+            title=f"A {'>' if sign > 0 else '<'} 0",
+            ylim=(-0.15, 5.2),
+            xticks=(0.25, 0.5, 0.8, 1.2, 2, 3, 5, 8),
+            xticklabels=("0.25", "0.5", "0.8", "1.2", "2", "3", "5", "8"),
+        )
         panel.minorticks_off()
     panels[0].set_ylabel("gradient of log π, over A")
     panels[0].legend(fontsize=7.5)

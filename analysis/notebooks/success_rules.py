@@ -26,11 +26,11 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook, style, success_rules
+from analysis import notebook, scripted_policies, style
 
 folder = notebook.figures()
-measured = success_rules.load(notebook.data_folder() / "scienceworld")
-_ = success_rules.write(measured, folder)
+measured = scripted_policies.load(notebook.data_folder() / "scienceworld")
+_ = scripted_policies.write(measured, folder)
 
 # %% [markdown]
 # ## Success under each rule
@@ -38,29 +38,29 @@ _ = success_rules.write(measured, folder)
 # no released success either.
 
 # %%
-notebook.show(success_rules.rates_table(measured))
+notebook.show(scripted_policies.rates_table(measured))
 
 # %%
-_ = style.save(success_rules.figure_rules(measured), folder, "success_rules")
+_ = style.save(scripted_policies.figure_rules(measured), folder, "success_rules")
 
 # %% [markdown]
 # ## Against the expert
 # The rules do not only differ in level: they order the policies differently.
 
 # %%
-notebook.show(success_rules.against_gold_table(measured))
+notebook.show(scripted_policies.against_gold_table(measured))
 
 # %% [markdown]
 # ## How long the expert's paths are
 
 # %%
-notebook.show(success_rules.gold_table(measured))
+notebook.show(scripted_policies.gold_table(measured))
 
 # %% [markdown]
 # ## Which task types give a score for looking around
 
 # %%
-notebook.show(success_rules.kinds_table(measured))
+notebook.show(scripted_policies.kinds_table(measured))
 
 # %%
-_ = style.save(success_rules.figure_kinds(measured), folder, "success_rules_kinds")
+_ = style.save(scripted_policies.figure_kinds(measured), folder, "success_rules_kinds")

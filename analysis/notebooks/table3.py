@@ -23,25 +23,25 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import cells, notebook, output, provenance, table
+from analysis import format, notebook, provenance, table, write
 
 source = notebook.source("3")
 papers = notebook.papers()
-built = output.build(source)
-_ = output.write(built, papers, notebook.figures())
+built = write.build(source)
+_ = write.write(built, papers, notebook.figures())
 # %% [markdown]
 # IID, OOD and Both are our statistic: the last checkpoint on the whole fixed panel. The columns "best of training" are
 # the paper's: the best of all small evaluations during training. The difference between the two is no progress.
 
 # %%
-notebook.show(*output.blocks(built, None))
+notebook.show(*write.blocks(built, None))
 
 # %% [markdown]
 # ## Training curves
 # Mean reward of the trained episodes, mean over seeds with the 95 % bootstrap interval over seeds; grey: GRPO.
 
 # %%
-_ = output.draw_figures(built, notebook.figures())
+_ = write.draw_figures(built, notebook.figures())
 
 # %% [markdown]
 # ## Time
@@ -63,7 +63,7 @@ notebook.show_frame(table.pairs(source), "Paired differences")
 # Interquartile mean over seeds, and the probability that a run of the row beats a run of the baseline on the panel.
 
 # %%
-notebook.show(cells.robust_table(built))
+notebook.show(format.robust_table(built))
 
 # %%
 notebook.show_frame(table.runs(source)[["method", "seed", "pass_1", "config_hash"]], "Runs")
@@ -73,4 +73,4 @@ notebook.show_frame(table.runs(source)[["method", "seed", "pass_1", "config_hash
 # Other environments and models, and another statistic: for context only.
 
 # %%
-notebook.show(output.blocks(built, papers)[-1])
+notebook.show(write.blocks(built, papers)[-1])

@@ -22,14 +22,14 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import cells, notebook, output, provenance, table
+from analysis import format, notebook, provenance, table, write
 
 source = notebook.source("4")
 papers = notebook.papers()
-built = output.build(source)
-_ = output.write(built, papers, notebook.figures())
+built = write.build(source)
+_ = write.write(built, papers, notebook.figures())
 # %%
-notebook.show(*output.blocks(built, None))
+notebook.show(*write.blocks(built, None))
 
 # %% [markdown]
 # ## Training curves
@@ -37,7 +37,7 @@ notebook.show(*output.blocks(built, None))
 # none of its four components.
 
 # %%
-_ = output.draw_figures(built, notebook.figures())
+_ = write.draw_figures(built, notebook.figures())
 
 # %% [markdown]
 # ## Time
@@ -59,7 +59,7 @@ notebook.show_frame(table.pairs(source), "Paired differences")
 # Interquartile mean over seeds, and the probability that a run of the row beats a run of the baseline on the panel.
 
 # %%
-notebook.show(cells.robust_table(built))
+notebook.show(format.robust_table(built))
 
 # %%
 notebook.show_frame(table.runs(source)[["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")

@@ -22,14 +22,14 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook, output, provenance, table
+from analysis import notebook, provenance, table, write
 
 source = notebook.source("5")
 papers = notebook.papers()
-built = output.build(source)
-_ = output.write(built, papers, notebook.figures())
+built = write.build(source)
+_ = write.write(built, papers, notebook.figures())
 # %%
-notebook.show(*output.blocks(built, None))
+notebook.show(*write.blocks(built, None))
 
 # %% [markdown]
 # ## Heat maps and training curves
@@ -37,7 +37,7 @@ notebook.show(*output.blocks(built, None))
 # seeds with the 95 % bootstrap interval over seeds.
 
 # %%
-_ = output.draw_figures(built, notebook.figures())
+_ = write.draw_figures(built, notebook.figures())
 
 # %% [markdown]
 # ## Time

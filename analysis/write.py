@@ -6,25 +6,25 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import (
-    cells,
-    draw,
+    curves,
+    format,
     heatmap,
     provenance,
-    render,
     reported,
-    rules,
-    steps,
     style,
+    success_rules,
     table,
     table1,
     table2,
     table3,
     table4,
+    text_table,
+    training_steps,
 )
 from analysis import table5 as grid
-from analysis.data import Source
-from analysis.render import TextTable
+from analysis.load import Source
 from analysis.table import Spec, Table
+from analysis.text_table import TextTable
 from reproduce.errors import UserError
 
 SPECS: dict[str, Spec] = {spec.table: spec for spec in (table1.SPEC, table2.SPEC, table3.SPEC, table4.SPEC, grid.SPEC)}
@@ -45,32 +45,36 @@ def build(source: Source) -> Table:
 
 def main_table(built: Table) -> TextTable:
     """The measured table with its notes."""
-    notes = (steps.identical_note, steps.without_signal_note)
-    more = [steps.collapse_note(built.source, built.spec.name)]
+    notes = (training_steps.identical_note, training_steps.without_signal_note)
+    more = [training_steps.collapse_note(built.source, built.spec.name)]
     more += [line for note in notes for line in note(built.source, built.spec.name)]
     if built.spec is grid.SPEC:
-        return grid.text_table(built, more)
+        return grid.main_table(built, more)
     if built.spec is table3.SPEC:
-        return table3.text_table(built, more)
-    return cells.text_table(built, more)
+        return table3.main_table(built, more)
+    return format.main_table(built, more)
 
 
 def terminal_tables(built: Table) -> list[TextTable]:
     """The table for a terminal, in narrow blocks."""
     whole = main_table(built)
     if built.spec is not grid.SPEC:
-        by_rule = rules.rules_table(built.source) if built.spec is table3.SPEC else None
-        return [*cells.terminal_tables(built, whole), *([by_rule] if by_rule else [])]
+        by_rule = success_rules.rules_table(built.source) if built.spec is table3.SPEC else None
+        return [*format.terminal_tables(built, whole), *([by_rule] if by_rule else [])]
     last = whole.header.index("Mean of the grid")
     bold = frozenset((i, j) for i, j in whole.bold if j < last)
     columns = [0, *range(last, len(whole.header))]
     return [
         replace(whole, header=whole.header[:last], rows=[row[:last] for row in whole.rows], bold=bold, notes=[]),
         replace(
-            whole, title="Over the grid", header=[whole.header[j] for j in columns], bold=frozenset(),
-            rows=[[row[j] for j in columns] for row in whole.rows], words=frozenset({0, columns.index(last + 2)}),
+            whole,
+            title="Over the grid",
+            header=[whole.header[j] for j in columns],
+            bold=frozenset(),
+            rows=[[row[j] for j in columns] for row in whole.rows],
+            words=frozenset({0, columns.index(last + 2)}),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
@@ -79,7 +83,7 @@ def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
     found = [main_table(built)]
     if built.spec is table3.SPEC:
         found.append(table3.effects_table(built.source))
-        by_rule = rules.rules_table(built.source)
+        by_rule = success_rules.rules_table(built.source)
         found += [] if by_rule is None else [by_rule]
     if _has_reported(built, papers):
         found.append(reported.reported_table(papers, built.spec.reported))
@@ -102,11 +106,11 @@ def write(built: Table, papers: pd.DataFrame | None, folder: Path) -> list[Path]
     printed = blocks(built, papers)
     times = provenance.time_table(built.source, built.spec.name)
     files = {
-        f"{stem}.md": "\n".join(render.markdown(b) for b in printed),
-        f"{stem}.tex": "\n".join(render.latex(b) for b in printed),
+        f"{stem}.md": "\n".join(text_table.markdown(b) for b in printed),
+        f"{stem}.tex": "\n".join(text_table.latex(b) for b in printed),
         f"{stem}.csv": built.frame.to_csv(float_format="%.4f"),
         f"{stem}_runs.csv": table.runs(built.source).to_csv(index=False, float_format="%.4f"),
-        f"{stem}_time.md": render.markdown(times),
+        f"{stem}_time.md": text_table.markdown(times),
         f"{stem}_time.csv": pd.DataFrame(times.rows, columns=times.header).to_csv(index=False),
     }
     if built.spec is grid.SPEC:
@@ -121,7 +125,7 @@ def write(built: Table, papers: pd.DataFrame | None, folder: Path) -> list[Path]
     for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8")
         paths.append(folder / name)
-    return [*paths, render.pdf(printed, folder / f"{stem}.pdf")]
+    return [*paths, text_table.pdf(printed, folder / f"{stem}.pdf")]
 
 
 def draw_figures(built: Table, folder: Path) -> list[Path]:
@@ -132,4 +136,4 @@ def draw_figures(built: Table, folder: Path) -> list[Path]:
             *style.save(heatmap.figure_heat(built), folder, f"{stem}_heat"),
             *style.save(heatmap.figure_curves(built), folder, f"{stem}_training"),
         ]
-    return style.save(draw.figure_curves(built.source, built.spec), folder, f"{stem}_training")
+    return style.save(curves.figure_curves(built.source, built.spec), folder, f"{stem}_training")

@@ -10,9 +10,24 @@ from analysis import style
 
 MISSING = "–"
 WIDTH = 118  # characters of a note in the terminal
-_TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "×": r"$\times$", "−": "$-$", "·": r"$\cdot$",
-        "≥": r"$\geq$", "≤": r"$\leq$"}  # fmt: skip
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "×": r"$\times$",
+    "−": "$-$",
+    "·": r"$\cdot$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+}
 
 
 @dataclass(frozen=True)
@@ -74,11 +89,26 @@ def latex(table: TextTable) -> str:
     columns = "".join("l" if j in table.words else "r" for j in range(len(table.header)))
     body = [line(row, i) for i, row in enumerate(table.rows)]
     notes = [rf"\par\footnotesize {escape(n)}" for n in table.notes]
-    return "\n".join([
-        r"\begin{table*}", r"\centering", rf"\caption{{{escape(table.title)}}}", r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(table.header), r"\midrule",
-        *body, r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table*}",
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n".join(
+            [
+                r"\begin{table*}",
+                r"\centering",
+                rf"\caption{{{escape(table.title)}}}",
+                r"\resizebox{\textwidth}{!}{%",
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\toprule",
+                line(table.header),
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}}",
+                *notes,
+                r"\end{table*}",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _wrapped(note: str, width: int) -> list[str]:
@@ -113,8 +143,16 @@ def _page(table: TextTable):
         x = 0.3
         for j, (cell, width) in enumerate(zip(line, widths, strict=True)):
             weight = "bold" if i == 0 or (i - 1, j) in table.bold else "normal"
-            axes.text(x if j in table.words else x + width - 0.2, y, cell, fontsize=9, weight=weight, va="center",
-                      ha="left" if j in table.words else "right", parse_math=False)  # fmt: skip
+            axes.text(
+                x if j in table.words else x + width - 0.2,
+                y,
+                cell,
+                fontsize=9,
+                weight=weight,
+                va="center",
+                ha="left" if j in table.words else "right",
+                parse_math=False,
+            )
             x += width
         y -= row_height
         if i == 0:

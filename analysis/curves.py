@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from analysis import style
-from analysis.data import Source
+from analysis.load import Source
 from analysis.statistics import Estimate
-from analysis.steps import band, trained
 from analysis.table import Spec
+from analysis.training_steps import band, trained
 
 PER_ROW = 5  # panels of a figure of many
 REFERENCE = "#9a9a9a"
@@ -56,9 +56,14 @@ def panels(count: int, width: float = 2.1, height: float = 1.9):
     rows = max(1, math.ceil(count / PER_ROW))
     columns = max(1, math.ceil(count / rows))
     figure, grid = plt.subplots(
-        rows, columns, figsize=(width * columns + 0.6, height * rows + 0.3), layout="constrained", sharex=True,
-        sharey=True, squeeze=False,
-    )  # fmt: skip
+        rows,
+        columns,
+        figsize=(width * columns + 0.6, height * rows + 0.3),
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
     places = list(grid.flat)
     for i, axes in enumerate(places):
         if i >= max(count, 1):

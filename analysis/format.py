@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import provenance, statistics
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis.load import Source
 from analysis.table import ALPHA, COSTS, K, Table
+from analysis.text_table import MISSING, TextTable
 
 
 def human(number: float) -> str:
@@ -79,7 +79,7 @@ def sets(source: Source) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def text_table(table: Table, more_notes: list[str] | None = None) -> TextTable:
+def main_table(table: Table, more_notes: list[str] | None = None) -> TextTable:
     """The table as text cells: scores, paired difference and its p-value, costs, number of seeds."""
     scored = [(c, part_label(c), len(table.parts) < 3) for c in table.parts]
     scored += [("pass_1", "Average pass@1", True), (f"pass_{K}", f"Average pass@{K}", True)]
@@ -130,7 +130,7 @@ def robust_table(table: Table) -> TextTable:
 
 def terminal_tables(table: Table, whole: TextTable | None = None) -> list[TextTable]:
     """The table in three narrow blocks for a terminal: scores, costs, time; the notes under the second one."""
-    whole = whole or text_table(table)
+    whole = whole or main_table(table)
     first_cost = whole.header.index(next(iter(COSTS.values())))
 
     def block(columns: list[int], **changes) -> TextTable:

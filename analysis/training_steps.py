@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import statistics, style
-from analysis.data import Source
+from analysis.load import Source
 from analysis.statistics import Estimate
 from reproduce.seeding import stream
 
@@ -103,9 +103,10 @@ def without_signal(source: Source) -> dict[str, tuple[int, int, int]]:
     for method in trained(source):
         runs = [run for _, run in source.steps[source.steps["method"] == method].groupby("seed")]
         equal = [
-            run for run in runs
+            run
+            for run in runs
             if (run["groups_sampled"] > 0).all() and (run["groups_degenerate"] == run["groups_sampled"]).all()
-        ]  # fmt: skip
+        ]
         still = [run for run in equal if (run["grad_norm"] == 0).all()]
         counted = still if _group_size(source, method) == 1 else equal
         if counted:

@@ -228,7 +228,7 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
     return Source(profile, experiment, "runs", folder, manifests, config, runs=tuple(runs))
 
 
-def load(
+def load_source(
     profile: str = "mini", experiment: str = "table2", source: str | Path = RESULTS, data_root: Path | None = None
 ) -> Source:
     """The logged results of `experiment`.
