@@ -1,12 +1,11 @@
 """The published table against the user's own runs, cell by cell."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis import format, machines, style, text_table, write
+from analysis import format, machines, style, text_table
 from analysis.load import Source
 from analysis.table import COSTS, K, Spec, Table
 from analysis.text_table import MISSING, TextTable
@@ -118,12 +117,13 @@ def other_machine(published: Source, yours: Source) -> list[str]:
     return machines.differences((theirs, own) for theirs, own in runs if theirs is not None)
 
 
-def compare(published: Source, yours: Source) -> Comparison:
+def compare(published_table: Table, your_table: Table) -> Comparison:
     """Published value and interval, yours, agree or not, for every cell of the table that either holds.
 
     Rows that only the published table holds are in `frame`, and named in one line of `text`.
     """
-    tables = write.build(published), write.build(yours)
+    tables = published_table, your_table
+    published, yours = (t.source for t in tables)
     spec, comparable = tables[0].spec, _same_panel(published, yours)
     rows, printed = [], []
     for method in spec.order([*tables[0].frame.index, *tables[1].frame.index]):
@@ -159,11 +159,10 @@ def compare(published: Source, yours: Source) -> Comparison:
     return Comparison(f"table{spec.table}", frame, text_table.text(table), text_table.markdown(table))
 
 
-def save(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write table<n>_comparison.{md,csv} into `folder`; return the paths."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{comparison.stem}_comparison.{end}" for end in ("md", "csv")]
-    paths[0].write_text(comparison.markdown, encoding="utf-8")
-    paths[1].write_text(comparison.frame.to_csv(index=False, float_format="%.4f"), encoding="utf-8")
-    return paths
+def files(comparison: Comparison) -> dict[str, str]:
+    """Name -> text of table<n>_comparison.{md,csv}."""
+    stem = f"{comparison.stem}_comparison"
+    return {
+        f"{stem}.md": comparison.markdown,
+        f"{stem}.csv": comparison.frame.to_csv(index=False, float_format="%.4f"),
+    }

@@ -5,9 +5,12 @@ softmax, mean over loss-mask tokens at rollout. A run's number is its mean over 
 intervals are 95 % bootstrap intervals over seeds.
 """
 
+from collections.abc import Iterator
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis import pairing, style
 from analysis.curves import errorbar, from_zero, legend, method_axis
@@ -267,3 +270,11 @@ def figure_clip(source: Source):
     left.set_ylabel("Tokens outside the clip range (%)")
     right.set_ylabel("Entropy (nats per token)\noutside (filled), inside (open)")
     return figure
+
+
+def figures(source: Source) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure) of every entropy figure."""
+    yield "entropy_training", figure_training(source)
+    yield "entropy_tool_results", figure_tool_results(source)
+    yield "entropy_in_a_row", figure_in_a_row(source)
+    yield "entropy_clip", figure_clip(source)

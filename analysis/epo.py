@@ -1,8 +1,11 @@
 """EPO's figures on table 3: how reward, success and entropy move during training, and its ablations."""
 
+from collections.abc import Iterator
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis import curves, pairing, style, table
 from analysis.load import Source
@@ -27,7 +30,8 @@ CURVES = {
     "factor": "Entropy gradient × (all tokens)",
     "epo_share_above": "Share above the corridor",
 }
-"""Column of a run's steps, or what `with_derived` adds -> axis label."""
+"""Column of a run's steps, or what `step_values` adds -> axis label."""
+ABLATION_CURVES = ("reward_mean", "check_success_iid", "check_success_ood", "entropy_late")
 
 
 def step_values(source: Source) -> pd.DataFrame:
@@ -142,3 +146,11 @@ def _cell(found: Estimate, digits: int) -> str:
     if not np.isfinite(found.low):
         return f"{found.value:.{digits}f}"
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
+def figures(source: Source) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure) of every figure of EPO."""
+    yield "epo_dynamics", figure_curves(source, CORE)
+    for name, methods in (("epo_ablation", ABLATION), ("epo_ablation_grpo", ABLATION_GRPO)):
+        yield f"{name}_last", figure_last(source, methods)
+        yield name, figure_curves(source, methods, ABLATION_CURVES)

@@ -1,5 +1,6 @@
 """A table's numbers as text cells, ready for a file or a terminal."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -128,19 +129,19 @@ def robust_table(table: Table) -> TextTable:
     return TextTable("Over runs", header, rows)
 
 
-def terminal_tables(table: Table, whole: TextTable | None = None) -> list[TextTable]:
+def block(whole: TextTable, columns: Sequence[int], **changes) -> TextTable:
+    """Some columns of a table. changes: other fields of the block."""
+    bold = frozenset((i, columns.index(j)) for i, j in whole.bold if j in columns)
+    rows = [[row[j] for j in columns] for row in whole.rows]
+    return replace(whole, header=[whole.header[j] for j in columns], rows=rows, bold=bold, **changes)
+
+
+def terminal_tables(table: Table, whole: TextTable) -> list[TextTable]:
     """The table in three narrow blocks for a terminal: scores, costs, time; the notes under the second one."""
-    whole = whole or main_table(table)
     first_cost = whole.header.index(next(iter(COSTS.values())))
-
-    def block(columns: list[int], **changes) -> TextTable:
-        bold = frozenset((i, columns.index(j)) for i, j in whole.bold if j in columns)
-        rows = [[row[j] for j in columns] for row in whole.rows]
-        return replace(whole, header=[whole.header[j] for j in columns], rows=rows, bold=bold, **changes)
-
     stars = ["*a* is bold in the files."] if whole.bold else []
     return [
-        block(list(range(first_cost)), notes=stars),
-        block([0, *range(first_cost, len(whole.header))], title="Costs of a run", notes=whole.notes),
+        block(whole, range(first_cost), notes=stars),
+        block(whole, [0, *range(first_cost, len(whole.header))], title="Costs of a run"),
         provenance.time_table(table.source, table.spec.name),
     ]

@@ -6,12 +6,14 @@ random sample of each split's (task type, variation) pairs, so intervals are ove
 which play the same tasks. Numbers are percent; the final score counts as `max(score, 0)`, as the rule does.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from analysis import format, pairing, statistics, style, text_table
@@ -274,18 +276,14 @@ def kinds_table(measured: Measured) -> TextTable:
     return TextTable("Task types of the panel", header, rows, notes=notes)
 
 
-def write(measured: Measured, folder: Path) -> list[Path]:
-    """success_rules.md with all tables; success_rules.csv, _against_gold.csv, _gold.csv and _kinds.csv."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def files(measured: Measured) -> dict[str, str]:
+    """Name -> text of success_rules.md with all tables, success_rules.csv, _against_gold.csv, _gold.csv, _kinds.csv."""
     tables = (rates_table, against_gold_table, gold_table, kinds_table)
     frames = {"": rates, "_against_gold": against_gold, "_gold": gold_lengths, "_kinds": kinds}
-    files = {"success_rules.md": "\n".join(text_table.markdown(table(measured)) for table in tables)}
+    found = {"success_rules.md": "\n".join(text_table.markdown(table(measured)) for table in tables)}
     for name, frame in frames.items():
-        files[f"success_rules{name}.csv"] = frame(measured).to_csv(index=False, float_format="%.4f")
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in files]
+        found[f"success_rules{name}.csv"] = frame(measured).to_csv(index=False, float_format="%.4f")
+    return found
 
 
 def figure_rules(measured: Measured):
@@ -331,3 +329,9 @@ def figure_kinds(measured: Measured):
 
 def _split(split: str) -> str:
     return split if split == BOTH else split.upper()
+
+
+def figures(measured: Measured) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure)."""
+    yield "success_rules", figure_rules(measured)
+    yield "success_rules_kinds", figure_kinds(measured)

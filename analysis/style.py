@@ -1,9 +1,11 @@
 """How methods are named, ordered and coloured, and how a figure is written so that equal data give equal bytes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 WARM_START = "warm_start"
 BASELINE = "grpo"
@@ -154,4 +156,13 @@ def save(figure, folder: Path, stem: str) -> list[Path]:
             path = folder / f"{stem}.{extension}"
             figure.savefig(path, metadata=metadata, bbox_inches="tight")
             paths.append(path)
+    return paths
+
+
+def save_all(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+    """`save` every (stem, figure), closing each before the next is drawn. Returns all paths."""
+    paths = []
+    for stem, figure in figures:
+        paths += save(figure, folder, stem)
+        plt.close(figure)
     return paths

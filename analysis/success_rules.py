@@ -45,11 +45,11 @@ def estimates(source: Source) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rules_table(source: Source) -> TextTable | None:
-    """`estimates` as text; None for an environment with a single rule."""
+def rules_tables(source: Source) -> list[TextTable]:
+    """`estimates` as a text table; none for an environment with a single rule."""
     names = list(parsed(source.evals["answer"].iloc[0]))
     if len(names) < 2:
-        return None
+        return []
     frame = estimates(source)
     rows = [
         [style.name(row["method"]), row["split"].upper(), *(format.cell(row, rule) for rule in names)]
@@ -61,4 +61,4 @@ def rules_table(source: Source) -> TextTable | None:
         "score: mean final score, below 0 counted as 0. [a, b]: 95 % stratified bootstrap interval over seeds × tasks."
     )
     header = ["Method", "Split", *names]
-    return TextTable("Success under every rule", header, rows, frozenset(), [note], frozenset({0, 1}))
+    return [TextTable("Success under every rule", header, rows, notes=[note], words=frozenset({0, 1}))]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis import format, pairing, provenance, statistics, style, table
+from analysis import format, pairing, provenance, statistics, style, success_rules, table
 from analysis.load import Source
 from analysis.reported import Reported
 from analysis.table import COSTS, Spec, Table
@@ -28,20 +28,6 @@ BASES = {
     "epo-released": "grpo-released",
 }
 """Row with a term of EPO -> the row that is the same without it."""
-SPEC = Spec(
-    table="3",
-    subject="EPO on {world}",
-    columns="split",
-    rows=("grpo", "ppo", "ppo+epo", "grpo+epo"),
-    reported=Reported(
-        ("ScienceWorld IID", "ScienceWorld OOD", "ALFWorld IID", "ALFWorld OOD"),
-        "ScienceWorld and ALFWorld, under the success rules of the released code",
-        methods=("PPO", "PPO+EPO", "GRPO", "GRPO+EPO", "GiGPO", "RLVMR"),
-        by_split=True,
-        metrics=("Succ.",),
-    ),
-    compared=("split_iid", "split_ood", "pass_1", "difference_1", "best_iid", "best_ood", *COSTS),
-)
 
 
 def best_of_checks(source: Source, method: str, split: str) -> np.ndarray:
@@ -171,3 +157,39 @@ def main_table(built: Table, more_notes: list[str]) -> TextTable:
         *more_notes,
     ]
     return TextTable(format.title(built), header, rows, frozenset(bold), lines)
+
+
+def more_tables(source: Source) -> list[TextTable]:
+    """EPO's effects, and every success rule where the world has several."""
+    return [effects_table(source), *success_rules.rules_tables(source)]
+
+
+def terminal(built: Table, whole: TextTable) -> list[TextTable]:
+    """The blocks of every table, and every success rule where the world has several."""
+    return [*format.terminal_tables(built, whole), *success_rules.rules_tables(built.source)]
+
+
+def frames(source: Source) -> dict[str, pd.DataFrame]:
+    """Every pair of rows, and EPO's effects."""
+    return {"pairs": table.pairs(source), "epo": effects(source).reset_index()}
+
+
+SPEC = Spec(
+    table="3",
+    subject="EPO on {world}",
+    columns="split",
+    rows=("grpo", "ppo", "ppo+epo", "grpo+epo"),
+    reported=Reported(
+        ("ScienceWorld IID", "ScienceWorld OOD", "ALFWorld IID", "ALFWorld OOD"),
+        "ScienceWorld and ALFWorld, under the success rules of the released code",
+        methods=("PPO", "PPO+EPO", "GRPO", "GRPO+EPO", "GiGPO", "RLVMR"),
+        by_split=True,
+        metrics=("Succ.",),
+    ),
+    compared=("split_iid", "split_ood", "pass_1", "difference_1", "best_iid", "best_ood", *COSTS),
+    complete=complete,
+    main_table=main_table,
+    terminal=terminal,
+    more_tables=more_tables,
+    frames=frames,
+)

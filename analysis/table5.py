@@ -7,23 +7,17 @@ happen to be lucky gains nothing.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from analysis import format, pairing, provenance, statistics, style, table
+from analysis import format, heatmap, pairing, provenance, statistics, style, table
 from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
 from analysis.text_table import MISSING, TextTable
 from reproduce.errors import UserError
 
-SPEC = table.Spec(
-    table="5",
-    subject="One grid for every method on {sets}",
-    columns="level",
-    rows=(),
-    compared=("pass_1",),
-)
 NOTE = (
     "Cells: pass@1, %, mean over seeds, under learning rate · updates per rollout. Best of the grid: for every seed "
     "and half of the questions, the cell that is best on the other seeds and the other half (one seed: on the other "
@@ -172,3 +166,27 @@ def main_table(built: table.Table, more_notes: list[str]) -> TextTable:
         *more_notes,
     ]
     return TextTable(format.title(built), header, rows, frozenset(bold), lines, frozenset({0, len(header) - 2}))
+
+
+def terminal(built: table.Table, whole: TextTable) -> list[TextTable]:
+    """The table in two narrow blocks for a terminal: the cells and the best of each grid, then the rest."""
+    last = whole.header.index("Mean of the grid")
+    cells = format.block(whole, range(last), notes=[])
+    rest = format.block(whole, [0, *range(last, len(whole.header))], title="Over the grid")
+    return [cells, replace(rest, bold=frozenset(), words=frozenset({0, 3}))]
+
+
+SPEC = table.Spec(
+    table="5",
+    subject="One grid for every method on {sets}",
+    columns="level",
+    rows=(),
+    compared=("pass_1",),
+    main_table=main_table,
+    terminal=terminal,
+    frames=lambda source: {"best": best(source).reset_index()},
+    figures=lambda built: {
+        "heat": heatmap.figure_heat(built, grid(built.source)),
+        "training": heatmap.figure_curves(built, grid(built.source)),
+    },
+)

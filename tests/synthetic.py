@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import load, reported
+from analysis import comparison, load, reported, write
 from reproduce.runs import files, schema
 from reproduce.seeding import stream
 
@@ -214,3 +214,8 @@ def papers():
 def reported_frame():
     """`papers` as `load_reported` gives it."""
     return papers().assign(number=lambda f: f["value"].astype(float))
+
+
+def compared(published, own):
+    """The comparison of two sources' tables."""
+    return comparison.compare(write.build(published), write.build(own))

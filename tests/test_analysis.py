@@ -14,6 +14,7 @@ from synthetic import (
     SAMPLES,
     STEPS,
     TRAINING,
+    compared,
     eval_rows,
     manifest,
     reported_frame,
@@ -22,11 +23,11 @@ from synthetic import (
     write_runs,
 )
 
-from analysis import build as build_module
 from analysis import (
     comparison,
     diversity,
     entropy,
+    execute,
     format,
     load,
     machines,
@@ -209,28 +210,22 @@ def test_time_changes_only_the_time_files(tmp_path, published):
     slow.manifests[:] = [
         m | {"cost": m["cost"] | {"seconds_total": 999.0}, "finished_at": "2026-02-02"} for m in slow.manifests
     ]
-    names = {}
-    for label, source in (("a", published), ("b", slow)):
-        for path in write.write(write.build(source), reported_frame(), tmp_path / label):
-            names.setdefault(path.name, []).append(path.read_bytes())
-    changed = {name for name, (a, b) in names.items() if a != b}
-    assert changed == {"table2_time.md", "table2_time.csv"}
-    assert {"table2.md", "table2.tex", "table2.csv", "table2.pdf"} < set(names)
+    fast, slow = (write.files(write.build(source), reported_frame()) for source in (published, slow))
+    assert {name for name in fast if fast[name] != slow[name]} == {"table2_time.md", "table2_time.csv"}
+    assert {"table2.md", "table2.tex", "table2.csv"} < set(fast)
 
 
 def test_files_show_the_same_numbers(table, tmp_path):
-    write.write(table, reported_frame(), tmp_path)
+    text_table.save(write.files(table, reported_frame()), tmp_path)
     value = f"{table.frame.loc['aepo', 'pass_1']:.1f}"
     assert f"**{value} [" in (tmp_path / "table2.md").read_text()
     assert rf"\textbf{{{value} [" in (tmp_path / "table2.tex").read_text()
     assert pd.read_csv(tmp_path / "table2.csv", index_col="method").loc["aepo", "pass_1"] == pytest.approx(
         table.frame.loc["aepo", "pass_1"], abs=1e-4
     )
-    assert (tmp_path / "table2.pdf").read_bytes().startswith(b"%PDF")
-    assert b"CreationDate" not in (tmp_path / "table2.pdf").read_bytes()
 
 
-def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table, tmp_path):
+def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table):
     found = reported.reported_cells(reported_frame(), SPEC.reported)
     assert found["reported_by"].tolist() == ["the paper", "the paper", "third party"]
     assert found.loc[found["method"] == "GRPO", "GAIA"].tolist() == [36.9]
@@ -239,8 +234,7 @@ def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table,
     assert first[["AIME24", "WebWalkerQA"]].values.tolist() == [
         [10.0, 30.0]
     ]  # the same set, in a table of table 1's kind
-    write.write(table, reported_frame(), tmp_path)
-    text = (tmp_path / "table2.md").read_text()
+    text = write.files(table, reported_frame())["table2.md"]
     measured, block = text.split("## Reported numbers (not measured here)")
     assert "47.6" in block and "47.6" not in measured and "not comparable" in block
     assert "51.2" not in block and "– |" in block
@@ -262,7 +256,7 @@ def test_human_numbers(number, shown):
 
 def test_comparison_of_equal_results_agrees_everywhere(tmp_path, published):
     own = load.load_source(source=write_runs(tmp_path))
-    result = comparison.compare(published, own)
+    result = compared(published, own)
     assert result.frame["agree"].all() and len(result.frame) > 30
     assert "GRPO: seeds 0,1,2, same config, all outcomes equal." in result.text
     assert comparison.DEFINITION in " ".join(result.text.split()) and comparison.DEFINITION in result.markdown
@@ -270,7 +264,7 @@ def test_comparison_of_equal_results_agrees_everywhere(tmp_path, published):
 
 def test_comparison_finds_the_cells_that_differ(tmp_path, published):
     own = load.load_source(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
-    result = comparison.compare(published, own)
+    result = compared(published, own)
     found = result.frame.set_index(["method", "cell"])
     assert not found.loc[("grpo", "pass_1"), "agree"]
     assert found.loc[("aepo", "pass_1"), "agree"]
@@ -282,7 +276,7 @@ def test_comparison_finds_the_cells_that_differ(tmp_path, published):
 
 def test_comparison_shows_yours_the_published_value_and_the_difference(tmp_path, published):
     own = load.load_source(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
-    result = comparison.compare(published, own)
+    result = compared(published, own)
     found = result.frame.set_index(["method", "cell"]).loc[("grpo", "pass_1")]
     header, line = (
         next(line for line in result.text.splitlines() if re.match(start, line))
@@ -296,7 +290,7 @@ def test_comparison_shows_yours_the_published_value_and_the_difference(tmp_path,
 
 def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
     own = load.load_source(source=write_runs(tmp_path, {"grpo": 0.35}))
-    result = comparison.compare(published, own)
+    result = compared(published, own)
     found = result.frame.set_index(["method", "cell"])
     assert found.loc[("aepo", "pass_1"), "agree"] is None and np.isnan(found.loc[("aepo", "pass_1"), "yours"])
     assert "Published, but not run by you: DAPO, ARPO, AEPO." in result.text and "AEPO: " not in result.text
@@ -310,7 +304,7 @@ def on_another(manifests, **changes):
 def test_comparison_names_what_differs_between_the_machines(tmp_path, data_root):
     published = load.load_source(data_root=data_root)
     own = load.load_source(source=write_runs(tmp_path, {"grpo": 0.35}))
-    assert comparison.other_machine(published, own) == [] and "Other " not in comparison.compare(published, own).text
+    assert comparison.other_machine(published, own) == [] and "Other " not in compared(published, own).text
     known = on_another(own.manifests, machine={"instruction_set": "AVX2"}, versions={"torch": "2.13.0+cpu"})
     published.manifests[:] = on_another(published.manifests, versions={"torch": "2.13.0+cpu", "python": "3.11.7"})
     own.manifests[:] = known
@@ -325,7 +319,7 @@ def test_comparison_names_what_differs_between_the_machines(tmp_path, data_root)
         machines.WHY,
     ]
     assert comparison.other_machine(published, own) == expected
-    shown = " ".join(comparison.compare(published, own).text.split())
+    shown = " ".join(compared(published, own).text.split())
     assert all(line in shown for line in expected)
 
 
@@ -363,7 +357,7 @@ def test_one_seed_has_no_interval_over_seeds_and_proves_no_premise(tmp_path):
     assert rows["measured"].notna().all() and rows["holds"].tolist() == ["–"] * 8 + ["yes"]
     assert entropy.premises_table(source).rows[0][2] == "–"
     assert np.isnan(diversity.cluster_count(diversity.clusters(source), "grpo").low)
-    assert comparison.compare(source, source).frame["agree"].all()
+    assert compared(source, source).frame["agree"].all()
     entropy.figure_clip(source)
 
 
@@ -519,7 +513,6 @@ def test_build_is_complete_and_repeatable(data_root, tmp_path):
         "figure_diversity.ipynb",
         "table2.md",
         "table2.tex",
-        "table2.pdf",
         "table2.csv",
         "entropy_training.svg",
         "entropy_clip.pdf",
@@ -556,14 +549,38 @@ def test_build_from_own_runs_compares_and_leaves_the_committed_notebooks_alone(d
 @pytest.mark.slow
 def test_bad_input_inside_a_notebook_is_one_line(data_root, tmp_path):
     with pytest.raises(UserError, match="no published results for profile absent"):
-        build_module.execute(
-            ("table2",),
-            {
-                "REPRODUCE_PROFILE": "absent",
-                "REPRODUCE_SOURCE": "results",
-                "REPRODUCE_DATA": str(data_root),
-                "REPRODUCE_FIGURES": str(tmp_path),
-            },
-            tmp_path / "notebooks",
+        execute.execute(
+            {"table2": "table"}, {"REPRODUCE_PROFILE": "absent", "REPRODUCE_DATA": str(data_root)}, tmp_path / "made"
         )
-    assert not (tmp_path / "notebooks").exists()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        ("1 / 0", RuntimeError, "notebook two, cell 1: .*ZeroDivisionError"),
+        ("import time; time.sleep(60)", UserError, "notebook two, cell 1: took longer than 2 s"),
+        ("import os; os._exit(1)", UserError, "notebook two, cell 1: was stopped before its end .*build again"),
+    ],
+)
+def test_a_notebook_that_fails_is_named_with_its_cell_and_nothing_is_saved(tmp_path, monkeypatch, code, kind, words):
+    monkeypatch.setattr(execute, "SOURCES", tmp_path)
+    monkeypatch.setattr(execute, "TIMEOUT", 2)
+    for name, cells in {"one": ["1"], "two": ["1", code]}.items():
+        (tmp_path / f"{name}.py").write_text("".join(f"# %%\n{cell}\n" for cell in cells))
+    with pytest.raises(kind, match=f"(?s){words}"):
+        execute.execute({"one": "one", "two": "two"}, {}, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("name", [f"table{n}" for n in write.SPECS])
+def test_the_committed_notebooks_show_the_committed_tables(name):
+    cells = json.loads((load.ROOT / "analysis" / f"{name}.ipynb").read_text())["cells"]
+    shown = [o["data"] for c in cells for o in c.get("outputs", ()) if "data" in o]
+    markdown = ["".join(data["text/markdown"]) for data in shown if "text/markdown" in data]
+    table = (load.ROOT / "figures" / f"{name}.md").read_text()
+    blocks = table.count("\n## ") + 1
+    assert "\n".join(markdown[:blocks]) == table
+    assert (load.ROOT / "figures" / f"{name}_time.md").read_text() in markdown
+    assert any("image/png" in data for data in shown)

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import io
 import json
 import math
 import subprocess
@@ -162,18 +163,18 @@ def test_pytest_collects_every_named_test():
 # ---------------------------------------------------------------- what is written
 
 
-def test_the_table_holds_every_row_with_its_number_and_its_test(tmp_path):
+def test_the_table_holds_every_row_with_its_number_and_its_test():
     found = rows.load_rows(ROWS)
-    paths = table.write(found, values(), ("A batch.",), tmp_path)
-    assert [path.name for path in paths] == ["fidelity.md", "fidelity.csv"]
-    text = paths[0].read_text()
+    files = table.files(found, values(), ("A batch.",))
+    assert list(files) == ["fidelity.md", "fidelity.csv"]
+    text = files["fidelity.md"]
     lines = {line.split("**")[1]: line for line in text.splitlines() if line.startswith("| **")}
     assert set(lines) == {row.id for row in found}
     for row in found:
         assert lines[row.id].count(" | ") == len(table.COLUMNS) - 1
         assert all(f"`{test}`" in lines[row.id] for test in row.tests)
         assert all(table.quantity(name, values()) in lines[row.id].replace(r"\|", "|") for name in row.measures)
-    frame = pd.read_csv(paths[1], keep_default_na=False)
+    frame = pd.read_csv(io.StringIO(files["fidelity.csv"]), keep_default_na=False)
     assert len(frame) == 64 and list(frame["id"])[:2] == ["AEPO-1", "AEPO-2"]
     factor = frame.set_index("id").loc["AEPO-2"]
     assert float(factor["value"]) == pytest.approx(values()["factor_absent"], rel=1e-5) and factor["unit"] == "%"

@@ -3,6 +3,7 @@
 Tests of the simulator need the packages of requirements-envs.txt.
 """
 
+import io
 import json
 import os
 import signal
@@ -146,15 +147,15 @@ def test_a_panel_whose_paths_all_fit_has_no_longer_ones(tmp_path):
     assert longer[1] == "0" and set(longer[3:]) == {"–"}
 
 
-def test_files_and_figures(measured, tmp_path):
-    names = [path.name for path in scripted_policies.write(measured, tmp_path / "figures")]
-    assert names == [
+def test_files_and_figures(measured):
+    files = scripted_policies.files(measured)
+    assert list(files) == [
         "success_rules.md",
         *(f"success_rules{part}.csv" for part in ("", "_against_gold", "_gold", "_kinds")),
     ]
-    text = (tmp_path / "figures" / "success_rules.md").read_text()
+    text = files["success_rules.md"]
     assert "| tour, then wait" in text and "100.0 [34.2, 100.0]" in text and "seed 0" in text
-    assert len(pd.read_csv(tmp_path / "figures" / "success_rules.csv")) == 3 * len(POLICIES)
+    assert len(pd.read_csv(io.StringIO(files["success_rules.csv"]))) == 3 * len(POLICIES)
     figure = scripted_policies.figure_rules(measured)
     assert [axes.get_title() for axes in figure.axes] == list(scripted_policies.RULES.values())
     left, right = scripted_policies.figure_kinds(measured).axes
@@ -164,14 +165,12 @@ def test_files_and_figures(measured, tmp_path):
 
 @pytest.mark.slow
 def test_the_notebook_runs_on_the_folder_that_it_is_given(measured, tmp_path):
-    folders = {"REPRODUCE_DATA": str(tmp_path), "REPRODUCE_FIGURES": str(tmp_path / "figures")}
-    execute(("success_rules",), folders, tmp_path / "notebooks")
-    written = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    scripted_policies.write(measured, tmp_path / "direct")
-    for path in (tmp_path / "direct").iterdir():
-        assert path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes()
-    assert {f"success_rules{part}.{kind}" for part in ("", "_kinds") for kind in ("pdf", "svg")} < set(written)
-    assert "Success under each rule" in (tmp_path / "notebooks" / "success_rules.ipynb").read_text()
+    execute({"success_rules": "success_rules"}, {"REPRODUCE_DATA": str(tmp_path)}, tmp_path / "notebooks")
+    cells = json.loads((tmp_path / "notebooks" / "success_rules.ipynb").read_text())["cells"]
+    shown = [o["data"] for c in cells for o in c.get("outputs", ())]
+    markdown = ["".join(data["text/markdown"]) for data in shown if "text/markdown" in data]
+    assert "\n".join(markdown) == scripted_policies.files(measured)["success_rules.md"]
+    assert sum("image/png" in data for data in shown) == 2
 
 
 # ---------------------------------------------------------------- bad input

@@ -5,13 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import STEPS, reported_frame, save, step_rows, write_results, write_runs
+from synthetic import STEPS, compared, reported_frame, save, step_rows, write_results, write_runs
 
 from analysis import build as build_module
 from analysis import (
-    comparison,
     curves,
-    heatmap,
     load,
     pairing,
     provenance,
@@ -124,7 +122,7 @@ def test_variants_from_own_runs_and_from_results_are_the_same_table(root, tmp_pa
     published = results_of(root, 4)
     pd.testing.assert_frame_equal(write.build(own).frame, write.build(published).frame)
     assert own.config["rows"]["none"]["method"] == published.config["rows"]["none"]["method"] == "aepo"
-    result = comparison.compare(published, own)
+    result = compared(published, own)
     assert result.frame["agree"].all() and result.stem == "table4"
     assert "No component: seeds 0,1,2, same config, all outcomes equal." in result.text
 
@@ -354,8 +352,9 @@ def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, ti
 @pytest.mark.parametrize("name", ["1", "5"])
 def test_every_table_leaves_its_files_and_figures(root, tmp_path, name):
     built = write.build(results_of(root, name))
-    found = {p.name for p in [*write.write(built, reported_frame(), tmp_path), *write.draw_figures(built, tmp_path)]}
-    ends = {".md", ".tex", ".csv", ".pdf", "_runs.csv", "_time.md", "_time.csv", "_training.pdf", "_training.svg"}
+    files = text_table.save(write.files(built, reported_frame()), tmp_path)
+    found = {p.name for p in [*files, *style.save_all(write.figures(built), tmp_path)]}
+    ends = {".md", ".tex", ".csv", "_runs.csv", "_time.md", "_time.csv", "_training.pdf", "_training.svg"}
     assert {f"table{name}{end}" for end in ends} <= found
     assert ("table5_heat.svg" in found) == ("table5_best.csv" in found) == (name == "5")
     assert ("table1_reported.csv" in found) == (name == "1")
@@ -367,7 +366,7 @@ def test_figures_of_nothing_say_so(tmp_path):
     root = write_results(tmp_path, {"grpo": 0.4}, seeds=(0,), table="table5", variants=one)
     source = results_of(root, 5).only([style.WARM_START])
     built = table.build(source, write.spec(5))
-    assert heatmap.figure_heat(built).axes and heatmap.figure_curves(built).axes
+    assert all(figure.axes for _, figure in write.figures(built))
     assert curves.figure_curves(source, write.spec(2)).axes
 
 

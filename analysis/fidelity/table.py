@@ -1,13 +1,11 @@
 """figures/fidelity.md and figures/fidelity.csv: the rows with their measured numbers."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from analysis.fidelity.losses import TOGETHER
 from analysis.fidelity.measures import MEASURES
 from analysis.fidelity.rows import CHANGES, COUNTS, OTHER, Discrepancy
-from analysis.text_table import MISSING
+from analysis.text_table import MISSING, pipes
 
 COLUMNS = ("Row", "Paper", "Released code", "Here", "Changes", "By how much", "Test")
 TITLES = {
@@ -128,15 +126,10 @@ def cells(row: Discrepancy, values: dict[str, float]) -> tuple[str, ...]:
 
 def _pipes(lines) -> list[str]:
     head, *rest = [[str(cell).replace("|", r"\|") for cell in line] for line in lines]
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
+    return pipes([head, ["---"] * len(head), *rest])
 
 
-def write(rows: list[Discrepancy], values: dict[str, float], about: tuple[str, ...], folder: Path) -> list[Path]:
-    """fidelity.md with all rows, fidelity.csv with those of the three papers; returns the paths."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "fidelity.md", folder / "fidelity.csv"]
-    paths[0].write_text(markdown(rows, values, about), encoding="utf-8")
-    own = [row for row in rows if row.method != OTHER]
-    paths[1].write_text(frame(own, values).to_csv(index=False, float_format="%.6g"), encoding="utf-8")
-    return paths
+def files(rows: list[Discrepancy], values: dict[str, float], about: tuple[str, ...]) -> dict[str, str]:
+    """Name -> text of fidelity.md with all rows and fidelity.csv with those of the three papers."""
+    own = frame([row for row in rows if row.method != OTHER], values)
+    return {"fidelity.md": markdown(rows, values, about), "fidelity.csv": own.to_csv(index=False, float_format="%.6g")}

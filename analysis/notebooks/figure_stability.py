@@ -21,12 +21,12 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook, stability, style
+from analysis import notebook, stability
 
 source = notebook.source("1")
 
 # %%
-_ = style.save(stability.figure_runs(source), notebook.figures(), "stability_runs")
+_ = stability.figure_runs(source)
 
 # %% [markdown]
 # ## At their worst

@@ -26,11 +26,9 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook, scripted_policies, style
+from analysis import notebook, scripted_policies
 
-folder = notebook.figures()
 measured = scripted_policies.load(notebook.data_folder() / "scienceworld")
-_ = scripted_policies.write(measured, folder)
 
 # %% [markdown]
 # ## Success under each rule
@@ -41,7 +39,7 @@ _ = scripted_policies.write(measured, folder)
 notebook.show(scripted_policies.rates_table(measured))
 
 # %%
-_ = style.save(scripted_policies.figure_rules(measured), folder, "success_rules")
+_ = scripted_policies.figure_rules(measured)
 
 # %% [markdown]
 # ## Against the expert
@@ -63,4 +61,4 @@ notebook.show(scripted_policies.gold_table(measured))
 notebook.show(scripted_policies.kinds_table(measured))
 
 # %%
-_ = style.save(scripted_policies.figure_kinds(measured), folder, "success_rules_kinds")
+_ = scripted_policies.figure_kinds(measured)

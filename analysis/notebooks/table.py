@@ -11,9 +11,12 @@
 # ---
 
 # %% [markdown]
-# # Table 2: deep-search methods
+# # One table
 # Every number below is computed from the logged results; nothing is typed in.
 # Columns are defined in analysis/README.md.
+
+# %% tags=["parameters"]
+TABLE = "2"
 
 # %%
 import sys
@@ -22,22 +25,22 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import format, notebook, provenance, table, write
+from analysis import format, notebook, provenance, write
 
-source = notebook.source("2")
-papers = notebook.papers()
+source = notebook.source(TABLE)
 built = write.build(source)
-_ = write.write(built, papers, notebook.figures())
+
 # %%
-notebook.show(*write.blocks(built, None))
+notebook.show(*write.blocks(built, notebook.papers()))
 
 # %% [markdown]
 # ## Training curves
-# Mean reward of the trained trajectories, mean over seeds with the 95 % bootstrap interval over seeds; grey: GRPO.
+# Mean reward of what was trained on, mean over seeds with the 95 % bootstrap interval over seeds; grey: the baseline.
 # DAPO replaces groups without a signal before it trains, so its curve is of the groups that it kept.
+# A grid of settings (table 5) has a curve a cell, and a heat map of pass@1 with one colour scale for all methods.
 
 # %%
-_ = write.draw_figures(built, notebook.figures())
+_ = dict(write.figures(built))
 
 # %% [markdown]
 # ## Time
@@ -47,26 +50,16 @@ _ = write.draw_figures(built, notebook.figures())
 notebook.show(provenance.time_table(source, built.spec.name))
 
 # %% [markdown]
-# ## Every pair of rows
-# Paired difference of average pass@1 in points (method minus the other).
-# Intervals are not corrected for the number of pairs.
-
-# %%
-notebook.show_frame(table.pairs(source), "Paired differences")
-
-# %% [markdown]
 # ## Over runs
 # Interquartile mean over seeds, and the probability that a run of the row beats a run of the baseline on the panel.
+# Paired difference of average pass@1 in points (method minus the other); intervals are not corrected for the number of
+# pairs. A grid has its comparison above.
 
 # %%
-notebook.show(format.robust_table(built))
+frames = write.frames(built)
+if "pairs" in frames:
+    notebook.show(format.robust_table(built))
+    notebook.show_frame(frames["pairs"], "Every pair of rows")
 
 # %%
-notebook.show_frame(table.runs(source)[["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")
-
-# %% [markdown]
-# ## Reported by the papers
-# Another task, other models: for context only.
-
-# %%
-notebook.show(*write.blocks(built, papers)[1:])
+notebook.show_frame(frames["runs"][["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")
