@@ -175,7 +175,7 @@ def _table(source: Source, data_folder: Path, folder: Path) -> tuple[list[Path],
     elif (data_folder / "results" / source.profile / source.experiment).is_dir():
         published = load.load_source(source.profile, source.experiment, load.RESULTS, data_folder)
         compared = comparison.compare(write.build(published), built)
-        files += text_table.save(comparison.files(compared), folder)
+        files += text_table.save(compared.files(), folder)
         text.append(compared.text)
     else:
         text.append(f"No published results for profile {source.profile}, so there is nothing to compare with.\n")

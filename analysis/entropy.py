@@ -7,13 +7,12 @@ intervals are 95 % bootstrap intervals over seeds.
 
 from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import pairing, style
-from analysis.curves import errorbar, from_zero, legend, method_axis
+from analysis import format, pairing, style
+from analysis.curves import draw_band, errorbar, from_zero, legend, method_axis
 from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
 from analysis.text_table import MISSING, TextTable
@@ -142,17 +141,13 @@ def _collapse(source, method):
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−") if np.isfinite(value) else MISSING
-
-
 def premises_table(source: Source, method: str = style.BASELINE) -> TextTable:
     """`premises` as text cells: premise, measured, interval, context, holds?"""
     rows = [
         [
             r.premise,
-            _number(r.measured),
-            f"[{_number(r.low)}, {_number(r.high)}]" if np.isfinite(r.low) else MISSING,
+            format.number(r.measured, 3),
+            f"[{format.number(r.low, 3)}, {format.number(r.high, 3)}]" if np.isfinite(r.low) else MISSING,
             r.context,
             r.holds,
         ]
@@ -179,11 +174,8 @@ def start_end_table(source: Source) -> TextTable:
     rows = []
     for method in trained(source):
         start, end = edges(source, method)
-        row = [style.name(method)]
-        for e in (estimate(start), estimate(end), estimate(_ratio(end, start))):
-            bounds = f" [{_number(e.low)}, {_number(e.high)}]" if np.isfinite(e.low) else ""
-            row.append(f"{_number(e.value)}{bounds}")
-        rows.append(row)
+        shown = (format.estimate(estimate(values_S), 3) for values_S in (start, end, _ratio(end, start)))
+        rows.append([style.name(method), *shown])
     return TextTable("Entropy at start and end of training, nats", ["Method", "Start", "End", "End / start"], rows)
 
 
@@ -195,24 +187,13 @@ TRAINING_PANELS = (
 
 def figure_training(source: Source):
     """Entropy and success over training, mean over seeds with 95 % bands."""
-    style.apply()
-    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    figure, panels = style.subplots(1, 2, figsize=(8.4, 3.2))
     methods = style.shown(trained(source))
     for axes, (column, label) in zip(panels, TRAINING_PANELS, strict=True):
         for method in methods:
             b = band(source, method, column)
-            colour = style.colour(method, methods)
-            axes.plot(
-                b.index,
-                b["value"],
-                color=colour,
-                label=style.name(method),
-                lw=1.4,
-                marker=style.marker(method, methods),
-                markevery=max(1, len(b) // 8),
-                ms=4,
-            )
-            axes.fill_between(b.index, b["low"], b["high"], color=colour, alpha=0.15, lw=0)
+            marks = {"marker": style.marker(method, methods), "markevery": max(1, len(b) // 8), "ms": 4}
+            draw_band(axes, b, style.colour(method, methods), 0.15, label=style.name(method), **marks)
         axes.set(xlabel="RL step", ylabel=label)
         from_zero(axes)
     legend(panels[0], methods)
@@ -221,8 +202,7 @@ def figure_training(source: Source):
 
 def figure_tool_results(source: Source):
     """Entropy by position after a tool result (left) and right after a result against mid-segment (right)."""
-    style.apply()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.2))
     methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         shift = 0.12 * (i - (len(methods) - 1) / 2)
@@ -242,8 +222,7 @@ def figure_tool_results(source: Source):
 
 def figure_in_a_row(source: Source):
     """Share of high-entropy tool steps whose predecessor is one too: in order (filled) against shuffled (open)."""
-    style.apply()
-    figure, axes = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+    figure, axes = style.subplots(figsize=(4.4, 3.2))
     methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         look = style.look(method, methods)
@@ -256,8 +235,7 @@ def figure_in_a_row(source: Source):
 
 def figure_clip(source: Source):
     """Tokens outside the clip range: their share (left) and their entropy (filled) against the rest (open) (right)."""
-    style.apply()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.2))
     methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         look = style.look(method, methods)

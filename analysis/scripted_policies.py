@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -288,8 +287,7 @@ def files(measured: Measured) -> dict[str, str]:
 
 def figure_rules(measured: Measured):
     """A panel per rule, a line per policy: share or mean with its 95 % interval, IID and OOD."""
-    style.apply()
-    figure, panels = plt.subplots(1, 3, figsize=(9.2, 2.6), layout="constrained", sharey=True)
+    figure, panels = style.subplots(1, 3, figsize=(9.2, 2.6), sharey=True)
     found = rates(measured).set_index(["policy", "split"])
     for axes, (rule, title) in zip(panels, RULES.items(), strict=True):
         for split, shift in ((IID, -0.14), (OOD, 0.14)):
@@ -307,9 +305,8 @@ def figure_rules(measured: Measured):
 
 def figure_kinds(measured: Measured):
     """A line per task type, a dot per task: final score of the tour; actions of the gold path and the turn limit."""
-    style.apply()
     order = kinds(measured)["kind"].tolist()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 0.2 * len(order) + 1.0), layout="constrained", sharey=True)
+    figure, (left, right) = style.subplots(1, 2, figsize=(9.2, 0.2 * len(order) + 1.0), sharey=True)
     shift = {IID: -0.16, OOD: 0.16}
     for split in (IID, OOD):
         tour, gold = measured.of(TOUR, split), measured.of(GOLD, split)

@@ -7,7 +7,6 @@ start.
 
 from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -86,13 +85,11 @@ def worst_table(source: Source) -> TextTable:
 
 def figure_runs(source: Source):
     """Every seed's curve of `WATCHED`, one column per row of `shown`; collapsed runs in colour."""
-    style.apply()
     methods = shown(source)
-    figure, grid = plt.subplots(
+    figure, grid = style.subplots(
         len(WATCHED),
         max(1, len(methods)),
         figsize=(2.1 * max(1, len(methods)) + 0.8, 1.5 * len(WATCHED) + 0.3),
-        layout="constrained",
         sharex=True,
         sharey="row",
         squeeze=False,

@@ -103,6 +103,12 @@ def apply() -> None:
     plt.rcParams.update(RC)
 
 
+def subplots(*shape: int, **options):
+    """`plt.subplots` in this repository's style. shape: rows and columns."""
+    apply()
+    return plt.subplots(*shape, layout="constrained", **options)
+
+
 def name(method: str) -> str:
     """`aepo-released` -> `AEPO (released)`."""
     if method in NAMES:

@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis import format, pairing, provenance, statistics, style, success_rules, table
+from analysis import format, pairing, statistics, style, success_rules, table
 from analysis.load import Source
 from analysis.reported import Reported
 from analysis.table import COSTS, Spec, Table
-from analysis.text_table import MISSING, TextTable
+from analysis.text_table import TextTable
 from analysis.training_steps import estimate
 
 SPLITS = ("iid", "ood")
@@ -110,37 +110,9 @@ def evaluations(source: Source) -> str:
 
 def main_table(built: Table, more_notes: list[str]) -> TextTable:
     """Both statistics of both splits, the difference to the baseline, costs, number of seeds."""
+    scored = {"split_iid": "IID", "split_ood": "OOD", "pass_1": "Both"}
+    best = {f"best_{split}": f"{split.upper()}, best of training" for split in SPLITS}
     baseline = built.spec.name(built.spec.baseline)
-    scored = ("split_iid", "split_ood", "pass_1")
-    costs = built.costs | {"tool_calls": "Turns"}
-    header = [
-        "Method",
-        "IID",
-        "OOD",
-        "Both",
-        f"Against {baseline}",
-        "Holm p",
-        "IID, best of training",
-        "OOD, best of training",
-        *costs.values(),
-        "Seeds",
-    ]
-    rows, bold = [], set()
-    for i, (method, row) in enumerate(built.frame.iterrows()):
-        bold |= {(i, 1 + j) for j, c in enumerate((*scored, "difference_1")) if row.get(f"{c}_bold") in (True, 1)}
-        rows.append(
-            [
-                built.spec.name(method),
-                *(format.cell(row, c) for c in scored),
-                format.cell(row, "difference_1", sign=True),
-                format.p_value(row["p_1"]),
-                format.cell(row, "best_iid"),
-                format.cell(row, "best_ood"),
-                *(format.human(row[c]) for c in costs),
-                str(int(row["n_seeds"])) if row["n_seeds"] else MISSING,
-            ]
-        )
-    absent = [built.spec.name(m) for m in built.frame.index if built.frame.loc[m, "n_seeds"] == 0]
     splits = WORLD_SPLITS[format.world(built.source)]
     lines = [
         f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. [a, b]: 95 % "
@@ -152,11 +124,10 @@ def main_table(built: Table, more_notes: list[str]) -> TextTable:
         f"Against {baseline}: paired difference of Both, points. Holm p: its bootstrap p-value adjusted for "
         f"{format.counted(built.comparisons)} of this column; bold: below {table.ALPHA}.",
         "Costs: mean over seeds of the whole training (evaluations not counted).",
-        *([f"No runs of: {', '.join(absent)}."] if absent else []),
-        *provenance.lines(built.source, built.spec.name),
+        *format.origin(built),
         *more_notes,
     ]
-    return TextTable(format.title(built), header, rows, frozenset(bold), lines)
+    return format.score_table(built, scored, lines, best, built.costs | {"tool_calls": "Turns"})
 
 
 def more_tables(source: Source) -> list[TextTable]:

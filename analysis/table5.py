@@ -154,7 +154,7 @@ def main_table(built: table.Table, more_notes: list[str]) -> TextTable:
         if row.get("difference_1_bold") in (True, 1):
             bold.add((i, len(line) - 1))
         line += [format.p_value(row.get("p_1", np.nan)), format.cell(row, "grid_mean_1")]
-        line += [format.cell(row, "worst_1", bounds=False), str(row["chosen"]), str(int(row["n_seeds"]))]
+        line += [format.number(row.get("worst_1", np.nan)), str(row["chosen"]), str(int(row["n_seeds"]))]
         rows.append(line)
     count = int(frame["p_1"].notna().sum()) if "p_1" in frame else 0
     lines = [

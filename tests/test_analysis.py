@@ -259,7 +259,10 @@ def test_comparison_of_equal_results_agrees_everywhere(tmp_path, published):
     result = compared(published, own)
     assert result.frame["agree"].all() and len(result.frame) > 30
     assert "GRPO: seeds 0,1,2, same config, all outcomes equal." in result.text
-    assert comparison.DEFINITION in " ".join(result.text.split()) and comparison.DEFINITION in result.markdown
+    assert (
+        comparison.DEFINITION in " ".join(result.text.split())
+        and comparison.DEFINITION in result.files()["table2_comparison.md"]
+    )
 
 
 def test_comparison_finds_the_cells_that_differ(tmp_path, published):

@@ -139,7 +139,10 @@ def test_its_files_hold_epos_effects(built):
 def test_own_runs_agree_with_the_published_ones(source, tmp_path):
     own = load.load_source(source=write_runs(tmp_path, SUCCESS, table="table3", **WORLD), experiment="table3")
     result = compared(source, own)
-    assert result.stem == "table3" and "EPO on PPO: seeds 0,1,2, same config, all outcomes equal." in result.text
+    assert (
+        result.stem == "table3_comparison"
+        and "EPO on PPO: seeds 0,1,2, same config, all outcomes equal." in result.text
+    )
     rates = result.frame[result.frame["cell"].isin(["split_iid", "split_ood", "pass_1"])]
     assert len(rates) == 3 * (len(SUCCESS) + 1) and rates["agree"].all()
     assert "best_iid" in set(result.frame["cell"]) and "iid, best of training" in result.text

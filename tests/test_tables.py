@@ -123,7 +123,7 @@ def test_variants_from_own_runs_and_from_results_are_the_same_table(root, tmp_pa
     pd.testing.assert_frame_equal(write.build(own).frame, write.build(published).frame)
     assert own.config["rows"]["none"]["method"] == published.config["rows"]["none"]["method"] == "aepo"
     result = compared(published, own)
-    assert result.frame["agree"].all() and result.stem == "table4"
+    assert result.frame["agree"].all() and result.stem == "table4_comparison"
     assert "No component: seeds 0,1,2, same config, all outcomes equal." in result.text
 
 

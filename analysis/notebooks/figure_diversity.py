@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Diversity: how many ways does each policy try?
 # Measured on the evaluation trajectories (fixed panel, last checkpoint) of AEPO, its baselines and the warm start.

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # EPO: what moves during training
 # PPO and GRPO with and without EPO on MiniHouse. Mean over seeds with the 95 % bootstrap interval over seeds.
