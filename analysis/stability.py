@@ -15,7 +15,7 @@ from analysis import style
 from analysis.curves import REFERENCE
 from analysis.load import Source
 from analysis.text_table import TextTable
-from analysis.training_steps import COLLAPSED, EDGE, edges, trained
+from analysis.training_steps import COLLAPSED, EDGE, fallen, trained
 
 WATCHED = {
     "success_mean": "Success",
@@ -25,13 +25,6 @@ WATCHED = {
 }
 PERCENT = {"clip_fraction_low", "clip_fraction_high"}
 FALLEN = "#D55E00"
-
-
-def fallen(source: Source, method: str) -> np.ndarray:
-    """The seeds of `method` whose run has collapsed, in order."""
-    rows = source.steps[source.steps["method"] == method]
-    start, end = edges(source, method, "success_mean")
-    return np.array(sorted(rows["seed"].unique()))[end < COLLAPSED * start]
 
 
 def shown(source: Source, always=("grpo", "gppo", "ce-gppo", "aepo")) -> list[str]:
@@ -63,16 +56,8 @@ def worst(source: Source) -> pd.DataFrame:
 def worst_table(source: Source) -> TextTable:
     """`worst`, ready to print."""
     rows = [
-        [
-            style.name(line.method),
-            str(line.runs),
-            str(line.collapsed),
-            _number(line.below_percent),
-            _number(line.above_percent),
-            _number(line.grad_norm),
-            _number(line.kl_warm_start),
-        ]
-        for line in worst(source).itertuples()
+        [style.name(method), str(runs), str(collapsed), *map(_number, largest)]
+        for method, runs, collapsed, *largest in worst(source).itertuples(index=False)
     ]
     header = ["Method", "Runs", "Collapsed", "Below range, %", "Above range, %", "Gradient norm", "KL to warm start"]
     notes = [

@@ -172,9 +172,13 @@ def _against_baseline(rows: dict, scores: Mapping[str, Scores], spec: Spec) -> N
         put(rows[name], "improvement_1", pairing.improvement(mine, baseline))
         values_D = pairing.paired_draws(mine, baseline)[1]
         p_values[name] = statistics.two_sided_p(values_D) if values_D.size else np.nan
+    put_holm(rows, p_values)
+
+
+def put_holm(rows: dict, p_values: dict[str, float]) -> None:
+    """Holm-adjusted p-values of the rows' `difference_1`, adjusted for each other; bold below `ALPHA`."""
     for name, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
-        rows[name]["p_1"] = p
-        rows[name]["difference_1_bold"] = bool(p < ALPHA)
+        rows[name] |= {"p_1": p, "difference_1_bold": bool(p < ALPHA)}
 
 
 def cost_columns(source: Source) -> dict[str, str]:

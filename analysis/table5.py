@@ -115,8 +115,7 @@ def _against(rows: dict, arrays: dict) -> None:
             continue
         estimate, p_values[method] = _difference(arrays[method], arrays[style.BASELINE])
         table.put(rows[method], "difference_1", estimate)
-    for method, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
-        rows[method] |= {"p_1": p, "difference_1_bold": bool(p < table.ALPHA)}
+    table.put_holm(rows, p_values)
 
 
 def _difference(mine: tuple, theirs: tuple) -> tuple[Estimate, float]:

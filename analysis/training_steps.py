@@ -55,14 +55,20 @@ def band_of(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame({s: (e.value, e.low, e.high) for s, e in estimates.items()}, index=["value", "low", "high"]).T
 
 
+def fallen(source: Source, method: str) -> np.ndarray:
+    """The seeds of `method` whose run has collapsed, in order."""
+    start, end = edges(source, method, "success_mean")
+    seeds = source.steps.loc[source.steps["method"] == method, "seed"]
+    return np.array(sorted(seeds.unique()))[end < COLLAPSED * start]
+
+
 def collapsed(source: Source) -> dict[str, tuple[int, int]]:
     """Row -> (runs whose training success ended below half of its start, all its runs), for rows with such runs."""
     found = {}
     for method in trained(source):
-        start, end = edges(source, method, "success_mean")
-        fallen = int(np.sum(end < COLLAPSED * start))
-        if fallen:
-            found[method] = (fallen, len(start))
+        down = fallen(source, method)
+        if len(down):
+            found[method] = (len(down), source.steps.loc[source.steps["method"] == method, "seed"].nunique())
     return found
 
 

@@ -68,7 +68,6 @@ def test_runs_and_results_give_the_same_frames(tmp_path, published):
     pd.testing.assert_frame_equal(own.evals, published.evals)
     pd.testing.assert_frame_equal(own.steps, published.steps)
     assert own.methods == published.methods == ["warm_start", "grpo", "dapo", "arpo", "aepo"]
-    assert set(own.timings["seconds_train"]) == {1.0}
     pd.testing.assert_frame_equal(write.build(own).frame, write.build(published).frame)
 
 

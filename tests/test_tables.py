@@ -281,7 +281,7 @@ def test_collapsed_runs_are_counted_and_named(tmp_path):
     source = load.load_source(data_root=root)
     assert training_steps.collapsed(source) == {"gppo": (2, 3)}
     assert "GPPO (2 of 3 runs)" in write.main_table(write.build(source)).notes[-1]
-    assert stability.fallen(source, "gppo").tolist() == [1, 2] and not len(stability.fallen(source, "grpo"))
+    assert training_steps.fallen(source, "gppo").tolist() == [1, 2] and not len(training_steps.fallen(source, "grpo"))
     assert stability.shown(source) == ["grpo", "gppo"] and stability.shown(source, always=()) == ["gppo"]
     assert stability.worst(source).set_index("method")["collapsed"].to_dict() == {"grpo": 0, "gppo": 2}
     panels = stability.figure_runs(source).axes[: len(stability.shown(source))]
