@@ -1,27 +1,31 @@
-"""Build the tables and figures: execute the notebooks, headless, on published results or on the user's own runs."""
+"""Build tables and figures from published results or from your own runs, then the notebooks that show them."""
 
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis import data, output, readme
-from analysis.data import Source
+import matplotlib
+
+from analysis import comparison, load, readme, style, text_table, write
 from analysis.execute import execute
+from analysis.load import Source
+from analysis.reported import load_reported
 from reproduce.errors import UserError
 
-NOTEBOOKS = {
-    "tables": {name: (f"table{name}",) for name in output.SPECS},
-    "figures": {
-        "1": ("figure_stability",),
-        "2": ("figure_entropy", "figure_diversity"),
-        "3": ("figure_epo_dynamics", "figure_epo_ablation"),
-    },
+FIGURES = {
+    "1": {"figure_stability": "stability"},
+    "2": {"figure_entropy": "entropy", "figure_diversity": "diversity"},
+    "3": {"figure_epo_dynamics": "epo", "figure_epo_ablation": "epo"},
 }
-"""Kind of output -> table -> its notebooks. A table's own notebook also draws its training curves."""
+"""Table -> its figure notebooks -> the module of analysis/ whose `figures(source)` draws them."""
 
 STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld"}
 """Notebooks that belong to no table -> the folder of data that each needs: what papers and released code disagree
 about, measured on one committed batch; what ScienceWorld's success rules are worth, on scripted episodes."""
 
+KINDS = ("tables", "figures")
 DEFAULT_PROFILE = "mini"
 
 
@@ -35,14 +39,14 @@ class BuildResult(NamedTuple):
 def build(
     table: int | str = 2,
     profile: str = DEFAULT_PROFILE,
-    source: str = data.RESULTS,
+    source: str = load.RESULTS,
     runs_root: str | Path = "runs",
     only: str | None = None,
     figures: str | Path | None = None,
     data_root: str | Path | None = None,
     settings: str = "",
 ) -> BuildResult:
-    """Execute the notebooks of `table` and write its files.
+    """Compute `table`, write its files and figures, and execute its notebooks.
 
     source: "results" reads data/results/<profile>; "runs" reads `runs_root`/<profile> and, if results of the same table
     are published, compares with them. only: "tables" or "figures"; None builds both.
@@ -53,12 +57,12 @@ def build(
     folder `notebooks` beside the runs or the figures, so that committed notebooks never hold other numbers.
     Raises UserError for an unknown argument and for missing or broken input.
     """
-    name = output.spec(table).table
-    if source not in (data.RESULTS, "runs"):
+    name = write.spec(table).table
+    if source not in (load.RESULTS, "runs"):
         raise UserError(f"source {source!r} is unknown; choose results or runs")
     own, data_folder = source == "runs", _data_folder(data_root)
-    root = Path(runs_root).resolve() if own else data.RESULTS
-    loaded = data.load(profile, f"table{name}.{settings}".removesuffix("."), root, data_folder)
+    root = Path(runs_root).resolve() if own else load.RESULTS
+    loaded = load.load_source(profile, f"table{name}.{settings}".removesuffix("."), root, data_folder)
     return _build([loaded], profile, root, only, figures, data_folder)
 
 
@@ -74,19 +78,19 @@ def build_all(
     """
     data_folder = _data_folder(data_root)
     base, lines, loaded = data_folder / "results" / profile, [], []
-    for name in output.SPECS:
+    for name in write.SPECS:
         if (base / f"table{name}").is_dir():
-            loaded.append(data.load(profile, f"table{name}", data.RESULTS, data_folder))
+            loaded.append(load.load_source(profile, f"table{name}", load.RESULTS, data_folder))
         else:
             lines.append(f"Table {name}: no published results for profile {profile}, skipped.")
     if not loaded:
         raise UserError(f"{base} does not exist or holds no table: run `make reproduce-table2`, then `make publish`")
-    result = _build(loaded, profile, data.RESULTS, only, figures, data_folder)
+    result = _build(loaded, profile, load.RESULTS, only, figures, data_folder)
     return BuildResult(result.files, "\n".join([result.text, *lines]) if lines else result.text)
 
 
 def _data_folder(data_root: str | Path | None) -> Path:
-    return Path(data_root).resolve() if data_root else data.ROOT / "data"
+    return Path(data_root).resolve() if data_root else load.ROOT / "data"
 
 
 def _build(
@@ -97,40 +101,57 @@ def _build(
     figures: str | Path | None,
     data_folder: Path,
 ) -> BuildResult:
-    """The tables of `loaded`, all in the same folders. root: the runs' root, or data.RESULTS."""
-    if only not in (None, *NOTEBOOKS):
-        raise UserError(f"only={only!r} is unknown; choose tables or figures")
-    own = root != data.RESULTS
+    """The tables of `loaded`, all in the same folders. root: the runs' root, or load.RESULTS."""
+    if only not in (None, *KINDS):
+        raise UserError(f"only={only!r} is unknown; choose {' or '.join(KINDS)}")
+    own = root != load.RESULTS
     base = Path(root) / profile / loaded[0].experiment if own else None
     folder = _folder(base, profile, figures)
     in_place = not own and profile == DEFAULT_PROFILE and figures is None
-    target = data.ROOT / "analysis" if in_place else (base if own else folder) / "notebooks"
-    for source in loaded:
-        source.scores  # noqa: B018  broken input is reported here, in one line, before any notebook starts
-    kinds = [only] if only else list(NOTEBOOKS)
-    names = tuple(n for kind in kinds for source in loaded for n in NOTEBOOKS[kind].get(source.table, ()))
-    if not own and only != "figures":
-        names += tuple(name for name, needed in STANDALONE.items() if (data_folder / needed).is_dir())
+    target = load.ROOT / "analysis" if in_place else (base if own else folder) / "notebooks"
+    files, text, notebooks = [], [], {}
+    with repeatable():
+        for source in loaded if only != "figures" else ():
+            more, lines = _table(source, data_folder, folder)
+            files, text = files + more, text + lines
+            notebooks[f"table{source.table}"] = "table"
+            if in_place and _in_readme(source.experiment, folder):
+                files.append(load.ROOT / "README.md")
+        for source in loaded if only != "tables" else ():
+            wanted = FIGURES.get(source.table, {})
+            for module in dict.fromkeys(wanted.values()):
+                drawn = importlib.import_module(f"analysis.{module}").figures(source)
+                files += style.save_all(drawn, folder)
+            notebooks |= {name: name for name in wanted}
+        if not own and only != "figures":
+            for name in (name for name, needed in STANDALONE.items() if (data_folder / needed).is_dir()):
+                files += _standalone(name, data_folder, folder)
+                notebooks[name] = name
     environment = {
         "REPRODUCE_PROFILE": profile,
         "REPRODUCE_SOURCE": str(root),
-        "REPRODUCE_FIGURES": str(folder),
         "REPRODUCE_DATA": str(data_folder),
         "REPRODUCE_SETTINGS": loaded[0].settings,
     }
-    before = _stamps(folder)
-    files = execute(names, environment, target)
-    text = []
-    for source in loaded if only != "figures" else ():
-        more, lines = _finish_table(source, own, data_folder, folder)
-        files, text = files + more, text + lines
-        if in_place:
-            stem, path = source.experiment, data.ROOT / "README.md"
-            if readme.insert(path, stem, readme.shown((folder / f"{stem}.md").read_text("utf-8"), stem)):
-                files.append(path)
-    files = list(dict.fromkeys(files))
-    files += sorted(path for path, stamp in _stamps(folder).items() if before.get(path) != stamp and path not in files)
-    return BuildResult(files, "\n".join(text))
+    return BuildResult(list(dict.fromkeys(files + execute(notebooks, environment, target))), "\n".join(text))
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Sums of one thread and figures without a window: the same data give the same bytes on any number of cores."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads, backend = torch.get_num_threads(), matplotlib.get_backend(auto_select=False)
+    matplotlib.use("agg")
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        if backend:  # a notebook that called us goes on with its own
+            matplotlib.use(backend)
 
 
 def _folder(base: Path | None, profile: str, figures: str | Path | None) -> Path:
@@ -138,26 +159,44 @@ def _folder(base: Path | None, profile: str, figures: str | Path | None) -> Path
         return Path(figures).resolve()
     if base is not None:
         return base / "figures"
-    return data.ROOT / "figures" if profile == DEFAULT_PROFILE else data.ROOT / "figures" / profile
+    return load.ROOT / "figures" if profile == DEFAULT_PROFILE else load.ROOT / "figures" / profile
 
 
-def _finish_table(source: Source, own: bool, data_folder: Path, folder: Path) -> tuple[list[Path], list[str]]:
-    """The table for the terminal; with own runs, compared with the published one. (files, texts)"""
-    from analysis import comparison, render
-
-    files, text = [], [render.text(t) for t in output.terminal_tables(output.build(source))]
-    if own and source.settings:
+def _table(source: Source, data_folder: Path, folder: Path) -> tuple[list[Path], list[str]]:
+    """Writes a table and its figures, and compares own runs with the published ones. (files, texts for a terminal)"""
+    built = write.build(source)
+    files = text_table.save(write.files(built, load_reported(data_folder / "papers")), folder)
+    files += style.save_all(write.figures(built), folder)
+    text = [text_table.text(t) for t in write.terminal_tables(built)]
+    if source.origin == load.RESULTS:
+        return files, text
+    if source.settings:
         text.append("These runs have settings of the command line, so they are not compared with the published ones.\n")
-    elif own:
-        if (data_folder / "results" / source.profile / source.experiment).is_dir():
-            published = data.load(source.profile, source.experiment, data.RESULTS, data_folder)
-            compared = comparison.compare(published, source)
-            files = comparison.write(compared, folder)
-            text.append(compared.text)
-        else:
-            text.append(f"No published results for profile {source.profile}, so there is nothing to compare with.\n")
+    elif (data_folder / "results" / source.profile / source.experiment).is_dir():
+        published = load.load_source(source.profile, source.experiment, load.RESULTS, data_folder)
+        compared = comparison.compare(write.build(published), built)
+        files += text_table.save(compared.files(), folder)
+        text.append(compared.text)
+    else:
+        text.append(f"No published results for profile {source.profile}, so there is nothing to compare with.\n")
     return files, text
 
 
-def _stamps(folder: Path) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} if folder.is_dir() else {}
+def _standalone(name: str, data_folder: Path, folder: Path) -> list[Path]:
+    """Writes what belongs to no table."""
+    if name == "fidelity":
+        from analysis.fidelity.audit import load_audit
+
+        measured = load_audit(data_folder)
+        files, figures = measured.files(), measured.figures()
+    else:
+        from analysis import scripted_policies
+
+        measured = scripted_policies.load(data_folder / STANDALONE[name])
+        files, figures = scripted_policies.files(measured), scripted_policies.figures(measured)
+    return [*text_table.save(files, folder), *style.save_all(figures, folder)]
+
+
+def _in_readme(stem: str, folder: Path) -> bool:
+    """Puts the table into README.md. Returns whether it changed."""
+    return readme.insert(load.ROOT / "README.md", stem, readme.shown((folder / f"{stem}.md").read_text("utf-8"), stem))

@@ -1,15 +1,15 @@
 """The published table against the user's own runs, cell by cell."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis import cells, machines, output, render, style
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis import format, machines, style, text_table
+from analysis.load import Source
+from analysis.statistics import UNDEFINED, Estimate
 from analysis.table import COSTS, K, Spec, Table
+from analysis.text_table import MISSING, TextTable
 
 DEFINITION = (
     "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a "
@@ -23,13 +23,22 @@ IDENTITY = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """`stem`: of its files; `frame`: a row per method and cell; `text`: the same for a terminal, with the definition of
-    agreement; `markdown`: for a file."""
+    """`stem`: of its files; `frame`: a row per method and cell; `table`: the same as text, with the definition of
+    agreement."""
 
     stem: str
     frame: pd.DataFrame
-    text: str
-    markdown: str
+    table: TextTable
+
+    @property
+    def text(self) -> str:
+        """For a terminal."""
+        return text_table.text(self.table)
+
+    def files(self) -> dict[str, str]:
+        """Name -> text of table<n>_comparison.{md,csv}."""
+        csv = self.frame.to_csv(index=False, float_format="%.4f")
+        return {f"{self.stem}.md": text_table.markdown(self.table), f"{self.stem}.csv": csv}
 
 
 def _cells(built: Table) -> list[str]:
@@ -38,46 +47,40 @@ def _cells(built: Table) -> list[str]:
 
 
 def _label(column: str, spec: Spec) -> str:
-    labels = {"pass_1": "average pass@1", f"pass_{K}": f"average pass@{K}",
-              "difference_1": f"against {spec.name(spec.baseline)}"} | COSTS  # fmt: skip
-    return labels.get(column) or cells.part_label(column).lower()
+    labels = {
+        "pass_1": "average pass@1",
+        f"pass_{K}": f"average pass@{K}",
+        "difference_1": f"against {spec.name(spec.baseline)}",
+    } | COSTS
+    return labels.get(column) or format.part_label(column).lower()
 
 
-def _values(frame: pd.DataFrame, method: str, column: str) -> tuple[float, float, float]:
+def _estimate(frame: pd.DataFrame, method: str, column: str) -> Estimate:
     names = (column, f"{column}_low", f"{column}_high")
     if method not in frame.index or any(n not in frame.columns for n in names):
-        return (np.nan,) * 3
-    return tuple(float(frame.loc[method, n]) for n in names)
+        return UNDEFINED
+    return Estimate(*(float(frame.loc[method, n]) for n in names))
 
 
-def _ends(values: tuple[float, float, float]) -> tuple[float, float]:
-    """The interval's ends; a value without an interval (costs of one seed) is a point."""
-    value, low, high = values
-    return (value, value) if np.isnan(low) else (low, high)
-
-
-def _overlap(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
-    (low_a, high_a), (low_b, high_b) = _ends(a), _ends(b)
+def _overlap(a: Estimate, b: Estimate) -> bool:
+    """Whether the intervals overlap; a value without an interval (costs of one seed) is a point."""
+    (low_a, high_a), (low_b, high_b) = ((e.value, e.value) if np.isnan(e.low) else (e.low, e.high) for e in (a, b))
     return bool(low_a <= high_b and low_b <= high_a)
 
 
-def _shown(values: tuple[float, float, float], column: str) -> str:
-    if not np.isfinite(values[0]):
-        return MISSING
-    if column in COSTS:
-        value, low, high = map(cells.human, values)
-        return f"{value} [{low}, {high}]" if np.isfinite(values[1]) else value
-    row = pd.Series({column: values[0], f"{column}_low": values[1], f"{column}_high": values[2]})
-    return cells.cell(row, column, sign=column.startswith("difference"))
+def _shown(found: Estimate, column: str) -> str:
+    if column not in COSTS or not np.isfinite(found.value):
+        return format.estimate(found, sign=column.startswith("difference"))
+    value, low, high = map(format.human, astuple(found))
+    return f"{value} [{low}, {high}]" if np.isfinite(found.low) else value
 
 
-def _difference(published: tuple, yours: tuple, column: str) -> str:
+def _difference(published: Estimate, yours: Estimate, column: str) -> str:
     """Yours minus the published one: points, and percent of the published one for costs."""
-    if not (np.isfinite(published[0]) and np.isfinite(yours[0])):
-        return MISSING
     if column not in COSTS:
-        return cells.signed(yours[0] - published[0])
-    return f"{cells.signed(100 * (yours[0] / published[0] - 1))} %" if published[0] else MISSING
+        return format.number(yours.value - published.value, sign=True)
+    ratio = yours.value / published.value if published.value else np.nan
+    return f"{format.number(100 * (ratio - 1), sign=True)} %" if np.isfinite(ratio) else MISSING
 
 
 def _same_panel(published: Source, yours: Source) -> bool:
@@ -115,23 +118,24 @@ def other_machine(published: Source, yours: Source) -> list[str]:
     return machines.differences((theirs, own) for theirs, own in runs if theirs is not None)
 
 
-def compare(published: Source, yours: Source) -> Comparison:
+def compare(published_table: Table, your_table: Table) -> Comparison:
     """Published value and interval, yours, agree or not, for every cell of the table that either holds.
 
     Rows that only the published table holds are in `frame`, and named in one line of `text`.
     """
-    tables = output.build(published), output.build(yours)
-    spec, comparable = tables[0].spec, _same_panel(published, yours)
+    tables = published_table, your_table
+    published, yours = (t.source for t in tables)
+    spec, comparable = published_table.spec, _same_panel(published, yours)
+    names = [f"{whose}{end}" for whose in ("published", "yours") for end in ("", "_low", "_high")]
     rows, printed = [], []
-    for method in spec.order([*tables[0].frame.index, *tables[1].frame.index]):
-        for column in dict.fromkeys(_cells(tables[0]) + _cells(tables[1])):
-            a, b = (_values(t.frame, method, column) for t in tables)
-            if not np.isfinite(a[0]) and not np.isfinite(b[0]):
+    for method in spec.order([*published_table.frame.index, *your_table.frame.index]):
+        for column in dict.fromkeys(_cells(published_table) + _cells(your_table)):
+            a, b = (_estimate(t.frame, method, column) for t in tables)
+            if not np.isfinite(a.value) and not np.isfinite(b.value):
                 continue
-            known = comparable and np.isfinite(a[0]) and np.isfinite(b[0])
-            agree = _overlap(a, b) if known else None
-            names = ("published", "published_low", "published_high", "yours", "yours_low", "yours_high")
-            rows.append({"method": method, "cell": column} | dict(zip(names, (*a, *b), strict=True)) | {"agree": agree})
+            agree = _overlap(a, b) if comparable and np.isfinite(a.value) and np.isfinite(b.value) else None
+            numbers = dict(zip(names, astuple(a) + astuple(b), strict=True))
+            rows.append({"method": method, "cell": column, **numbers, "agree": agree})
             if method in yours.scores:
                 verdict = MISSING if agree is None else "agree" if agree else "DIFFER"
                 difference = _difference(a, b, column) if comparable else MISSING
@@ -153,14 +157,4 @@ def compare(published: Source, yours: Source) -> Comparison:
         notes=notes,
         words=frozenset({0, 1, 5}),
     )
-    return Comparison(f"table{spec.table}", frame, render.text(table), render.markdown(table))
-
-
-def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write table<n>_comparison.{md,csv} into `folder`; return the paths."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{comparison.stem}_comparison.{end}" for end in ("md", "csv")]
-    paths[0].write_text(comparison.markdown, encoding="utf-8")
-    paths[1].write_text(comparison.frame.to_csv(index=False, float_format="%.4f"), encoding="utf-8")
-    return paths
+    return Comparison(f"table{spec.table}_comparison", frame, table)

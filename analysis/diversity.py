@@ -7,19 +7,20 @@ parameters, so ours are stated here and under the table. With several samples of
 opposite of diversity: a policy that always answers alike piles its samples up into one cluster per question.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.sparse import csr_matrix
 
-from analysis import pairing, statistics, style
-from analysis.data import Source
-from analysis.draw import errorbar, label, method_axis, panels
-from analysis.render import MISSING, TextTable
+from analysis import format, pairing, statistics, style
+from analysis.curves import errorbar, label, method_axis, panels
+from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
-from analysis.steps import estimate
+from analysis.text_table import TextTable
+from analysis.training_steps import estimate
 
 SVD_DIMENSIONS = 50
 EPS = 0.15  # DBSCAN radius, in pooled standard deviations of the two PCA axes
@@ -34,6 +35,11 @@ class Clusters:
 
     points: pd.DataFrame
     counts: pd.DataFrame
+
+
+def shown(source: Source) -> Source:
+    """The rows that these figures show: the warm start, AEPO and its baselines."""
+    return source.only(style.shown(source.methods))
 
 
 def _texts(source: Source) -> pd.DataFrame:
@@ -135,12 +141,6 @@ def pass_at_k_curve(source: Source, method: str) -> pd.DataFrame:
     return pd.DataFrame(rows, index=["value", "low", "high"]).T.rename_axis("k")
 
 
-def _shown(e: Estimate, digits: int = 1) -> str:
-    if not np.isfinite(e.value):
-        return MISSING
-    return f"{e.value:.{digits}f}" + (f" [{e.low:.{digits}f}, {e.high:.{digits}f}]" if np.isfinite(e.low) else "")
-
-
 def diversity_table(source: Source, found: Clusters, distance: dict[str, Estimate]) -> TextTable:
     """Distance inside a question, distinct action sequences, cluster count and pass@k per method."""
     samples = next(iter(source.scores.values())).correct_SQN.shape[2]
@@ -148,9 +148,9 @@ def diversity_table(source: Source, found: Clusters, distance: dict[str, Estimat
     rows = []
     for method, scores in source.scores.items():
         curve = pass_at_k_curve(source, method)
-        measures = [_shown(distance[method], 3), _shown(distinct_actions(source, method), 2)]
-        passes = [_shown(Estimate(*curve.loc[k])) for k in ends]
-        count = _shown(cluster_count(found, method))
+        measures = [format.estimate(distance[method], 3), format.estimate(distinct_actions(source, method), 2)]
+        passes = [format.estimate(Estimate(*curve.loc[k])) for k in ends]
+        count = format.estimate(cluster_count(found, method))
         rows.append([style.name(method), *measures, count, *passes, str(len(scores.seeds))])
     measures = ["Distance inside a question", f"Distinct action sequences of {samples}", "Clusters a run"]
     header = ["Method", *measures, *(f"pass@{k}, %" for k in ends), "Seeds"]
@@ -181,16 +181,15 @@ def figure_clusters(source: Source, found: Clusters | None = None):
         noise, kept = points[points["cluster"] < 0], points[points["cluster"] >= 0]
         axes.scatter(noise["x"], noise["y"], s=5, color="#bbbbbb", lw=0)
         axes.scatter(kept["x"], kept["y"], s=7, lw=0, c=kept["cluster"] % 20, cmap="tab20", vmin=0, vmax=19)
-        axes.set_title(f"{style.name(method)}\n{_shown(cluster_count(found, method))} clusters", fontsize=9)
+        axes.set_title(f"{style.name(method)}\n{format.estimate(cluster_count(found, method))} clusters", fontsize=9)
     label(places, "PCA 1 (standard deviations)", "PCA 2 (standard deviations)")
     return figure
 
 
 def figure_measures(source: Source, found: Clusters, distance: dict[str, Estimate]):
     """Distance inside a question, distinct action sequences, cluster count: mean and 95 % interval; dots = runs."""
-    style.apply()
     methods = list(source.scores)
-    figure, parts = plt.subplots(1, 3, figsize=(11.4, 3.2), layout="constrained")
+    figure, parts = style.subplots(1, 3, figsize=(11.4, 3.2))
     for i, method in enumerate(methods):
         estimates = (distance[method], distinct_actions(source, method), cluster_count(found, method))
         for axes, e in zip(parts, estimates, strict=True):
@@ -208,8 +207,7 @@ def figure_measures(source: Source, found: Clusters, distance: dict[str, Estimat
 
 def figure_pass_at_k(source: Source):
     """pass@k for k = 1..N, mean over seeds × questions with 95 % bands."""
-    style.apply()
-    figure, axes = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    figure, axes = style.subplots(figsize=(4.6, 3.4))
     methods = list(source.scores)
     for method in methods:
         curve = pass_at_k_curve(source, method)
@@ -220,3 +218,12 @@ def figure_pass_at_k(source: Source):
     axes.set(xlabel="k (samples of a question)", ylabel="pass@k (% of questions)", xticks=curve.index)
     axes.legend()
     return figure
+
+
+def figures(source: Source) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure) of every diversity figure."""
+    source = shown(source)
+    found, distance = clusters(source), distances(source)
+    yield "diversity_clusters", figure_clusters(source, found)
+    yield "diversity_measures", figure_measures(source, found, distance)
+    yield "diversity_pass_at_k", figure_pass_at_k(source)

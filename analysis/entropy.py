@@ -5,16 +5,19 @@ softmax, mean over loss-mask tokens at rollout. A run's number is its mean over 
 intervals are 95 % bootstrap intervals over seeds.
 """
 
-import matplotlib.pyplot as plt
+from collections.abc import Iterator
+from dataclasses import astuple
+
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from analysis import pairing, style
-from analysis.data import Source
-from analysis.draw import errorbar, from_zero, legend, method_axis
-from analysis.render import MISSING, TextTable
+from analysis import format, pairing, style
+from analysis.curves import draw_band, errorbar, from_zero, legend, method_axis
+from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
-from analysis.steps import EDGE, band, edges, estimate, per_seed, trained
+from analysis.text_table import MISSING, TextTable
+from analysis.training_steps import EDGE, band, edges, estimate, per_seed, trained
 
 POSITIONS = 10
 # GRPO's share at full scale: GSPO clips about 15 % of its tokens, two orders of magnitude more than GRPO (arXiv
@@ -34,32 +37,23 @@ def warm_start_success(source: Source) -> Estimate:
     return UNDEFINED if scores is None else pairing.estimate(scores)
 
 
-def _verdict(e: Estimate, holds: bool) -> str:
-    return MISSING if not np.isfinite(e.low) else "yes" if holds else "no"
-
-
 def premises(source: Source, method: str = style.BASELINE) -> pd.DataFrame:
     """The five premises, measured on `method` (default GRPO, which no entropy rule has touched).
 
     Columns: premise, measured, low, high, context (the two numbers behind a difference), holds ("yes", "no" or "–").
     A premise holds if its whole interval lies on the stated side.
     """
-    if method not in trained(source):
-        rows = [("no runs of " + style.name(method), UNDEFINED, MISSING, MISSING)]
+    if method in trained(source):
+        rows = list(_measured(source, method))
     else:
-        rows = [
-            *_tool_result(source, method),
-            *_in_a_row(source, method),
-            *_clipped(source, method),
-            *_collapse(source, method),
-        ]
+        rows = [(f"no runs of {style.name(method)}", UNDEFINED, MISSING, False)]
     config = source.config.get("warm_start") or {}
     low, high = float(config.get("success_low", 0.10)), float(config.get("success_high", 0.40))
     warm = warm_start_success(source)
     text = f"5. Warm-start success (pass@1 on the test panel) lies in [{low:.2f}, {high:.2f}]"
-    rows.append((text, warm, "interval over questions", _verdict(warm, low <= warm.value <= high)))
+    rows.append((text, warm, "interval over questions", low <= warm.value <= high))
     return pd.DataFrame(
-        [(p, e.value, e.low, e.high, c, h) for p, e, c, h in rows],
+        [(p, *astuple(e), c, MISSING if np.isnan(e.low) else "yes" if holds else "no") for p, e, c, holds in rows],
         columns=["premise", "measured", "low", "high", "context", "holds"],
     )
 
@@ -71,68 +65,46 @@ def _means(a: np.ndarray, b: np.ndarray, names: tuple[str, str], unit: str) -> s
     )
 
 
-def _tool_result(source, method):
-    after, middle = per_seed(source, method, "entropy_after_result"), per_seed(source, method, "entropy_mid_segment")
-    e = estimate(after - middle)
-    yield (
-        "1. Entropy rises right after a tool result: after minus mid-segment, nats, > 0",
-        e, _means(after, middle, ("after", "mid-segment"), " nats"), _verdict(e, e.low > 0),
-    )  # fmt: skip
+def _measured(source: Source, method: str) -> Iterator[tuple[str, Estimate, str, bool]]:
+    """(premise, estimate, the numbers behind it, whether its interval lies on the stated side) of premises 1 to 4."""
 
+    def of(column: str) -> np.ndarray:
+        return per_seed(source, method, column)
 
-def _in_a_row(source, method):
-    columns = "high_entropy_follow", "high_entropy_base"
-    starts = [edges(source, method, column)[0] for column in columns]
-    means = [per_seed(source, method, column) for column in columns]
-    for label, (follow, base) in (
-        ("2a. High-entropy tool steps come in a row at the start of training", starts),
-        ("2b. The same over all of training (the papers do not say so)", means),
+    def at_start(column: str) -> np.ndarray:
+        return edges(source, method, column)[0]
+
+    def larger(premise: str, a: np.ndarray, b: np.ndarray, names: tuple[str, str], unit: str = " nats"):
+        found = estimate(a - b)
+        return f"{premise}, > 0", found, _means(a, b, names, unit), found.low > 0
+
+    def above(premise: str, share: np.ndarray, least: float, behind: str):
+        found = estimate(share)
+        return f"{premise}, > {least}", found, behind, found.low > least
+
+    premise = "1. Entropy rises right after a tool result: after minus mid-segment, nats"
+    yield larger(premise, of("entropy_after_result"), of("entropy_mid_segment"), ("after", "mid-segment"))
+    for premise, values in (
+        ("2a. High-entropy tool steps come in a row at the start of training", at_start),
+        ("2b. The same over all of training (the papers do not say so)", of),
     ):
-        e = estimate(follow - base)
-        yield (
-            f"{label}: share that follows another minus the same after shuffling, > 0",
-            e, _means(follow, base, ("in order", "shuffled"), ""), _verdict(e, e.low > 0),
-        )  # fmt: skip
-
-
-def _clipped(source, method):
-    share, top = per_seed(source, method, "outside_clip_fraction"), per_seed(source, method, "outside_top20_share")
-    outside, inside = per_seed(source, method, "entropy_outside"), per_seed(source, method, "entropy_inside")
-    for label, e in (
-        ("3a. Ratios leave the clip range", estimate(share)),
-        ("3a'. The same at the start of training", estimate(edges(source, method, "outside_clip_fraction")[0])),
+        premise = f"{premise}: share that follows another minus the same after shuffling"
+        pair = values("high_entropy_follow"), values("high_entropy_base")
+        yield larger(premise, *pair, ("in order", "shuffled"), "")
+    for premise, values in (
+        ("3a. Ratios leave the clip range", of),
+        ("3a'. The same at the start of training", at_start),
     ):
-        yield (
-            f"{label}: share of tokens, > {MIN_OUTSIDE}",
-            e,
-            "GRPO at full scale (arXiv 2507.18071)",
-            _verdict(e, e.low > MIN_OUTSIDE),
-        )
-    e = estimate(outside - inside)
-    yield (
-        "3b. Those tokens have more entropy: outside minus inside, nats, > 0",
-        e, _means(outside, inside, ("outside", "inside"), " nats"), _verdict(e, e.low > 0),
-    )  # fmt: skip
-    e = estimate(top)
-    yield (
-        f"3c. Those tokens are among the 20 % of highest entropy: share, > {TOP_SHARE}",
-        e,
-        f"by chance {TOP_SHARE}",
-        _verdict(e, e.low > TOP_SHARE),
-    )
-
-
-def _collapse(source, method):
+        behind = "GRPO at full scale (arXiv 2507.18071)"
+        yield above(f"{premise}: share of tokens", values("outside_clip_fraction"), MIN_OUTSIDE, behind)
+    premise = "3b. Those tokens have more entropy: outside minus inside, nats"
+    yield larger(premise, of("entropy_outside"), of("entropy_inside"), ("outside", "inside"))
+    premise = "3c. Those tokens are among the 20 % of highest entropy: share"
+    yield above(premise, of("outside_top20_share"), TOP_SHARE, f"by chance {TOP_SHARE}")
     start, end = edges(source, method)
-    e = estimate(_ratio(end, start))
-    yield (
-        f"4. {style.name(method)}'s entropy collapses: end / start, < {COLLAPSE}",
-        e, _means(start, end, ("start", "end"), " nats"), _verdict(e, e.high < COLLAPSE),
-    )  # fmt: skip
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−") if np.isfinite(value) else MISSING
+    found = estimate(_ratio(end, start))
+    premise = f"4. {style.name(method)}'s entropy collapses: end / start, < {COLLAPSE}"
+    yield premise, found, _means(start, end, ("start", "end"), " nats"), found.high < COLLAPSE
 
 
 def premises_table(source: Source, method: str = style.BASELINE) -> TextTable:
@@ -140,8 +112,8 @@ def premises_table(source: Source, method: str = style.BASELINE) -> TextTable:
     rows = [
         [
             r.premise,
-            _number(r.measured),
-            f"[{_number(r.low)}, {_number(r.high)}]" if np.isfinite(r.low) else MISSING,
+            format.number(r.measured, 3),
+            f"[{format.number(r.low, 3)}, {format.number(r.high, 3)}]" if np.isfinite(r.low) else MISSING,
             r.context,
             r.holds,
         ]
@@ -168,11 +140,8 @@ def start_end_table(source: Source) -> TextTable:
     rows = []
     for method in trained(source):
         start, end = edges(source, method)
-        row = [style.name(method)]
-        for e in (estimate(start), estimate(end), estimate(_ratio(end, start))):
-            bounds = f" [{_number(e.low)}, {_number(e.high)}]" if np.isfinite(e.low) else ""
-            row.append(f"{_number(e.value)}{bounds}")
-        rows.append(row)
+        shown = (format.estimate(estimate(values_S), 3) for values_S in (start, end, _ratio(end, start)))
+        rows.append([style.name(method), *shown])
     return TextTable("Entropy at start and end of training, nats", ["Method", "Start", "End", "End / start"], rows)
 
 
@@ -184,16 +153,13 @@ TRAINING_PANELS = (
 
 def figure_training(source: Source):
     """Entropy and success over training, mean over seeds with 95 % bands."""
-    style.apply()
-    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    figure, panels = style.subplots(1, 2, figsize=(8.4, 3.2))
     methods = style.shown(trained(source))
     for axes, (column, label) in zip(panels, TRAINING_PANELS, strict=True):
         for method in methods:
             b = band(source, method, column)
-            colour = style.colour(method, methods)
-            axes.plot(b.index, b["value"], color=colour, label=style.name(method), lw=1.4,
-                      marker=style.marker(method, methods), markevery=max(1, len(b) // 8), ms=4)  # fmt: skip
-            axes.fill_between(b.index, b["low"], b["high"], color=colour, alpha=0.15, lw=0)
+            marks = {"marker": style.marker(method, methods), "markevery": max(1, len(b) // 8), "ms": 4}
+            draw_band(axes, b, style.colour(method, methods), 0.15, label=style.name(method), **marks)
         axes.set(xlabel="RL step", ylabel=label)
         from_zero(axes)
     legend(panels[0], methods)
@@ -202,8 +168,7 @@ def figure_training(source: Source):
 
 def figure_tool_results(source: Source):
     """Entropy by position after a tool result (left) and right after a result against mid-segment (right)."""
-    style.apply()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.2))
     methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         shift = 0.12 * (i - (len(methods) - 1) / 2)
@@ -223,8 +188,7 @@ def figure_tool_results(source: Source):
 
 def figure_in_a_row(source: Source):
     """Share of high-entropy tool steps whose predecessor is one too: in order (filled) against shuffled (open)."""
-    style.apply()
-    figure, axes = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+    figure, axes = style.subplots(figsize=(4.4, 3.2))
     methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         look = style.look(method, methods)
@@ -237,8 +201,7 @@ def figure_in_a_row(source: Source):
 
 def figure_clip(source: Source):
     """Tokens outside the clip range: their share (left) and their entropy (filled) against the rest (open) (right)."""
-    style.apply()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.2))
     methods = style.shown(trained(source))
     for i, method in enumerate(methods):
         look = style.look(method, methods)
@@ -251,3 +214,11 @@ def figure_clip(source: Source):
     left.set_ylabel("Tokens outside the clip range (%)")
     right.set_ylabel("Entropy (nats per token)\noutside (filled), inside (open)")
     return figure
+
+
+def figures(source: Source) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure) of every entropy figure."""
+    yield "entropy_training", figure_training(source)
+    yield "entropy_tool_results", figure_tool_results(source)
+    yield "entropy_in_a_row", figure_in_a_row(source)
+    yield "entropy_clip", figure_clip(source)

@@ -1,15 +1,17 @@
 """EPO's figures on table 3: how reward, success and entropy move during training, and its ablations."""
 
-import matplotlib.pyplot as plt
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from analysis import draw, pairing, style, table
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis import curves, format, pairing, style, table
+from analysis.load import Source
 from analysis.statistics import Estimate
-from analysis.steps import band_of, edges, estimate, trained
 from analysis.table3 import SPEC
+from analysis.text_table import TextTable
+from analysis.training_steps import band_of, edges, estimate, trained
 
 WINDOW = 5  # RL steps over which a variance of the entropy is taken; ours, EPO's figures do not say
 CORE = ("ppo", "ppo+epo", "grpo", "grpo+epo")
@@ -27,7 +29,8 @@ CURVES = {
     "factor": "Entropy gradient × (all tokens)",
     "epo_share_above": "Share above the corridor",
 }
-"""Column of a run's steps, or what `with_derived` adds -> axis label."""
+"""Column of a run's steps, or what `step_values` adds -> axis label."""
+ABLATION_CURVES = ("reward_mean", "check_success_iid", "check_success_ood", "entropy_late")
 
 
 def step_values(source: Source) -> pd.DataFrame:
@@ -53,12 +56,9 @@ def present(source: Source, methods: tuple[str, ...]) -> list[str]:
 def figure_curves(source: Source, methods: tuple[str, ...], columns: tuple[str, ...] = tuple(CURVES)):
     """A panel per column, a line per method: mean over seeds with its 95 % band, at the steps that have a value."""
     rows = present(source, methods)
-    style.apply()
     width = 4 if len(columns) > 4 else len(columns)
     height = -(-len(columns) // width)
-    figure, grid = plt.subplots(
-        height, width, figsize=(2.75 * width, 2.35 * height + 0.4), layout="constrained", squeeze=False
-    )
+    figure, grid = style.subplots(height, width, figsize=(2.75 * width, 2.35 * height + 0.4), squeeze=False)
     values = step_values(source)
     for axes, column in zip(grid.flat, columns, strict=True):
         for method in rows:
@@ -66,32 +66,30 @@ def figure_curves(source: Source, methods: tuple[str, ...], columns: tuple[str, 
             if len(found):
                 colour = style.colour(method, _EVERY)
                 dots = {"marker": style.marker(method, _EVERY), "ms": 3} if column.startswith("check") else {}
-                axes.plot(found.index, found["value"], color=colour, lw=1.4, label=style.name(method), **dots)
-                axes.fill_between(found.index, found["low"], found["high"], color=colour, alpha=0.15, lw=0)
+                curves.draw_band(axes, found, colour, 0.15, label=style.name(method), **dots)
         axes.set_title(CURVES[column], fontsize=8)
         axes.set_xlabel("RL step")
     handles, labels = grid.flat[0].get_legend_handles_labels()
     if rows:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(rows), 6))
     else:
-        draw.legend(grid.flat[0], rows)
+        curves.legend(grid.flat[0], rows)
     return figure
 
 
 def figure_last(source: Source, methods: tuple[str, ...]):
     """Success of the last checkpoint on the whole panel, IID and OOD, with intervals over seeds and tasks."""
     rows = [m for m in (style.WARM_START, *methods) if m in source.scores]
-    style.apply()
-    figure, grid = plt.subplots(1, 2, figsize=(3.4 * 2, 2.9), layout="constrained", sharey=True)
+    figure, grid = style.subplots(1, 2, figsize=(3.4 * 2, 2.9), sharey=True)
     for axes, (column, keep_Q) in zip(grid, sorted(table.part_columns(SPEC, source.scores).items()), strict=False):
         for place, method in enumerate(rows):
             found = pairing.estimate(source.scores[method], 1, keep_Q)
             percent = Estimate(*(100 * x for x in (found.value, found.low, found.high)))
-            draw.errorbar(axes, np.array([place]), [percent], style.look(method, _EVERY))
-        draw.method_axis(axes, rows)
+            curves.errorbar(axes, np.array([place]), [percent], style.look(method, _EVERY))
+        curves.method_axis(axes, rows)
         axes.set_title(column.removeprefix("split_").upper(), fontsize=8)
     grid[0].set_ylabel("Success, %")
-    draw.from_zero(grid[0])
+    curves.from_zero(grid[0])
     return figure
 
 
@@ -102,10 +100,12 @@ def entropy_table(source: Source, methods: tuple[str, ...]) -> TextTable:
     for method in present(source, methods):
         shown = []
         for column in ("entropy_early", "entropy_late"):
-            shown += [_cell(estimate(values_S), 3) for values_S in edges(source, method, column)]
+            shown += [format.estimate(estimate(values_S), 3) for values_S in edges(source, method, column)]
         steps = source.steps[source.steps["method"] == method]
         variances_S = steps.groupby("seed")["entropy"].var().to_numpy()
-        rows.append([style.name(method), *shown, _cell(estimate(variances_S), 5), str(steps["seed"].nunique())])
+        rows.append(
+            [style.name(method), *shown, format.estimate(estimate(variances_S), 5), str(steps["seed"].nunique())]
+        )
     note = (
         "Nats; first and last third of an episode's turns. Start and end: first and last tenth of the RL steps. "
         "Variance: of the batch entropy over all steps of a run, nats². Mean over seeds [95 % interval over seeds]."
@@ -127,7 +127,7 @@ def factor_table(source: Source, methods: tuple[str, ...]) -> TextTable:
         shown += [by_seed[c].mean() for c in ("epo_factor_above", "factor")]
         beta = run.groupby("step")["epo_phase_weight"].mean()
         digits = (2, 2, 3, 5)
-        texts = [_cell(estimate(s.to_numpy()), d) for s, d in zip(shown, digits, strict=True)]
+        texts = [format.estimate(estimate(s.to_numpy()), d) for s, d in zip(shown, digits, strict=True)]
         rows.append([style.name(method), *texts, *(f"{beta.iloc[i]:.3f}" for i in (0, -1))])
     note = (
         "Steps with a reference (from the second on), mean over steps and seeds [95 % interval over seeds]. Mean "
@@ -136,9 +136,9 @@ def factor_table(source: Source, methods: tuple[str, ...]) -> TextTable:
     return TextTable("What the smoothing changes", header, rows, notes=[note])
 
 
-def _cell(found: Estimate, digits: int) -> str:
-    if not np.isfinite(found.value):
-        return MISSING
-    if not np.isfinite(found.low):
-        return f"{found.value:.{digits}f}"
-    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+def figures(source: Source) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure) of every figure of EPO."""
+    yield "epo_dynamics", figure_curves(source, CORE)
+    for name, methods in (("epo_ablation", ABLATION), ("epo_ablation_grpo", ABLATION_GRPO)):
+        yield f"{name}_last", figure_last(source, methods)
+        yield name, figure_curves(source, methods, ABLATION_CURVES)

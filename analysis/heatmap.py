@@ -1,40 +1,36 @@
 """Figures of table 5: pass@1 over the grid of every method, and the training curves of its cells."""
 
 import numpy as np
+import pandas as pd
 
-from analysis import draw, style, table5
+from analysis import curves, style
 from analysis.table import Table
 
 LINES = ("-", "--", ":", "-.")  # by updates per rollout
 COLOURS = ("#56B4E9", "#D55E00", "#000000", "#009E73", "#CC79A7")  # by learning rate
 
 
-def _axes_of(table: Table):
-    """(cells of the grid, methods, learning rates, updates per rollout), each axis in order."""
-    found = table5.grid(table.source)
-    return (
-        found,
-        list(dict.fromkeys(found["method"])),
-        *(sorted(found[c].unique()) for c in ("learning_rate", "updates")),
-    )
+def _axes_of(grid: pd.DataFrame):
+    """(methods, learning rates, updates per rollout), each in order."""
+    return list(dict.fromkeys(grid["method"])), *(sorted(grid[c].unique()) for c in ("learning_rate", "updates"))
 
 
-def figure_heat(table: Table):
-    """One panel a method: pass@1 in percent by learning rate and updates per rollout.
+def figure_heat(table: Table, grid: pd.DataFrame):
+    """One panel a method: pass@1 in percent by learning rate and updates per rollout. grid: of `table5`.
 
     One colour scale for all, which starts at the warm start's pass@1, so that noise does not look like a pattern.
     """
-    found, methods, rates, updates = _axes_of(table)
-    figure, places = draw.panels(len(methods), width=2.3, height=1.7)
+    methods, rates, updates = _axes_of(grid)
+    figure, places = curves.panels(len(methods), width=2.3, height=1.7)
     if not methods:
-        draw.legend(places[0], methods)
+        curves.legend(places[0], methods)
         return figure
-    values = table.frame.loc[found.index, "pass_1"]
+    values = table.frame.loc[grid.index, "pass_1"]
     low, high = np.nanmin([values.min(), table.frame["pass_1"].get(style.WARM_START, np.nan)]), values.max()
     image = None
     for axes, method in zip(places, methods, strict=True):
         heat = np.full((len(updates), len(rates)), np.nan)
-        for name, cell in found[found["method"] == method].iterrows():
+        for name, cell in grid[grid["method"] == method].iterrows():
             y, x = updates.index(cell["updates"]), rates.index(cell["learning_rate"])
             heat[y, x] = values[name]
             ink = "black" if values[name] > (low + high) / 2 else "white"
@@ -45,27 +41,34 @@ def figure_heat(table: Table):
         axes.set_xticklabels([f"{rate:g}" for rate in rates], fontsize=7)
         axes.set_yticklabels([str(int(n)) for n in updates])
         axes.grid(visible=False)
-    draw.label(places, "Learning rate", "Updates per rollout")
+    curves.label(places, "Learning rate", "Updates per rollout")
     figure.colorbar(image, ax=places, label="pass@1, %")
     return figure
 
 
-def figure_curves(table: Table):
+def figure_curves(table: Table, grid: pd.DataFrame):
     """One panel a method: mean reward over training of every cell; colour: learning rate, line: updates per rollout."""
-    found, methods, rates, updates = _axes_of(table)
-    figure, places = draw.panels(len(methods), width=2.5, height=2.1)
+    methods, rates, updates = _axes_of(grid)
+    figure, places = curves.panels(len(methods), width=2.5, height=2.1)
     if not methods:
-        draw.legend(places[0], methods)
+        curves.legend(places[0], methods)
         return figure
     for axes, method in zip(places, methods, strict=True):
-        for name, cell in found[found["method"] == method].iterrows():
+        for name, cell in grid[grid["method"] == method].iterrows():
             look = {"ls": LINES[updates.index(cell["updates"]) % len(LINES)], "lw": 1.1}
             look["label"] = f"{cell['learning_rate']:g} · {int(cell['updates'])}"
             colour = COLOURS[rates.index(cell["learning_rate"]) % len(COLOURS)]
-            draw.line(axes, table.source, name, "reward_mean", colour, shade=0.07, **look)
+            curves.line(axes, table.source, name, "reward_mean", colour, shade=0.07, **look)
         axes.set_title(style.name(method), fontsize=9)
-    draw.label(places, "RL step", "Mean reward")
+    curves.label(places, "RL step", "Mean reward")
     handles = dict(zip(*reversed(places[0].get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, title="learning rate · updates", loc="outside lower center", ncols=6,
-                  fontsize=7, title_fontsize=7)  # fmt: skip
+    figure.legend(
+        handles.values(),
+        handles,
+        title="learning rate · updates",
+        loc="outside lower center",
+        ncols=6,
+        fontsize=7,
+        title_fontsize=7,
+    )
     return figure

@@ -1,8 +1,7 @@
-"""Shared settings of the notebooks: where to read from and where to write to, set by environment variables.
+"""Shared code of the notebooks: where they read from, set by environment variables, and how they show tables.
 
 REPRODUCE_PROFILE    profile, default mini
 REPRODUCE_SOURCE     "results" (published, default) or the folder that holds your runs, such as runs
-REPRODUCE_FIGURES    where figures and tables go, default figures/
 REPRODUCE_DATA       the data folder, default data/
 REPRODUCE_SETTINGS   settings of the command line under which the runs were made, as their folder names them
 """
@@ -13,31 +12,22 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from analysis import data, render
+from analysis import load, text_table
 from analysis.reported import load_reported
+from analysis.text_table import TextTable
 
-FIGURES = data.ROOT / "figures"
 
-
-def source(table: str = "2") -> data.Source:
+def source(table: str) -> load.Source:
     """The results of a table from where the environment says."""
     experiment = f"table{table}.{os.environ.get('REPRODUCE_SETTINGS', '')}".removesuffix(".")
-    return data.load(os.environ.get("REPRODUCE_PROFILE", "mini"), experiment, _source_setting(), data_folder())
-
-
-def _source_setting() -> str:
-    setting = os.environ.get("REPRODUCE_SOURCE", data.RESULTS)
-    return setting if setting == data.RESULTS else str(data.ROOT / setting)
+    where = os.environ.get("REPRODUCE_SOURCE", load.RESULTS)
+    root = where if where == load.RESULTS else load.ROOT / where
+    return load.load_source(os.environ.get("REPRODUCE_PROFILE", "mini"), experiment, root, data_folder())
 
 
 def data_folder() -> Path:
     """The data folder, absolute."""
-    return data.ROOT / os.environ.get("REPRODUCE_DATA", "data")
-
-
-def figures() -> Path:
-    """Where this notebook writes, absolute."""
-    return data.ROOT / os.environ.get("REPRODUCE_FIGURES", "figures")
+    return load.ROOT / os.environ.get("REPRODUCE_DATA", "data")
 
 
 def papers() -> pd.DataFrame:
@@ -45,20 +35,20 @@ def papers() -> pd.DataFrame:
     return load_reported(data_folder() / "papers")
 
 
-def show(*tables: render.TextTable) -> None:
+def show(*tables: TextTable) -> None:
     """Display tables as Markdown."""
     for table in tables:
-        display(Markdown(render.markdown(table)))
+        display(Markdown(text_table.markdown(table)))
 
 
-def show_frame(frame: pd.DataFrame, title: str, notes: list[str] | None = None, digits: int = 1) -> None:
+def show_frame(frame: pd.DataFrame, title: str, digits: int = 1) -> None:
     """Display a data frame as a Markdown table; numbers with `digits` decimals, missing as –."""
 
     def cell(value):
         if value is None or (isinstance(value, float) and value != value):
-            return render.MISSING
+            return text_table.MISSING
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
     rows = [[cell(v) for v in row] for row in frame.itertuples(index=False)]
     words = frozenset(j for j, c in enumerate(frame.columns) if not pd.api.types.is_numeric_dtype(frame[c]))
-    show(render.TextTable(title, [str(c) for c in frame.columns], rows, notes=notes or [], words=words))
+    show(TextTable(title, [str(c) for c in frame.columns], rows, words=words))

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis import statistics
-from analysis.data import Scores
+from analysis.load import Scores
 from analysis.statistics import UNDEFINED, Estimate
 from reproduce.seeding import stream
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import style
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis.load import Source
+from analysis.text_table import MISSING, TextTable
 
 COMPARED = ("model", "warm_start", "training", "evaluation", "entropy_tokens")
 """The sections in which a table may differ from table 2 beside its task and its rows."""
@@ -106,8 +106,11 @@ def differences(config: dict, reference: dict) -> list[str]:
     for section in COMPARED:
         mine, theirs = config.get(section), reference.get(section)
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            found += [f"{section}.{k} {mine[k]} (there {theirs[k]})" for k in mine.keys() & theirs.keys()
-                      if mine[k] != theirs[k]]  # fmt: skip
+            found += [
+                f"{section}.{k} {mine[k]} (there {theirs[k]})"
+                for k in mine.keys() & theirs.keys()
+                if mine[k] != theirs[k]
+            ]
         elif mine is not None and theirs is not None and mine != theirs:
             found.append(f"{section} {mine} (there {theirs})")
     return sorted(found)

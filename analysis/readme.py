@@ -24,7 +24,7 @@ def block(text: str, table: str) -> str:
 
 def shown(markdown: str, table: str) -> str:
     """The part of figures/<table>.md that the README shows: all that was measured, and a link in place of the
-    reported numbers, which are the file's last block (`output.blocks`)."""
+    reported numbers, which are the file's last block (`write.blocks`)."""
     measured, heading, _ = markdown.partition(f"## {reported.TITLE}\n")
     file = f"figures/{table}.md"
     link = f"\nWhat the papers report for other models and benchmarks: [{file}]({file}).\n" if heading else ""

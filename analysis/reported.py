@@ -6,13 +6,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.render import MISSING, TextTable
+from analysis.text_table import MISSING, TextTable
 from reproduce.errors import UserError
 
 COLUMNS = (
-    "paper", "table", "model", "method", "dataset", "split", "metric", "value",
-    "reported_by", "confidence", "source", "source_url",
-)  # fmt: skip
+    "paper",
+    "table",
+    "model",
+    "method",
+    "dataset",
+    "split",
+    "metric",
+    "value",
+    "reported_by",
+    "confidence",
+    "source",
+    "source_url",
+)
 REPORTED_BY = ("the paper", "the authors, outside the paper", "third party")
 CONFIDENCE = ("high", "low")
 TITLE = "Reported numbers (not measured here)"

@@ -1,18 +1,21 @@
 """Runs that fall: every seed's curve of what moves before and during a collapse, and where each run stood at its worst.
 
-A run has collapsed as in `steps.collapsed`. The watched quantities are those of the surrogates: how many tokens lie
-outside the clip range on either side, how large the gradient is, and how far the policy is from the warm start.
+A run has collapsed as in `training_steps.collapsed`. The watched quantities are those of the surrogates: how many
+tokens lie outside the clip range on either side, how large the gradient is, and how far the policy is from the warm
+start.
 """
 
-import matplotlib.pyplot as plt
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis import style
-from analysis.data import Source
-from analysis.draw import REFERENCE
-from analysis.render import TextTable
-from analysis.steps import COLLAPSED, EDGE, edges, trained
+from analysis.curves import REFERENCE
+from analysis.load import Source
+from analysis.text_table import TextTable
+from analysis.training_steps import COLLAPSED, EDGE, fallen, trained
 
 WATCHED = {
     "success_mean": "Success",
@@ -22,13 +25,6 @@ WATCHED = {
 }
 PERCENT = {"clip_fraction_low", "clip_fraction_high"}
 FALLEN = "#D55E00"
-
-
-def fallen(source: Source, method: str) -> np.ndarray:
-    """The seeds of `method` whose run has collapsed, in order."""
-    rows = source.steps[source.steps["method"] == method]
-    start, end = edges(source, method, "success_mean")
-    return np.array(sorted(rows["seed"].unique()))[end < COLLAPSED * start]
 
 
 def shown(source: Source, always=("grpo", "gppo", "ce-gppo", "aepo")) -> list[str]:
@@ -43,21 +39,26 @@ def worst(source: Source) -> pd.DataFrame:
     for method in trained(source):
         rows = source.steps[source.steps["method"] == method]
         largest = {column: rows[column].max() for column in ("clip_fraction_low", "clip_fraction_high")}
-        lines.append({
-            "method": method, "runs": rows["seed"].nunique(), "collapsed": len(fallen(source, method)),
-            "below_percent": 100 * largest["clip_fraction_low"], "above_percent": 100 * largest["clip_fraction_high"],
-            "grad_norm": rows["grad_norm"].max(), "kl_warm_start": rows["kl_warm_start"].max(),
-        })  # fmt: skip
+        lines.append(
+            {
+                "method": method,
+                "runs": rows["seed"].nunique(),
+                "collapsed": len(fallen(source, method)),
+                "below_percent": 100 * largest["clip_fraction_low"],
+                "above_percent": 100 * largest["clip_fraction_high"],
+                "grad_norm": rows["grad_norm"].max(),
+                "kl_warm_start": rows["kl_warm_start"].max(),
+            }
+        )
     return pd.DataFrame(lines)
 
 
 def worst_table(source: Source) -> TextTable:
     """`worst`, ready to print."""
     rows = [
-        [style.name(line.method), str(line.runs), str(line.collapsed), _number(line.below_percent),
-         _number(line.above_percent), _number(line.grad_norm), _number(line.kl_warm_start)]
-        for line in worst(source).itertuples()
-    ]  # fmt: skip
+        [style.name(method), str(runs), str(collapsed), *map(_number, largest)]
+        for method, runs, collapsed, *largest in worst(source).itertuples(index=False)
+    ]
     header = ["Method", "Runs", "Collapsed", "Below range, %", "Above range, %", "Gradient norm", "KL to warm start"]
     notes = [
         f"Collapsed: training success over the last {EDGE:.0%} of the steps below {COLLAPSED:.0%} of that over the "
@@ -69,12 +70,15 @@ def worst_table(source: Source) -> TextTable:
 
 def figure_runs(source: Source):
     """Every seed's curve of `WATCHED`, one column per row of `shown`; collapsed runs in colour."""
-    style.apply()
     methods = shown(source)
-    figure, grid = plt.subplots(
-        len(WATCHED), max(1, len(methods)), figsize=(2.1 * max(1, len(methods)) + 0.8, 1.5 * len(WATCHED) + 0.3),
-        layout="constrained", sharex=True, sharey="row", squeeze=False,
-    )  # fmt: skip
+    figure, grid = style.subplots(
+        len(WATCHED),
+        max(1, len(methods)),
+        figsize=(2.1 * max(1, len(methods)) + 0.8, 1.5 * len(WATCHED) + 0.3),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+    )
     for j, method in enumerate(methods):
         rows, down = source.steps[source.steps["method"] == method], fallen(source, method)
         for i, (column, title) in enumerate(WATCHED.items()):
@@ -96,3 +100,8 @@ def figure_runs(source: Source):
 
 def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def figures(source: Source) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure)."""
+    yield "stability_runs", figure_runs(source)

@@ -1,9 +1,11 @@
 """How methods are named, ordered and coloured, and how a figure is written so that equal data give equal bytes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 WARM_START = "warm_start"
 BASELINE = "grpo"
@@ -12,27 +14,70 @@ MAIN = ("grpo", "reinforce++", "dapo", "gppo", "cispo", "gigpo", "arpo", "aepo")
 """AEPO and its seven baselines, in the order of their kinds: plain, clipping, trees."""
 
 ORDER = (
-    WARM_START, "grpo", "dr-grpo", "rloo", "opo", "reinforce++", "reinforce++-baseline", "gspo", "dapo", "gppo",
-    "ce-gppo", "cispo", "gigpo", "ppo", "arpo", "arpo-hard", "aepo", "ppo+epo", "grpo+epo", "epo-base", "epo-decay",
-    "epo-no-dw", "arpo-released", "aepo-released", "epo-released", "grpo-released", "ppo+epo-released",
-)  # fmt: skip
+    WARM_START,
+    "grpo",
+    "dr-grpo",
+    "rloo",
+    "opo",
+    "reinforce++",
+    "reinforce++-baseline",
+    "gspo",
+    "dapo",
+    "gppo",
+    "ce-gppo",
+    "cispo",
+    "gigpo",
+    "ppo",
+    "arpo",
+    "arpo-hard",
+    "aepo",
+    "ppo+epo",
+    "grpo+epo",
+    "epo-base",
+    "epo-decay",
+    "epo-no-dw",
+    "arpo-released",
+    "aepo-released",
+    "epo-released",
+    "grpo-released",
+    "ppo+epo-released",
+)
 """Rows of a table; a method that is not named here comes last."""
 
 NAMES = {
-    WARM_START: "Warm start", "dr-grpo": "Dr. GRPO", "reinforce++": "REINFORCE++", "gigpo": "GiGPO",
-    "reinforce++-baseline": "REINFORCE++ (baseline)", "ce-gppo": "CE-GPPO", "ppo+epo": "EPO on PPO",
+    WARM_START: "Warm start",
+    "dr-grpo": "Dr. GRPO",
+    "reinforce++": "REINFORCE++",
+    "gigpo": "GiGPO",
+    "reinforce++-baseline": "REINFORCE++ (baseline)",
+    "ce-gppo": "CE-GPPO",
+    "ppo+epo": "EPO on PPO",
     "grpo+epo": "EPO on GRPO",
-}  # fmt: skip
+}
 
 # Okabe & Ito 2008, safe for the common kinds of colour blindness. A method keeps its colour and marker in every figure.
 COLOURS = {
-    WARM_START: "#7f7f7f", "grpo": "#0072B2", "dapo": "#E69F00", "arpo": "#009E73", "aepo": "#D55E00",
-    "reinforce++": "#CC79A7", "gppo": "#56B4E9", "cispo": "#000000", "gigpo": "#B8A800",
-}  # fmt: skip
+    WARM_START: "#7f7f7f",
+    "grpo": "#0072B2",
+    "dapo": "#E69F00",
+    "arpo": "#009E73",
+    "aepo": "#D55E00",
+    "reinforce++": "#CC79A7",
+    "gppo": "#56B4E9",
+    "cispo": "#000000",
+    "gigpo": "#B8A800",
+}
 MARKERS = {
-    WARM_START: "X", "grpo": "o", "dapo": "s", "arpo": "^", "aepo": "D", "reinforce++": "v", "gppo": "P", "cispo": "*",
+    WARM_START: "X",
+    "grpo": "o",
+    "dapo": "s",
+    "arpo": "^",
+    "aepo": "D",
+    "reinforce++": "v",
+    "gppo": "P",
+    "cispo": "*",
     "gigpo": "<",
-}  # fmt: skip
+}
 _OTHER_COLOURS = ("#332288", "#117733", "#882255", "#44AA99", "#AA4499", "#999933")
 _OTHER_MARKERS = (">", "h", "d", "p", "8", "H")
 
@@ -56,6 +101,12 @@ def apply() -> None:
     """Set this repository's figure style for the running process."""
     matplotlib.rcdefaults()
     plt.rcParams.update(RC)
+
+
+def subplots(*shape: int, **options):
+    """`plt.subplots` in this repository's style. shape: rows and columns."""
+    apply()
+    return plt.subplots(*shape, layout="constrained", **options)
 
 
 def name(method: str) -> str:
@@ -113,4 +164,13 @@ def save(figure, folder: Path, stem: str) -> list[Path]:
             path = folder / f"{stem}.{extension}"
             figure.savefig(path, metadata=metadata, bbox_inches="tight")
             paths.append(path)
+    return paths
+
+
+def save_all(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+    """`save` every (stem, figure), closing each before the next is drawn. Returns all paths."""
+    paths = []
+    for stem, figure in figures:
+        paths += save(figure, folder, stem)
+        plt.close(figure)
     return paths

@@ -1,18 +1,20 @@
 """Every number of a table: scores with intervals, paired differences to a baseline, costs.
 
-What a table is of stands in its `Spec` (analysis/table1.py, table2.py, ...); `cells` prints it, `output` writes it.
+Each table is defined by a `Spec` (table1.py, table2.py, ...); `format` prints its numbers, `write` writes the files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis import pairing, statistics, style
-from analysis.data import Scores, Source
+from analysis.load import Scores, Source
 from analysis.reported import Reported
 from analysis.statistics import Estimate
+from analysis.text_table import TextTable
 from reproduce.seeding import stream
 
 K = 5
@@ -42,6 +44,11 @@ class Spec:
     columns stand for. rows: shown even without runs. ranking: the order of the rows. baseline: the row that differences
     are to. names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or
     None. compared: the columns that published and own results are compared in; None: all.
+
+    Hooks of tables that show more; None: what every table shows. complete: the `Table` with further columns.
+    main_table(table, notes): its text cells. terminal(table, main table): its blocks for a terminal.
+    more_tables(source): text tables below the main one. frames(source): ending of a CSV file's name -> its frame.
+    figures(table): ending of a figure's name -> the figure.
     """
 
     table: str
@@ -53,6 +60,12 @@ class Spec:
     names: Mapping[str, str] = field(default_factory=dict)
     reported: Reported | None = None
     compared: tuple[str, ...] | None = None
+    complete: Callable[["Table"], "Table"] | None = None
+    main_table: Callable[["Table", list[str]], TextTable] | None = None
+    terminal: Callable[["Table", TextTable], list[TextTable]] | None = None
+    more_tables: Callable[[Source], list[TextTable]] | None = None
+    frames: Callable[[Source], dict[str, pd.DataFrame]] | None = None
+    figures: Callable[["Table"], dict[str, Figure]] | None = None
 
     def name(self, row: str) -> str:
         """How a row is called in print."""
@@ -159,9 +172,13 @@ def _against_baseline(rows: dict, scores: Mapping[str, Scores], spec: Spec) -> N
         put(rows[name], "improvement_1", pairing.improvement(mine, baseline))
         values_D = pairing.paired_draws(mine, baseline)[1]
         p_values[name] = statistics.two_sided_p(values_D) if values_D.size else np.nan
+    put_holm(rows, p_values)
+
+
+def put_holm(rows: dict, p_values: dict[str, float]) -> None:
+    """Holm-adjusted p-values of the rows' `difference_1`, adjusted for each other; bold below `ALPHA`."""
     for name, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
-        rows[name]["p_1"] = p
-        rows[name]["difference_1_bold"] = bool(p < ALPHA)
+        rows[name] |= {"p_1": p, "difference_1_bold": bool(p < ALPHA)}
 
 
 def cost_columns(source: Source) -> dict[str, str]:

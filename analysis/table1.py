@@ -9,9 +9,17 @@ SPEC = Spec(
     columns="family",
     reported=Reported(
         (
-            "AIME24", "AIME25", "MATH500", "GSM8K", "MATH", "WebWalkerQA", "HotpotQA", "2WikiMultihopQA", "MuSiQue",
+            "AIME24",
+            "AIME25",
+            "MATH500",
+            "GSM8K",
+            "MATH",
+            "WebWalkerQA",
+            "HotpotQA",
+            "2WikiMultihopQA",
+            "MuSiQue",
             "Bamboogle",
         ),
         "mathematical and knowledge-intensive benchmarks",
     ),
-)  # fmt: skip
+)

@@ -10,31 +10,24 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis import cells, pairing, provenance, statistics, style, table
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis import format, pairing, statistics, style, success_rules, table
+from analysis.load import Source
 from analysis.reported import Reported
-from analysis.steps import estimate
 from analysis.table import COSTS, Spec, Table
+from analysis.text_table import TextTable
+from analysis.training_steps import estimate
 
 SPLITS = ("iid", "ood")
 BASES = {
-    "ppo+epo": "ppo", "epo-base": "ppo", "epo-decay": "ppo", "epo-no-dw": "ppo", "ppo+epo-released": "ppo",
-    "grpo+epo": "grpo", "epo-released": "grpo-released",
-}  # fmt: skip
+    "ppo+epo": "ppo",
+    "epo-base": "ppo",
+    "epo-decay": "ppo",
+    "epo-no-dw": "ppo",
+    "ppo+epo-released": "ppo",
+    "grpo+epo": "grpo",
+    "epo-released": "grpo-released",
+}
 """Row with a term of EPO -> the row that is the same without it."""
-SPEC = Spec(
-    table="3",
-    subject="EPO on {world}",
-    columns="split",
-    rows=("grpo", "ppo", "ppo+epo", "grpo+epo"),
-    reported=Reported(
-        ("ScienceWorld IID", "ScienceWorld OOD", "ALFWorld IID", "ALFWorld OOD"),
-        "ScienceWorld and ALFWorld, under the success rules of the released code",
-        methods=("PPO", "PPO+EPO", "GRPO", "GRPO+EPO", "GiGPO", "RLVMR"), by_split=True, metrics=("Succ.",),
-    ),
-    compared=("split_iid", "split_ood", "pass_1", "difference_1", "best_iid", "best_ood", *COSTS),
-)  # fmt: skip
 
 
 def best_of_checks(source: Source, method: str, split: str) -> np.ndarray:
@@ -84,14 +77,15 @@ def effects_table(source: Source) -> TextTable:
     header = ["Method", "Against", "IID", "OOD", "Both", "Holm p", "Seeds"]
     rows, bold = [], set()
     for i, (method, row) in enumerate(frame.iterrows()):
-        shown = [cells.cell(row, column, sign=True) for column in ("split_iid", "split_ood", "both")]
-        rows.append([style.name(method), style.name(row["against"]), *shown, cells.p_value(row["p"]),
-                     str(int(row["n_seeds"]))])  # fmt: skip
+        shown = [format.cell(row, column, sign=True) for column in ("split_iid", "split_ood", "both")]
+        rows.append(
+            [style.name(method), style.name(row["against"]), *shown, format.p_value(row["p"]), str(int(row["n_seeds"]))]
+        )
         if row["p"] < table.ALPHA:
             bold.add((i, 4))
     note = (
         "Paired difference of average success at the last checkpoint, points, to the same method without that term; "
-        f"same seeds and tasks. Holm p: of Both, adjusted for {cells.counted(int(len(frame)))}; bold: below "
+        f"same seeds and tasks. Holm p: of Both, adjusted for {format.counted(int(len(frame)))}; bold: below "
         f"{table.ALPHA}."
     )
     return TextTable("What EPO adds to its base method", header, rows, frozenset(bold), [note], frozenset({0, 1}))
@@ -114,23 +108,12 @@ def evaluations(source: Source) -> str:
     return f"{count} evaluations{tasks}"
 
 
-def text_table(built: Table, more_notes: list[str]) -> TextTable:
+def main_table(built: Table, more_notes: list[str]) -> TextTable:
     """Both statistics of both splits, the difference to the baseline, costs, number of seeds."""
+    scored = {"split_iid": "IID", "split_ood": "OOD", "pass_1": "Both"}
+    best = {f"best_{split}": f"{split.upper()}, best of training" for split in SPLITS}
     baseline = built.spec.name(built.spec.baseline)
-    scored = ("split_iid", "split_ood", "pass_1")
-    costs = built.costs | {"tool_calls": "Turns"}
-    header = ["Method", "IID", "OOD", "Both", f"Against {baseline}", "Holm p", "IID, best of training",
-              "OOD, best of training", *costs.values(), "Seeds"]  # fmt: skip
-    rows, bold = [], set()
-    for i, (method, row) in enumerate(built.frame.iterrows()):
-        bold |= {(i, 1 + j) for j, c in enumerate((*scored, "difference_1")) if row.get(f"{c}_bold") in (True, 1)}
-        rows.append([
-            built.spec.name(method), *(cells.cell(row, c) for c in scored), cells.cell(row, "difference_1", sign=True),
-            cells.p_value(row["p_1"]), cells.cell(row, "best_iid"), cells.cell(row, "best_ood"),
-            *(cells.human(row[c]) for c in costs), str(int(row["n_seeds"])) if row["n_seeds"] else MISSING,
-        ])  # fmt: skip
-    absent = [built.spec.name(m) for m in built.frame.index if built.frame.loc[m, "n_seeds"] == 0]
-    splits = WORLD_SPLITS[cells.world(built.source)]
+    splits = WORLD_SPLITS[format.world(built.source)]
     lines = [
         f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. [a, b]: 95 % "
         f"stratified bootstrap interval over seeds × tasks ({statistics.N_DRAWS} draws). Bold: the paired interval "
@@ -139,10 +122,45 @@ def text_table(built: Table, more_notes: list[str]) -> TextTable:
         "training, with its interval over seeds. It is a maximum of noisy numbers and not comparable with the columns "
         "before it.",
         f"Against {baseline}: paired difference of Both, points. Holm p: its bootstrap p-value adjusted for "
-        f"{cells.counted(built.comparisons)} of this column; bold: below {table.ALPHA}.",
+        f"{format.counted(built.comparisons)} of this column; bold: below {table.ALPHA}.",
         "Costs: mean over seeds of the whole training (evaluations not counted).",
-        *([f"No runs of: {', '.join(absent)}."] if absent else []),
-        *provenance.lines(built.source, built.spec.name),
+        *format.origin(built),
         *more_notes,
     ]
-    return TextTable(cells.title(built), header, rows, frozenset(bold), lines)
+    return format.score_table(built, scored, lines, best, built.costs | {"tool_calls": "Turns"})
+
+
+def more_tables(source: Source) -> list[TextTable]:
+    """EPO's effects, and every success rule where the world has several."""
+    return [effects_table(source), *success_rules.rules_tables(source)]
+
+
+def terminal(built: Table, whole: TextTable) -> list[TextTable]:
+    """The blocks of every table, and every success rule where the world has several."""
+    return [*format.terminal_tables(built, whole), *success_rules.rules_tables(built.source)]
+
+
+def frames(source: Source) -> dict[str, pd.DataFrame]:
+    """Every pair of rows, and EPO's effects."""
+    return {"pairs": table.pairs(source), "epo": effects(source).reset_index()}
+
+
+SPEC = Spec(
+    table="3",
+    subject="EPO on {world}",
+    columns="split",
+    rows=("grpo", "ppo", "ppo+epo", "grpo+epo"),
+    reported=Reported(
+        ("ScienceWorld IID", "ScienceWorld OOD", "ALFWorld IID", "ALFWorld OOD"),
+        "ScienceWorld and ALFWorld, under the success rules of the released code",
+        methods=("PPO", "PPO+EPO", "GRPO", "GRPO+EPO", "GiGPO", "RLVMR"),
+        by_split=True,
+        metrics=("Succ.",),
+    ),
+    compared=("split_iid", "split_ood", "pass_1", "difference_1", "best_iid", "best_ood", *COSTS),
+    complete=complete,
+    main_table=main_table,
+    terminal=terminal,
+    more_tables=more_tables,
+    frames=frames,
+)

@@ -7,23 +7,17 @@ happen to be lucky gains nothing.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from analysis import cells, pairing, provenance, statistics, style, table
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis import format, heatmap, pairing, provenance, statistics, style, table
+from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
+from analysis.text_table import MISSING, TextTable
 from reproduce.errors import UserError
 
-SPEC = table.Spec(
-    table="5",
-    subject="One grid for every method on {sets}",
-    columns="level",
-    rows=(),
-    compared=("pass_1",),
-)
 NOTE = (
     "Cells: pass@1, %, mean over seeds, under learning rate · updates per rollout. Best of the grid: for every seed "
     "and half of the questions, the cell that is best on the other seeds and the other half (one seed: on the other "
@@ -121,8 +115,7 @@ def _against(rows: dict, arrays: dict) -> None:
             continue
         estimate, p_values[method] = _difference(arrays[method], arrays[style.BASELINE])
         table.put(rows[method], "difference_1", estimate)
-    for method, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
-        rows[method] |= {"p_1": p, "difference_1_bold": bool(p < table.ALPHA)}
+    table.put_holm(rows, p_values)
 
 
 def _difference(mine: tuple, theirs: tuple) -> tuple[Estimate, float]:
@@ -135,31 +128,64 @@ def _difference(mine: tuple, theirs: tuple) -> tuple[Estimate, float]:
     return statistics.interval(means_D, float((a_SQ - b_SQ).mean())), statistics.two_sided_p(means_D)
 
 
-def text_table(built: table.Table, more_notes: list[str]) -> TextTable:
+def main_table(built: table.Table, more_notes: list[str]) -> TextTable:
     """A row per method: pass@1 of every cell, the best and the mean of the grid, the difference to GRPO."""
     found, frame = grid(built.source), best(built.source)
     settings = found.drop_duplicates(["learning_rate", "updates"]).sort_values(["updates", "learning_rate"])
     baseline = style.name(style.BASELINE)
-    header = ["Method", *(_setting(c) for _, c in settings.iterrows()), "Best of the grid", f"Against {baseline}",
-              "Holm p", "Mean of the grid", "Worst cell", "Chosen", "Seeds"]  # fmt: skip
+    header = [
+        "Method",
+        *(_setting(c) for _, c in settings.iterrows()),
+        "Best of the grid",
+        f"Against {baseline}",
+        "Holm p",
+        "Mean of the grid",
+        "Worst cell",
+        "Chosen",
+        "Seeds",
+    ]
     rows, bold = [], set()
     for i, (method, row) in enumerate(frame.iterrows()):
         mine = found[found["method"] == method]
         values = {_setting(c): built.frame.loc[name, "pass_1"] for name, c in mine.iterrows()}
         line = [style.name(method), *(f"{values[h]:.1f}" if h in values else MISSING for h in header[1:-7])]
-        line += [cells.cell(row, "best_1"), cells.cell(row, "difference_1", sign=True)]
+        line += [format.cell(row, "best_1"), format.cell(row, "difference_1", sign=True)]
         if row.get("difference_1_bold") in (True, 1):
             bold.add((i, len(line) - 1))
-        line += [cells.p_value(row.get("p_1", np.nan)), cells.cell(row, "grid_mean_1")]
-        line += [cells.cell(row, "worst_1", bounds=False), str(row["chosen"]), str(int(row["n_seeds"]))]
+        line += [format.p_value(row.get("p_1", np.nan)), format.cell(row, "grid_mean_1")]
+        line += [format.number(row.get("worst_1", np.nan)), str(row["chosen"]), str(int(row["n_seeds"]))]
         rows.append(line)
     count = int(frame["p_1"].notna().sum()) if "p_1" in frame else 0
     lines = [
         NOTE,
         f"[a, b]: 95 % stratified bootstrap interval over seeds × questions ({statistics.N_DRAWS} draws). Against "
         f"{baseline}: paired difference of the best of the grid, points. Holm p: its bootstrap p-value adjusted for "
-        f"{cells.counted(count)} of this column; bold: below {table.ALPHA}.",
+        f"{format.counted(count)} of this column; bold: below {table.ALPHA}.",
         *provenance.lines(built.source, SPEC.name),
         *more_notes,
     ]
-    return TextTable(cells.title(built), header, rows, frozenset(bold), lines, frozenset({0, len(header) - 2}))
+    return TextTable(format.title(built), header, rows, frozenset(bold), lines, frozenset({0, len(header) - 2}))
+
+
+def terminal(built: table.Table, whole: TextTable) -> list[TextTable]:
+    """The table in two narrow blocks for a terminal: the cells and the best of each grid, then the rest."""
+    last = whole.header.index("Mean of the grid")
+    cells = format.block(whole, range(last), notes=[])
+    rest = format.block(whole, [0, *range(last, len(whole.header))], title="Over the grid")
+    return [cells, replace(rest, bold=frozenset(), words=frozenset({0, 3}))]
+
+
+SPEC = table.Spec(
+    table="5",
+    subject="One grid for every method on {sets}",
+    columns="level",
+    rows=(),
+    compared=("pass_1",),
+    main_table=main_table,
+    terminal=terminal,
+    frames=lambda source: {"best": best(source).reset_index()},
+    figures=lambda built: {
+        "heat": heatmap.figure_heat(built, grid(built.source)),
+        "training": heatmap.figure_curves(built, grid(built.source)),
+    },
+)

@@ -25,10 +25,15 @@ from reproduce.errors import UserError
 from reproduce.runs.files import read_table
 
 NAMES = {
-    "turn": "turns_BT", "owner": "owners_BT", "old_logp": "old_logps_BT", "logp": "logps_BT",
-    "ref_logp": "ref_logps_BT", "old_entropy": "old_entropies_BT", "old_entropy_top10": "old_entropies_top10_BT",
+    "turn": "turns_BT",
+    "owner": "owners_BT",
+    "old_logp": "old_logps_BT",
+    "logp": "logps_BT",
+    "ref_logp": "ref_logps_BT",
+    "old_entropy": "old_entropies_BT",
+    "old_entropy_top10": "old_entropies_top10_BT",
     "entropy": "entropies_BT",
-}  # fmt: skip
+}
 """Column -> the tensor's name in the algorithms; any other column of tokens is called <column>_BT."""
 
 
@@ -105,13 +110,18 @@ class Batch:
                 here = mask[row] & (values["turns_BT"][row] == turn)
                 height[turn] = self._height(values["old_entropies_BT"][row][here])
                 if turn in own:
-                    records.append({
-                        "row": row, "turn": turn, "h": height[turn],
-                        "h_top10": self._height(values["old_entropies_top10_BT"][row][here]),
-                        "first": height[0], "before": height.get(turn - 1, math.nan),
-                        "stale": float(self.rows["first_batch_h"][row]),
-                        "tested": turn > 0 and (turn > own[0] or self.rows["parent"][row] < 0),
-                    })  # fmt: skip
+                    records.append(
+                        {
+                            "row": row,
+                            "turn": turn,
+                            "h": height[turn],
+                            "h_top10": self._height(values["old_entropies_top10_BT"][row][here]),
+                            "first": height[0],
+                            "before": height.get(turn - 1, math.nan),
+                            "stale": float(self.rows["first_batch_h"][row]),
+                            "tested": turn > 0 and (turn > own[0] or self.rows["parent"][row] < 0),
+                        }
+                    )
         return pd.DataFrame(records)
 
     def _height(self, entropies: np.ndarray) -> float:

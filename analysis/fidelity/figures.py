@@ -1,6 +1,5 @@
 """The figures of the audit: gradient factors of the surrogates, EPO's schedule and AEPO's budget, and all distances."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -34,17 +33,20 @@ def factors(name: str, sign: float, ratios: np.ndarray = RATIOS, **overrides) ->
 
 def figure_factors():
     """The weight of a token's gradient against its ratio, A > 0 and A < 0; lines that coincide get thinner."""
-    style.apply()
-    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained", sharex=True)
+    figure, panels = style.subplots(1, 2, figsize=(8.4, 3.2), sharex=True)
     for panel, sign in zip(panels, (1.0, -1.0), strict=True):
         for place, name in enumerate(SURROGATES):
             label = "PPO's clip (GRPO, ARPO)" if name == "grpo" else style.name(name)
             look = {"color": style.colour(name, SURROGATES), "lw": 6.0 - 0.95 * place}
             panel.plot(RATIOS, factors(name, sign), label=label, solid_capstyle="butt", **look)
         panel.set(
-            xscale="log", xlabel="ratio π / π_old", title=f"A {'>' if sign > 0 else '<'} 0", ylim=(-0.15, 5.2),
-            xticks=(0.25, 0.5, 0.8, 1.2, 2, 3, 5, 8), xticklabels=("0.25", "0.5", "0.8", "1.2", "2", "3", "5", "8"),
-        )  # fmt: skip
+            xscale="log",
+            xlabel="ratio π / π_old",
+            title=f"A {'>' if sign > 0 else '<'} 0",
+            ylim=(-0.15, 5.2),
+            xticks=(0.25, 0.5, 0.8, 1.2, 2, 3, 5, 8),
+            xticklabels=("0.25", "0.5", "0.8", "1.2", "2", "3", "5", "8"),
+        )
         panel.minorticks_off()
     panels[0].set_ylabel("gradient of log π, over A")
     panels[0].legend(fontsize=7.5)
@@ -53,8 +55,7 @@ def figure_factors():
 
 def figure_schedules(batch: Batch):
     """Left: EPO's phase weight. Right: AEPO's budget against the entropy gap, with the batch's own gaps as ticks."""
-    style.apply()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.0), layout="constrained")
+    figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.0))
     steps = np.arange(STEPS)
     left.plot(steps, [epo.phase_weight(k, STEPS) for k in steps], color="#0072B2", label="paper, eq. 5")
     left.plot(steps, [epo.released_phase_weight(k) for k in steps], color="#D55E00", label="released code")
@@ -83,14 +84,13 @@ def figure_schedules(batch: Batch):
 
 def figure_distances(rows: list[Discrepancy], values: dict[str, float]):
     """Every measured distance of gradients, largest first."""
-    style.apply()
     shown = {}
     for row in rows:
         for name in row.measures:
             if MEASURES[name].quantity.startswith("distance"):
                 shown.setdefault(name, row)
     order = sorted(shown, key=lambda name: (values[name], name))
-    figure, axes = plt.subplots(figsize=(8.4, 0.27 * len(order) + 0.7), layout="constrained")
+    figure, axes = style.subplots(figsize=(8.4, 0.27 * len(order) + 0.7))
     for place, name in enumerate(order):
         axes.barh(place, values[name], color=COLOURS[shown[name].method], height=0.7)
         axes.text(values[name] + 0.4, place, number(values[name]), va="center", fontsize=7.5)

@@ -166,17 +166,28 @@ def sampled_rows(trainer: Recorder) -> list[dict]:
         gap = (found["logp"][kept] - torch.tensor(path.logps)[kept]).abs().max()
         trainer.sampler_gap = max(trainer.sampler_gap, float(gap))
         own = model_text(text)
-        rows.append({
-            "group": group, "parent": place.get((group, t.parent), -1), "index": t.index,
-            "reward": scored.rewards[i].reward, "ended": t.ended, "completion_tokens": path.length,
-            "own_tokens": t.new_tokens, "first_batch_h": trainer.first_batch[t.index],
-            "both_tools": SEARCH_OPEN in own and PYTHON_OPEN in own and scored.rewards[i].format_ok,
-            "both_closing_tags": SEARCH_CLOSE in text and PYTHON_CLOSE in text,
-            "tags_in_results": sum(len(_TAG.findall(result)) for result in t.results),
-            "position": kept, "turn": [path.turns[k] for k in kept], "owner": [owner[k] for k in kept],
-            "old_logp": [path.logps[k] for k in kept], "old_entropy": [path.entropies[k] for k in kept],
-            "old_entropy_top10": found["entropy_top10"][kept].tolist(), ALL_ENTROPIES: found["entropy"].tolist(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "group": group,
+                "parent": place.get((group, t.parent), -1),
+                "index": t.index,
+                "reward": scored.rewards[i].reward,
+                "ended": t.ended,
+                "completion_tokens": path.length,
+                "own_tokens": t.new_tokens,
+                "first_batch_h": trainer.first_batch[t.index],
+                "both_tools": SEARCH_OPEN in own and PYTHON_OPEN in own and scored.rewards[i].format_ok,
+                "both_closing_tags": SEARCH_CLOSE in text and PYTHON_CLOSE in text,
+                "tags_in_results": sum(len(_TAG.findall(result)) for result in t.results),
+                "position": kept,
+                "turn": [path.turns[k] for k in kept],
+                "owner": [owner[k] for k in kept],
+                "old_logp": [path.logps[k] for k in kept],
+                "old_entropy": [path.entropies[k] for k in kept],
+                "old_entropy_top10": found["entropy_top10"][kept].tolist(),
+                ALL_ENTROPIES: found["entropy"].tolist(),
+            }
+        )
     return rows
 
 
@@ -190,11 +201,17 @@ def record(job: JobConfig, task, model, grammar, folder: Path) -> Recorder:
     prompts = [{"prompt": task.prompt(question), "index": i} for i, question in enumerate(questions)]
     run = RunDirectory.open(folder / "run", job)
     trainer = Recorder(
-        record_step=t.steps, algorithm=algorithm, questions=questions, run=run, entropy_tokens=job.entropy_tokens,
-        collector=Collector(task, model, grammar, limits, t.temperature, job.seed), model=model,
-        processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(prompts),
+        record_step=t.steps,
+        algorithm=algorithm,
+        questions=questions,
+        run=run,
+        entropy_tokens=job.entropy_tokens,
+        collector=Collector(task, model, grammar, limits, t.temperature, job.seed),
+        model=model,
+        processing_class=grammar.tokenizer,
+        train_dataset=Dataset.from_list(prompts),
         args=grpo_config(run.checkpoints, t, job.task.max_completion_tokens, job.seed),
-    )  # fmt: skip
+    )
     trainer.train()
     return trainer
 
@@ -206,13 +223,21 @@ def write(trainer: Recorder, job: JobConfig, total_steps: int, out: Path) -> lis
     files.write_table(paths[0], pa.Table.from_pylist(trainer.rows, BATCH_SCHEMA))
     files.write_table(paths[1], pa.Table.from_pylist(trainer.tests, TESTS_SCHEMA))
     about = {
-        "made_by": "python -m analysis.fidelity.recorder", "config": job.to_dict(),
-        "config_hash": config_hash(job), "warm_start_hash": warm_start_hash(job), "versions": versions(),
-        "rl_step": trainer.record_step - 1, "rl_steps": total_steps, "updates_per_step": trainer.updates_per_step,
-        "vocabulary": len(trainer.collector.grammar.tokenizer), "entropy_tokens": trainer.entropy_tokens,
-        "group_size": trainer.num_generations, "sampler_gap": trainer.sampler_gap, "history": trainer.past.state_dict(),
+        "made_by": "python -m analysis.fidelity.recorder",
+        "config": job.to_dict(),
+        "config_hash": config_hash(job),
+        "warm_start_hash": warm_start_hash(job),
+        "versions": versions(),
+        "rl_step": trainer.record_step - 1,
+        "rl_steps": total_steps,
+        "updates_per_step": trainer.updates_per_step,
+        "vocabulary": len(trainer.collector.grammar.tokenizer),
+        "entropy_tokens": trainer.entropy_tokens,
+        "group_size": trainer.num_generations,
+        "sampler_gap": trainer.sampler_gap,
+        "history": trainer.past.state_dict(),
         "references": {name: torch.as_tensor(r).tolist() for name, r in trainer.past.numbers().items()},
-    }  # fmt: skip
+    }
     files.write_json(paths[2], about)
     return paths
 

@@ -1,19 +1,19 @@
 """figures/fidelity.md and figures/fidelity.csv: the rows with their measured numbers."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from analysis.fidelity.losses import TOGETHER
 from analysis.fidelity.measures import MEASURES
 from analysis.fidelity.rows import CHANGES, COUNTS, OTHER, Discrepancy
-from analysis.render import MISSING
+from analysis.text_table import MISSING, pipes
 
 COLUMNS = ("Row", "Paper", "Released code", "Here", "Changes", "By how much", "Test")
 TITLES = {
-    "AEPO": "AEPO (arXiv 2510.14545)", "ARPO": "ARPO (arXiv 2507.19849)", "EPO": "EPO (arXiv 2509.22576)",
+    "AEPO": "AEPO (arXiv 2510.14545)",
+    "ARPO": "ARPO (arXiv 2507.19849)",
+    "EPO": "EPO (arXiv 2509.22576)",
     OTHER: "Beyond these papers",
-}  # fmt: skip
+}
 SINGULAR = {"trajectories": "trajectory", "tokens": "token", "losses of 2": "loss of 2"}
 NOTES = (
     "Distances of gradients are |other − paper| / |paper| with respect to the logits of all trained tokens, on one "
@@ -56,14 +56,26 @@ def frame(rows: list[Discrepancy], values: dict[str, float]) -> pd.DataFrame:
     records = []
     for row in rows:
         first = row.measures[0] if row.measures else None
-        records.append({
-            "id": row.id, "method": row.method, "topic": row.topic, "paper": row.paper, "released": row.released,
-            "where": row.where, "here": row.here, "settings": switches(row).replace("`", ""),
-            "changes": " ".join(row.changes), "value": values[first] if first else None,
-            "unit": MEASURES[first].unit if first else "", "quantity": MEASURES[first].quantity if first else "",
-            "further": "; ".join(quantity(name, values) for name in row.measures[1:]),
-            "unmeasured": row.unmeasured, "tests": " ".join(row.tests), "untested": row.untested,
-        })  # fmt: skip
+        records.append(
+            {
+                "id": row.id,
+                "method": row.method,
+                "topic": row.topic,
+                "paper": row.paper,
+                "released": row.released,
+                "where": row.where,
+                "here": row.here,
+                "settings": switches(row).replace("`", ""),
+                "changes": " ".join(row.changes),
+                "value": values[first] if first else None,
+                "unit": MEASURES[first].unit if first else "",
+                "quantity": MEASURES[first].quantity if first else "",
+                "further": "; ".join(quantity(name, values) for name in row.measures[1:]),
+                "unmeasured": row.unmeasured,
+                "tests": " ".join(row.tests),
+                "untested": row.untested,
+            }
+        )
     return pd.DataFrame(records)
 
 
@@ -74,9 +86,10 @@ def counts(rows: list[Discrepancy]) -> pd.DataFrame:
     for method in COUNTS:
         own = [row for row in rows if row.method == method]
         found[method] = {kind: sum(kind in row.changes for row in own) for kind in CHANGES} | {
-            "rows": len(own), "measured": sum(bool(row.measures) for row in own),
+            "rows": len(own),
+            "measured": sum(bool(row.measures) for row in own),
             "proved": sum(bool(row.tests) for row in own),
-        }  # fmt: skip
+        }
     table = pd.DataFrame(found).T
     return pd.concat([table, table.sum().to_frame("all").T])
 
@@ -113,15 +126,10 @@ def cells(row: Discrepancy, values: dict[str, float]) -> tuple[str, ...]:
 
 def _pipes(lines) -> list[str]:
     head, *rest = [[str(cell).replace("|", r"\|") for cell in line] for line in lines]
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest)]
+    return pipes([head, ["---"] * len(head), *rest])
 
 
-def write(rows: list[Discrepancy], values: dict[str, float], about: tuple[str, ...], folder: Path) -> list[Path]:
-    """fidelity.md with all rows, fidelity.csv with those of the three papers; returns the paths."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "fidelity.md", folder / "fidelity.csv"]
-    paths[0].write_text(markdown(rows, values, about), encoding="utf-8")
-    own = [row for row in rows if row.method != OTHER]
-    paths[1].write_text(frame(own, values).to_csv(index=False, float_format="%.6g"), encoding="utf-8")
-    return paths
+def files(rows: list[Discrepancy], values: dict[str, float], about: tuple[str, ...]) -> dict[str, str]:
+    """Name -> text of fidelity.md with all rows and fidelity.csv with those of the three papers."""
+    own = frame([row for row in rows if row.method != OTHER], values)
+    return {"fidelity.md": markdown(rows, values, about), "fidelity.csv": own.to_csv(index=False, float_format="%.6g")}

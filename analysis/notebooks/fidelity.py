@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Papers and released code: where they differ, and by how much
 # AEPO, ARPO and EPO were published with code that does not do what the papers say. Each row below is one such
@@ -27,22 +15,18 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from IPython.display import Markdown, display
 
-from analysis import fidelity, notebook, style
-from analysis.fidelity import figures, rows, table
+from analysis import notebook
+from analysis.fidelity import figures, table
+from analysis.fidelity.audit import load_audit
 
-folder, data = notebook.figures(), notebook.data_folder()
-batch = fidelity.load_batch(data / "fidelity")
-found = rows.load_rows(data / "papers" / "discrepancies.yaml")
-values = fidelity.values(batch, notebook.papers())
-about = (batch.description, table.summary(fidelity.together(batch)))
-_ = table.write(found, values, about, folder)
+audit = load_audit(notebook.data_folder())
 
 # %% [markdown]
 # ## How many
 # Rows of the three papers by what they change; a row may change several things.
 
 # %%
-notebook.show_frame(table.counts(found).reset_index(names="method"), "Discrepancies")
+notebook.show_frame(table.counts(audit.rows).reset_index(names="method"), "Discrepancies")
 
 # %% [markdown]
 # ## By how much
@@ -50,24 +34,24 @@ notebook.show_frame(table.counts(found).reset_index(names="method"), "Discrepanc
 # "entropy term" are of the gradient of EPO's entropy terms alone, a small part of the whole (EPO-1).
 
 # %%
-_ = style.save(figures.figure_distances(found, values), folder, "fidelity_distances")
+_ = figures.figure_distances(audit.rows, audit.values)
 
 # %% [markdown]
 # ## What a token's gradient is multiplied by
 # PPO's clip removes the gradient above the upper bound; AEPO keeps it, bounded. The released code adds a dual clip.
 
 # %%
-_ = style.save(figures.figure_factors(), folder, "fidelity_gradient_factors")
+_ = figures.figure_factors()
 
 # %% [markdown]
 # ## Two schedules
 # The phase weight of EPO's smoothing, and the budget of whole trajectories of AEPO, which real entropies hardly move.
 
 # %%
-_ = style.save(figures.figure_schedules(batch), folder, "fidelity_schedules")
+_ = figures.figure_schedules(audit.batch)
 
 # %% [markdown]
 # ## All rows
 
 # %%
-display(Markdown(table.markdown(found, values, about)))
+display(Markdown(audit.markdown))

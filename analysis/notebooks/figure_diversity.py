@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Diversity: how many ways does each policy try?
 # Measured on the evaluation trajectories (fixed panel, last checkpoint) of AEPO, its baselines and the warm start.
@@ -21,11 +9,9 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import diversity, notebook, style
+from analysis import diversity, notebook
 
-source = notebook.source()
-source = source.only(style.shown(source.methods))
-folder = notebook.figures()
+source = diversity.shown(notebook.source("2"))
 found = diversity.clusters(source)
 distance = diversity.distances(source)
 
@@ -37,15 +23,15 @@ notebook.show(diversity.diversity_table(source, found, distance))
 # One panel per method, its first seed, one trajectory per question; colours are clusters inside a panel, grey is noise.
 
 # %%
-_ = style.save(diversity.figure_clusters(source, found), folder, "diversity_clusters")
+_ = diversity.figure_clusters(source, found)
 # %% [markdown]
 # ## Three measures
 # Mean with 95 % interval; small dots are single runs.
 
 # %%
-_ = style.save(diversity.figure_measures(source, found, distance), folder, "diversity_measures")
+_ = diversity.figure_measures(source, found, distance)
 # %% [markdown]
 # ## pass@k
 
 # %%
-_ = style.save(diversity.figure_pass_at_k(source), folder, "diversity_pass_at_k")
+_ = diversity.figure_pass_at_k(source)

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Entropy: do the papers' premises hold here?
 # AEPO and ARPO rest on five observations about entropy in agentic training.
@@ -22,10 +10,9 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import entropy, notebook, style
+from analysis import entropy, notebook
 
-source = notebook.source()
-folder = notebook.figures()
+source = notebook.source("2")
 
 # %%
 notebook.show(entropy.premises_table(source), entropy.start_end_table(source))
@@ -35,23 +22,23 @@ notebook.show(entropy.premises_table(source), entropy.start_end_table(source))
 # Mean over seeds with the 95 % bootstrap interval over seeds.
 
 # %%
-_ = style.save(entropy.figure_training(source), folder, "entropy_training")
+_ = entropy.figure_training(source)
 # %% [markdown]
 # ## Around tool results
 # Left: entropy by position after a tool result. Right: the tokens right after a result against the rest of the segment.
 
 # %%
-_ = style.save(entropy.figure_tool_results(source), folder, "entropy_tool_results")
+_ = entropy.figure_tool_results(source)
 # %% [markdown]
 # ## High-entropy tool steps in a row
 # A tool step counts as high-entropy if it lies above the median. Shuffling inside trajectories gives what chance would.
 
 # %%
-_ = style.save(entropy.figure_in_a_row(source), folder, "entropy_in_a_row")
+_ = entropy.figure_in_a_row(source)
 # %% [markdown]
 # ## Tokens outside the clip range
 # How many tokens have a probability ratio outside [1 − ε_low, 1 + ε_high],
 # and how their entropy compares with the rest.
 
 # %%
-_ = style.save(entropy.figure_clip(source), folder, "entropy_clip")
+_ = entropy.figure_clip(source)

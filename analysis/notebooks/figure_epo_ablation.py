@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # EPO: its parts
 # The whole of EPO against the bonus alone (base), a bonus that falls with the turn (decay), a constant phase weight
@@ -22,11 +10,9 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import epo, notebook, style, table3
+from analysis import epo, notebook, table3
 
 source = notebook.source("3")
-folder = notebook.figures()
-curves = ("reward_mean", "check_success_iid", "check_success_ood", "entropy_late")
 
 # %%
 notebook.show(table3.effects_table(source))
@@ -35,10 +21,10 @@ notebook.show(table3.effects_table(source))
 # ## On PPO
 
 # %%
-_ = style.save(epo.figure_last(source, epo.ABLATION), folder, "epo_ablation_last")
+_ = epo.figure_last(source, epo.ABLATION)
 
 # %%
-_ = style.save(epo.figure_curves(source, epo.ABLATION, curves), folder, "epo_ablation")
+_ = epo.figure_curves(source, epo.ABLATION, epo.ABLATION_CURVES)
 
 # %%
 notebook.show(epo.entropy_table(source, epo.ABLATION), epo.factor_table(source, epo.ABLATION))
@@ -47,10 +33,10 @@ notebook.show(epo.entropy_table(source, epo.ABLATION), epo.factor_table(source, 
 # ## On GRPO
 
 # %%
-_ = style.save(epo.figure_last(source, epo.ABLATION_GRPO), folder, "epo_ablation_grpo_last")
+_ = epo.figure_last(source, epo.ABLATION_GRPO)
 
 # %%
-_ = style.save(epo.figure_curves(source, epo.ABLATION_GRPO, curves), folder, "epo_ablation_grpo")
+_ = epo.figure_curves(source, epo.ABLATION_GRPO, epo.ABLATION_CURVES)
 
 # %%
 notebook.show(epo.entropy_table(source, epo.ABLATION_GRPO), epo.factor_table(source, epo.ABLATION_GRPO))

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # EPO: what moves during training
 # PPO and GRPO with and without EPO on MiniHouse. Mean over seeds with the 95 % bootstrap interval over seeds.
@@ -21,7 +9,7 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import epo, notebook, style
+from analysis import epo, notebook
 
 source = notebook.source("3")
 
@@ -31,7 +19,7 @@ source = notebook.source("3")
 # multiplies the entropy gradient by, and the share of tokens that it acts on.
 
 # %%
-_ = style.save(epo.figure_curves(source, epo.CORE), notebook.figures(), "epo_dynamics")
+_ = epo.figure_curves(source, epo.CORE)
 
 # %%
 notebook.show(epo.entropy_table(source, epo.CORE), epo.factor_table(source, epo.CORE))

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Stability: which runs fall, and what moves first
 # Every run of table 1, seed by seed. Collapsed runs are coloured, all others are grey.
@@ -21,12 +9,12 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook, stability, style
+from analysis import notebook, stability
 
 source = notebook.source("1")
 
 # %%
-_ = style.save(stability.figure_runs(source), notebook.figures(), "stability_runs")
+_ = stability.figure_runs(source)
 
 # %% [markdown]
 # ## At their worst

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # What a success rule is worth
 # EPO's released code counts a ScienceWorld episode as a success when it is over and its score is above 0. An episode is
@@ -26,11 +14,9 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook, style, success_rules
+from analysis import notebook, scripted_policies
 
-folder = notebook.figures()
-measured = success_rules.load(notebook.data_folder() / "scienceworld")
-_ = success_rules.write(measured, folder)
+measured = scripted_policies.load(notebook.data_folder() / "scienceworld")
 
 # %% [markdown]
 # ## Success under each rule
@@ -38,29 +24,29 @@ _ = success_rules.write(measured, folder)
 # no released success either.
 
 # %%
-notebook.show(success_rules.rates_table(measured))
+notebook.show(scripted_policies.rates_table(measured))
 
 # %%
-_ = style.save(success_rules.figure_rules(measured), folder, "success_rules")
+_ = scripted_policies.figure_rules(measured)
 
 # %% [markdown]
 # ## Against the expert
 # The rules do not only differ in level: they order the policies differently.
 
 # %%
-notebook.show(success_rules.against_gold_table(measured))
+notebook.show(scripted_policies.against_gold_table(measured))
 
 # %% [markdown]
 # ## How long the expert's paths are
 
 # %%
-notebook.show(success_rules.gold_table(measured))
+notebook.show(scripted_policies.gold_table(measured))
 
 # %% [markdown]
 # ## Which task types give a score for looking around
 
 # %%
-notebook.show(success_rules.kinds_table(measured))
+notebook.show(scripted_policies.kinds_table(measured))
 
 # %%
-_ = style.save(success_rules.figure_kinds(measured), folder, "success_rules_kinds")
+_ = scripted_policies.figure_kinds(measured)

@@ -64,13 +64,13 @@ def trials(root: Path, profile: str, table: str) -> list[Trial]:
 
 
 def _of_directory(root: Path, profile: str, base: Path, paths: list[Path], differing: str) -> Iterator[Trial]:
-    from analysis import data, pairing
+    from analysis import load, pairing
 
     by_name: dict[str, list[Path]] = {}
     for path in paths:
         by_name.setdefault(path.name if path.name == WARM_START else path.parent.name, []).append(path)
     runs = {path: _validated(path) for path in paths if status_of(path) == "finished"}
-    scores = data.load(profile, base.name, root).scores if runs else {}
+    scores = load.load_source(profile, base.name, root).scores if runs else {}
     for name, of_name in by_name.items():
         finished = [runs[path] for path in of_name if path in runs]
         unfinished = [f"{path.name} {status_of(path)}" for path in of_name if path not in runs]

@@ -14,34 +14,35 @@ from synthetic import (
     SAMPLES,
     STEPS,
     TRAINING,
+    compared,
     eval_rows,
     manifest,
     reported_frame,
     save,
     write_results,
     write_runs,
-)  # fmt: skip
+)
 
-from analysis import build as build_module
 from analysis import (
-    cells,
     comparison,
-    data,
     diversity,
     entropy,
+    execute,
+    format,
+    load,
     machines,
-    output,
-    render,
     reported,
-    steps,
     style,
+    text_table,
+    training_steps,
+    write,
 )
 from analysis import table as tables
 from analysis.build import build
 from reproduce.errors import UserError
 from reproduce.runs import files, schema
 
-SPEC = output.spec(2)
+SPEC = write.spec(2)
 
 
 @pytest.fixture(scope="module")
@@ -51,31 +52,30 @@ def data_root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def published(data_root):
-    return data.load(data_root=data_root)
+    return load.load_source(data_root=data_root)
 
 
 @pytest.fixture(scope="module")
 def table(published):
-    return output.build(published)
+    return write.build(published)
 
 
 # reading
 
 
 def test_runs_and_results_give_the_same_frames(tmp_path, published):
-    own = data.load(source=write_runs(tmp_path / "runs"))
+    own = load.load_source(source=write_runs(tmp_path / "runs"))
     pd.testing.assert_frame_equal(own.evals, published.evals)
     pd.testing.assert_frame_equal(own.steps, published.steps)
     assert own.methods == published.methods == ["warm_start", "grpo", "dapo", "arpo", "aepo"]
-    assert set(own.timings["seconds_train"]) == {1.0}
-    pd.testing.assert_frame_equal(output.build(own).frame, output.build(published).frame)
+    pd.testing.assert_frame_equal(write.build(own).frame, write.build(published).frame)
 
 
 def test_unfinished_runs_are_not_read(tmp_path):
     root = write_runs(tmp_path, {"grpo": 0.4}, seeds=(0, 1))
     path = root / "mini" / "table2" / "grpo" / "1" / "manifest.json"
     path.write_text(json.dumps(manifest("grpo", 1, status="running")))
-    assert data.load(source=root).scores["grpo"].seeds == (0,)
+    assert load.load_source(source=root).scores["grpo"].seeds == (0,)
 
 
 def test_runs_of_two_configs_make_no_table(tmp_path):
@@ -83,14 +83,14 @@ def test_runs_of_two_configs_make_no_table(tmp_path):
     path = root / "mini" / "table2" / "dapo" / "2" / "config.yaml"
     path.write_text(yaml.safe_dump(CONFIG | {"method": "dapo", "seed": 2, "algorithm": {"clip_high": 0.3}}))
     with pytest.raises(UserError, match=r"dapo/2.*other settings"):
-        data.load(source=root)
+        load.load_source(source=root)
     other = {"method": "dapo", "seed": 2, "training": TRAINING | {"steps": STEPS + 1}}
     path.write_text(yaml.safe_dump(CONFIG | other))
     with pytest.raises(UserError, match=r"'training'"):
-        data.load(source=root)
+        load.load_source(source=root)
     path.unlink()
     with pytest.raises(UserError, match=r"dapo/2/config.yaml does not exist"):
-        data.load(source=root)
+        load.load_source(source=root)
 
 
 def test_score_array_holds_each_answer_at_its_seed_question_and_sample(published):
@@ -111,22 +111,22 @@ def test_missing_or_broken_files_are_named(tmp_path, name):
         if name == "config.yaml" and content is None:
             continue
         with pytest.raises(UserError, match=re.escape(name)) as caught:
-            source = data.load(data_root=root)
+            source = load.load_source(data_root=root)
             _ = source.scores, source.steps
         assert "\n" not in str(caught.value)
 
 
 def test_absent_input_is_one_line(tmp_path):
     for call in (
-        lambda: data.load(data_root=tmp_path),
-        lambda: data.load(source=tmp_path),
+        lambda: load.load_source(data_root=tmp_path),
+        lambda: load.load_source(source=tmp_path),
         lambda: build(data_root=tmp_path),
     ):
         with pytest.raises(UserError, match="does not exist"):
             call()
     (tmp_path / "mini" / "table2").mkdir(parents=True)
     with pytest.raises(UserError, match="no finished run"):
-        data.load(source=tmp_path)
+        load.load_source(source=tmp_path)
 
 
 def test_partial_evaluation_and_other_panels_are_refused(tmp_path):
@@ -135,14 +135,14 @@ def test_partial_evaluation_and_other_panels_are_refused(tmp_path):
     full = pd.read_parquet(path)
     save(full.iloc[:-1], path, "eval")
     with pytest.raises(UserError, match=r"eval\.parquet: method aepo has 359 rows.*360.*seed 2 has 119"):
-        _ = data.load(data_root=root).scores
+        _ = load.load_source(data_root=root).scores
     save(full[(full["method"] != "aepo") | (full["question_id"] != "q000")], path, "eval")
     with pytest.raises(UserError, match="different panels"):
-        _ = data.load(data_root=root).scores
+        _ = load.load_source(data_root=root).scores
     save(full, path, "eval")
     files.write_table(path, files.read_table(path, schema.labelled(schema.EVAL_SCHEMA)).drop_columns("correct"))
     with pytest.raises(UserError, match="'correct'"):
-        _ = data.load(data_root=root).scores
+        _ = load.load_source(data_root=root).scores
 
 
 # table 2
@@ -165,17 +165,17 @@ def test_bold_needs_every_paired_interval_to_exclude_zero(table, published, tmp_
     assert [m for m in table.frame.index if table.frame.loc[m, "pass_1_bold"] == 1] == ["aepo"]
     pairs = tables.pairs(published).set_index(["method", "against"])
     assert all(pairs.loc[("aepo", m), "difference_low"] > 0 for m in ("warm_start", "grpo", "dapo", "arpo"))
-    close = data.load(data_root=write_results(tmp_path, {"grpo": 0.40, "aepo": 0.41}))
-    assert not cells.text_table(output.build(close)).bold
+    close = load.load_source(data_root=write_results(tmp_path, {"grpo": 0.40, "aepo": 0.41}))
+    assert not format.main_table(write.build(close)).bold
 
 
 def test_missing_methods_and_costs_are_dashes(tmp_path):
-    few = output.build(data.load(data_root=write_results(tmp_path, {"dapo": 0.4}, seeds=(0,))))
-    shown = cells.text_table(few)
+    few = write.build(load.load_source(data_root=write_results(tmp_path, {"dapo": 0.4}, seeds=(0,))))
+    shown = format.main_table(few)
     found = {row[0]: row[1:] for row in shown.rows}
-    assert set(found["GRPO"]) == set(found["AEPO"]) == {render.MISSING}
-    assert found["DAPO"][5] == render.MISSING and found["DAPO"][-1] == "1"
-    assert found["Warm start"][-2] == render.MISSING
+    assert set(found["GRPO"]) == set(found["AEPO"]) == {text_table.MISSING}
+    assert found["DAPO"][5] == text_table.MISSING and found["DAPO"][-1] == "1"
+    assert found["Warm start"][-2] == text_table.MISSING
     assert any(note == "No runs of: GRPO, ARPO, AEPO." for note in shown.notes)
 
 
@@ -184,13 +184,13 @@ def test_pass_at_5_needs_five_samples(tmp_path):
     path = root / "results" / "mini" / "table2" / "eval.parquet"
     rows = pd.read_parquet(path)
     save(rows[rows["sample"] < 2], path, "eval")
-    source = data.load(data_root=root)
-    assert all(r[5] == render.MISSING for r in cells.text_table(output.build(source)).rows)
+    source = load.load_source(data_root=root)
+    assert all(r[5] == text_table.MISSING for r in format.main_table(write.build(source)).rows)
     assert list(diversity.pass_at_k_curve(source, "grpo").index) == [1, 2]
 
 
 def test_provenance_stands_under_the_table_and_nothing_that_changes(table):
-    notes = "\n".join(output.main_table(table).notes)
+    notes = "\n".join(write.main_table(table).notes)
     for part in (
         "Commit: 0123456789ab.",
         "GRPO grpo0",
@@ -205,72 +205,68 @@ def test_provenance_stands_under_the_table_and_nothing_that_changes(table):
 
 
 def test_time_changes_only_the_time_files(tmp_path, published):
-    slow = data.load(data_root=write_results(tmp_path / "data"))
+    slow = load.load_source(data_root=write_results(tmp_path / "data"))
     slow.manifests[:] = [
         m | {"cost": m["cost"] | {"seconds_total": 999.0}, "finished_at": "2026-02-02"} for m in slow.manifests
     ]
-    names = {}
-    for label, source in (("a", published), ("b", slow)):
-        for path in output.write(output.build(source), reported_frame(), tmp_path / label):
-            names.setdefault(path.name, []).append(path.read_bytes())
-    changed = {name for name, (a, b) in names.items() if a != b}
-    assert changed == {"table2_time.md", "table2_time.csv"}
-    assert {"table2.md", "table2.tex", "table2.csv", "table2.pdf"} < set(names)
+    fast, slow = (write.files(write.build(source), reported_frame()) for source in (published, slow))
+    assert {name for name in fast if fast[name] != slow[name]} == {"table2_time.md", "table2_time.csv"}
+    assert {"table2.md", "table2.tex", "table2.csv"} < set(fast)
 
 
 def test_files_show_the_same_numbers(table, tmp_path):
-    output.write(table, reported_frame(), tmp_path)
+    text_table.save(write.files(table, reported_frame()), tmp_path)
     value = f"{table.frame.loc['aepo', 'pass_1']:.1f}"
     assert f"**{value} [" in (tmp_path / "table2.md").read_text()
     assert rf"\textbf{{{value} [" in (tmp_path / "table2.tex").read_text()
     assert pd.read_csv(tmp_path / "table2.csv", index_col="method").loc["aepo", "pass_1"] == pytest.approx(
         table.frame.loc["aepo", "pass_1"], abs=1e-4
     )
-    assert (tmp_path / "table2.pdf").read_bytes().startswith(b"%PDF")
-    assert b"CreationDate" not in (tmp_path / "table2.pdf").read_bytes()
 
 
-def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table, tmp_path):
+def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table):
     found = reported.reported_cells(reported_frame(), SPEC.reported)
     assert found["reported_by"].tolist() == ["the paper", "the paper", "third party"]
     assert found.loc[found["method"] == "GRPO", "GAIA"].tolist() == [36.9]
     assert found["WebWalkerQA"].dropna().tolist() == [20.0]
-    first = reported.reported_cells(reported_frame(), output.spec(1).reported)
+    first = reported.reported_cells(reported_frame(), write.spec(1).reported)
     assert first[["AIME24", "WebWalkerQA"]].values.tolist() == [
         [10.0, 30.0]
     ]  # the same set, in a table of table 1's kind
-    output.write(table, reported_frame(), tmp_path)
-    text = (tmp_path / "table2.md").read_text()
+    text = write.files(table, reported_frame())["table2.md"]
     measured, block = text.split("## Reported numbers (not measured here)")
     assert "47.6" in block and "47.6" not in measured and "not comparable" in block
     assert "51.2" not in block and "– |" in block
 
 
 def test_latex_escapes_what_latex_would_read():
-    assert render.escape("a_b & 5 % – #{x}") == r"a\_b \& 5 \% -- \#\{x\}"
+    assert text_table.escape("a_b & 5 % – #{x}") == r"a\_b \& 5 \% -- \#\{x\}"
 
 
 @pytest.mark.parametrize(
     ("number", "shown"), [(950, "950"), (1234, "1.23 k"), (999_400, "999 k"), (1_234_567, "1.23 M"), (np.nan, "–")]
 )
 def test_human_numbers(number, shown):
-    assert cells.human(number) == shown
+    assert format.human(number) == shown
 
 
 # comparison
 
 
 def test_comparison_of_equal_results_agrees_everywhere(tmp_path, published):
-    own = data.load(source=write_runs(tmp_path))
-    result = comparison.compare(published, own)
+    own = load.load_source(source=write_runs(tmp_path))
+    result = compared(published, own)
     assert result.frame["agree"].all() and len(result.frame) > 30
     assert "GRPO: seeds 0,1,2, same config, all outcomes equal." in result.text
-    assert comparison.DEFINITION in " ".join(result.text.split()) and comparison.DEFINITION in result.markdown
+    assert (
+        comparison.DEFINITION in " ".join(result.text.split())
+        and comparison.DEFINITION in result.files()["table2_comparison.md"]
+    )
 
 
 def test_comparison_finds_the_cells_that_differ(tmp_path, published):
-    own = data.load(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
-    result = comparison.compare(published, own)
+    own = load.load_source(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
+    result = compared(published, own)
     found = result.frame.set_index(["method", "cell"])
     assert not found.loc[("grpo", "pass_1"), "agree"]
     assert found.loc[("aepo", "pass_1"), "agree"]
@@ -281,8 +277,8 @@ def test_comparison_finds_the_cells_that_differ(tmp_path, published):
 
 
 def test_comparison_shows_yours_the_published_value_and_the_difference(tmp_path, published):
-    own = data.load(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
-    result = comparison.compare(published, own)
+    own = load.load_source(source=write_runs(tmp_path, METHODS | {"grpo": 0.95}, seeds=(0, 1)))
+    result = compared(published, own)
     found = result.frame.set_index(["method", "cell"]).loc[("grpo", "pass_1")]
     header, line = (
         next(line for line in result.text.splitlines() if re.match(start, line))
@@ -295,8 +291,8 @@ def test_comparison_shows_yours_the_published_value_and_the_difference(tmp_path,
 
 
 def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
-    own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}))
-    result = comparison.compare(published, own)
+    own = load.load_source(source=write_runs(tmp_path, {"grpo": 0.35}))
+    result = compared(published, own)
     found = result.frame.set_index(["method", "cell"])
     assert found.loc[("aepo", "pass_1"), "agree"] is None and np.isnan(found.loc[("aepo", "pass_1"), "yours"])
     assert "Published, but not run by you: DAPO, ARPO, AEPO." in result.text and "AEPO: " not in result.text
@@ -308,9 +304,9 @@ def on_another(manifests, **changes):
 
 
 def test_comparison_names_what_differs_between_the_machines(tmp_path, data_root):
-    published = data.load(data_root=data_root)
-    own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}))
-    assert comparison.other_machine(published, own) == [] and "Other " not in comparison.compare(published, own).text
+    published = load.load_source(data_root=data_root)
+    own = load.load_source(source=write_runs(tmp_path, {"grpo": 0.35}))
+    assert comparison.other_machine(published, own) == [] and "Other " not in compared(published, own).text
     known = on_another(own.manifests, machine={"instruction_set": "AVX2"}, versions={"torch": "2.13.0+cpu"})
     published.manifests[:] = on_another(published.manifests, versions={"torch": "2.13.0+cpu", "python": "3.11.7"})
     own.manifests[:] = known
@@ -325,12 +321,12 @@ def test_comparison_names_what_differs_between_the_machines(tmp_path, data_root)
         machines.WHY,
     ]
     assert comparison.other_machine(published, own) == expected
-    shown = " ".join(comparison.compare(published, own).text.split())
+    shown = " ".join(compared(published, own).text.split())
     assert all(line in shown for line in expected)
 
 
 def test_comparison_looks_only_at_runs_that_both_hold(tmp_path, published):
-    own = data.load(source=write_runs(tmp_path, {"grpo": 0.35}, seeds=(5,)))
+    own = load.load_source(source=write_runs(tmp_path, {"grpo": 0.35}, seeds=(5,)))
     trained = [m for m in own.manifests if m["method"] == "grpo"]
     own.manifests[:] = on_another(trained, machine={"cpu": "Another CPU"})
     assert comparison.other_machine(published, own) == []
@@ -352,27 +348,27 @@ def test_premises_without_the_baseline_or_the_warm_start_are_dashes(tmp_path):
     path = root / "results" / "mini" / "table2" / "eval.parquet"
     rows = pd.read_parquet(path)
     save(rows[rows["method"] == "dapo"], path, "eval")
-    source = data.load(data_root=root)
+    source = load.load_source(data_root=root)
     assert entropy.premises(source)["holds"].tolist() == ["–", "–"]
-    assert cells.text_table(output.build(source)).rows[0][1:] == ["–"] * 12
+    assert format.main_table(write.build(source)).rows[0][1:] == ["–"] * 12
 
 
 def test_one_seed_has_no_interval_over_seeds_and_proves_no_premise(tmp_path):
-    source = data.load(source=write_runs(tmp_path, seeds=(0,)))
+    source = load.load_source(source=write_runs(tmp_path, seeds=(0,)))
     rows = entropy.premises(source)
     assert rows["measured"].notna().all() and rows["holds"].tolist() == ["–"] * 8 + ["yes"]
     assert entropy.premises_table(source).rows[0][2] == "–"
     assert np.isnan(diversity.cluster_count(diversity.clusters(source), "grpo").low)
-    assert comparison.compare(source, source).frame["agree"].all()
+    assert compared(source, source).frame["agree"].all()
     entropy.figure_clip(source)
 
 
 def test_undefined_steps_are_left_out(published):
-    source = data.Source(
+    source = load.Source(
         **{k: getattr(published, k) for k in ("profile", "experiment", "origin", "folder", "manifests", "config")}
     )
     source.steps.loc[source.steps["step"] == 1, "entropy_outside"] = np.nan
-    assert np.isfinite(steps.per_seed(source, "grpo", "entropy_outside")).all()
+    assert np.isfinite(training_steps.per_seed(source, "grpo", "entropy_outside")).all()
     source.steps["entropy_outside"] = np.nan
     rows = entropy.premises(source).set_index("premise")
     assert rows.loc[rows.index.str.startswith("3b"), "holds"].tolist() == ["–"]
@@ -389,7 +385,7 @@ def test_cluster_count_finds_separate_groups(tmp_path):
     rows["text"] = [" ".join(f"w{i}_{j}" for j in range(12)) for i in way]
     rows["actions"] = [f"a{i}" for i in way]
     save(rows, path, "eval")
-    source = data.load(data_root=root)
+    source = load.load_source(data_root=root)
     found = diversity.clusters(source)
     assert {m: diversity.cluster_count(found, m).value for m in ways} == ways
     assert diversity.distinct_actions(source, "aepo").value == 1.0
@@ -405,7 +401,7 @@ def test_distance_grows_with_what_the_samples_of_a_question_differ_in(tmp_path):
     kind = [s % kinds[m] for s, m in zip(rows["sample"], rows["method"], strict=True)]
     rows["text"] = [f"{q}_{k} b{q}_{k}" for q, k in zip(rows["question_id"], kind, strict=True)]
     save(rows, path, "eval")
-    found = diversity.distances(data.load(data_root=root))
+    found = diversity.distances(load.load_source(data_root=root))
     values = {method: e.value for method, e in found.items()}
     assert values == pytest.approx({"warm_start": 0.0, "grpo": 0.0, "arpo": 6 / 10, "aepo": 1.0}, abs=1e-9)
 
@@ -416,9 +412,9 @@ def test_questions_without_text_are_left_out_of_the_distance(tmp_path, published
     rows = pd.read_parquet(path)
     rows.loc[rows["question_id"] >= "q012", "text"] = None
     save(rows, path, "eval")
-    some, all_texts = diversity.distances(data.load(data_root=root)), diversity.distances(published)
+    some, all_texts = diversity.distances(load.load_source(data_root=root)), diversity.distances(published)
     assert all(0 < some[m].value < 1 and some[m].value != all_texts[m].value for m in METHODS)
-    assert diversity.clusters(data.load(data_root=root)).points.groupby(["method", "seed"]).size().eq(12).all()
+    assert diversity.clusters(load.load_source(data_root=root)).points.groupby(["method", "seed"]).size().eq(12).all()
 
 
 def test_distinct_actions_counts_inside_a_question(published):
@@ -438,7 +434,7 @@ def test_results_without_texts_still_count_actions(tmp_path):
     root = write_results(tmp_path, {"grpo": 0.4})
     path = root / "results" / "mini" / "table2" / "eval.parquet"
     save(pd.read_parquet(path).assign(text=None), path, "eval")
-    source = data.load(data_root=root)
+    source = load.load_source(data_root=root)
     found = diversity.clusters(source)
     row = diversity.diversity_table(source, found, diversity.distances(source)).rows[1]
     assert row[1] == row[3] == "–" and row[2] != "–"
@@ -464,12 +460,15 @@ def test_a_method_keeps_its_colour(published):
     assert style.shown(["ppo", "aepo", "zeta", "warm_start"]) == ["warm_start", "aepo"]
     assert style.shown(["zeta"]) == ["zeta"]
     assert [style.name(m) for m in ("aepo-released", "dr-grpo", "reinforce++-baseline", "new-one")] == [
-        "AEPO (released)", "Dr. GRPO", "REINFORCE++ (baseline)", "NEW-ONE",
-    ]  # fmt: skip
+        "AEPO (released)",
+        "Dr. GRPO",
+        "REINFORCE++ (baseline)",
+        "NEW-ONE",
+    ]
 
 
 def test_every_logged_column_is_in_the_glossary():
-    text = (data.ROOT / "analysis" / "README.md").read_text()
+    text = (load.ROOT / "analysis" / "README.md").read_text()
     defined = set(re.findall(r"`([a-z0-9_]+)`", text))
     for start, end in (("entropy_turn_", schema.TURNS), ("entropy_pos_", schema.POSITIONS)):
         if f"{start}0" in defined and f"{start}{end - 1}" in defined:
@@ -484,7 +483,7 @@ def test_every_logged_column_is_in_the_glossary():
 
 
 def test_every_table_column_is_in_the_glossary(table):
-    text = (data.ROOT / "analysis" / "README.md").read_text()
+    text = (load.ROOT / "analysis" / "README.md").read_text()
     columns = {re.sub(r"_(low|high|bold)$", "", c) for c in table.frame.columns}
     missing = [c for c in columns if f"`{re.sub('level_.', 'level_1', c)}`" not in text]
     assert missing == []
@@ -517,7 +516,6 @@ def test_build_is_complete_and_repeatable(data_root, tmp_path):
         "figure_diversity.ipynb",
         "table2.md",
         "table2.tex",
-        "table2.pdf",
         "table2.csv",
         "entropy_training.svg",
         "entropy_clip.pdf",
@@ -527,7 +525,7 @@ def test_build_is_complete_and_repeatable(data_root, tmp_path):
     assert "Average pass@1" in results[0].text
     for path, content in names[0].items():
         if path.suffix == ".ipynb":
-            assert str(tmp_path).encode() not in content and str(data.ROOT).encode() not in content
+            assert str(tmp_path).encode() not in content and str(load.ROOT).encode() not in content
             notebook = json.loads(content)
             assert all(c["execution_count"] for c in notebook["cells"] if c["cell_type"] == "code")
             assert not any(
@@ -539,7 +537,7 @@ def test_build_is_complete_and_repeatable(data_root, tmp_path):
 
 @pytest.mark.slow
 def test_build_from_own_runs_compares_and_leaves_the_committed_notebooks_alone(data_root, tmp_path):
-    committed = {p: p.read_bytes() for p in (data.ROOT / "analysis").glob("*.ipynb")}
+    committed = {p: p.read_bytes() for p in (load.ROOT / "analysis").glob("*.ipynb")}
     write_runs(tmp_path / "runs")
     result = build(
         source="runs", runs_root=tmp_path / "runs", only="tables", figures=tmp_path / "figures", data_root=data_root
@@ -547,21 +545,45 @@ def test_build_from_own_runs_compares_and_leaves_the_committed_notebooks_alone(d
     assert tmp_path / "runs" / "mini" / "table2" / "notebooks" / "table2.ipynb" in result.files
     assert tmp_path / "figures" / "table2_comparison.md" in result.files
     assert "yours beside the published one" in result.text and "all outcomes equal" in result.text
-    assert committed == {p: p.read_bytes() for p in (data.ROOT / "analysis").glob("*.ipynb")}
-    assert data.load(source=tmp_path / "runs").methods[0] == "warm_start"
+    assert committed == {p: p.read_bytes() for p in (load.ROOT / "analysis").glob("*.ipynb")}
+    assert load.load_source(source=tmp_path / "runs").methods[0] == "warm_start"
 
 
 @pytest.mark.slow
 def test_bad_input_inside_a_notebook_is_one_line(data_root, tmp_path):
     with pytest.raises(UserError, match="profile absent"):
-        build_module.execute(
-            ("table2",),
-            {
-                "REPRODUCE_PROFILE": "absent",
-                "REPRODUCE_SOURCE": "results",
-                "REPRODUCE_DATA": str(data_root),
-                "REPRODUCE_FIGURES": str(tmp_path),
-            },
-            tmp_path / "notebooks",
+        execute.execute(
+            {"table2": "table"}, {"REPRODUCE_PROFILE": "absent", "REPRODUCE_DATA": str(data_root)}, tmp_path / "made"
         )
-    assert not (tmp_path / "notebooks").exists()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        ("1 / 0", RuntimeError, "notebook two, cell 1: .*ZeroDivisionError"),
+        ("import time; time.sleep(60)", UserError, "notebook two, cell 1: took longer than 2 s"),
+        ("import os; os._exit(1)", UserError, "notebook two, cell 1: was stopped before its end .*build again"),
+    ],
+)
+def test_a_notebook_that_fails_is_named_with_its_cell_and_nothing_is_saved(tmp_path, monkeypatch, code, kind, words):
+    monkeypatch.setattr(execute, "SOURCES", tmp_path)
+    monkeypatch.setattr(execute, "TIMEOUT", 2)
+    for name, cells in {"one": ["1"], "two": ["1", code]}.items():
+        (tmp_path / f"{name}.py").write_text("".join(f"# %%\n{cell}\n" for cell in cells))
+    with pytest.raises(kind, match=f"(?s){words}"):
+        execute.execute({"one": "one", "two": "two"}, {}, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("name", [f"table{n}" for n in write.SPECS])
+def test_the_committed_notebooks_show_the_committed_tables(name):
+    cells = json.loads((load.ROOT / "analysis" / f"{name}.ipynb").read_text())["cells"]
+    shown = [o["data"] for c in cells for o in c.get("outputs", ()) if "data" in o]
+    markdown = ["".join(data["text/markdown"]) for data in shown if "text/markdown" in data]
+    table = (load.ROOT / "figures" / f"{name}.md").read_text()
+    blocks = table.count("\n## ") + 1
+    assert "\n".join(markdown[:blocks]) == table
+    assert (load.ROOT / "figures" / f"{name}_time.md").read_text() in markdown
+    assert any("image/png" in data for data in shown)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from synthetic import STEPS, papers, save, write_results, write_runs
+from synthetic import STEPS, compared, papers, save, write_results, write_runs
 
-from analysis import comparison, data, epo, output, pairing, render, reported, statistics, style, table3
-from analysis.build import NOTEBOOKS, build_all
+from analysis import epo, load, pairing, reported, statistics, style, table3, text_table, write
+from analysis.build import build_all
 
 SUCCESS = {"ppo": 0.3, "ppo+epo": 0.7, "grpo": 0.4, "grpo+epo": 0.4, "epo-base": 0.3}
 KINDS = ("look_at_obj_in_light", "pick_two_obj_and_place")
@@ -25,20 +25,24 @@ def source(tmp_path_factory):
     steps["check_success_ood"] = np.where(due, np.where(steps["step"] == 4, 0.5, 0.25), np.nan)
     smooth = steps["method"].isin(["ppo+epo", "grpo+epo"])
     for column, value in {
-        "epo_share_below": 0.0, "epo_share_above": 0.2, "epo_factor_below": 1.1, "epo_factor_above": 0.9,
-        "epo_phase_weight": 2 - 0.1 * steps["step"], "epo_reference_entropy": 0.3,
-    }.items():  # fmt: skip
+        "epo_share_below": 0.0,
+        "epo_share_above": 0.2,
+        "epo_factor_below": 1.1,
+        "epo_factor_above": 0.9,
+        "epo_phase_weight": 2 - 0.1 * steps["step"],
+        "epo_reference_entropy": 0.3,
+    }.items():
         steps[column] = np.where(smooth & (steps["step"] > 1), value, np.nan)
     save(steps, folder / "steps.parquet", "steps")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     checks = {"evaluation": {"checks": {"every": 2, "questions": 16}}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config | checks))
-    return data.load("mini", "table3", data_root=root)
+    return load.load_source("mini", "table3", data_root=root)
 
 
 @pytest.fixture(scope="module")
 def built(source):
-    return output.build(source)
+    return write.build(source)
 
 
 def test_a_column_per_split_and_their_average(source, built):
@@ -59,11 +63,11 @@ def test_the_papers_statistic_is_the_mean_over_seeds_of_the_best_evaluation(sour
     assert (row["best_iid"], row["best_iid_low"]) == (pytest.approx(61), pytest.approx(60, abs=0.5))
     assert row["best_ood"] == pytest.approx(50)
     assert np.isnan(built.frame.loc[style.WARM_START, "best_iid"])
-    shown = output.main_table(built)
+    shown = write.main_table(built)
     grpo = dict(zip(shown.header, next(r for r in shown.rows if r[0] == "GRPO"), strict=True))
     assert grpo["IID, best of training"].startswith("61.0 [") and grpo["OOD, best of training"].startswith("50.0")
     assert "best of 3 evaluations of 16 random tasks a split" in " ".join(shown.notes)
-    assert "Turns" in shown.header and len(output.terminal_tables(built)) == 3
+    assert "Turns" in shown.header and len(write.terminal_tables(built)) == 3
 
 
 def test_every_epo_row_stands_against_the_same_method_without_it(source):
@@ -95,7 +99,7 @@ def test_the_papers_numbers_are_by_environment_and_split():
 
 
 def test_the_committed_numbers_of_the_paper_fill_the_block():
-    found = reported.reported_cells(reported.load_reported(data.ROOT / "data" / "papers"), table3.SPEC.reported)
+    found = reported.reported_cells(reported.load_reported(load.ROOT / "data" / "papers"), table3.SPEC.reported)
     best = found[found["metric"].str.startswith("Succ.*") & (found["method"] == "PPO+EPO")]
     assert best["ScienceWorld IID"].max() == 100.0 and len(found) > 8
 
@@ -125,24 +129,22 @@ def test_figures_have_a_line_per_trained_method_and_a_panel_per_quantity(source)
     assert len(epo.entropy_table(source, epo.CORE).rows) == 4
 
 
-def test_files_and_notebooks(source, built, tmp_path):
-    found = {p.name for p in output.write(built, None, tmp_path)}
-    assert {"table3.md", "table3.csv", "table3_epo.csv", "table3_pairs.csv"} <= found
+def test_its_files_hold_epos_effects(built):
+    found = write.files(built, None)
+    assert {"table3.md", "table3.csv", "table3_epo.csv", "table3_pairs.csv"} <= set(found)
     assert "table3_reported.csv" not in found
-    text = (tmp_path / "table3.md").read_text()
-    assert "What EPO adds to its base method" in text and render.MISSING in text
-    for names in (NOTEBOOKS["tables"]["3"], NOTEBOOKS["figures"]["3"]):
-        for name in names:
-            code = (data.ROOT / "analysis" / "notebooks" / f"{name}.py").read_text()
-            compile(code, name, "exec")
+    assert "What EPO adds to its base method" in found["table3.md"] and text_table.MISSING in found["table3.md"]
 
 
 def test_own_runs_agree_with_the_published_ones(source, tmp_path):
-    own = data.load(source=write_runs(tmp_path, SUCCESS, table="table3", **WORLD), experiment="table3")
-    result = comparison.compare(source, own)
-    assert result.stem == "table3" and "EPO on PPO: seeds 0,1,2, same config, all outcomes equal." in result.text
-    compared = result.frame[result.frame["cell"].isin(["split_iid", "split_ood", "pass_1"])]
-    assert len(compared) == 3 * (len(SUCCESS) + 1) and compared["agree"].all()
+    own = load.load_source(source=write_runs(tmp_path, SUCCESS, table="table3", **WORLD), experiment="table3")
+    result = compared(source, own)
+    assert (
+        result.stem == "table3_comparison"
+        and "EPO on PPO: seeds 0,1,2, same config, all outcomes equal." in result.text
+    )
+    rates = result.frame[result.frame["cell"].isin(["split_iid", "split_ood", "pass_1"])]
+    assert len(rates) == 3 * (len(SUCCESS) + 1) and rates["agree"].all()
     assert "best_iid" in set(result.frame["cell"]) and "iid, best of training" in result.text
 
 

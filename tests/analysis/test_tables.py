@@ -5,27 +5,25 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import STEPS, reported_frame, save, step_rows, write_results, write_runs
+from synthetic import STEPS, compared, reported_frame, save, step_rows, write_results, write_runs
 
 from analysis import build as build_module
 from analysis import (
-    comparison,
-    data,
-    draw,
-    heatmap,
-    output,
+    curves,
+    load,
     pairing,
     provenance,
     readme,
-    render,
     stability,
     statistics,
-    steps,
     style,
     table,
     table4,
     table5,
-)  # fmt: skip
+    text_table,
+    training_steps,
+    write,
+)
 from reproduce.errors import UserError
 
 FAMILIES = ("mini-math", "mini-knowledge")
@@ -61,29 +59,29 @@ def root(tmp_path_factory):
     return folder
 
 
-def load(root, name):
-    return data.load("mini", f"table{name}", data_root=root)
+def results_of(root, name):
+    return load.load_source("mini", f"table{name}", data_root=root)
 
 
 # table 1
 
 
 def test_table_1_has_a_column_per_family_and_averages_them(root):
-    source = load(root, 1)
-    built = output.build(source)
+    source = results_of(root, 1)
+    built = write.build(source)
     rows = source.evals[source.evals["method"] == "aepo"]
     row = built.frame.loc["aepo"]
     assert built.parts == ["family_mini-knowledge", "family_mini-math"]
     for family in FAMILIES:
         assert row[f"family_{family}"] == pytest.approx(100 * rows.loc[rows["family"] == family, "correct"].mean())
     assert row["pass_1"] == pytest.approx(np.mean([row[column] for column in built.parts]))
-    shown = output.main_table(built)
+    shown = write.main_table(built)
     assert shown.header[1:4] == ["mini-knowledge", "mini-math", "Average pass@1"]
     assert "24 questions (mini-knowledge, level 1: 4," in " ".join(shown.notes)
 
 
 def test_the_bootstrap_keeps_every_family_and_level(root):
-    scores = load(root, 1).scores["grpo"]
+    scores = results_of(root, 1).scores["grpo"]
     assert len(set(scores.strata_Q)) == 6
     counts = pairing.draws_for(3, scores.strata_Q).questions_DQ
     for family in FAMILIES:
@@ -94,12 +92,12 @@ def test_the_bootstrap_keeps_every_family_and_level(root):
 
 
 def test_table_4_stands_against_no_component_in_the_papers_order(root):
-    built = output.build(load(root, 4))
+    built = write.build(results_of(root, 4))
     assert list(built.frame.index) == [style.WARM_START, *table4.NAMES]
     assert built.frame.loc["aepo", "difference_1"] == pytest.approx(
         built.frame.loc["aepo", "pass_1"] - built.frame.loc["none", "pass_1"]
     )
-    shown = output.main_table(built)
+    shown = write.main_table(built)
     assert "Against No component" in shown.header and [row[0] for row in shown.rows][1] == "No component"
     notes = " ".join(shown.notes)
     assert "adjusted for the 3 comparisons" in notes
@@ -111,19 +109,21 @@ def test_what_a_table_was_trained_with_other_than_table_2_is_said_under_it(tmp_p
     write_results(tmp_path)
     path = write_results(tmp_path, ABLATION, table="table4", variants=SWITCHES) / "results/mini/table4/config.yaml"
     path.write_text(path.read_text().replace(f"steps: {STEPS}", f"steps: {STEPS // 2}"))
-    notes = " ".join(output.main_table(output.build(load(tmp_path, 4))).notes)
+    notes = " ".join(write.main_table(write.build(results_of(tmp_path, 4))).notes)
     assert f"{STEPS // 2} RL steps × 4 prompts" in notes
     assert f"Other than the published table 2: training.steps {STEPS // 2} (there {STEPS})." in notes
     assert provenance.differences({"training": {"a": 1}}, {}) == []
 
 
 def test_variants_from_own_runs_and_from_results_are_the_same_table(root, tmp_path):
-    own = data.load(source=write_runs(tmp_path, ABLATION, table="table4", variants=SWITCHES), experiment="table4")
-    published = load(root, 4)
-    pd.testing.assert_frame_equal(output.build(own).frame, output.build(published).frame)
+    own = load.load_source(
+        source=write_runs(tmp_path, ABLATION, table="table4", variants=SWITCHES), experiment="table4"
+    )
+    published = results_of(root, 4)
+    pd.testing.assert_frame_equal(write.build(own).frame, write.build(published).frame)
     assert own.config["rows"]["none"]["method"] == published.config["rows"]["none"]["method"] == "aepo"
-    result = comparison.compare(published, own)
-    assert result.frame["agree"].all() and result.stem == "table4"
+    result = compared(published, own)
+    assert result.frame["agree"].all() and result.stem == "table4_comparison"
     assert "No component: seeds 0,1,2, same config, all outcomes equal." in result.text
 
 
@@ -131,16 +131,16 @@ def test_variants_from_own_runs_and_from_results_are_the_same_table(root, tmp_pa
 
 
 def test_the_grid_knows_where_each_cell_lies(root):
-    found = table5.grid(load(root, 5))
+    found = table5.grid(results_of(root, 5))
     assert list(dict.fromkeys(found["method"])) == ["grpo", "aepo"]
     cell = found.loc[cell_name("aepo", 1e-3, 4)]
     assert (cell["learning_rate"], cell["updates"]) == (1e-3, 8)  # two passes of four minibatches
 
 
 def test_the_best_of_the_grid_is_the_best_cell_where_it_stands_out(root):
-    source = load(root, 5)
+    source = results_of(root, 5)
     best = table5.best(source)
-    built = output.build(source)
+    built = write.build(source)
     assert best.loc["aepo", "chosen"] == "0.001 · 8 (6 of 6)"
     assert best.loc["aepo", "best_1"] == pytest.approx(built.frame.loc[cell_name("aepo", 1e-3, 4), "pass_1"])
     cells_of = [built.frame.loc[name, "pass_1"] for name in GRID if name.startswith("grpo")]
@@ -183,26 +183,28 @@ def test_halves_split_every_stratum():
 def test_a_method_with_a_cell_less_has_no_best(tmp_path):
     name = cell_name("aepo", 1e-3, 4)
     few = {cell: p for cell, p in SUCCESS.items() if cell != name}
-    source = load(write_results(tmp_path, few, table="table5", variants={n: GRID[n] for n in few}), 5)
+    source = results_of(write_results(tmp_path, few, table="table5", variants={n: GRID[n] for n in few}), 5)
     best = table5.best(source)
     assert np.isnan(best.loc["aepo"].get("best_1", np.nan)) and np.isfinite(best.loc["grpo", "best_1"])
-    shown = output.main_table(output.build(source))
+    shown = write.main_table(write.build(source))
     aepo = dict(zip(shown.header, shown.rows[1], strict=True))
-    assert aepo["Best of the grid"] == aepo["0.001 · 8"] == render.MISSING and aepo["0.001 · 4"] != render.MISSING
+    assert (
+        aepo["Best of the grid"] == aepo["0.001 · 8"] == text_table.MISSING and aepo["0.001 · 4"] != text_table.MISSING
+    )
 
 
 def test_table_5_prints_cells_and_best_and_says_how_it_was_chosen(root):
-    shown = output.main_table(output.build(load(root, 5)))
+    shown = write.main_table(write.build(results_of(root, 5)))
     assert shown.header[:6] == ["Method", "0.0005 · 4", "0.001 · 4", "0.0005 · 8", "0.001 · 8", "Best of the grid"]
     assert [row[0] for row in shown.rows] == ["GRPO", "AEPO"]
     assert table5.NOTE in shown.notes and "the 1 comparison of" in " ".join(shown.notes)
-    assert len(output.terminal_tables(output.build(load(root, 5)))) == 2
+    assert len(write.terminal_tables(write.build(results_of(root, 5)))) == 2
 
 
 def test_table_5_without_its_rows_is_refused(tmp_path):
     root = write_results(tmp_path, {"grpo": 0.4}, table="table5")
     with pytest.raises(UserError, match="'grpo' is not a cell of the grid"):
-        output.main_table(output.build(load(root, 5)))
+        write.main_table(write.build(results_of(root, 5)))
 
 
 # many rows
@@ -214,20 +216,20 @@ def many(tmp_path_factory):
     names = [m for m in style.ORDER if m != style.WARM_START][:20]
     success = {m: 0.75 if m == "rloo" else 0.4 for m in names}
     root = write_results(tmp_path_factory.mktemp("many"), success)
-    return data.load(data_root=root)
+    return load.load_source(data_root=root)
 
 
 def test_many_rows_are_adjusted_and_only_what_is_outside_noise_is_marked(many):
-    built = output.build(many)
+    built = write.build(many)
     assert built.comparisons == 19
     bold = [m for m in built.frame.index if built.frame.loc[m, "difference_1_bold"] is True]
     assert bold == ["rloo"] and built.frame.loc["rloo", "p_1"] < 0.05
     frame = built.frame.drop(index=[style.WARM_START, "grpo"])
     raw = [statistics.two_sided_p(pairing.paired_draws(many.scores[m], many.scores["grpo"])[1]) for m in frame.index]
     assert (frame["p_1"] >= np.array(raw)).all() and np.isnan(built.frame.loc[style.WARM_START, "p_1"])
-    shown = output.main_table(built)
+    shown = write.main_table(built)
     assert len(shown.rows) == 21 and "the 19 comparisons" in " ".join(shown.notes)
-    assert len(draw.figure_curves(many, built.spec).axes) == 20
+    assert len(curves.figure_curves(many, built.spec).axes) == 20
 
 
 def test_a_row_with_fewer_seeds_is_paired_on_the_common_ones(tmp_path):
@@ -236,7 +238,7 @@ def test_a_row_with_fewer_seeds_is_paired_on_the_common_ones(tmp_path):
     for kind in ("eval", "steps"):
         rows = pd.read_parquet(folder / f"{kind}.parquet")
         save(rows[(rows["method"] != "aepo") | (rows["seed"] == 2)], folder / f"{kind}.parquet", kind)
-    source = data.load(data_root=root)
+    source = load.load_source(data_root=root)
     grpo, aepo = source.scores["grpo"], source.scores["aepo"]
     expected = aepo.correct_SQN.mean() - grpo.correct_SQN[2].mean()
     assert pairing.paired(aepo, grpo).value == pytest.approx(expected)
@@ -276,16 +278,16 @@ def test_collapsed_runs_are_counted_and_named(tmp_path):
     frame = pd.concat([step_rows(m, s).assign(method=m, seed=s) for m in ("grpo", "gppo") for s in (0, 1, 2)])
     falling = (frame["method"] == "gppo") & (frame["seed"] > 0) & (frame["step"] > 1)
     save(frame.assign(success_mean=np.where(falling, 0.01, 0.3)), path, "steps")
-    source = data.load(data_root=root)
-    assert steps.collapsed(source) == {"gppo": (2, 3)}
-    assert "GPPO (2 of 3 runs)" in output.main_table(output.build(source)).notes[-1]
-    assert stability.fallen(source, "gppo").tolist() == [1, 2] and not len(stability.fallen(source, "grpo"))
+    source = load.load_source(data_root=root)
+    assert training_steps.collapsed(source) == {"gppo": (2, 3)}
+    assert "GPPO (2 of 3 runs)" in write.main_table(write.build(source)).notes[-1]
+    assert training_steps.fallen(source, "gppo").tolist() == [1, 2] and not len(training_steps.fallen(source, "grpo"))
     assert stability.shown(source) == ["grpo", "gppo"] and stability.shown(source, always=()) == ["gppo"]
     assert stability.worst(source).set_index("method")["collapsed"].to_dict() == {"grpo": 0, "gppo": 2}
     panels = stability.figure_runs(source).axes[: len(stability.shown(source))]
     coloured = [sum(line.get_color() == stability.FALLEN for line in axes.lines) for axes in panels]
     assert coloured == [0, 2]
-    assert steps.collapse_note(load(write_results(tmp_path / "calm"), 2)).endswith("none.")
+    assert training_steps.collapse_note(results_of(write_results(tmp_path / "calm"), 2)).endswith("none.")
 
 
 def test_rows_that_are_the_same_runs_are_named(tmp_path):
@@ -294,12 +296,12 @@ def test_rows_that_are_the_same_runs_are_named(tmp_path):
     same = {("gppo", s): step_rows("grpo", s) for s in (0, 1, 2)}
     frames = {(m, s): same.get((m, s), step_rows(m, s)) for m in ("grpo", "gppo", "dapo") for s in (0, 1, 2)}
     save(pd.concat([frame.assign(method=m, seed=s) for (m, s), frame in frames.items()]), path, "steps")
-    source = data.load(data_root=root)
-    assert steps.identical(source) == [("grpo", "gppo")]
-    assert output.main_table(output.build(source)).notes[-1].endswith("changed nothing here): GRPO and GPPO.")
+    source = load.load_source(data_root=root)
+    assert training_steps.identical(source) == [("grpo", "gppo")]
+    assert write.main_table(write.build(source)).notes[-1].endswith("changed nothing here): GRPO and GPPO.")
     frames["gppo", 2] = frames["gppo", 2].assign(grad_norm=0.5)
     save(pd.concat([frame.assign(method=m, seed=s) for (m, s), frame in frames.items()]), path, "steps")
-    assert steps.identical_note(data.load(data_root=root)) == []
+    assert training_steps.identical_note(load.load_source(data_root=root)) == []
 
 
 def test_runs_whose_groups_never_differ_are_named(tmp_path):
@@ -313,16 +315,16 @@ def test_runs_whose_groups_never_differ_are_named(tmp_path):
     frame.loc[equal, "groups_degenerate"] = 4.0
     frame.loc[(frame["method"] == "grpo") & equal, "grad_norm"] = 0.0
     save(frame, path, "steps")
-    source = data.load(data_root=root)
-    assert steps.without_signal(source) == {"grpo": (2, 2, 3), "ppo+epo": (3, 0, 3)}
-    note = output.main_table(output.build(source)).notes[-1]
+    source = load.load_source(data_root=root)
+    assert training_steps.without_signal(source) == {"grpo": (2, 2, 3), "ppo+epo": (3, 0, 3)}
+    note = write.main_table(write.build(source)).notes[-1]
     assert note.startswith("Nothing to learn from (in every step all rewards of each group were equal): ")
     assert note.endswith("GRPO (2 of 3 runs, gradient 0), EPO on PPO (3 of 3 runs, gradient not 0).")
     config = path.with_name("config.yaml")
     config.write_text(config.read_text().replace("group_size: 4", "group_size: 1"))
-    source = data.load(data_root=root)
-    assert steps.without_signal(source) == {"grpo": (2, 2, 3)}, "groups of one cannot differ"
-    assert steps.without_signal_note(load(write_results(tmp_path / "calm"), 2)) == []
+    source = load.load_source(data_root=root)
+    assert training_steps.without_signal(source) == {"grpo": (2, 2, 3)}, "groups of one cannot differ"
+    assert training_steps.without_signal_note(results_of(write_results(tmp_path / "calm"), 2)) == []
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, ti
     path = root / "results" / "mini" / f"table{table}" / "config.yaml"
     order = ["mini-math", "mini-knowledge", "webwalker", "xbench", "gaia", "hotpotqa", "aime24"]
     path.write_text(path.read_text() + f"task: {{world: web, families: [{', '.join(order)}]}}\n")
-    assert output.main_table(output.build(load(root, table))).title == title
+    assert write.main_table(write.build(results_of(root, table))).title == title
 
 
 # files
@@ -349,9 +351,10 @@ def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, ti
 
 @pytest.mark.parametrize("name", ["1", "5"])
 def test_every_table_leaves_its_files_and_figures(root, tmp_path, name):
-    built = output.build(load(root, name))
-    found = {p.name for p in [*output.write(built, reported_frame(), tmp_path), *output.draw_figures(built, tmp_path)]}
-    ends = {".md", ".tex", ".csv", ".pdf", "_runs.csv", "_time.md", "_time.csv", "_training.pdf", "_training.svg"}
+    built = write.build(results_of(root, name))
+    files = text_table.save(write.files(built, reported_frame()), tmp_path)
+    found = {p.name for p in [*files, *style.save_all(write.figures(built), tmp_path)]}
+    ends = {".md", ".tex", ".csv", "_runs.csv", "_time.md", "_time.csv", "_training.pdf", "_training.svg"}
     assert {f"table{name}{end}" for end in ends} <= found
     assert ("table5_heat.svg" in found) == ("table5_best.csv" in found) == (name == "5")
     assert ("table1_reported.csv" in found) == (name == "1")
@@ -361,10 +364,10 @@ def test_every_table_leaves_its_files_and_figures(root, tmp_path, name):
 def test_figures_of_nothing_say_so(tmp_path):
     one = {"grpo": GRID[cell_name("grpo", 1e-3, 2)]}
     root = write_results(tmp_path, {"grpo": 0.4}, seeds=(0,), table="table5", variants=one)
-    source = load(root, 5).only([style.WARM_START])
-    built = table.build(source, output.spec(5))
-    assert heatmap.figure_heat(built).axes and heatmap.figure_curves(built).axes
-    assert draw.figure_curves(source, output.spec(2)).axes
+    source = results_of(root, 5).only([style.WARM_START])
+    built = table.build(source, write.spec(5))
+    assert all(figure.axes for _, figure in write.figures(built))
+    assert curves.figure_curves(source, write.spec(2)).axes
 
 
 def test_tables_without_results_are_one_line_each(tmp_path, monkeypatch):
@@ -381,14 +384,14 @@ def test_tables_without_results_are_one_line_each(tmp_path, monkeypatch):
 
 
 def test_the_readme_has_a_block_for_every_table():
-    text = (data.ROOT / "README.md").read_text()
-    for name in output.SPECS:
+    text = (load.ROOT / "README.md").read_text()
+    for name in write.SPECS:
         assert readme.block(text, f"table{name}")
 
 
 def test_unknown_tables_are_refused():
     with pytest.raises(UserError, match="table 6 .* 1, 2, 3, 4, 5"):
-        output.spec(6)
+        write.spec(6)
 
 
 @pytest.mark.slow

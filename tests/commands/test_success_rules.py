@@ -3,6 +3,7 @@
 Tests of the simulator need the packages of requirements-envs.txt.
 """
 
+import io
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pytest
 from places import ROOT
 
-from analysis import success_rules
+from analysis import scripted_policies
 from analysis.build import STANDALONE
 from analysis.execute import execute
 from reproduce.commands import check_scienceworld
@@ -35,9 +36,16 @@ installed = pytest.mark.skipif(
 def row(policy, split, task, score, turns=10, length=0, over=True):
     ended = score == 100 or over
     return {
-        "policy": policy, "split": split, "kind": task.split("/")[0], "task": task, "turns": turns,
-        "gold_length": length, "score": score, "released": ended and score > 0, "strict": score == 100,
-    }  # fmt: skip
+        "policy": policy,
+        "split": split,
+        "kind": task.split("/")[0],
+        "task": task,
+        "turns": turns,
+        "gold_length": length,
+        "score": score,
+        "released": ended and score > 0,
+        "strict": score == 100,
+    }
 
 
 def episodes():
@@ -63,19 +71,24 @@ def save(folder, rows=None, **changes):
 
 @pytest.fixture
 def measured(tmp_path):
-    return success_rules.load(save(tmp_path / "scienceworld"))
+    return scripted_policies.load(save(tmp_path / "scienceworld"))
 
 
 # ---------------------------------------------------------------- the numbers
 
 
 def test_success_under_each_rule_is_as_counted_by_hand(measured):
-    found = success_rules.rates(measured).set_index(["policy", "split"])
+    found = scripted_policies.rates(measured).set_index(["policy", "split"])
     expected = {
-        (WAIT, "iid"): (0, 0, 0, 0), (WAIT, "ood"): (50, 0, 50, 4), (WAIT, "both"): (25, 0, 25, 2),
-        (TOUR, "iid"): (100, 0, 100, 15), (TOUR, "both"): (100, 0, 100, 17),
-        (GOLD, "iid"): (50, 50, 0, 75), (GOLD, "both"): (50, 50, 0, 75), (GOLD_WHOLE, "both"): (100, 100, 0, 100),
-    }  # fmt: skip
+        (WAIT, "iid"): (0, 0, 0, 0),
+        (WAIT, "ood"): (50, 0, 50, 4),
+        (WAIT, "both"): (25, 0, 25, 2),
+        (TOUR, "iid"): (100, 0, 100, 15),
+        (TOUR, "both"): (100, 0, 100, 17),
+        (GOLD, "iid"): (50, 50, 0, 75),
+        (GOLD, "both"): (50, 50, 0, 75),
+        (GOLD_WHOLE, "both"): (100, 100, 0, 100),
+    }
     for place, numbers in expected.items():
         assert tuple(found.loc[place, ["released", "strict", "unearned", "score"]]) == pytest.approx(numbers), place
     assert found.loc[(WAIT, "ood"), "raw_score"] == -46  # clipped in the score, not here
@@ -84,14 +97,14 @@ def test_success_under_each_rule_is_as_counted_by_hand(measured):
 
 
 def test_intervals_of_shares_are_wilsons_and_do_not_shrink_to_a_point():
-    low, value = success_rules.share(pd.Series([True] * 4)).low, 1.96**2
+    low, value = scripted_policies.share(pd.Series([True] * 4)).low, 1.96**2
     assert low == pytest.approx(4 / (4 + value), abs=1e-3)  # Wilson's lower end for a share of 1: n / (n + z^2)
-    none = success_rules.share(pd.Series([False] * 4))
+    none = scripted_policies.share(pd.Series([False] * 4))
     assert (none.value, none.low) == (0, 0) and none.high == pytest.approx(value / (4 + value), abs=1e-3)
 
 
 def test_the_scores_interval_resamples_tasks_inside_their_split(measured):
-    found = success_rules.rates(measured).set_index(["policy", "split"])
+    found = scripted_policies.rates(measured).set_index(["policy", "split"])
     tour = found.loc[(TOUR, "iid")]
     assert (tour["score_low"], tour["score_high"]) == (10, 20)  # means of two tasks: 10, 15, 20
     whole = found.loc[(TOUR, "both")]
@@ -99,7 +112,7 @@ def test_the_scores_interval_resamples_tasks_inside_their_split(measured):
 
 
 def test_differences_to_the_gold_path_pair_the_same_tasks(measured):
-    found = success_rules.against_gold(measured).set_index(["policy", "split"])
+    found = scripted_policies.against_gold(measured).set_index(["policy", "split"])
     tour = found.loc[(TOUR, "both")]
     assert tour["released"] == 50 and tour["strict"] == -50
     assert tour["score"] == pytest.approx(17 - 75)
@@ -109,13 +122,13 @@ def test_differences_to_the_gold_path_pair_the_same_tasks(measured):
 
 
 def test_gold_paths_by_length_and_task_types(measured):
-    lengths = success_rules.gold_lengths(measured).set_index("gold_path")
+    lengths = scripted_policies.gold_lengths(measured).set_index("gold_path")
     assert lengths["tasks"].to_dict() == {"fits": 2, "longer": 2, "all": 4}  # 30 actions still fit into 30 turns
     assert lengths["strict"].to_dict() == {"fits": 100, "longer": 0, "all": 50}
     assert lengths.loc["longer", "score"] == 50 and lengths.loc["longer", "released"] == 0
     assert lengths.loc["longer", "tour_released"] == 100 and lengths.loc["longer", "strict_to_end"] == 100
     assert lengths.loc["all", ["length_50", "length_max"]].tolist() == [35, 90]
-    kinds = success_rules.kinds(measured).set_index("kind")
+    kinds = scripted_policies.kinds(measured).set_index("kind")
     assert list(kinds.index) == ["boil", "find-plant"]  # by the tour's mean score, 25 and 9
     assert kinds["tour_score"].to_dict() == {"boil": 25, "find-plant": 9}
     assert kinds.loc["find-plant", ["wait_released", "wait_score", "tour_score_max", "gold_min"]].tolist() == [
@@ -128,37 +141,35 @@ def test_gold_paths_by_length_and_task_types(measured):
 
 def test_a_panel_whose_paths_all_fit_has_no_longer_ones(tmp_path):
     rows = [r | {"gold_length": 5} if r["gold_length"] else r for r in episodes()]
-    measured = success_rules.load(save(tmp_path, rows))
-    longer = success_rules.gold_table(measured).rows[1]
+    measured = scripted_policies.load(save(tmp_path, rows))
+    longer = scripted_policies.gold_table(measured).rows[1]
     assert longer[1] == "0" and set(longer[3:]) == {"–"}
 
 
-def test_files_and_figures(measured, tmp_path):
-    names = [path.name for path in success_rules.write(measured, tmp_path / "figures")]
-    assert names == [
+def test_files_and_figures(measured):
+    files = scripted_policies.files(measured)
+    assert list(files) == [
         "success_rules.md",
         *(f"success_rules{part}.csv" for part in ("", "_against_gold", "_gold", "_kinds")),
     ]
-    text = (tmp_path / "figures" / "success_rules.md").read_text()
+    text = files["success_rules.md"]
     assert "| tour, then wait" in text and "100.0 [34.2, 100.0]" in text and "seed 0" in text
-    assert len(pd.read_csv(tmp_path / "figures" / "success_rules.csv")) == 3 * len(POLICIES)
-    figure = success_rules.figure_rules(measured)
-    assert [axes.get_title() for axes in figure.axes] == list(success_rules.RULES.values())
-    left, right = success_rules.figure_kinds(measured).axes
+    assert len(pd.read_csv(io.StringIO(files["success_rules.csv"]))) == 3 * len(POLICIES)
+    figure = scripted_policies.figure_rules(measured)
+    assert [axes.get_title() for axes in figure.axes] == list(scripted_policies.RULES.values())
+    left, right = scripted_policies.figure_kinds(measured).axes
     assert sorted(np.concatenate([dots.get_offsets()[:, 0] for dots in left.collections])) == [8, 10, 20, 30]
     assert sorted(np.concatenate([dots.get_offsets()[:, 0] for dots in right.collections])) == [12, 30, 40, 90]
 
 
 @pytest.mark.slow
 def test_the_notebook_runs_on_the_folder_that_it_is_given(measured, tmp_path):
-    folders = {"REPRODUCE_DATA": str(tmp_path), "REPRODUCE_FIGURES": str(tmp_path / "figures")}
-    execute(("success_rules",), folders, tmp_path / "notebooks")
-    written = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    success_rules.write(measured, tmp_path / "direct")
-    for path in (tmp_path / "direct").iterdir():
-        assert path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes()
-    assert {f"success_rules{part}.{kind}" for part in ("", "_kinds") for kind in ("pdf", "svg")} < set(written)
-    assert "Success under each rule" in (tmp_path / "notebooks" / "success_rules.ipynb").read_text()
+    execute({"success_rules": "success_rules"}, {"REPRODUCE_DATA": str(tmp_path)}, tmp_path / "notebooks")
+    cells = json.loads((tmp_path / "notebooks" / "success_rules.ipynb").read_text())["cells"]
+    shown = [o["data"] for c in cells for o in c.get("outputs", ())]
+    markdown = ["".join(data["text/markdown"]) for data in shown if "text/markdown" in data]
+    assert "\n".join(markdown) == scripted_policies.files(measured)["success_rules.md"]
+    assert sum("image/png" in data for data in shown) == 2
 
 
 # ---------------------------------------------------------------- bad input
@@ -176,26 +187,26 @@ def test_the_notebook_runs_on_the_folder_that_it_is_given(measured, tmp_path):
 )
 def test_a_panel_that_is_not_whole_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
-        success_rules.load(save(tmp_path, change(episodes())))
+        scripted_policies.load(save(tmp_path, change(episodes())))
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
     with pytest.raises(UserError, match=f"{ROWS} is missing; run {COMMAND}"):
-        success_rules.load(tmp_path)
+        scripted_policies.load(tmp_path)
     folder = save(tmp_path / "a")
     (folder / ABOUT).write_text("{}")
     with pytest.raises(UserError, match=f"{ABOUT} lacks the key 'settings'"):
-        success_rules.load(folder)
+        scripted_policies.load(folder)
     folder = save(tmp_path / "b")
     write_table(folder / ROWS, read_table(folder / ROWS, SCHEMA).drop_columns(["strict"]))
     with pytest.raises(UserError, match="lacks the column 'strict'"):
-        success_rules.load(folder)
+        scripted_policies.load(folder)
     folder = save(tmp_path / "c")
     table = read_table(folder / ROWS, SCHEMA)
     place = table.column_names.index("score")
     write_table(folder / ROWS, table.set_column(place, "score", table["score"].cast(pa.float64())))
     with pytest.raises(UserError, match="column 'score' is double"):
-        success_rules.load(folder)
+        scripted_policies.load(folder)
 
 
 # ---------------------------------------------------------------- the record
@@ -220,7 +231,7 @@ def test_rows_of_a_command_that_was_killed_are_there_and_a_half_written_line_is_
     assert read_table(tmp_path / ROWS, SCHEMA).to_pylist() == rows  # in the order of the panel, not of the playing
     about = json.loads((tmp_path / ABOUT).read_text())
     assert about["settings"] == settings(2, 0) and len(about["sessions"]) == 2
-    success_rules.load(tmp_path)
+    scripted_policies.load(tmp_path)
 
 
 def test_a_record_of_other_settings_or_in_use_or_broken_is_refused(tmp_path, capsys):
@@ -254,9 +265,9 @@ def test_a_whole_record_is_reported_without_a_simulator(tmp_path, capsys):
 
 
 def test_published_record_is_whole_and_of_the_default_settings():
-    measured = success_rules.load(ROOT / "data" / STANDALONE["success_rules"])
+    measured = scripted_policies.load(ROOT / "data" / STANDALONE["success_rules"])
     assert measured.about["settings"] == settings(50, 0)
-    found = success_rules.rates(measured).set_index(["policy", "split"])
+    found = scripted_policies.rates(measured).set_index(["policy", "split"])
     # the loophole: touring the rooms and waiting does no task and is a success
     assert found.loc[(TOUR, "both"), "released_low"] > 90 and found.loc[(TOUR, "both"), "strict_high"] < 10
     assert found.loc[(GOLD_WHOLE, "both"), "strict_low"] > 90

@@ -7,14 +7,14 @@ import subprocess
 import pytest
 from places import ROOT
 
-from analysis import output, readme, render, reported
-from analysis.render import TextTable
+from analysis import readme, reported, text_table, write
+from analysis.text_table import TextTable
 from reproduce.algorithms import document, load
 from reproduce.commands import write_methods
 from reproduce.errors import UserError
 
 
-@pytest.mark.parametrize("name", [f"table{n}" for n in output.SPECS])
+@pytest.mark.parametrize("name", [f"table{n}" for n in write.SPECS])
 def test_the_readme_shows_the_generated_tables(name):
     block = readme.block((ROOT / "README.md").read_text(), name)
     if not (ROOT / "data/results/mini" / name).is_dir():
@@ -48,15 +48,20 @@ def test_a_setting_without_a_source_is_named(monkeypatch, tmp_path):
 
 
 def test_reported_numbers_stand_behind_a_link():
-    tables = [TextTable(title, ["Method", "IID"], [["EPO", cell]]) for title, cell in (
-        ("Table 3. Measured", "12.3"), ("What EPO adds", "+1.0"), (reported.TITLE, "91.4"),
-    )]  # fmt: skip
-    markdown = "\n".join(render.markdown(table) for table in tables)
+    tables = [
+        TextTable(title, ["Method", "IID"], [["EPO", cell]])
+        for title, cell in (
+            ("Table 3. Measured", "12.3"),
+            ("What EPO adds", "+1.0"),
+            (reported.TITLE, "91.4"),
+        )
+    ]
+    markdown = "\n".join(text_table.markdown(table) for table in tables)
     assert readme.shown(markdown, "table3") == (
-        "\n".join(render.markdown(table) for table in tables[:2])
+        "\n".join(text_table.markdown(table) for table in tables[:2])
         + "\nWhat the papers report for other models and benchmarks: [figures/table3.md](figures/table3.md).\n"
     )
-    measured = "\n".join(render.markdown(table) for table in tables[:2])
+    measured = "\n".join(text_table.markdown(table) for table in tables[:2])
     assert readme.shown(measured, "table3") == measured
 
 

@@ -7,8 +7,8 @@ import pytest
 from run_rows import evaluations, metrics, rollouts
 from test_runs import SECONDS, start
 
-from analysis.cells import text_table
-from analysis.data import Source
+from analysis.format import main_table
+from analysis.load import Source
 from analysis.table import build
 from analysis.table2 import SPEC
 from reproduce.commands.agreement import agreement
@@ -90,7 +90,7 @@ def test_they_are_published_and_shown(tmp_path):
     assert source.steps["search_requests"].tolist() == [10.0, 20.0, 30.0]
     table = build(source, SPEC)
     assert table.frame.loc["grpo", "search_requests"] == 60.0
-    header = text_table(table).header
+    header = main_table(table).header
     assert header[header.index("Trajectories") + 1 :] == ["Search requests", "Failed searches", "Seeds"]
 
 

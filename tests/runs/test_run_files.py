@@ -10,7 +10,7 @@ import yaml
 from run_rows import evaluations, job
 from test_runs import finished, start, tree
 
-from analysis import data
+from analysis import load
 from reproduce import cli
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
@@ -114,7 +114,7 @@ def test_a_manifest_that_contradicts_its_config_is_refused_everywhere(tmp_path, 
         with pytest.raises(UserError, match=rf"grpo/0/manifest.json has {name} {value}, config.yaml has"):
             reader()
     with pytest.raises(UserError, match="grpo/0"):
-        data.load("smoke", "table2", tmp_path)
+        load.load_source("smoke", "table2", tmp_path)
     assert not (tmp_path / "out").exists()
 
 
@@ -123,7 +123,7 @@ def test_a_run_under_another_name_is_refused(tmp_path):
     run = finished(tmp_path)
     shutil.copytree(run.path, run.path.with_name("5"))
     for reader in (lambda: publish.publish("smoke", "table2", tmp_path, tmp_path / "out"),
-                   lambda: data.load("smoke", "table2", tmp_path)):  # fmt: skip
+                   lambda: load.load_source("smoke", "table2", tmp_path)):  # fmt: skip
         with pytest.raises(UserError, match="grpo/5 holds the run table2/grpo/0"):
             reader()
 
@@ -154,7 +154,7 @@ def test_published_manifests_that_contradict_their_config_are_refused(tmp_path):
     ):
         path.write_text(json.dumps([{**m, **changes} if m["method"] == "grpo" else m for m in before]))
         with pytest.raises(UserError, match=f"manifests.json has {message}"):
-            data.load("smoke", "table2", data_root=tmp_path)
+            load.load_source("smoke", "table2", data_root=tmp_path)
 
 
 # -- files that are no files -------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_published_files_are_restored_not_run_again(tmp_path):
         content = (folder / name).read_bytes()
         (folder / name).unlink()
         with pytest.raises(UserError, match=f"{name} is missing; {files.RESTORE}"):
-            data.load("smoke", "table2", data_root=tmp_path).scores  # noqa: B018
+            load.load_source("smoke", "table2", data_root=tmp_path).scores  # noqa: B018
         (folder / name).write_bytes(content)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["rows"]["grpo"]["seeds"] == [0]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import data, reported
+from analysis import comparison, load, reported, write
 from reproduce.runs import files, schema
 from reproduce.seeding import stream
 
@@ -102,14 +102,19 @@ def manifest(method, seed, **more):
 
 
 TRAINING = {
-    "steps": STEPS, "prompts_per_step": 4, "group_size": 4, "epochs": 2, "minibatches": 2, "learning_rate": 1e-3,
-}  # fmt: skip
+    "steps": STEPS,
+    "prompts_per_step": 4,
+    "group_size": 4,
+    "epochs": 2,
+    "minibatches": 2,
+    "learning_rate": 1e-3,
+}
 CONFIG = {"warm_start": {"success_low": 0.1, "success_high": 0.4}, "training": TRAINING}
 
 
 def save(frame, path, kind, labelled=True):
     """Write a frame as training or publishing would: exactly the schema."""
-    expected = data.SCHEMAS[kind]
+    expected = load.SCHEMAS[kind]
     files.write_table(path, files.rows_table(frame, schema.labelled(expected) if labelled else expected))
 
 
@@ -131,10 +136,12 @@ def write_runs(root, methods=METHODS, seeds=(0, 1, 2), profile="mini", table="ta
             save(timings, folder / "timings.parquet", "timings", labelled=False)
             row = rows[name]
             config |= {
-                "method": row["method"], "variant": name if name in (variants or {}) else None,
-                "algorithm": row["algorithm"], "training_changes": row["training"],
+                "method": row["method"],
+                "variant": name if name in (variants or {}) else None,
+                "algorithm": row["algorithm"],
+                "training_changes": row["training"],
                 "training": TRAINING | row["training"],
-            }  # fmt: skip
+            }
         (folder / "manifest.json").write_text(json.dumps(_manifest(name, seed, table, rows)))
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return root
@@ -207,3 +214,8 @@ def papers():
 def reported_frame():
     """`papers` as `load_reported` gives it."""
     return papers().assign(number=lambda f: f["value"].astype(float))
+
+
+def compared(published, own):
+    """The comparison of two sources' tables."""
+    return comparison.compare(write.build(published), write.build(own))

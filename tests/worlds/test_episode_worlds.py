@@ -16,8 +16,8 @@ import torch
 from house import collector, config, setup_of
 from hub import checkpoint
 
-from analysis import rules
-from analysis.data import Scores
+from analysis import success_rules
+from analysis.load import Scores
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.grammar import Grammar
@@ -243,9 +243,9 @@ def test_the_short_form_holds_goal_last_actions_first_words_seen_and_objects():
 
 
 def test_every_rule_is_read_from_the_rows_and_averaged_over_seeds_and_tasks():
-    assert rules.parsed("released 1, strict 0, score 0.25") == {"released": 1.0, "strict": 0.0, "score": 0.25}
+    assert success_rules.parsed("released 1, strict 0, score 0.25") == {"released": 1.0, "strict": 0.0, "score": 0.25}
     with pytest.raises(UserError, match="'no rule here'"):
-        rules.parsed("no rule here")
+        success_rules.parsed("no rule here")
 
 
 def logged(answers) -> SimpleNamespace:
@@ -262,15 +262,15 @@ def logged(answers) -> SimpleNamespace:
 
 def test_estimates_of_a_rule_are_means_over_seeds_and_tasks_of_one_split():
     scores = (0.1, 0.3, 1.0, 0.5, 0.7, 0.0)
-    frame = rules.estimates(logged([f"released {int(s > 0.4)}, strict 0, score {s}" for s in scores]))
+    frame = success_rules.estimates(logged([f"released {int(s > 0.4)}, strict 0, score {s}" for s in scores]))
     iid, ood = (frame[frame.split == split].iloc[0] for split in ("iid", "ood"))
     assert (iid.released, iid.strict, round(iid.score, 6)) == (50.0, 0.0, 40.0)
     assert (ood.released, ood.score) == (50.0, 50.0) and ood.score_low < 50 < ood.score_high
-    assert rules.rules_table(logged(["won 1"] * 6)) is None
-    text = rules.rules_table(logged(["released 1, strict 0, score 0.5"] * 6))
+    assert success_rules.rules_tables(logged(["won 1"] * 6)) == []
+    (text,) = success_rules.rules_tables(logged(["released 1, strict 0, score 0.5"] * 6))
     assert text.header == ["Method", "Split", "released", "strict", "score"] and text.rows[1][:2] == ["GRPO", "OOD"]
     with pytest.raises(UserError, match="eval.parquet: .*success rules"):
-        rules.estimates(logged(["won 1"] * 5 + ["released 1"]))
+        success_rules.estimates(logged(["won 1"] * 5 + ["released 1"]))
 
 
 # -- the real environments ---------------------------------------------------------------------------------------------

@@ -105,18 +105,6 @@ class Source:
         """A row per method, seed and RL step (steps.parquet); sorted."""
         return self._frame("steps", ["step"])
 
-    @cached_property
-    def rollouts(self) -> pd.DataFrame:
-        """A row per trained trajectory (rollouts.parquet); published ones hold the first and the last step only."""
-        return self._frame("rollouts", ["step", "group", "row"])
-
-    @cached_property
-    def timings(self) -> pd.DataFrame:
-        """A row per RL step with its wall times (timings.parquet); empty if none were published."""
-        if self.origin == RESULTS and not (self.folder / "timings.parquet").exists():
-            return schema.labelled(schema.TIMINGS_SCHEMA).empty_table().to_pandas()
-        return self._frame("timings", ["step"])
-
     def where(self, kind: str) -> str:
         """The file (published) or folder (own runs) that `kind` came from, for messages."""
         return str(self.folder / f"{kind}.parquet") if self.origin == RESULTS else str(self.folder)
@@ -228,7 +216,7 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
     return Source(profile, experiment, "runs", folder, manifests, config, runs=tuple(runs))
 
 
-def load(
+def load_source(
     profile: str = "mini", experiment: str = "table2", source: str | Path = RESULTS, data_root: Path | None = None
 ) -> Source:
     """The logged results of `experiment`.

@@ -1,14 +1,16 @@
 """A table's numbers as text cells, ready for a file or a terminal."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from analysis import provenance, statistics
-from analysis.data import Source
-from analysis.render import MISSING, TextTable
+from analysis.load import Source
+from analysis.statistics import Estimate
 from analysis.table import ALPHA, COSTS, K, Table
+from analysis.text_table import MISSING, TextTable
 
 
 def human(number: float) -> str:
@@ -21,9 +23,9 @@ def human(number: float) -> str:
     return f"{number:.0f}"
 
 
-def signed(number: float) -> str:
-    """+1.2 or −1.2, with a true minus sign."""
-    return f"{number:+.1f}".replace("-", "−")
+def number(value: float, digits: int = 1, sign: bool = False) -> str:
+    """1.2, with `sign` +1.2, below zero −1.2 with a true minus sign; NaN -> `–`."""
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−") if np.isfinite(value) else MISSING
 
 
 def p_value(number: float) -> str:
@@ -38,14 +40,16 @@ def counted(comparisons: int) -> str:
     return f"the {comparisons} comparison{'' if comparisons == 1 else 's'}"
 
 
-def cell(row: pd.Series, column: str, sign: bool = False, bounds: bool = True) -> str:
-    """`41.2 [38.0, 44.5]`, or `–` where there is no number."""
-    if column not in row or not np.isfinite(row[column]):
-        return MISSING
-    show = signed if sign else "{:.1f}".format
-    if not bounds or not np.isfinite(row[f"{column}_low"]):
-        return show(row[column])
-    return f"{show(row[column])} [{show(row[f'{column}_low'])}, {show(row[f'{column}_high'])}]"
+def estimate(found: Estimate, digits: int = 1, sign: bool = False) -> str:
+    """`41.2 [38.0, 44.5]`, the value alone where the interval is undefined, or `–`."""
+    value, low, high = (number(n, digits, sign) for n in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]" if MISSING not in (value, low) else value
+
+
+def cell(row: pd.Series, column: str, sign: bool = False) -> str:
+    """The estimate of a column, from its `_low` and `_high`; `–` where the row has none."""
+    values = (row.get(name, np.nan) for name in (column, f"{column}_low", f"{column}_high"))
+    return estimate(Estimate(*values), sign=sign)
 
 
 def part_label(column: str) -> str:
@@ -79,42 +83,57 @@ def sets(source: Source) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def text_table(table: Table, more_notes: list[str] | None = None) -> TextTable:
-    """The table as text cells: scores, paired difference and its p-value, costs, number of seeds."""
-    scored = [(c, part_label(c), len(table.parts) < 3) for c in table.parts]
-    scored += [("pass_1", "Average pass@1", True), (f"pass_{K}", f"Average pass@{K}", True)]
+def score_table(
+    table: Table,
+    scored: dict[str, str],
+    notes: list[str],
+    further: dict[str, str] | None = None,
+    costs: dict[str, str] | None = None,
+    plain: tuple[str, ...] = (),
+) -> TextTable:
+    """A row per method: scores, paired difference to the baseline and its p-value, costs, number of seeds.
+
+    scored, further: column -> header of scores before and after the difference. costs: None takes the table's. plain:
+    scores without their intervals.
+    """
+    further, costs = further or {}, costs or table.costs
     baseline = table.spec.name(table.spec.baseline)
-    header = ["Method", *(h for _, h, _ in scored), f"Against {baseline}", "Holm p", *table.costs.values(), "Seeds"]
+    header = ["Method", *scored.values(), f"Against {baseline}", "Holm p", *further.values(), *costs.values(), "Seeds"]
     rows, bold = [], set()
     for i, (method, row) in enumerate(table.frame.iterrows()):
+        bold |= {(i, 1 + j) for j, c in enumerate((*scored, "difference_1")) if row.get(f"{c}_bold") in (True, 1)}
         cells = [table.spec.name(method)]
-        for column, _, bounds in scored:
-            if row.get(f"{column}_bold") in (True, 1):
-                bold.add((i, len(cells)))
-            cells.append(cell(row, column, bounds=bounds))
-        if row.get("difference_1_bold") in (True, 1):
-            bold.add((i, len(cells)))
+        cells += [number(row.get(c, np.nan)) if c in plain else cell(row, c) for c in scored]
         cells += [cell(row, "difference_1", sign=True), p_value(row["p_1"])]
-        cells += [human(row[c]) for c in table.costs]
-        cells.append(str(int(row["n_seeds"])) if row["n_seeds"] else MISSING)
-        rows.append(cells)
-    return TextTable(title(table), header, rows, frozenset(bold), [*notes(table), *(more_notes or [])])
+        cells += [*(cell(row, c) for c in further), *(human(row[c]) for c in costs)]
+        rows.append([*cells, str(int(row["n_seeds"])) if row["n_seeds"] else MISSING])
+    return TextTable(title(table), header, rows, frozenset(bold), notes)
 
 
-def notes(table: Table) -> list[str]:
-    """How to read the table, what it was trained with, and where it came from."""
+def main_table(table: Table, more_notes: Sequence[str] = ()) -> TextTable:
+    """The table as text cells: its levels, families or splits, both averages, and what every table shows."""
+    scored = {column: part_label(column) for column in table.parts}
+    scored |= {"pass_1": "Average pass@1", f"pass_{K}": f"Average pass@{K}"}
+    plain = tuple(table.parts) if len(table.parts) > 2 else ()
     baseline = table.spec.name(table.spec.baseline)
-    absent = [table.spec.name(m) for m in table.frame.index if table.frame.loc[m, "n_seeds"] == 0]
-    return [
+    notes = [
         "Scores in percent. Average is over all questions. [a, b]: 95 % stratified bootstrap interval over seeds × "
         f"questions ({statistics.N_DRAWS} draws); one seed: over questions only. pass@k: unbiased estimator. Bold: the "
         "paired interval against every other row excludes 0.",
         f"Against {baseline}: paired difference of average pass@1 in points, same seeds and questions. Holm p: its "
         f"bootstrap p-value adjusted for {counted(table.comparisons)} of this column; bold: below {ALPHA}.",
         "Costs: mean over seeds of the whole training (evaluation not counted).",
-        *([f"No runs of: {', '.join(absent)}."] if absent else []),
-        *provenance.lines(table.source, table.spec.name),
+        *origin(table),
+        *more_notes,
     ]
+    return score_table(table, scored, notes, plain=plain)
+
+
+def origin(table: Table) -> list[str]:
+    """Rows without runs, what the others were trained with, and where they came from."""
+    absent = [table.spec.name(m) for m in table.frame.index if table.frame.loc[m, "n_seeds"] == 0]
+    missing = [f"No runs of: {', '.join(absent)}."] if absent else []
+    return [*missing, *provenance.lines(table.source, table.spec.name)]
 
 
 def robust_table(table: Table) -> TextTable:
@@ -128,19 +147,19 @@ def robust_table(table: Table) -> TextTable:
     return TextTable("Over runs", header, rows)
 
 
-def terminal_tables(table: Table, whole: TextTable | None = None) -> list[TextTable]:
+def block(whole: TextTable, columns: Sequence[int], **changes) -> TextTable:
+    """Some columns of a table. changes: other fields of the block."""
+    bold = frozenset((i, columns.index(j)) for i, j in whole.bold if j in columns)
+    rows = [[row[j] for j in columns] for row in whole.rows]
+    return replace(whole, header=[whole.header[j] for j in columns], rows=rows, bold=bold, **changes)
+
+
+def terminal_tables(table: Table, whole: TextTable) -> list[TextTable]:
     """The table in three narrow blocks for a terminal: scores, costs, time; the notes under the second one."""
-    whole = whole or text_table(table)
     first_cost = whole.header.index(next(iter(COSTS.values())))
-
-    def block(columns: list[int], **changes) -> TextTable:
-        bold = frozenset((i, columns.index(j)) for i, j in whole.bold if j in columns)
-        rows = [[row[j] for j in columns] for row in whole.rows]
-        return replace(whole, header=[whole.header[j] for j in columns], rows=rows, bold=bold, **changes)
-
     stars = ["*a* is bold in the files."] if whole.bold else []
     return [
-        block(list(range(first_cost)), notes=stars),
-        block([0, *range(first_cost, len(whole.header))], title="Costs of a run", notes=whole.notes),
+        block(whole, range(first_cost), notes=stars),
+        block(whole, [0, *range(first_cost, len(whole.header))], title="Costs of a run"),
         provenance.time_table(table.source, table.spec.name),
     ]

@@ -2,14 +2,14 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from analysis import style
-from analysis.data import Source
+from analysis.load import Source
 from analysis.statistics import Estimate
-from analysis.steps import band, trained
 from analysis.table import Spec
+from analysis.training_steps import band, trained
 
 PER_ROW = 5  # panels of a figure of many
 REFERENCE = "#9a9a9a"
@@ -45,20 +45,22 @@ def errorbar(axes, x, estimates: list[Estimate], look: dict, label: str = "") ->
 
 def line(axes, source: Source, method: str, column: str, colour: str, shade: float = 0.18, **look) -> None:
     """Mean over seeds of a step metric with its 95 % band, whose opacity is `shade`."""
-    found = band(source, method, column)
+    draw_band(axes, band(source, method, column), colour, shade, **look)
+
+
+def draw_band(axes, found: pd.DataFrame, colour: str, shade: float, **look) -> None:
+    """The line of `training_steps.band` with its interval, whose opacity is `shade`."""
     axes.plot(found.index, found["value"], color=colour, **{"lw": 1.4, **look})
     axes.fill_between(found.index, found["low"], found["high"], color=colour, alpha=shade, lw=0)
 
 
 def panels(count: int, width: float = 2.1, height: float = 1.9):
     """(figure, panels): `count` small panels with shared axes in rows of equal length; unused places are empty."""
-    style.apply()
     rows = max(1, math.ceil(count / PER_ROW))
     columns = max(1, math.ceil(count / rows))
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(width * columns + 0.6, height * rows + 0.3), layout="constrained", sharex=True,
-        sharey=True, squeeze=False,
-    )  # fmt: skip
+    figure, grid = style.subplots(
+        rows, columns, figsize=(width * columns + 0.6, height * rows + 0.3), sharex=True, sharey=True, squeeze=False
+    )
     places = list(grid.flat)
     for i, axes in enumerate(places):
         if i >= max(count, 1):

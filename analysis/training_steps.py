@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import statistics, style
-from analysis.data import Source
+from analysis.load import Source
 from analysis.statistics import Estimate
 from reproduce.seeding import stream
 
@@ -55,14 +55,20 @@ def band_of(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame({s: (e.value, e.low, e.high) for s, e in estimates.items()}, index=["value", "low", "high"]).T
 
 
+def fallen(source: Source, method: str) -> np.ndarray:
+    """The seeds of `method` whose run has collapsed, in order."""
+    start, end = edges(source, method, "success_mean")
+    seeds = source.steps.loc[source.steps["method"] == method, "seed"]
+    return np.array(sorted(seeds.unique()))[end < COLLAPSED * start]
+
+
 def collapsed(source: Source) -> dict[str, tuple[int, int]]:
     """Row -> (runs whose training success ended below half of its start, all its runs), for rows with such runs."""
     found = {}
     for method in trained(source):
-        start, end = edges(source, method, "success_mean")
-        fallen = int(np.sum(end < COLLAPSED * start))
-        if fallen:
-            found[method] = (fallen, len(start))
+        down = fallen(source, method)
+        if len(down):
+            found[method] = (len(down), source.steps.loc[source.steps["method"] == method, "seed"].nunique())
     return found
 
 
@@ -103,9 +109,10 @@ def without_signal(source: Source) -> dict[str, tuple[int, int, int]]:
     for method in trained(source):
         runs = [run for _, run in source.steps[source.steps["method"] == method].groupby("seed")]
         equal = [
-            run for run in runs
+            run
+            for run in runs
             if (run["groups_sampled"] > 0).all() and (run["groups_degenerate"] == run["groups_sampled"]).all()
-        ]  # fmt: skip
+        ]
         still = [run for run in equal if (run["grad_norm"] == 0).all()]
         counted = still if _group_size(source, method) == 1 else equal
         if counted:

@@ -1,0 +1,46 @@
+"""The whole audit: read its inputs, compute its numbers, and what it writes and draws."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from analysis import fidelity
+from analysis.fidelity import figures as drawn
+from analysis.fidelity import table
+from analysis.fidelity.rows import Discrepancy, load_rows
+from analysis.reported import load_reported
+
+
+@dataclass(frozen=True)
+class Audit:
+    """rows: the discrepancies; values: measure -> number; about: sentences on the batch and on the whole."""
+
+    batch: fidelity.Batch
+    rows: list[Discrepancy]
+    values: dict[str, float]
+    about: tuple[str, ...]
+
+    @property
+    def markdown(self) -> str:
+        """The whole table."""
+        return table.markdown(self.rows, self.values, self.about)
+
+    def files(self) -> dict[str, str]:
+        """Name -> text."""
+        return table.files(self.rows, self.values, self.about)
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """(file name without ending, figure)."""
+        yield "fidelity_distances", drawn.figure_distances(self.rows, self.values)
+        yield "fidelity_gradient_factors", drawn.figure_factors()
+        yield "fidelity_schedules", drawn.figure_schedules(self.batch)
+
+
+def load_audit(data_folder: Path) -> Audit:
+    """The audit of the batch, the rows and the reported numbers in `data_folder`. UserError for a broken file."""
+    batch = fidelity.load_batch(data_folder / "fidelity")
+    rows = load_rows(data_folder / "papers" / "discrepancies.yaml")
+    values = fidelity.values(batch, load_reported(data_folder / "papers"))
+    return Audit(batch, rows, values, (batch.description, table.summary(fidelity.together(batch))))

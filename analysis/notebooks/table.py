@@ -1,0 +1,53 @@
+# %% [markdown]
+# # One table
+# Every number below is computed from the logged results; nothing is typed in.
+# Columns are defined in analysis/README.md.
+
+# %% tags=["parameters"]
+TABLE = "2"
+
+# %%
+import sys
+from pathlib import Path
+
+ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
+sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
+
+from analysis import format, notebook, provenance, write
+
+source = notebook.source(TABLE)
+built = write.build(source)
+
+# %%
+notebook.show(*write.blocks(built, notebook.papers()))
+
+# %% [markdown]
+# ## Training curves
+# Mean reward of what was trained on, mean over seeds with the 95 % bootstrap interval over seeds; grey: the baseline.
+# DAPO replaces groups without a signal before it trains, so its curve is of the groups that it kept.
+# A grid of settings (table 5) has a curve a cell, and a heat map of pass@1 with one colour scale for all methods.
+
+# %%
+_ = dict(write.figures(built))
+
+# %% [markdown]
+# ## Time
+# Wall time changes from run to run, so it stands apart from the table.
+
+# %%
+notebook.show(provenance.time_table(source, built.spec.name))
+
+# %% [markdown]
+# ## Over runs
+# Interquartile mean over seeds, and the probability that a run of the row beats a run of the baseline on the panel.
+# Paired difference of average pass@1 in points (method minus the other); intervals are not corrected for the number of
+# pairs. A grid has its comparison above.
+
+# %%
+frames = write.frames(built)
+if "pairs" in frames:
+    notebook.show(format.robust_table(built))
+    notebook.show_frame(frames["pairs"], "Every pair of rows")
+
+# %%
+notebook.show_frame(frames["runs"][["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")

@@ -1,0 +1,101 @@
+"""The tables by name: what each prints, and the files that it leaves in figures/."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import (
+    curves,
+    format,
+    provenance,
+    reported,
+    table,
+    table1,
+    table2,
+    table3,
+    table4,
+    table5,
+    text_table,
+    training_steps,
+)
+from analysis.load import Source
+from analysis.table import Spec, Table
+from analysis.text_table import TextTable
+from reproduce.errors import UserError
+
+SPECS: dict[str, Spec] = {s.table: s for s in (table1.SPEC, table2.SPEC, table3.SPEC, table4.SPEC, table5.SPEC)}
+
+
+def spec(name: str | int) -> Spec:
+    """The spec of a table. UserError that lists the tables there are."""
+    if str(name) not in SPECS:
+        raise UserError(f"table {name} is not part of this version; choose one of {', '.join(SPECS)}")
+    return SPECS[str(name)]
+
+
+def build(source: Source) -> Table:
+    """Every number of the source's table."""
+    built = table.build(source, spec(source.table))
+    return built.spec.complete(built) if built.spec.complete else built
+
+
+def main_table(built: Table) -> TextTable:
+    """The measured table with its notes."""
+    notes = [training_steps.collapse_note(built.source, built.spec.name)]
+    for note in (training_steps.identical_note, training_steps.without_signal_note):
+        notes += note(built.source, built.spec.name)
+    return (built.spec.main_table or format.main_table)(built, notes)
+
+
+def terminal_tables(built: Table) -> list[TextTable]:
+    """The table for a terminal, in narrow blocks."""
+    return (built.spec.terminal or format.terminal_tables)(built, main_table(built))
+
+
+def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
+    """The measured table, what its spec adds, and the papers' numbers in a block of their own, if any."""
+    found = [main_table(built), *(built.spec.more_tables(built.source) if built.spec.more_tables else [])]
+    return found + ([reported.reported_table(papers, built.spec.reported)] if _has_reported(built, papers) else [])
+
+
+def _has_reported(built: Table, papers: pd.DataFrame | None) -> bool:
+    wanted = built.spec.reported
+    return bool(wanted and papers is not None and len(reported.reported_cells(papers, wanted)))
+
+
+def frames(built: Table) -> dict[str, pd.DataFrame]:
+    """Ending of a CSV file's name -> its frame: the runs, and every pair of rows or what the spec has instead."""
+    more = built.spec.frames(built.source) if built.spec.frames else {"pairs": table.pairs(built.source)}
+    return {"runs": table.runs(built.source), **more}
+
+
+def figures(built: Table) -> Iterator[tuple[str, Figure]]:
+    """(file name without ending, figure): the training curves of every row, or what the spec has instead."""
+    if built.spec.figures:
+        found = built.spec.figures(built)
+    else:
+        found = {"training": curves.figure_curves(built.source, built.spec)}
+    yield from ((f"table{built.spec.table}_{ending}", figure) for ending, figure in found.items())
+
+
+def files(built: Table, papers: pd.DataFrame | None) -> dict[str, str]:
+    """Name -> text of table<n>.{md,tex,csv}, table<n>_time.{md,csv} and table<n>_*.csv.
+
+    What differs between two runs of the same seeds (minutes, dates) is in the time files only, so that all others have
+    the same bytes whenever the same seeds ran on the same code.
+    """
+    stem, printed = f"table{built.spec.table}", blocks(built, papers)
+    times = provenance.time_table(built.source, built.spec.name)
+    found = {
+        f"{stem}.md": "\n".join(map(text_table.markdown, printed)),
+        f"{stem}.tex": "\n".join(map(text_table.latex, printed)),
+        f"{stem}.csv": built.frame.to_csv(float_format="%.4f"),
+        f"{stem}_time.md": text_table.markdown(times),
+        f"{stem}_time.csv": pd.DataFrame(times.rows, columns=times.header).to_csv(index=False),
+    }
+    for ending, frame in frames(built).items():
+        found[f"{stem}_{ending}.csv"] = frame.to_csv(index=False, float_format="%.4f")
+    if _has_reported(built, papers):
+        found[f"{stem}_reported.csv"] = reported.reported_cells(papers, built.spec.reported).to_csv(index=False)
+    return found
