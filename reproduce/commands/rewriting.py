@@ -1,21 +1,25 @@
 r"""Golds in other dress, and their near misses: the rules by which a grader is tested in both directions.
 
-A rule takes a gold as its question file has it and returns answers that are right (`RIGHT`) or wrong (`WRONG`). The
-rules look at the gold's text alone and share nothing with the code that reads answers. Each names the kind of gold that
-it applies to; a gold that it cannot rewrite safely gets no answer from it.
+A rule takes a gold as its question file has it and returns answers that are right or wrong. The rules look at the
+gold's text alone and share nothing with the code that reads answers. `rewriting.yaml` holds them: the kind of gold that
+a rule applies to and the answers as templates. The functions here compute what stands in a template beside the gold's
+own parts. A gold that a rule cannot rewrite safely gets no answer from it: a value that is None leaves out its
+templates, one that is a list makes an answer of each item.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-Rewrite = Callable[[str], list[str]]
-RIGHT: dict[str, Rewrite] = {}
-WRONG: dict[str, Rewrite] = {}
-RIGHT_TEXT: dict[str, Rewrite] = {}
-WRONG_TEXT: dict[str, Rewrite] = {}
+from reproduce.yaml_files import read_yaml
+
+RULES = Path(__file__).with_suffix(".yaml")
+TABLES = {"math": (("right", True), ("wrong", False)), "qa": (("right_text", True), ("wrong_text", False))}
+VALUES: dict[str, Callable[[re.Match], dict]] = {}
 
 
 class Pair(NamedTuple):
@@ -30,797 +34,381 @@ class Pair(NamedTuple):
 def pairs(gold: str, answer_type: str = "math") -> list[Pair]:
     """Every rewriting of a gold, right ones first, each answer once. answer_type: "math" or "qa"."""
     found: dict[str, Pair] = {}
-    tables = ((RIGHT, True), (WRONG, False)) if answer_type == "math" else ((RIGHT_TEXT, True), (WRONG_TEXT, False))
-    for rules, right in tables:
-        for rule, rewrite in rules.items():
-            for answer in rewrite(gold):
+    for table, right in TABLES[answer_type]:
+        for name, pattern, rule in rules(table):
+            match = pattern.fullmatch(gold.strip())
+            for answer in _answers(match, rule) if match else ():
                 if answer != gold:
-                    found.setdefault(answer, Pair(gold, answer, rule, right))
+                    found.setdefault(answer, Pair(gold, answer, name, right))
     return list(found.values())
 
 
-def _rule(table: dict[str, Rewrite], name: str, pattern: str = ".*"):
-    """Registers a rule for the golds that match the whole of a pattern; the rule gets the match."""
-    compiled = re.compile(pattern, re.DOTALL)
-
-    def register(rewrite: Callable[[re.Match], list[str]]):
-        table[name] = lambda gold: rewrite(match) if (match := compiled.fullmatch(gold.strip())) else []
-        return rewrite
-
-    return register
+@cache
+def rules(table: str) -> list[tuple[str, re.Pattern, dict]]:
+    """(name, pattern of the whole gold, rule) of a table of `rewriting.yaml`."""
+    data = read_yaml(RULES)
+    patterns = {name: data["kinds"].get(rule.get("of"), rule.get("of", ".*")) for name, rule in data[table].items()}
+    return [(name, re.compile(patterns[name], re.DOTALL), rule) for name, rule in data[table].items()]
 
 
-# -- kinds of gold ----------------------------------------------------------------------------------------------------
-
-_INTEGER = r"(?P<sign>-?)(?P<digits>\d+)"
-_FRACTION = r"(?P<sign>-?)\\d?frac\{(?P<above>\d+)\}\{(?P<below>\d+)\}"
-_DECIMAL = r"(?P<sign>-?)(?P<whole>\d*)\.(?P<part>\d+)"
-_BASED = r"(?P<digits>\d+)_\{?(?P<base>\d+)\}?"
-_DEGREES = r"(?P<number>\d+)\^\\circ"
-_MONEY = r"\\\$(?P<number>[\d.,\\!]+)"
-_WORD = r"\\text\{(?P<word>[A-Za-z]{3,})\}"
-_CHOICE = r"\\text\{\((?P<letter>[A-E])\)\}"
-_ENDS = (
-    r"(?:\\left)?(?P<open>[(\[])\s*(?P<left>[^,()\[\]]+?)\s*,\s*(?P<right>[^,()\[\]]+?)\s*(?:\\right)?(?P<close>[)\]])"
-)
-_TUPLE = r"(?:\\left)?\(\s*(?P<items>[^()\[\]]+,[^()\[\]]+?)\s*(?:\\right)?\)"
-_LIST = r"(?P<items>-?\d+(?:, ?-?\d+)*, -?\d+|-?\d+,-\d+|-\d+,\d)"
-_UNITS = r"(?P<number>[\d.]+)\s*\\(?:mbox|text)\s*\{\s*(?P<unit>cm|inches)\s*\}\^(?P<power>[23])"
-_MATRIX = r"\\begin\{pmatrix\}(?P<body>.*)\\end\{pmatrix\}"
-_VALUE = (
-    r"(?P<value>(?!.*(?:=|＞|＜|\\in|\\text|\\mbox|<|>|\\le|\\ge|[({\[]\S*,|\\begin|,\s|_|:|\\pm|\$|\\cup))"
-    r"(?!.*\\circ).*\d.*)"
-)
-_NUMBER = r"-?\d+|-?\d*\.\d+"
-_POLYNOMIAL = r"(?P<terms>[-+\d\sa-z^]*[a-z]\^?\d?[-+\d\sa-z^]*)"
+def _answers(match: re.Match, rule: dict) -> Iterator[str]:
+    values = {"0": match[0], **match.groupdict(), **(VALUES[rule["with"]](match) if "with" in rule else {})}
+    for template in rule["answers"]:
+        names = re.findall(r"<(\w+)>", template)
+        listed = next((name for name in names if isinstance(values[name], list)), None)
+        for item in values[listed] if listed else [None]:
+            filled = values | {listed: item}
+            if all(filled[name] is not None for name in names):
+                yield re.sub(r"<(\w+)>", lambda found, filled=filled: str(filled[found[1]]), template)
 
 
-def _items(match: re.Match) -> list[str]:
-    return [item.strip() for item in match["items"].split(",")]
+def _value(compute: Callable[[re.Match], dict]) -> Callable[[re.Match], dict]:
+    """Registers a function under its name: a gold's match -> values by name."""
+    VALUES[compute.__name__.strip("_")] = compute
+    return compute
 
 
-def _less(is_open: bool) -> str:
-    return "<" if is_open else r"\le"
+# -- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _more(is_open: bool) -> str:
-    return ">" if is_open else r"\ge"
+@_value
+def _named(gold):
+    return {"name": "k=" if "k" not in gold[0] else "m = "}
 
 
-# -- the same answer in other dress -----------------------------------------------------------------------------------
+@_value
+def _wide(gold):
+    return {"wide": gold[0].translate({ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"})}
 
 
-@_rule(RIGHT, "a stop or a comma at the end")
-def _(gold):
-    return [f"{gold[0]}{end}" for end in (".", ";", ",", " .")]
+@_value
+def _minuses(gold):
+    return {"minuses": [gold[0].replace("-", minus) for minus in ("−", "–", "－")]}
 
 
-@_rule(RIGHT, "mathematics marks around it", r"(?!.*\\\$).*")
-def _(gold):
-    return [f"${gold[0]}$", rf"\({gold[0]}\)", rf"\[ {gold[0]} \]", f"$${gold[0]}$$"]
-
-
-@_rule(RIGHT, "bold and code marks around it", r"[^*`]*")
-def _(gold):
-    return [f"**{gold[0]}**", f"`{gold[0]}`", f"**{gold[0]}.**"]
-
-
-@_rule(RIGHT, "a box, or a box with a blank")
-def _(gold):
-    return [rf"\boxed{{{gold[0]}}}", rf"\boxed {{{gold[0]}}}", rf"$\boxed{{{gold[0]}}}$."]
-
-
-@_rule(RIGHT, "a lead-in")
-def _(gold):
-    return [f"The answer is {gold[0]}.", f"Final answer: {gold[0]}"]
-
-
-@_rule(RIGHT, "no-break spaces around it, invisible characters in it")
-def _(gold):
-    return [f"\u00a0{gold[0]}\u200b", f"\ufeff{gold[0]}"]
-
-
-@_rule(RIGHT, "a name in front", rf"{_VALUE}")
-def _(gold):
-    return [f"k={gold[0]}" if "k" not in gold[0] else f"m = {gold[0]}"]
-
-
-@_rule(RIGHT, "no name in front", r"[a-z]\s*(?:=|\\in)\s*(?P<value>-?\d+|\[.*\])")
-def _(gold):
-    return [gold["value"]]
-
-
-@_rule(RIGHT, "full-width digits", _NUMBER)
-def _(gold):
-    return [gold[0].translate({ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"})]
-
-
-@_rule(RIGHT, "other minus signs", r"(?!.*\\begin).*-.*")
-def _(gold):
-    return [gold[0].replace("-", minus) for minus in ("−", "–", "－")]
-
-
-@_rule(RIGHT, "a bold or upright font", _NUMBER)
-def _(gold):
-    return [rf"\{font}{{{gold[0]}}}" for font in ("mathbf", "mathrm", "text", "textbf", "boldsymbol")]
-
-
-@_rule(RIGHT, "separators between thousands", r"(?P<sign>-?)(?P<digits>[1-9]\d{3,8})")
-def _(gold):
-    grouped = f"{int(gold['digits']):,}"
+@_value
+def _grouped(gold):
     separators = (",", "{,}", r"\,", r",\!", r"\;", "\u2009", "\u202f", " ")
-    return [gold["sign"] + grouped.replace(",", separator) for separator in separators]
+    grouped = f"{int(gold['digits']):,}"
+    return {"grouped": [grouped.replace(",", separator) for separator in separators]}
 
 
-@_rule(RIGHT, "no separators between thousands", r"\d{1,3}(?:,(?:\\!\s?)?\d{3})+")
-def _(gold):
-    return [re.sub(r"\D", "", gold[0])]
+@_value
+def _ungrouped(gold):
+    return {"ungrouped": re.sub(r"\D", "", gold[0])}
 
 
-@_rule(RIGHT, "leading or trailing zeros", _INTEGER)
-def _(gold):
-    return [f"{gold['sign']}0{gold['digits']}", f"{gold[0]}.0", f"{gold[0]}.00"]
+@_value
+def _misgrouped(gold):
+    grouped = f"{int(gold['digits']) + 1000:,}"
+    each = gold["digits"].replace("", ",").strip(",")
+    return {"grouped": grouped, "braced": grouped.replace(",", "{,}"), "each": each}
 
 
-@_rule(RIGHT, "a plus in front", r"[1-9]\d*")
-def _(gold):
-    return [f"+{gold[0]}"]
+@_value
+def _power(gold):
+    power = len(gold["zeros"])
+    return {"power": power, "more": power + 1, "less": power - 1}
 
 
-@_rule(RIGHT, "a power of ten", r"(?P<digits>[1-9]\d*?)(?P<zeros>0{2,})")
-def _(gold):
-    digits, power = gold["digits"], len(gold["zeros"])
-    return [
-        f"{digits}e{power}",
-        f"{digits}E+{power}",
-        rf"{digits}\times10^{power}",
-        rf"{digits} \times 10^{{{power}}}",
-        rf"{digits} \cdot 10^{{{power}}}",
-        f"{digits}×10^{power}",
-    ]
+@_value
+def _ordinal(gold):
+    teens = gold["number"][-2:] in ("11", "12", "13")
+    return {"th": "th" if teens else {"1": "st", "2": "nd", "3": "rd"}.get(gold["number"][-1], "th")}
 
 
-@_rule(RIGHT, "a unit in words behind it", r"(?P<number>\d+)")
-def _(gold):
-    number = gold["number"]
-    return [
-        f"{number} dollars",
-        f"{number} cm",
-        f"{number} hours",
-        rf"{number}\text{{ apples}}",
-        rf"{number} \text{{ cm}}",
-        rf"{number}\,\mathrm{{km}}",
-        rf"\${number}",
-        f"{number} people",
-    ]
+@_value
+def _integer(gold):
+    value = int(gold[0])
+    times = {"tenfold": 10 * value if value else None, "negative": -value if value else None}
+    shorter = gold[0][:-1] if len(gold["digits"].lstrip("0")) > 1 else None
+    return {"value": value, "next": value + 1, "before": value - 1, **times, "shorter": shorter}
 
 
-@_rule(RIGHT, "an ordinal", r"(?P<number>\d+)")
-def _(gold):
-    last = (
-        "th"
-        if gold["number"][-2:] in ("11", "12", "13")
-        else {"1": "st", "2": "nd", "3": "rd"}.get(gold["number"][-1], "th")
-    )
-    return [
-        rf"{gold[0]}^{{\text{{{last}}}}}",
-        f"{gold[0]}{last}",
-        rf"{gold[0]}\text{{{last}}}",
-        f"{gold[0]}^{{{last}}}",
-    ]
+@_value
+def _natural(gold):
+    n = int(gold["number"])
+    return {"n": n, "next": n + 1}
 
 
-@_rule(RIGHT, "another way to write a fraction", _FRACTION)
-def _(gold):
-    sign, above, below = gold["sign"], int(gold["above"]), int(gold["below"])
-    found = [
-        f"{sign}{above}/{below}",
-        rf"{sign}\dfrac{{{above}}}{{{below}}}",
-        rf"{sign}\tfrac{{{above}}}{{{below}}}",
-        rf"{sign}\frac{{{3 * above}}}{{{3 * below}}}",
-        f"{sign}{above}⁄{below}",
-        rf"\frac{{{sign}{above}}}{{{below}}}",
-        f"{sign}({above}/{below})",
-    ]
-    rest = below
-    while rest % 2 == 0:
-        rest //= 2
-    while rest % 5 == 0:
-        rest //= 5
-    if rest == 1:
-        found.append(f"{sign}{_decimal(Fraction(above, below))}")
-    if above > below and not sign and above % below:
-        found.append(rf"{above // below}\frac{{{above % below}}}{{{below}}}")
-    return found
+@_value
+def _changed(gold):
+    n, most = gold["number"], max(map(int, gold["number"]))
+    small = n if len(n) < 3 else None  # a large factorial only tests the time limit
+    return {"small": small, "base": most + 2 if most < 8 else 16}
 
 
-def _decimal(value: Fraction) -> str:
+def _written(value: Fraction) -> str:
     """A value that ends in decimals, in full."""
     places = next(n for n in range(40) if (value * 10**n).denominator == 1)
     digits = str(int(value * 10**places)).rjust(places + 1, "0")
     return f"{digits[:-places]}.{digits[-places:]}" if places else digits
 
 
-@_rule(RIGHT, "a decimal number as a fraction, a power of ten or a percentage", _DECIMAL)
-def _(gold):
-    value = Fraction(f"{gold['whole'] or 0}.{gold['part']}")
-    shifted = rf"{gold['sign']}{_decimal(value * 10**3)}\times 10^{{-3}}"
-    percent = [rf"{gold['sign']}{_decimal(value * 100)}\%"] if value < 1 else []
-    whole = [f"{gold['sign']}0.{gold['part']}"] if not gold["whole"] else []
-    return [
-        rf"{gold['sign']}\frac{{{value.numerator}}}{{{value.denominator}}}",
-        shifted,
-        f"{gold[0]}0",
-        *percent,
-        *whole,
-    ]
+@_value
+def _fraction(gold):
+    above, below = int(gold["above"]), int(gold["below"])
+    mixed = above > below and not gold["sign"] and above % below
+    found = {"above": above, "below": below, "above3": 3 * above, "below3": 3 * below, "rest": above % below}
+    decimal = _written(Fraction(above, below)) if _ends(below) else None
+    return found | {"decimal": decimal, "mixed": above // below if mixed else None}
 
 
-@_rule(RIGHT, "a percentage", r"(?P<number>[\d.]+)\\%")
-def _(gold):
-    number = gold["number"]
-    return [f"{number}%", f"{number} percent", rf"{number}\text{{ percent}}", _decimal(Fraction(number) / 100), number]
+def _ends(below: int) -> bool:
+    """Whether a fraction over `below` ends in decimals: no prime but 2 and 5 divides it."""
+    for prime in (2, 5):
+        while below % prime == 0:
+            below //= prime
+    return below == 1
 
 
-@_rule(RIGHT, "degrees", _DEGREES)
-def _(gold):
-    number = gold["number"]
-    return [
-        f"{number}°",
-        rf"{number}^{{\circ}}",
-        f"{number} degrees",
-        rf"{number}\text{{ degrees}}",
-        number,
-        f"{number} °",
-    ]
-
-
-@_rule(RIGHT, "another way to write a base", _BASED)
-def _(gold):
-    digits, base = gold["digits"], gold["base"]
-    lowered = "".join(chr(0x2080 + int(digit)) for digit in base)
-    return [
-        f"{digits}_{{{base}}}",
-        f"{digits}{lowered}",
-        f"{digits} base {base}",
-        rf"{digits}_{{\text{{{_NAMES[int(base)]}}}}}",
-        rf"{digits}\text{{ (base }}{base})",
-        f"{digits}_{base}",
-    ]
-
-
-_NAMES = "- - two three four five six seven eight nine ten eleven twelve thirteen".split()
-
-
-@_rule(RIGHT, "money", _MONEY)
-def _(gold):
-    number = gold["number"].replace(r"\!", "")
-    return [
-        f"${number}",
-        f"{number} dollars",
-        number,
-        rf"{number}\text{{ dollars}}",
-        f"\\${number.replace(',', '{,}')}",
-    ]
-
-
-@_rule(RIGHT, "a unit in another form", _UNITS)
-def _(gold):
-    number, unit, power = gold["number"], gold["unit"], gold["power"]
-    word = {"2": "square", "3": "cubic"}[power]
-    return [
-        number,
-        f"{number} {unit}^{power}",
-        rf"{number}\,\mathrm{{{unit}}}^{power}",
-        f"{number} {word} {unit}",
-        rf"{number} \text{{ {word} {unit}}}",
-        f"{number} {unit}{'²' if power == '2' else '³'}",
-    ]
-
-
-@_rule(RIGHT, "a word without its command", _WORD)
-def _(gold):
-    word = gold["word"]
-    return [word, word.lower(), word.upper(), f'"{word}"', rf"\textbf{{{word}}}", rf"\mathrm{{{word}}}", f"{word}."]
-
-
-@_rule(RIGHT, "a choice without its command", _CHOICE)
-def _(gold):
-    letter = gold["letter"]
-    return [
-        letter,
-        f"({letter})",
-        rf"\textbf{{({letter})}}",
-        rf"\text{{{letter}}}",
-        rf"\mathrm{{({letter})}}",
-        f"{letter})",
-    ]
-
-
-@_rule(RIGHT, "spaces and sizes of brackets", _TUPLE)
-def _(gold):
-    items = _items(gold)
-    return [
-        rf"\left({','.join(items)}\right)",
-        rf"\left( {', '.join(items)} \right)",
-        rf"( {',  '.join(items)} )",
-        rf"\bigl({', '.join(items)}\bigr)",
-        "(" + r",\ ".join(items) + ")",
-    ]
-
-
-@_rule(RIGHT, "the names of a pair in front", r"\((?P<items>-?\d+,-?\d+)\)")
-def _(gold):
-    return [f"(x,y) = {gold[0]}"]
-
-
-@_rule(RIGHT, "a list in another order or as a set", _LIST)
-def _(gold):
-    items = _items(gold)
-    found = [
-        ", ".join(reversed(items)),
-        rf"\{{{', '.join(items)}\}}",
-        f"{', '.join(items[:-1])} and {items[-1]}",
-        rf"{', '.join(items[:-1])}\text{{ and }}{items[-1]}",
-        "; ".join(items),
-    ]
-    return [*found, ", ".join(f"x={item}" for item in items), " or ".join(f"x = {item}" for item in items)]
-
-
-@_rule(RIGHT, "an interval as an inequality", _ENDS)
-def _(gold):
-    left, right = gold["left"], gold["right"]
-    below, above = ("<" if gold["open"] == "(" else r"\le "), ("<" if gold["close"] == ")" else r"\leq ")
-    if left == r"-\infty":
-        return [f"x {above}{right}", f"x{above.replace('<', ' < ')}{right}", f"(−∞, {right}{gold['close']}"]
-    if right in (r"\infty", r"+\infty"):
-        return [f"x {_more(gold['open'] == '(')} {left}", rf"{gold['open']}{left}, +\infty)"]
-    if gold["open"] + gold["close"] in ("()", "[]"):
-        return []  # a pair, or an interval: the text does not say
-    return [f"{left} {below} x {above} {right}"]
-
-
-@_rule(RIGHT, "both values of a plus-minus", r"(?P<first>[^\\{]+)\\pm\s*(?P<second>\d*\s*\\sqrt\{\d+\})")
-def _(gold):
-    first, second = gold["first"].strip(), gold["second"]
-    return [
-        f"{first} + {second}, {first} - {second}",
-        rf"{first} - {second} \text{{ and }} {first} + {second}",
-        f"{first} ± {second}",
-    ]
-
-
-@_rule(RIGHT, "another way to write a root", r"(?P<front>\d*)\s*\\sqrt\{?(?P<inside>\d+)\}?")
-def _(gold):
-    front, inside = gold["front"] or "1", gold["inside"]
-    squared = int(front) ** 2 * int(inside)
-    return [
-        rf"\sqrt{{{squared}}}",
-        f"{gold['front']}√{inside}",
-        rf"{front}\cdot {inside}^{{1/2}}",
-        rf"{front} \cdot {inside}^{{0.5}}",
-        f"{front}*sqrt({inside})",
-        rf"\sqrt{{{inside}}}\cdot {front}",
-    ]
-
-
-@_rule(RIGHT, "Greek letters and signs of Unicode", r"(?!.*\\begin).*(?:\\pi|\\infty|\\cup|\\sqrt\{\d+\}).*")
-def _(gold):
-    text = gold[0].replace(r"\pi", "π").replace(r"\infty", "∞").replace(r"\cup", "∪")
-    return [re.sub(r"\\sqrt\{(\d+)\}", r"√\1", text)]
-
-
-@_rule(RIGHT, "raised characters of Unicode", _POLYNOMIAL)
-def _(gold):
-    return [re.sub(r"\^(\d)", lambda match: "⁰¹²³⁴⁵⁶⁷⁸⁹"[int(match[1])], gold[0]), re.sub(r"\^(\d)", r"^{\1}", gold[0])]
-
-
-@_rule(RIGHT, "an upright imaginary unit", r"(?P<front>-?\d+\s*[-+]\s*\d*)i")
-def _(gold):
-    return [rf"{gold['front']}\mathrm{{i}}", rf"{gold['front']}\text{{i}}", rf"{gold['front']}\, i"]
-
-
-@_rule(RIGHT, "another matrix", _MATRIX)
-def _(gold):
-    return [
-        rf"\begin{{bmatrix}}{gold['body']}\end{{bmatrix}}",
-        rf"\left(\begin{{matrix}}{gold['body']}\end{{matrix}}\right)",
-    ]
-
-
-@_rule(RIGHT, "a time of day", r"(?P<clock>[\d:\\!]+) \\text\{ (?P<half>[ap])\.m\.\}")
-def _(gold):
-    clock = gold["clock"].replace(r"\!", "")
-    return [f"{clock} {gold['half']}m", f"{clock} {gold['half'].upper()}M", rf"{clock}\text{{ {gold['half']}.m.}}"]
-
-
-@_rule(RIGHT, "spaces in a ratio", r"(?P<first>\d+):(?P<second>\d)")
-def _(gold):
-    return [
-        f"{gold['first']} : {gold['second']}",
-        rf"{gold['first']}\colon {gold['second']}",
-        f"{gold['first']}：{gold['second']}",
-    ]
-
-
-# -- near misses ------------------------------------------------------------------------------------------------------
-
-
-@_rule(WRONG, "the next number, ten times, a digit less", _INTEGER)
-def _(gold):
-    value = int(gold[0])
-    return [
-        str(value + 1),
-        str(value - 1),
-        *([str(10 * value), str(-value)] if value else []),
-        f"{value}.5",
-        *([gold[0][:-1]] if len(gold["digits"].lstrip("0")) > 1 else []),
-    ]
-
-
-@_rule(WRONG, "something added that changes the value", r"(?P<number>[3-9]|[1-9]\d+)")
-def _(gold):
-    n = gold["number"]
-    return [
-        *([f"{n}!"] if len(n) < 3 else []),  # a large factorial only tests the time limit
-        rf"{n}\%",
-        f"{n}x",
-        f"{n}i",
-        f"{n} thousand",
-        f"{n}^2",
-        f"{n}e1",
-        rf"{n}\pi",
-        rf"\frac{{1}}{{{n}}}",
-        f"{n}_{max(map(int, n)) + 2 if max(map(int, n)) < 8 else 16}",
-        rf"\sqrt{{{n}}}",
-        f"{n}'",
-        f"{n} halves",
-        rf"\frac{{{n}}}{{0}}",
-    ]
-
-
-@_rule(WRONG, "several answers, or a bound", r"(?P<number>\d+)")
-def _(gold):
-    n = int(gold["number"])
-    return [
-        f"{n}, {n + 1}",
-        f"{n} or {n + 1}",
-        rf"x \le {n}",
-        f"x>{n}",
-        f"at least {n}",
-        f"({n}, {n})",
-        f"({n}, {n + 1})",
-        f"not {n}",
-        f"{n} {n}",
-        rf"{n} \pm 1",
-    ]
-
-
-@_rule(WRONG, "words and no number", _NUMBER)
-def _(gold):
-    return ["nan", "inf", "none", "unknown", r"\text{no}", "-", "?", r"\emptyset"]
-
-
-@_rule(WRONG, "a wrong group of thousands", r"(?P<digits>[1-9]\d{3,8})")
-def _(gold):
-    grouped = f"{int(gold['digits']) + 1000:,}"
-    return [grouped, grouped.replace(",", "{,}"), gold["digits"].replace("", ",").strip(","), f"{gold['digits']},000"]
-
-
-@_rule(WRONG, "a wrong power of ten", r"(?P<digits>[1-9]\d*?)(?P<zeros>0{2,})")
-def _(gold):
-    digits, power = gold["digits"], len(gold["zeros"])
-    return [f"{digits}e{power + 1}", rf"{digits}\times 10^{{{power - 1}}}", f"{digits}e-{power}"]
-
-
-@_rule(WRONG, "another fraction", _FRACTION)
-def _(gold):
-    sign, above, below = gold["sign"], int(gold["above"]), int(gold["below"])
-    other = "" if sign else "-"
+@_value
+def _other_fraction(gold):
+    above, below = int(gold["above"]), int(gold["below"])
     if above == below:
-        return []
-    return [
-        rf"{sign}\frac{{{below}}}{{{above}}}",
-        rf"{sign}\frac{{{above + 1}}}{{{below}}}",
-        f"{other}{above}/{below}",
-        f"{sign}{above}/{below + 1}",
-        rf"{sign}\frac{{{above}}}{{{below}}}\%",
-        f"{sign}{above}{below}",
-        f"{sign}{int(100 * above / below) / 100 + 0.01:.2f}",
-        rf"{sign}\left(\frac{{{above}}}{{{below}}}\right)^{{2}}",
-    ]
+        return dict.fromkeys(("above", "below", "sign", "next", "below_next", "other", "hundredth"))
+    hundredth = f"{int(100 * above / below) / 100 + 0.01:.2f}"
+    other = {"other": "" if gold["sign"] else "-", "next": above + 1, "below_next": below + 1}
+    return {"above": above, "below": below, "hundredth": hundredth, **other}
 
 
-@_rule(WRONG, "another decimal number", _DECIMAL)
-def _(gold):
-    sign, whole, part = gold["sign"], gold["whole"], gold["part"]
-    last = str((int(part[-1]) + 1) % 10)
-    return [
-        f"{sign}{whole}.{part[:-1]}{last}",
-        f"{sign}{whole}.0{part}",
-        f"{sign}{whole}{part}",
-        f"{gold[0]}\\%",
-        f"{'' if sign else '-'}{whole}.{part}",
-        # From six digits on, the gold may be this number rounded.
-        *([f"{gold[0]}1"] if len((whole + part).lstrip("0")) < 6 else []),
-    ]
+@_value
+def _decimal(gold):
+    value = Fraction(f"{gold['whole'] or 0}.{gold['part']}")
+    percent = _written(value * 100) if value < 1 else None
+    found = {"above": value.numerator, "below": value.denominator, "thousand": _written(value * 10**3)}
+    return {**found, "percent": percent, "zero": None if gold["whole"] else 0}
 
 
-@_rule(WRONG, "another percentage", r"(?P<number>[\d.]+)\\%")
-def _(gold):
+@_value
+def _other_decimal(gold):
+    whole, part = gold["whole"], gold["part"]
+    longer = f"{gold[0]}1" if len((whole + part).lstrip("0")) < 6 else None  # else the gold may be this one rounded
+    changed = f"{part[:-1]}{(int(part[-1]) + 1) % 10}"
+    return {"changed": changed, "other": "" if gold["sign"] else "-", "longer": longer}
+
+
+@_value
+def _percent(gold):
+    return {"share": _written(Fraction(gold["number"]) / 100)}
+
+
+@_value
+def _other_percent(gold):
     number = gold["number"]
-    return [
-        rf"{number}0\%" if "." not in number else rf"1{number}\%",
-        f"0.00{number.replace('.', '')}",
-        f"{number} dollars",
-        rf"-{number}\%",
-    ]
+    return {"tenfold": f"{number}0" if "." not in number else f"1{number}", "digits": number.replace(".", "")}
 
 
-@_rule(WRONG, "another angle", _DEGREES)
-def _(gold):
-    number = int(gold["number"])
-    return [f"{number + 1}°", rf"{number} \text{{ radians}}", rf"-{number}^\circ", f"{number}%", rf"{number}^\circ C"]
+@_value
+def _base(gold):
+    names = "- - two three four five six seven eight nine ten eleven twelve thirteen".split()
+    lowered = "".join(chr(0x2080 + int(digit)) for digit in gold["base"])
+    return {"lowered": lowered, "base_name": names[int(gold["base"])]}
 
 
-@_rule(WRONG, "another base, or none", _BASED)
-def _(gold):
+@_value
+def _other_bases(gold):
     digits, base = gold["digits"], int(gold["base"])
-    return (
-        [
-            f"{digits}_{{{base + 1}}}",
-            f"{digits}_{base + 2}",
-            digits,
-            f"{digits}_{{10}}",
-            f"{digits[::-1]}_{base}",
-            f"{digits} base {base + 1}",
-        ]
-        if digits != digits[::-1]
-        else [f"{digits}_{base + 1}", digits]
-    )
+    if digits == digits[::-1]:
+        return {"other_bases": [f"{digits}_{base + 1}", digits]}
+    other = [f"{digits}_{{{base + 1}}}", f"{digits}_{base + 2}", digits, f"{digits}_{{10}}", f"{digits[::-1]}_{base}"]
+    return {"other_bases": [*other, f"{digits} base {base + 1}"]}
 
 
-@_rule(WRONG, "other money", _MONEY)
-def _(gold):
-    number = gold["number"].replace(r"\!", "")
-    return [
-        f"{number} cents",
-        f"€{number}",
-        f"\\${number}0" if "." not in number else f"\\$1{number}",
-        rf"\${number}\%",
-        f"{number} apples",
-    ]
+@_value
+def _money(gold):
+    number = gold["written"].replace(r"\!", "")
+    tenfold = f"{number}0" if "." not in number else f"1{number}"
+    return {"number": number, "braced": number.replace(",", "{,}"), "tenfold": tenfold}
 
 
-@_rule(WRONG, "another unit", _UNITS)
-def _(gold):
-    number, unit, power = gold["number"], gold["unit"], gold["power"]
-    return [
-        f"{number} {unit}",
-        rf"{number}\text{{ {unit}}}^{5 - int(power)}",
-        rf"{number}\text{{ m}}^{power}",
-        f"{number}1 {unit}^{power}",
-        f"{number} seconds",
-        rf"{number}\text{{ degrees}}",
-    ]
+@_value
+def _unit(gold):
+    square = gold["power"] == "2"
+    word, raised = ("square", "²") if square else ("cubic", "³")
+    return {"word": word, "raised": raised, "other_power": 3 if square else 2}
 
 
-@_rule(WRONG, "other letters, or the same in another order", _WORD)
-def _(gold):
+# -- words, lists, intervals ------------------------------------------------------------------------------------------
+
+
+@_value
+def _word(gold):
     word = gold["word"]
-    return [
-        word[::-1].lower(),
-        rf"\text{{{''.join(sorted(word))}}}",
-        word[1:],
-        f"{word}s or not",
-        rf"\text{{not {word}}}",
-        word[0],
-    ]
+    cut = {"beheaded": word[1:], "first": word[0]}
+    case = {"lower": word.lower(), "upper": word.upper(), "backwards": word[::-1].lower()}
+    return {**case, **cut, "sorted": "".join(sorted(word))}
 
 
-@_rule(WRONG, "another choice, or two", _CHOICE)
-def _(gold):
-    other = "A" if gold["letter"] != "A" else "B"
-    return [
-        other,
-        f"({other})",
-        rf"\text{{({other})}}",
-        rf"\text{{({gold['letter']}) or ({other})}}",
-        f"{other}{gold['letter']}",
-    ]
+@_value
+def _other_choice(gold):
+    return {"other": "A" if gold["letter"] != "A" else "B"}
 
 
-@_rule(WRONG, "other brackets", _TUPLE)
-def _(gold):
-    inside = ", ".join(_items(gold))
-    if gold[0].count("infty") > 1:
-        return [rf"\{{{inside}\}}"]
-    if re.search("infty|pi|sqrt", gold[0]):
-        return [rf"\{{{inside}\}}", f"[{inside}]"]
-    return [rf"\{{{inside}\}}", f"[{inside}]", inside]
+@_value
+def _items(gold):
+    items = [item.strip() for item in gold["items"].split(",")]
+    spaced, numbers = ", ".join(items), [int(i) for i in items if re.fullmatch(r"-?\d+", i)]
+    turned, infinite = items[::-1], gold[0].count("infty")
+    negated = "0" if sorted(numbers) == sorted(-n for n in numbers) else ", ".join(str(-n) for n in numbers)
+    found = {"spaced": spaced, "tight": ",".join(items), "wide": ",  ".join(items), "blanks": r",\ ".join(items)}
+    found |= {"head": items[0], "last": items[-1], "but_last": ", ".join(items[:-1]), "reversed": ", ".join(turned)}
+    found |= {"semicolons": "; ".join(items), "each_x": ", ".join(f"x={item}" for item in items), "negated": negated}
+    found |= {"or_x": " or ".join(f"x = {item}" for item in items), "square": f"[{spaced}]" if infinite < 2 else None}
+    turned = f"({', '.join(turned)})" if items != turned else None
+    return found | {"turned": turned, "bare": spaced if not re.search("infty|pi|sqrt", gold[0]) else None}
 
 
-@_rule(WRONG, "another order, one more or one less", _TUPLE)
-def _(gold):
-    items = _items(gold)
-    found = [f"({', '.join(items[:-1])})", f"({', '.join([*items, items[-1]])})", f"({', '.join([*items, '0'])})"]
-    return found + ([f"({', '.join(reversed(items))})"] if items != items[::-1] else [])
+def _more(strictly: bool) -> str:
+    return ">" if strictly else r"\ge"
 
 
-@_rule(WRONG, "an interval with another end", _ENDS)
-def _(gold):
-    left, right = gold["left"], gold["right"]
+@_value
+def _inequalities(gold):
+    left, right, opened, closed = (gold[name] for name in ("left", "right", "open", "close"))
+    below, above = ("<" if opened == "(" else r"\le "), ("<" if closed == ")" else r"\leq ")
+    if left == r"-\infty":
+        found = [f"x {above}{right}", f"x{above.replace('<', ' < ')}{right}", f"(−∞, {right}{closed}"]
+    elif right in (r"\infty", r"+\infty"):
+        found = [f"x {_more(opened == '(')} {left}", rf"{opened}{left}, +\infty)"]
+    else:  # a pair, or an interval: the text of one with two brackets of a kind does not say
+        found = [f"{left} {below} x {above} {right}"] if opened + closed not in ("()", "[]") else []
+    return {"inequalities": found}
+
+
+@_value
+def _other_ends(gold):
+    left, right, opened, closed = (gold[name] for name in ("left", "right", "open", "close"))
     found = []
     if "infty" in left and "infty" in right:
-        return []
+        return {"other_ends": []}
     if "infty" not in left:
-        found.append(f"{'[' if gold['open'] == '(' else '('}{left}, {right}{gold['close']}")
+        found.append(f"{'[' if opened == '(' else '('}{left}, {right}{closed}")
     if "infty" not in right:
-        found.append(f"{gold['open']}{left}, {right}{']' if gold['close'] == ')' else ')'}")
+        found.append(f"{opened}{left}, {right}{']' if closed == ')' else ')'}")
     if left == r"-\infty":
-        found += [f"x {_less(gold['close'] == ']')} {right}", f"x > {right}", right]
+        less = "<" if closed == "]" else r"\le"
+        found += [f"x {less} {right}", f"x > {right}", right]
     if right == r"\infty":
-        found += [f"x {_more(gold['open'] == '[')} {left}", f"x < {left}", left]
-    return found
+        found += [f"x {_more(opened == '[')} {left}", f"x < {left}", left]
+    return {"other_ends": found}
 
 
-@_rule(WRONG, "another list", _LIST)
-def _(gold):
-    items = _items(gold)
-    return [
-        ", ".join(items[:-1]),
-        ", ".join([*items, items[0]]),
-        f"({', '.join(items)})",
-        ", ".join([*items[:-1], "77"]),
-        f"[{', '.join(items)}]",
-        ", ".join(f"{-int(item)}" for item in items)
-        if sorted(map(int, items)) != sorted(-int(item) for item in items)
-        else "0",
-    ]
+# -- expressions ------------------------------------------------------------------------------------------------------
 
 
-@_rule(WRONG, "one value of a plus-minus", r"(?P<first>[^\\{]+)\\pm\s*(?P<second>\d*\s*\\sqrt\{\d+\})")
-def _(gold):
-    return [
-        f"{gold['first']} + {gold['second']}",
-        f"{gold['first']} - {gold['second']}",
-        rf"({gold[0].replace(chr(92) + 'pm', ',')})",
-    ]
+@_value
+def _stripped(gold):
+    return {"first": gold["first"].strip()}
 
 
-@_rule(WRONG, "another root", r"(?P<front>\d*)\s*\\sqrt\{?(?P<inside>\d+)\}?")
-def _(gold):
-    front, inside = gold["front"], gold["inside"]
-    return [
-        rf"{front}\sqrt{{{int(inside) + 1}}}",
-        rf"{front}\sqrt[3]{{{inside}}}",
-        f"-{gold[0]}",
-        rf"{front or 1}\cdot {inside}",
-        rf"{int(front or 1) + 1}\sqrt{{{inside}}}",
-        rf"{gold[0]} i",
-        f"{int(front or 1) * int(inside) ** 0.5:.2f}",
-    ]
+@_value
+def _one_value(gold):
+    return {"comma": gold[0].replace(r"\pm", ",")}
 
 
-@_rule(WRONG, "another multiple of pi", r"(?P<number>\d*)\s*\\pi")
-def _(gold):
-    number = int(gold["number"] or 1)
-    return [
-        rf"{number + 1}\pi",
-        rf"-{number}\pi",
-        str(number),
-        f"{number * 3.14:.2f}",
-        rf"{number}\pi^2",
-        rf"{number} p",
-    ]
+@_value
+def _root(gold):
+    inside, one = int(gold["inside"]), int(gold["front"] or 1)
+    found = {"one": gold["front"] or "1", "squared": one**2 * inside, "next": inside + 1, "front_next": one + 1}
+    return {**found, "rounded": f"{one * inside**0.5:.2f}"}
 
 
-@_rule(WRONG, "another sign, exponent, letter or case", _POLYNOMIAL)
-def _(gold):
-    text = gold[0]
-    letter = re.search("[a-z]", text)[0]
-    found = [text.replace(letter, "w" if letter != "w" else "v"), text.replace(letter, letter.upper()), f"{text} + 1"]
-    if "+" in text:
-        found.append(text.replace("+", "-", 1))
-    if "^" in text:
-        found += [
-            re.sub(r"\^(\d)", lambda match: f"^{int(match[1]) + 1}", text, count=1),
-            re.sub(r"\^\d", "", text, count=1),
-        ]
-    return [*found, f"{text} = 0", f"{text}'"]
+@_value
+def _pi(gold):
+    n = int(gold["number"] or 1)
+    return {"n": n, "next": n + 1, "rounded": f"{n * 3.14:.2f}"}
 
 
-@_rule(WRONG, "another complex number", r"(?P<real>-?\d+)\s*(?P<sign>[-+])\s*(?P<front>\d*)i")
-def _(gold):
-    other = "-" if gold["sign"] == "+" else "+"
-    return [
-        f"{gold['real']} {other} {gold['front']}i",
-        f"{gold['real']} {gold['sign']} {gold['front']}",
-        f"{gold[0]}^2",
-        f"{gold['front'] or 1} {gold['sign']} {gold['real']}i" if gold["front"] != gold["real"] else "0",
-        f"({gold['real']}, {gold['sign']}{gold['front'] or 1})",
-        f"{gold['real']} {gold['sign']} {gold['front']}j",
-    ]
+@_value
+def _unicode(gold):
+    text = gold[0].replace(r"\pi", "π").replace(r"\infty", "∞").replace(r"\cup", "∪")
+    return {"unicode": re.sub(r"\\sqrt\{(\d+)\}", r"√\1", text)}
 
 
-@_rule(WRONG, "another name or relation", r"(?P<name>[a-z])\s*=\s*(?P<value>.*[a-z\d].*)")
-def _(gold):
-    other = "t" if gold["name"] != "t" else "s"
-    return [
-        f"{other} = {gold['value']}",
-        f"{gold['name']} = {gold['value']} + 1",
-        rf"{gold['name']} \ne {gold['value']}",
-        f"{gold['name']} < {gold['value']}",
-    ]
+@_value
+def _raised(gold):
+    raised = re.sub(r"\^(\d)", lambda match: "⁰¹²³⁴⁵⁶⁷⁸⁹"[int(match[1])], gold[0])
+    return {"raised": raised, "braced": re.sub(r"\^(\d)", r"^{\1}", gold[0])}
 
 
-@_rule(WRONG, "another matrix or none", _MATRIX)
-def _(gold):
-    rows = [row.split("&") for row in gold["body"].split(r"\\")]
-    turned = r" \\ ".join(" & ".join(one.strip() for one in column) for column in zip(*rows, strict=True))
-    flat = [one.strip() for row in rows for one in row]
-    changed = gold[0].replace(flat[0], f"{flat[0]}1", 1)
-    found = [changed, f"({', '.join(flat)})", rf"\{{{', '.join(flat)}\}}"]
-    return found + (
-        [rf"\begin{{pmatrix}} {turned} \end{{pmatrix}}"]
-        if turned != r" \\ ".join(" & ".join(one.strip() for one in row) for row in rows)
-        else []
-    )
+@_value
+def _polynomial(gold):
+    text, letter = gold[0], re.search("[a-z]", gold[0])[0]
+    exponent = re.sub(r"\^(\d)", lambda match: f"^{int(match[1]) + 1}", text, count=1)
+    return {
+        "letter": text.replace(letter, "w" if letter != "w" else "v"),
+        "upper": text.replace(letter, letter.upper()),
+        "sign": text.replace("+", "-", 1) if "+" in text else None,
+        "exponent": exponent if "^" in text else None,
+        "no_exponent": re.sub(r"\^\d", "", text, count=1) if "^" in text else None,
+    }
 
 
-@_rule(WRONG, "the other half of the day", r"(?P<clock>[\d:\\!]+) \\text\{ (?P<half>[ap])\.m\.\}")
-def _(gold):
-    clock, other = gold["clock"].replace(r"\!", ""), "ap".replace(gold["half"], "")
-    return [f"{clock} {other}m", rf"{clock}\text{{ {other}.m.}}", clock, f"1{clock} {gold['half']}m"]
+@_value
+def _complex(gold):
+    real, sign, front = gold["real"], gold["sign"], gold["front"]
+    swapped = f"{front or 1} {sign} {real}i" if front != real else "0"
+    return {"other": "-" if sign == "+" else "+", "swapped": swapped, "one": front or 1}
 
 
-@_rule(WRONG, "another ratio", r"(?P<first>\d+):(?P<second>\d)")
-def _(gold):
+@_value
+def _other_name(gold):
+    return {"other": "t" if gold["name"] != "t" else "s"}
+
+
+@_value
+def _matrix(gold):
+    rows = [[one.strip() for one in row.split("&")] for row in gold["body"].split(r"\\")]
+    first = rows[0][0]
+    turned, same = (r" \\ ".join(" & ".join(row) for row in way) for way in (zip(*rows, strict=True), rows))
+    flat, changed = ", ".join(one for row in rows for one in row), gold[0].replace(first, f"{first}1", 1)
+    return {"changed": changed, "flat": flat, "turned": turned if turned != same else None}
+
+
+@_value
+def _clock(gold):
+    other = "ap".replace(gold["half"], "")
+    return {"clock": gold["written"].replace(r"\!", ""), "upper": gold["half"].upper(), "other": other}
+
+
+@_value
+def _ratio(gold):
     first, second = gold["first"], gold["second"]
-    found = [f"{first}:{int(second) + 1}", f"{first}, {second}", f"{first}{second}"]
-    return found + ([f"{second}:{first}"] if first != second else [])
+    return {"next": int(second) + 1, "turned": f"{second}:{first}" if first != second else None}
 
 
 # -- answers in words -------------------------------------------------------------------------------------------------
 
 
-@_rule(RIGHT_TEXT, "the other Unicode forms")
-def _(gold):
+@_value
+def _forms(gold):
     wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in gold[0])
-    return [unicodedata.normalize("NFD", gold[0]), unicodedata.normalize("NFC", gold[0]), wide]
+    return {"forms": [unicodedata.normalize("NFD", gold[0]), unicodedata.normalize("NFC", gold[0]), wide]}
 
 
-@_rule(RIGHT_TEXT, "case and spaces")
-def _(gold):
-    upper = gold[0].upper()
-    same = [upper] if upper.lower() == gold[0].lower() else []  # "ß" has another upper case
-    return [*same, gold[0].lower(), f"  {gold[0].replace(' ', '  ')} ", gold[0].replace(" ", "\u00a0") + "\u200b"]
+@_value
+def _cases(gold):
+    upper, lower = gold[0].upper(), gold[0].lower()
+    spaces = {"doubled": gold[0].replace(" ", "  "), "unbroken": gold[0].replace(" ", "\u00a0")}
+    return {"upper": upper if upper.lower() == lower else None, "lower": lower, **spaces}  # "ß" has another upper case
 
 
-@_rule(RIGHT_TEXT, "an article in front", r"(?i:(?!(?:a|an|the)\b)\w.*)")
-def _(gold):
-    return [f"The {gold[0]}"]
+@_value
+def _sentence(gold):
+    words, articles = gold[0].split(), {"a", "an", "the"} & set(gold[0].lower().split())
+    turned = " ".join(reversed(words)) if words != words[::-1] and not articles else None
+    return {"shorter": gold[0][:-1], "turned": turned}
 
 
-@_rule(RIGHT_TEXT, "marks around it", r"[^$*`\\{}]*")
-def _(gold):
-    return [f"**{gold[0]}**", f"`{gold[0]}`", rf"\text{{{gold[0]}}}", rf"\boxed{{{gold[0]}}}", rf"\boxed {{{gold[0]}}}"]
+@_value
+def _bare(gold):
+    apart = unicodedata.normalize("NFD", gold[0])
+    bare = "".join(c for c in apart if not unicodedata.combining(c))
+    return {"bare": bare if bare != apart else None}
 
 
-@_rule(WRONG_TEXT, "a letter less, a word more, other words", r".*\w{4}")
-def _(gold):
-    words = gold[0].split()
-    found = [gold[0][:-1], f"not {gold[0]}", f"{gold[0]} Smith", f"{gold[0]} or another"]
-    articles = {"a", "an", "the"} & set(gold[0].lower().split())
-    return found + ([" ".join(reversed(words))] if words != words[::-1] and not articles else [])
-
-
-@_rule(WRONG_TEXT, "no accents", r".*[À-ɏ].*")
-def _(gold):
-    bare = "".join(c for c in unicodedata.normalize("NFD", gold[0]) if not unicodedata.combining(c))
-    return [bare] if bare != unicodedata.normalize("NFD", gold[0]) else []
-
-
-@_rule(WRONG_TEXT, "another number", r".*\d")
-def _(gold):
-    return [f"{gold[0][:-1]}{(int(gold[0][-1]) + 1) % 10}"] if gold[0][-1] in "0123456789" else []
+@_value
+def _counted(gold):
+    last = gold[0][-1]
+    return {"counted": f"{gold[0][:-1]}{(int(last) + 1) % 10}" if last in "0123456789" else None}

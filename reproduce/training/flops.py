@@ -4,10 +4,8 @@
 the tokens before, which that rule leaves out. The embedding is a lookup; the output head counts where it is used.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from reproduce.errors import UserError
 from reproduce.tools.hub import sources
@@ -44,6 +42,12 @@ class Model:
         """All weights."""
         return self.body + self.head * (1 if self.tied else 2)
 
+    def adapters(self, rank: int) -> int:
+        """Weights of LoRA on every linear map but the head: rank x (inputs + outputs) of each."""
+        query, key = self.heads * self.head_size, self.kv_heads * self.head_size
+        sides = 2 * (self.hidden + query) + 2 * (self.hidden + key) + 3 * (self.hidden + self.intermediate)
+        return self.layers * rank * sides
+
     def cache_bytes(self, bytes_per_value: int = 2) -> int:
         """Bytes of the keys and values of one token."""
         return 2 * self.layers * self.kv_heads * self.head_size * bytes_per_value
@@ -57,19 +61,17 @@ class Model:
         return tokens * (2 * self.body + attention) + 2 * scored * self.head
 
 
-HUB = {
-    model.name: model
-    for model in (
-        Model("Qwen/Qwen3-0.6B", 1024, 28, 16, 8, 128, 3072, 151936, tied=True),
-        Model("Qwen/Qwen3-1.7B", 2048, 28, 16, 8, 128, 6144, 151936, tied=True),
-        Model("Qwen/Qwen3-4B", 2560, 36, 32, 8, 128, 9728, 151936, tied=True),
-        Model("Qwen/Qwen3-8B", 4096, 36, 32, 8, 128, 12288, 151936),
-        Model("Qwen/Qwen3-14B", 5120, 40, 40, 8, 128, 17408, 151936),
-        Model("Qwen/Qwen2.5-3B-Instruct", 2048, 36, 16, 2, 128, 11008, 151936, tied=True),
-        Model("Qwen/Qwen2.5-7B-Instruct", 3584, 28, 28, 4, 128, 18944, 152064),
-        Model("meta-llama/Llama-3.1-8B-Instruct", 4096, 32, 32, 8, 128, 14336, 128256),
-    )
-}
+_SHAPES = (
+    Model("Qwen/Qwen3-0.6B", 1024, 28, 16, 8, 128, 3072, 151936, tied=True),
+    Model("Qwen/Qwen3-1.7B", 2048, 28, 16, 8, 128, 6144, 151936, tied=True),
+    Model("Qwen/Qwen3-4B", 2560, 36, 32, 8, 128, 9728, 151936, tied=True),
+    Model("Qwen/Qwen3-8B", 4096, 36, 32, 8, 128, 12288, 151936),
+    Model("Qwen/Qwen3-14B", 5120, 40, 40, 8, 128, 17408, 151936),
+    Model("Qwen/Qwen2.5-3B-Instruct", 2048, 36, 16, 2, 128, 11008, 151936, tied=True),
+    Model("Qwen/Qwen2.5-7B-Instruct", 3584, 28, 28, 4, 128, 18944, 152064),
+    Model("meta-llama/Llama-3.1-8B-Instruct", 4096, 32, 32, 8, 128, 14336, 128256),
+)
+HUB = {model.name: model for model in _SHAPES}
 """Shapes of the papers' models, as their config.json has them."""
 
 
@@ -78,61 +80,47 @@ def model_of(section, vocabulary: int) -> Model:
 
     UserError for a hub model that is neither in `HUB` nor in the hub's cache, nor a folder with a config.json.
     """
-    name = section.name_or_path
+    name, m = section.name_or_path, section
     if name is None:
-        return Model(
-            "from scratch", section.hidden_size, section.num_layers, section.num_heads, section.num_kv_heads,
-            section.hidden_size // section.num_heads, section.intermediate_size, vocabulary,
-        )  # fmt: skip
+        head_size = m.hidden_size // m.num_heads
+        numbers = m.hidden_size, m.num_layers, m.num_heads, m.num_kv_heads, head_size, m.intermediate_size
+        return Model("from scratch", *numbers, vocabulary)
     known = HUB.get(name) or HUB.get(f"{name}-Instruct")
-    if known:
-        return known
-    path = Path(name) / "config.json"
-    if not path.is_file():
-        path = _cached(name, section.revision)
-    if path is None:
-        raise UserError(
-            f"model.name_or_path: the shape of {name} is not known here; name a folder that holds its config.json, a "
-            f"pinned model that the hub's cache holds, or one of {', '.join(HUB)}"
-        )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"model.name_or_path: the config.json of {name} cannot be read ({error})") from None
-    return _from_config(name, config)
+    return known or _from_config(name, _config(name, section.revision))
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
-    """The config.json of a hub model at `revision` (None: as locked) in the hub's cache; None if it is not there."""
-    from huggingface_hub import try_to_load_from_cache
+def _config(name: str, revision: str | None) -> dict:
+    """The config.json of a folder, or of a hub model in the cache at `revision` (None: as locked)."""
+    from transformers import PretrainedConfig
 
     revision = revision or read_lock().get(sources.HUB, {}).get(name, {}).get("revision")
     try:
-        found = revision and try_to_load_from_cache(name, "config.json", revision=revision)
-    except ValueError:  # no name of a repository
-        return None
-    return Path(found) if isinstance(found, str) else None
+        found = PretrainedConfig.get_config_dict(name, revision=revision, local_files_only=True)[0]
+    except (OSError, ValueError, RecursionError):
+        found = {}
+    if not found:
+        raise UserError(
+            f"model.name_or_path: the shape of {name} is not known here; name a folder that holds a readable "
+            f"config.json, a pinned model that the hub's cache holds, or one of {', '.join(HUB)}"
+        )
+    return found
 
 
 def _from_config(name: str, config: dict) -> Model:
     try:
-        heads = config["num_attention_heads"]
-        return Model(
-            name, config["hidden_size"], config["num_hidden_layers"], heads,
-            config.get("num_key_value_heads", heads), config.get("head_dim") or config["hidden_size"] // heads,
-            config["intermediate_size"], config["vocab_size"], bool(config.get("tie_word_embeddings")),
-        )  # fmt: skip
+        hidden, layers, heads = (config[f] for f in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
+        kv_heads, head_size = config.get("num_key_value_heads", heads), config.get("head_dim") or hidden // heads
+        sizes = config["intermediate_size"], config["vocab_size"], bool(config.get("tie_word_embeddings"))
     except KeyError as error:
         raise UserError(
             f"{name}/config.json lacks {error.args[0]!r}: it is not of a Qwen- or Llama-style model"
         ) from None
+    return Model(name, hidden, layers, heads, kv_heads, head_size, *sizes)
 
 
 def vocabulary_of(job) -> int:
     """Tokens of a from-scratch model's vocabulary; 0 for a model of the hub, which has its own."""
-    if job.model.name_or_path is not None:
-        return 0
-    return _vocabulary(job.task.world, job.task.episodes is not None)
+    return 0 if job.model.name_or_path else _vocabulary(job.task.world, job.task.episodes is not None)
 
 
 @cache

@@ -51,13 +51,6 @@ class Memory:
         return always + max(self.sampling, self.passes) + REST
 
 
-def adapter_parameters(model: Model, rank: int) -> int:
-    """Weights of LoRA on every linear map but the head: rank x (inputs + outputs) of each."""
-    query, key = model.heads * model.head_size, model.kv_heads * model.head_size
-    h, i = model.hidden, model.intermediate
-    return model.layers * rank * (2 * (h + query) + 2 * (h + key) + 3 * (h + i))
-
-
 def kept_bytes(model: Model, dtype: str, again: bool) -> float:
     """Bytes that a token's pass through one layer keeps for the backward pass. again: the layer is computed again.
 
@@ -83,7 +76,7 @@ def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = Fa
     tokens = width * t.prompts_per_step * t.group_size / t.minibatches / processes
     weights, engine = model.parameters * size, "transformers" if job.engine is None else job.engine.name
     if t.lora is not None:
-        trained, reference = 16 * adapter_parameters(model, t.lora.rank) / parts, 0.0
+        trained, reference = 16 * model.adapters(t.lora.rank) / parts, 0.0
     else:
         master = 4 if t.dtype == "bfloat16" else 0
         trained, reference = model.parameters * (size + master + 2 * max(4, size)) / parts, float(weights)

@@ -4,15 +4,16 @@
     trackio       a local database (`trackio show`), or what TRACKIO_SPACE_ID or TRACKIO_SERVER_URL name
     wandb         Weights & Biases, as WANDB_MODE, WANDB_ENTITY and `wandb login` say
 
-A tracker gets the columns of steps.parquet and timings.parquet that have a value, as `train/<column>`, and the job's
-config; no file, no output of the terminal, no facts of the machine. The x-axis is the RL step. No result depends on
-one. `tracker.json` in the run directory holds the trackers' id of the run and the last step that they have seen, so a
-resumed run goes on in the same curve and no step appears twice.
+A tracker gets the columns of steps.parquet and timings.parquet that have a value, as
+`train/<column>`, and the job's config; no file, no output of the terminal, no facts of the machine. The x-axis is the
+RL step. No result depends on a tracker. `tracker.json` in the run directory holds the trackers' id of the run and the
+last step that they have seen, so a resumed run goes on in the same curve and no step appears twice.
 
 The run directory has everything that a tracker has. So one that fails in the middle of a run (a full disk, a lost
 connection that its own retries did not mend) is given up with a line in the log, and the training goes on.
 """
 
+import importlib
 import importlib.util
 import math
 import os
@@ -21,14 +22,14 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from reproduce.config.strict import nearest
 from reproduce.errors import UserError
 from reproduce.runs import files
 from reproduce.tools.search.keys import Secret, hide
 
-PACKAGES = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
+TRACKERS = ("tensorboard", "trackio", "wandb")
+"""Names of trackers, and of their packages."""
 PROJECT = "aepo-epo"
 STATE = "tracker.json"
 _KEY = re.compile(r"KEY|TOKEN|SECRET|PASSW")
@@ -41,99 +42,58 @@ def tracker_names(report_to: str | None) -> tuple[str, ...]:
     """
     names = [name.strip() for name in (report_to or "").split(",") if name.strip() not in ("", "none")]
     for name in names:
-        if name not in PACKAGES:
-            known = ", ".join([*PACKAGES, "none"])
+        if name not in TRACKERS:
+            known = ", ".join([*TRACKERS, "none"])
             raise UserError(
-                f"training.report_to: there is no tracker '{name}'; trackers: {known}{nearest(name, PACKAGES)}"
+                f"training.report_to: there is no tracker '{name}'; trackers: {known}{nearest(name, TRACKERS)}"
             )
-        if importlib.util.find_spec(PACKAGES[name]) is None:
+        if importlib.util.find_spec(name) is None:
             raise UserError(
-                f"training.report_to: the package '{PACKAGES[name]}' is not installed; run `pip install "
-                f"{PACKAGES[name]}`, or pip install -r requirements-trackers.txt"
+                f"training.report_to: the package '{name}' is not installed; run `pip install {name}`, or pip install "
+                "-r requirements-trackers.txt"
             )
     return tuple(dict.fromkeys(names))
 
 
-class Tracker(Protocol):
-    """One live curve. `log` gets finite numbers by name at an RL step; `close` writes out what is left."""
+class _TensorBoard:
+    """TensorBoard's writer with the calls that runs of trackio and wandb have."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class TensorBoard:
-    """Event files below the run directory; one more for each session."""
-
-    def __init__(self, folder: Path, name: str, config: dict, first: int):
-        """first: the next RL step; what an earlier session wrote from there on is dropped by the viewer."""
+    def __init__(self, folder: Path, config: dict, first: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+        self._writer = SummaryWriter(str(folder), purge_step=first)  # drops what an earlier session wrote from there on
         if first == 1:
-            text = "\n".join(f"    {key}: {value}" for key, value in flat(config).items())
-            self._writer.add_text("config", text, 0)
+            self._writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in config.items()), 0)
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, values: Mapping[str, float], step: int) -> None:
         for key, value in values.items():
             self._writer.add_scalar(key, value, step)
         self._writer.flush()
 
-    def close(self) -> None:
+    def finish(self) -> None:
         self._writer.close()
 
 
-class Trackio:
-    """A run of the project `PROJECT` (TRACKIO_PROJECT: another one), found again by its name."""
-
-    def __init__(self, folder: Path, name: str, config: dict, first: int):
-        import trackio
-
-        project = os.environ.get("TRACKIO_PROJECT", PROJECT)
-        group = f"{config['profile']}/{config['experiment']}"
-        self._run = trackio.init(
-            project, name, group=group, config=flat(config), resume="allow", embed=False, auto_log_gpu=False,
-            auto_log_cpu=False,
-        )  # fmt: skip
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-class Wandb:
-    """A run of the project `PROJECT` (WANDB_PROJECT: another one), found again by its id."""
-
-    def __init__(self, folder: Path, name: str, config: dict, first: int):
-        import wandb
-
-        quiet = wandb.Settings(
-            console="off", disable_git=True, save_code=False, x_disable_stats=True, x_disable_machine_info=True,
-            x_disable_meta=True, host="-",
-        )  # fmt: skip
-        group = f"{config['profile']}/{config['experiment']}"
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", PROJECT), name=name, id=name.rsplit("-", 1)[1], group=group,
-            config=flat(config), resume="allow", dir=str(folder), settings=quiet,
-        )  # fmt: skip
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-KINDS = {"tensorboard": TensorBoard, "trackio": Trackio, "wandb": Wandb}
+def _opened(kind: str, folder: Path, name: str, config: dict, first: int):
+    """A started tracker. name: of the run, with its id at the end; first: the next RL step."""
+    if kind == "tensorboard":
+        return _TensorBoard(folder / kind, flat(config), first)
+    options = {"project": os.environ.get(f"{kind.upper()}_PROJECT", PROJECT), "name": name, "resume": "allow"}
+    options |= {"group": f"{config['profile']}/{config['experiment']}", "config": flat(config)}
+    if kind == "trackio":
+        options |= {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+    else:
+        nothing = ("disable_git", "x_disable_stats", "x_disable_machine_info", "x_disable_meta")
+        settings = {"console": "off", "save_code": False, "host": "-", **dict.fromkeys(nothing, True)}
+        options |= {"id": name.rsplit("-", 1)[1], "dir": str(folder), "settings": settings}
+    return importlib.import_module(kind).init(**options)
 
 
 class ReportedRun:
     """A run directory whose steps also go to trackers; everything else is the run directory's own."""
 
-    def __init__(self, run, trackers: dict[str, Tracker], state: dict):
-        """state: what `tracker.json` holds, {"id", "step"}."""
+    def __init__(self, run, trackers: dict, state: dict):
+        """trackers: name -> what has `log(values, step)` and `finish()`; state: `tracker.json`, {"id", "step"}."""
         self._run, self._trackers, self._state = run, trackers, state
 
     def __getattr__(self, name: str):
@@ -146,22 +106,21 @@ class ReportedRun:
             return
         values = {f"train/{name}": float(value) for name, value in metrics.items() if math.isfinite(value)}
         values |= {f"train/seconds_{name.removeprefix('seconds_')}": float(value) for name, value in seconds.items()}
-        for name in list(self._trackers):
-            self._told(name, lambda tracker: tracker.log(step, values))
+        self._told(lambda tracker: tracker.log(values, step=step))
         self._state["step"] = step
         files.write_json(self._run.path / STATE, self._state, durable=False)
 
     def close(self) -> None:
         """Closes the trackers."""
-        for name in list(self._trackers):
-            self._told(name, lambda tracker: tracker.close())
+        self._told(lambda tracker: tracker.finish())
 
-    def _told(self, name: str, tell) -> None:
-        try:
-            tell(self._trackers[name])
-        except Exception as error:  # of the tracker's own making: any kind, and no reason to lose the training
-            print(f"tracker {name}: given up after {type(error).__name__}: {_one_line(error)}", flush=True)
-            del self._trackers[name]
+    def _told(self, tell) -> None:
+        for name, tracker in list(self._trackers.items()):
+            try:
+                tell(tracker)
+            except Exception as error:  # of the tracker's own making: any kind, and no reason to lose the training
+                print(f"tracker {name}: given up after {type(error).__name__}: {_one_line(error)}", flush=True)
+                del self._trackers[name]
 
 
 @contextmanager
@@ -181,18 +140,17 @@ def reported(run, config) -> Iterator[object]:
     state = files.read_json(path) if path.is_file() else {"id": secrets.token_hex(4), "step": 0}
     files.write_json(path, state)
     name = f"{config.profile}-{config.experiment}-{config.name}-{config.seed}-{state['id']}"
-    trackers: dict[str, Tracker] = {}
+    trackers: dict[str, object] = {}
+    made = ReportedRun(run, trackers, state)
     try:
         for kind in names:
-            trackers[kind] = KINDS[kind](run.path, name, config.to_dict(), state["step"] + 1)
+            trackers[kind] = _opened(kind, run.path, name, config.to_dict(), state["step"] + 1)
     except Exception as error:
-        for tracker in trackers.values():
-            tracker.close()
+        made.close()
         raise UserError(
             f"training.report_to: {kind} cannot be opened ({type(error).__name__}: {_one_line(error)}); mend it, or "
             "leave report_to out"
         ) from None
-    made = ReportedRun(run, trackers, state)
     try:
         yield made
     finally:

@@ -125,7 +125,7 @@ def test_trainers_take_turns_and_their_errors_come_out(tmp_path):
     with pytest.raises(RuntimeError, match="a failed"):
         a.step()
     b.close()
-    assert not b._thread.is_alive() and len(log) == 4
+    assert not b.thread.is_alive() and len(log) == 4
 
 
 def test_the_newest_warm_start_with_this_vocabulary_is_found(task, tmp_path):

@@ -5,34 +5,42 @@ import math
 import subprocess
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from places import ROOT
 from run_rows import rollouts
+from tiny import LocalPrinter
 from torch.utils.flop_counter import FlopCounterMode
 
 from analysis import readme as blocks
 from reproduce import cli
 from reproduce.commands.plan import readme
-from reproduce.commands.plan.assumptions import DEFAULTS, Assumptions
-from reproduce.commands.plan.estimate import plan
-from reproduce.commands.plan.measured import BENCH, COMMITTED, OWN, own, shape_for, speed_for
-from reproduce.commands.plan.shapes import Shape, shape_of
-from reproduce.commands.plan.speed import Point, Sheet, fitted
-from reproduce.commands.plan.workload import Effort, Work, effort_of, rl
+from reproduce.commands.plan.assumptions import DEFAULTS, DEMONSTRATED, Assumptions
+from reproduce.commands.plan.cost import plan
+from reproduce.commands.plan.measured import BENCH, COMMITTED, OWN, own, shape_for
+from reproduce.commands.plan.speed import Sheet, fitted, speed_for
+from reproduce.commands.plan.work import Shape, Work, factors_of, rl, shape_of
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.runs.directory import RunDirectory
 from reproduce.training.flops import HUB, Model, model_of
+from reproduce.worlds.miniweb.demonstrations import demonstrate
+from reproduce.worlds.miniweb.task import open_task
 
 PUBLISHED = {
-    "Qwen/Qwen3-0.6B": 0.596e9, "Qwen/Qwen3-1.7B": 1.72e9, "Qwen/Qwen3-4B": 4.02e9, "Qwen/Qwen3-8B": 8.19e9,
-    "Qwen/Qwen3-14B": 14.77e9, "Qwen/Qwen2.5-3B-Instruct": 3.09e9, "Qwen/Qwen2.5-7B-Instruct": 7.62e9,
+    "Qwen/Qwen3-0.6B": 0.596e9,
+    "Qwen/Qwen3-1.7B": 1.72e9,
+    "Qwen/Qwen3-4B": 4.02e9,
+    "Qwen/Qwen3-8B": 8.19e9,
+    "Qwen/Qwen3-14B": 14.77e9,
+    "Qwen/Qwen2.5-3B-Instruct": 3.09e9,
+    "Qwen/Qwen2.5-7B-Instruct": 7.62e9,
     "meta-llama/Llama-3.1-8B-Instruct": 8.03e9,
-}  # fmt: skip
+}
 """Weights, as the models' cards have them."""
 
 SHAPE = Shape(prompt=10, answer=50, result=60, calls=5, rows=1, source="a test")
-PLAIN = Effort(1.0, 1.0, 1.0, False, False, "a test")
+PLAIN = (1.0, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -86,21 +94,17 @@ def test_a_hub_model_that_is_not_known_is_read_from_its_folder_or_refused(tmp_pa
 
 
 def test_speeds_are_recovered_from_runs_some_of_which_were_disturbed():
-    points = []
+    runs = []
     for number in range(1, 12):
         work = Work(steps=10, updates=80, sampling=number * 1e9, training=number * 3e9)
         slow = 2.0 if number % 5 == 0 else 1.0
-        points.append(Point(work, slow * (number * 1e9 / 2e9 + 1.0), slow * (number * 3e9 / 6e9 + 80 * 0.02), 2.5))
-    speed = fitted(points, "a test")
-    assert speed.sampling_rate == pytest.approx(2e9, rel=0.02) and speed.batch_seconds == pytest.approx(0.1, rel=0.02)
-    assert speed.training_rate == pytest.approx(6e9, rel=0.02) and speed.update_seconds == pytest.approx(0.02, rel=0.02)
-    assert speed.run_seconds == 2.5
-    alike = fitted([points[2], points[2]], "one size")
-    assert alike.update_seconds == 0 and points[2].work.training / alike.training_rate == pytest.approx(
-        points[2].training
-    )
+        runs.append((work, slow * (number * 1e9 / 2e9 + 1.0), slow * (number * 3e9 / 6e9 + 80 * 0.02)))
+    sampling, training = fitted(runs)
+    assert sampling == pytest.approx((1 / 2e9, 0.1), rel=0.02) and training == pytest.approx((1 / 6e9, 0.02), rel=0.02)
+    _, alike = fitted([runs[2], runs[2]])
+    assert alike[1] == 0 and runs[2][0].training * alike[0] == pytest.approx(runs[2][2])
     with pytest.raises(ValueError):
-        fitted([], "nothing")
+        fitted([])
 
 
 def test_the_work_follows_the_settings_of_profile_and_method():
@@ -110,22 +114,22 @@ def test_the_work_follows_the_settings_of_profile_and_method():
     assert work.trajectories == 24 * 256 and work.sampled == work.trained == 24 * 256 * 50 and work.updates == 24 * 8
     twice = rl(a_job(steps=48), model, SHAPE, PLAIN)
     assert (twice.sampled, twice.training, twice.calls) == (2 * work.sampled, 2 * work.training, 2 * work.calls)
-    half = rl(job, model, SHAPE, replace(PLAIN, critic=True))
-    assert half.training > 2 * work.training  # the critic's passes, and its values at rollout
+    critic = rl(a_job(method="ppo", steps=24), model, SHAPE, PLAIN)
+    assert critic.training > 2 * work.training  # the critic's passes, and its values at rollout
     again = rl(a_job(gradient_checkpointing=True), model, SHAPE, PLAIN)
     assert again.training / work.training == pytest.approx(4 / 3, rel=0.02)
-    wasted = rl(job, model, SHAPE, replace(PLAIN, sampled=1.5, calls=1.5))
+    wasted = rl(job, model, SHAPE, (1.5, 1.0, 1.5))
     assert wasted.sampled == 1.5 * work.sampled and wasted.training == work.training
 
 
 def test_methods_differ_by_their_parts_where_nothing_was_measured():
     assume = Assumptions()
-    grpo, dapo, aepo, ppo = (effort_of(a_job(method=name), assume) for name in ("grpo", "dapo", "aepo", "ppo"))
-    assert (grpo.sampled, grpo.critic) == (1.0, False) and ppo.critic
-    assert dapo.sampled == assume("resampling") and aepo.sampled == pytest.approx(assume("shared_prefix") + 1 / 16)
-    measured = {"aepo": replace(PLAIN, sampled=0.97), "grpo": replace(PLAIN, sampled=2.0)}
-    assert effort_of(a_job(method="aepo"), assume, measured).sampled == 0.97
-    assert effort_of(a_job(), assume, measured).sampled == 1.0  # independent trajectories: longer ones are no setting
+    grpo, dapo, aepo = (factors_of(a_job(method=name), assume, {})[0] for name in ("grpo", "dapo", "aepo"))
+    assert grpo == 1.0 and dapo == assume("resampling")
+    assert aepo == pytest.approx(assume("shared_prefix") + 1 / 16)
+    measured = {"aepo": (0.97, 1.0, 1.0, "a test"), "grpo": (2.0, 1.0, 1.0, "a test")}
+    assert factors_of(a_job(method="aepo"), assume, measured) == measured["aepo"]
+    assert factors_of(a_job(), assume, measured)[0] == 1.0  # independent trajectories: longer ones are no setting
 
 
 @pytest.mark.parametrize(
@@ -194,23 +198,37 @@ def test_what_a_world_shows_is_what_its_runs_then_do(observed):
     assert house.rows == house.calls and 2 < house.calls <= a_job(3).task.max_tool_calls and house.prompt > house.answer
 
 
+@pytest.mark.parametrize("family", ["mini-math", "mini-knowledge", "mini-deepsearch"])
+def test_the_data_sheet_of_demonstrations_is_what_they_show(family):
+    task = open_task((family,), "miniweb", LocalPrinter(), 0.0, 0.0)
+    questions = task.train_questions(60, seed=0)
+    shown = demonstrate(task.environment, questions, 0.2, 8, np.random.default_rng(0))
+    own, other = ([sum(len(t.split()) for t, mine in d.pieces if mine == own) for d in shown] for own in (True, False))
+    prompts, calls = [1 + len(task.prompt(q).split()) for q in questions], [d.calls for d in shown]
+    found = [np.mean(prompts), np.mean(own) + 1, np.mean(other), np.mean(calls)]
+    assert found == pytest.approx(DEMONSTRATED[family], rel=0.15, abs=1.5)
+
+
 def test_own_runs_count_first_even_unfinished_ones(tmp_path, observed):
     job = a_job()
     run = RunDirectory.open(job.directory(tmp_path), job)
     for step in (1, 2):
         metrics = {
-            "trajectories": 256.0, "sampled_tokens": 12800.0, "trained_tokens": 12800.0, "tool_calls": 1280.0,
+            "trajectories": 256.0,
+            "sampled_tokens": 12800.0,
+            "trained_tokens": 12800.0,
+            "tool_calls": 1280.0,
             "completion_tokens_mean": 110.0,
-        }  # fmt: skip
+        }
         run.write_step(step, metrics, rollouts(step), {"rollout": 100.0, "train": 200.0})
     seen = own(tmp_path)
-    assert [(one.counts.steps, one.sampling, one.source) for one in seen] == [(2, 200.0, OWN)]
-    assert seen[0].counts.results == 2 * 256 * 60
+    assert [(one.counts["steps"], one.sampling, one.source) for one in seen] == [(2, 200.0, OWN)]
+    assert seen[0].counts["results"] == 2 * 256 * 60
     speed = speed_for(job, seen + observed, Assumptions())
     assert speed.source.startswith("own runs: 1 runs of table2")
     row = plan([job], seen + observed, Assumptions()).rows[-1]
-    assert row.seconds.sampling == pytest.approx(24 * 100, rel=0.01)
-    assert row.seconds.training == pytest.approx(24 * 200, rel=0.01)
+    assert row["seconds_sampling"] == pytest.approx(24 * 100, rel=0.01)
+    assert row["seconds_training"] == pytest.approx(24 * 200, rel=0.01)
     (run.path / "config.yaml").write_text("seed: 1")
     assert own(tmp_path) == []
 
@@ -221,16 +239,18 @@ def test_the_papers_scale_is_bound_by_the_search_service(observed):
     free = plan(jobs, observed, Assumptions({"searches_per_second": "0", "search_price": "0"}, jobs[0]))
     assert isinstance(slow.speed, Sheet) and slow.speed.devices == 8
     for row, other in zip(slow.rows, free.rows, strict=True):
-        assert (row.work, row.seconds.sampling) == (other.work, other.seconds.sampling) and other.dollars == 0
-    grpo = next(row for row in slow.rows if row.name == "grpo")
-    t = jobs[0].training
-    assert grpo.seconds.tools == pytest.approx(grpo.work.calls * 0.7 / jobs[0].search.requests_per_second)
-    assert grpo.work.trajectories == t.steps * t.prompts_per_step * t.group_size
+        same = ("sampled_tokens", "tool_calls", "seconds_sampling", "seconds_training", "searches")
+        assert [row[name] for name in same] == [other[name] for name in same] and other["dollars"] == 0
+    grpo = next(row for row in slow.rows if row["row"] == "grpo")
+    t, rate = jobs[0].training, jobs[0].search.requests_per_second
+    assert grpo["seconds_tools"] == pytest.approx(grpo["tool_calls"] * 0.7 / rate)
+    assert grpo["trajectories"] == t.steps * t.prompts_per_step * t.group_size
     evaluated = (103 + 500 + 200 + 100) * jobs[0].evaluation.samples
-    assert grpo.evaluation.trajectories == evaluated and grpo.dollars == pytest.approx(grpo.searches * 1.5e-3)
-    assert slow.device_hours > free.device_hours > 0
+    assert grpo["searches"] == pytest.approx(0.7 * (grpo["tool_calls"] + evaluated * slow.shape.calls))
+    assert grpo["dollars"] == pytest.approx(grpo["searches"] * 1.5e-3)
+    assert slow.total["device_hours"] > free.total["device_hours"] > 0
     more = plan(jobs, observed, Assumptions({"gpus": "16", "searches_per_second": "0"}, jobs[0]))
-    assert more.rows[-1].seconds.training == pytest.approx(free.rows[-1].seconds.training / 2)
+    assert more.rows[-1]["seconds_training"] == pytest.approx(free.rows[-1]["seconds_training"] / 2)
 
 
 def test_the_command_prints_every_number_it_rests_on_and_writes_a_csv(tmp_path, capsys):
@@ -295,7 +315,7 @@ def test_bad_words_are_one_line(capsys):
 
 
 def test_every_assumption_has_a_meaning_and_a_source():
-    for assumption in DEFAULTS:
+    for assumption in DEFAULTS.values():
         assert assumption.meaning and assumption.source
         assert isinstance(assumption.value, str) or math.isfinite(assumption.value)
 

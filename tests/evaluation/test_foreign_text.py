@@ -414,7 +414,7 @@ READS = {
     "what this program wrote, or the repository holds": [
         "reproduce/commands/grade_agreement.py", "reproduce/evaluation/math_worker.py",
         "reproduce/training/checkpoints.py", "reproduce/commands/rewritten.py", "reproduce/grid/display.py",
-        "reproduce/grid/status.py", "reproduce/training/flops.py",
+        "reproduce/grid/status.py",
         "reproduce/commands/plan/measured.py", "reproduce/rollouts/kept_episodes.py",
         "reproduce/runs/directory.py", "reproduce/runs/files.py",
         "reproduce/tools/hub/lock.py", "reproduce/worlds/alfworld/stepper/files.py",

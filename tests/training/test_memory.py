@@ -13,7 +13,7 @@ from reproduce.errors import UserError
 from reproduce.training.flops import Model
 from reproduce.training.job import full_card_named
 from reproduce.training.master_weights import MasterAdamW
-from reproduce.training.memory import GB, adapter_parameters, check, estimate, kept_bytes, main
+from reproduce.training.memory import GB, check, estimate, kept_bytes, main
 from reproduce.training.token_logps import scored_head, token_logps
 
 SHAPE = Model("made", hidden=48, layers=3, heads=6, kv_heads=2, head_size=8, intermediate=80, vocabulary=97)
@@ -22,10 +22,17 @@ SHAPE = Model("made", hidden=48, layers=3, heads=6, kv_heads=2, head_size=8, int
 def built(layers=SHAPE.layers):
     return Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=97, hidden_size=48, intermediate_size=80, num_hidden_layers=layers, num_attention_heads=6,
-            num_key_value_heads=2, head_dim=8, attn_implementation="sdpa", tie_word_embeddings=False,
+            vocab_size=97,
+            hidden_size=48,
+            intermediate_size=80,
+            num_hidden_layers=layers,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            head_dim=8,
+            attn_implementation="sdpa",
+            tie_word_embeddings=False,
         )
-    )  # fmt: skip
+    )
 
 
 def kept(layers: int, dtype: torch.dtype, again: bool) -> float:
@@ -68,10 +75,15 @@ def test_the_fixed_parts_are_those_of_a_model_and_its_optimiser():
     m = job.model
     lm = Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=1, hidden_size=m.hidden_size, intermediate_size=m.intermediate_size, head_dim=m.hidden_size // 8,
-            num_hidden_layers=m.num_layers, num_attention_heads=m.num_heads, num_key_value_heads=m.num_kv_heads,
+            vocab_size=1,
+            hidden_size=m.hidden_size,
+            intermediate_size=m.intermediate_size,
+            head_dim=m.hidden_size // 8,
+            num_hidden_layers=m.num_layers,
+            num_attention_heads=m.num_heads,
+            num_key_value_heads=m.num_kv_heads,
         )
-    )  # fmt: skip
+    )
     body = sum(p.numel() for p in lm.model.layers.parameters())
     assert found.weights == found.reference > 2 * body
     assert found.weights < 2.2 * body, "embeddings of a small vocabulary"
@@ -90,16 +102,19 @@ def test_adapters_are_counted_as_peft_makes_them():
     from reproduce.training.adapters import with_adapters
 
     adapted = with_adapters(built(), LoraConfig(rank=4), 0)
-    assert sum(p.numel() for p in adapted.parameters() if p.requires_grad) == adapter_parameters(SHAPE, 4)
+    assert sum(p.numel() for p in adapted.parameters() if p.requires_grad) == SHAPE.adapters(4)
 
 
 def test_each_setting_lowers_the_part_that_it_is_named_for():
     plain = estimate(of_table(), GB)
     assert estimate(of_table(gradient_checkpointing=None), GB).passes > 4 * plain.passes
     for change, part in (
-        ({"minibatches": 16}, "passes"), ({"rollout_shards": 4}, "sampling"), ({"lora": LoraConfig()}, "trained"),
-        ({"lora": LoraConfig()}, "reference"), ({"dtype": "bfloat16"}, "weights"),
-    ):  # fmt: skip
+        ({"minibatches": 16}, "passes"),
+        ({"rollout_shards": 4}, "sampling"),
+        ({"lora": LoraConfig()}, "trained"),
+        ({"lora": LoraConfig()}, "reference"),
+        ({"dtype": "bfloat16"}, "weights"),
+    ):
         assert getattr(estimate(of_table(**change), GB), part) < getattr(plain, part) / 1.5, change
     shared = estimate(replace(of_table(), engine=EngineConfig(memory_share=0.25)), 24 * GB)
     assert shared.vllm == 6 * GB and shared.sampling == plain.vllm == 0, "its share is taken all the time"

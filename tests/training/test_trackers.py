@@ -19,7 +19,7 @@ from reproduce.runs import schema
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import config_hash
 from reproduce.runs.reader import read_run
-from reproduce.training.trackers import PACKAGES, ReportedRun, flat, reported, tracker_names
+from reproduce.training.trackers import TRACKERS, ReportedRun, flat, reported, tracker_names
 
 EXTRA = "needs the extra of requirements-trackers.txt"
 SECONDS = {"rollout": 1.5, "train": 2.5}
@@ -59,7 +59,7 @@ def test_names_are_checked_before_anything_runs(monkeypatch):
     with pytest.raises(UserError, match="no tracker 'tensorbord'; .*tensorboard"):
         tracker_names("tensorbord")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for name in PACKAGES:
+    for name in TRACKERS:
         with pytest.raises(UserError, match=f"'{name}' is not installed; run `pip install {name}`"):
             reporting([job()], name)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
@@ -152,13 +152,64 @@ def test_wandb_offline_goes_on_in_one_run(tmp_path):
         assert file.is_dir() or b"0123456789" * 4 not in file.read_bytes()
 
 
+MINIMAL = """
+import json
+class Run:
+    def __init__(self, **options):
+        self.put({"init": options})
+    def put(self, row):
+        with open("tracked.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\\n")
+    def log(self, values, step):
+        self.put({"step": step, "values": values})
+    def finish(self):
+        self.put({"finish": True})
+init = Run
+"""
+"""A package with the three calls that trackio and wandb share."""
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_a_tracker_with_their_calls_gets_every_step_once_in_one_run(tmp_path, name, monkeypatch):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / f"{name}.py").write_text(MINIMAL)
+    monkeypatch.syspath_prepend(tmp_path / "package")
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOME_API_KEY", "s3cret-s3cret")
+    run = two_sessions(tmp_path / "runs", config(name))
+    text = (tmp_path / "tracked.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [list(row)[0] for row in rows] == ["init", "step", "step", "finish", "init", "step", "finish"]
+    first, second = (row["init"] for row in rows if "init" in row)
+    assert first == second and first["project"] == "aepo-epo" and first["resume"] == "allow"
+    state = json.loads((run.path / "tracker.json").read_text())
+    assert first["name"] == f"smoke-table2-grpo-0-{state['id']}" and first["config"]["training.steps"] == 3
+    assert first.get("id", state["id"]) == state["id"] and state["step"] == 3
+    assert {row["step"]: row["values"] for row in rows if "step" in row} == {n: expected(n) for n in (1, 2, 3)}
+    assert "s3cret" not in text
+    monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_tracker_that_cannot_be_opened_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "trackio.py").write_text("def init(**options):\n    raise OSError('no\\nspace')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    asked = config("trackio")
+    run = RunDirectory.open(asked.directory(tmp_path), asked)
+    with pytest.raises(UserError, match=r"training.report_to: trackio cannot be opened \(OSError: no space\)"):
+        with reported(run, asked):
+            pass
+    monkeypatch.delitem(sys.modules, "trackio")
+
+
 class Broken:
     """A tracker that breaks off with the key in its message."""
 
-    def log(self, step, values):
+    def log(self, values, step):
         raise ConnectionError(f"refused: token {os.environ['SOME_TOKEN']}\nretry")
 
-    def close(self):
+    def finish(self):
         raise AssertionError("it was given up")
 
 

@@ -20,28 +20,25 @@ def sandbox_rows(sizes: Sizes, report: Callable) -> list[Measurement]:
 
     A repetition is the median (p50) of its share of the calls, one at a time, after a first call that is not counted.
     """
-    command = [sys.executable, "-I", "-c", PROGRAM]
+    measure, bare_name, rows = "milliseconds per call, p50", "bare subprocess", []
+    command, rounds = [sys.executable, "-I", "-c", PROGRAM], min(5, sizes.subprocesses)
 
     def bare() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
 
-    rows = []
-    measure, other = "milliseconds per call, p50", "bare subprocess"
-    rounds = min(5, sizes.subprocesses)
     for number, backend in enumerate(BACKENDS, start=1):
-        reason = reason_against(backend)
-        if reason is None:
-            with PythonSandbox(workers=1, backend=backend.name, preload=False) as sandbox:
-                if sandbox.run(PROGRAM).output.strip() != bare().strip():
-                    raise UserError(f"bench: the sandbox {backend.name} prints something else than Python itself")
-                warm, cold = [], []
-                for _ in range(rounds):
-                    warm.append(_p50(lambda s=sandbox: s.run(PROGRAM), sizes.calls // rounds))
-                    cold.append(_p50(bare, sizes.subprocesses // rounds))
-            rows.append(paired("sandbox", measure, (backend.name, warm), (other, cold)))
-        else:
-            rows.append(missing("sandbox", measure, backend.name, other, reason))
         report("sandbox against a bare subprocess", number, len(BACKENDS))
+        if reason := reason_against(backend):
+            rows.append(missing("sandbox", measure, backend.name, bare_name, reason))
+            continue
+        warm, cold = [], []
+        with PythonSandbox(workers=1, backend=backend.name, preload=False) as sandbox:
+            if sandbox.run(PROGRAM).output.strip() != bare().strip():
+                raise UserError(f"bench: the sandbox {backend.name} prints something else than Python itself")
+            for _ in range(rounds):
+                warm.append(_p50(lambda run=sandbox.run: run(PROGRAM), sizes.calls // rounds))
+                cold.append(_p50(bare, sizes.subprocesses // rounds))
+        rows.append(paired("sandbox", measure, (backend.name, warm), (bare_name, cold)))
     return rows
 
 

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reproduce.arguments import Parser, folder, new_file
-from reproduce.commands.bench.report import show, write_csv
-from reproduce.commands.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Measurement, Sizes
+from reproduce.commands.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Measurement, Sizes, show, write_csv
 from reproduce.environment import ONE_THREAD
 from reproduce.errors import UserError
 from reproduce.runs.directory import make_root
@@ -30,9 +29,6 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
 
     from reproduce.commands.bench.calls import sandbox_rows
     from reproduce.commands.bench.envs import env_rows
-    from reproduce.config.tables import TableConfig
-    from reproduce.tools.sandbox import PythonSandbox
-    from reproduce.worlds.miniweb.task import open_task
 
     rows: list[Measurement] = []
     origin = ""
@@ -40,25 +36,12 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
     torch.set_num_threads(1)
     try:
         if set(comparisons) & {"rollout", "step"}:
-            config = TableConfig.load(2).jobs("mini", ["grpo"], [0])[0]
-            with tempfile.TemporaryDirectory() as name, PythonSandbox(preload=False) as sandbox, _quiet():
-                from reproduce.commands.bench.rollouts import rollout_rows  # here, so that TRL's warnings stay quiet
-                from reproduce.commands.bench.setting import make_setting
-                from reproduce.commands.bench.steps import step_rows
-
-                t = config.task
-                task = open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus)
-                made = make_setting(config, task, runs_root, sizes, Path(name), report)
-                origin = made.origin
-                if "rollout" in comparisons:
-                    rows += rollout_rows(made, sizes, Path(name), report)
-                if "step" in comparisons:
-                    rows += step_rows(made, sizes, Path(name), report)
+            found, origin = _training_rows(comparisons, sizes, runs_root, report)
+            rows += found
         if "sandbox" in comparisons:
             rows += sandbox_rows(sizes, report)
         if set(comparisons) & {"engine", "tools"}:
-            with _quiet():
-                rows += _engine_rows(comparisons, sizes, report)
+            rows += _engine_rows(comparisons, sizes, report)
         for name in ENVIRONMENTS:
             if name in comparisons:
                 rows += env_rows(name, sizes, report)
@@ -67,12 +50,28 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path, report: Calla
     return rows, origin
 
 
-def _engine_rows(comparisons: list[str], sizes: Sizes, report: Callable) -> list[Measurement]:
-    from reproduce.commands.bench.vllm_engine import Sides, engine_rows, tool_rows
+def _training_rows(comparisons, sizes: Sizes, root: Path, report: Callable) -> tuple[list[Measurement], str]:
+    from reproduce.config.tables import TableConfig
 
-    with contextlib.closing(Sides(sizes)) as sides:
-        rows = engine_rows(sides, sizes, report) if "engine" in comparisons else []
-        return rows + (tool_rows(sides, sizes, report) if "tools" in comparisons else [])
+    with tempfile.TemporaryDirectory() as name, _quiet():
+        from reproduce.commands.bench.rollouts import rollout_rows  # here, so that TRL's warnings stay quiet
+        from reproduce.commands.bench.setting import brief, make_setting
+        from reproduce.commands.bench.steps import step_rows
+        from reproduce.training.setups import open_setup
+
+        with open_setup(brief(TableConfig.load(2).jobs("mini", ["grpo"], [0])[0], sizes)) as setup:
+            made = make_setting(setup, root, Path(name), report)
+            rows = rollout_rows(made, sizes, Path(name), report) if "rollout" in comparisons else []
+            return rows + (step_rows(made, sizes, Path(name), report) if "step" in comparisons else []), made.origin
+
+
+def _engine_rows(comparisons: list[str], sizes: Sizes, report: Callable) -> list[Measurement]:
+    with _quiet():
+        from reproduce.commands.bench.vllm_engine import Sides, engine_rows, tool_rows
+
+        with contextlib.closing(Sides(sizes)) as sides:
+            rows = engine_rows(sides, sizes, report) if "engine" in comparisons else []
+            return rows + (tool_rows(sides, sizes, report) if "tools" in comparisons else [])
 
 
 @contextlib.contextmanager
@@ -105,21 +104,13 @@ def parser() -> argparse.ArgumentParser:
         "an RL step of aepo with one of grpo, a sandboxed Python call with a bare subprocess, and, with the packages "
         "of requirements-envs.txt, ScienceWorld and ALFWorld with the released code's way. One thread, some minutes.",
     )
-    made.add_argument(
-        "--only", default=",".join(COMPARISONS), metavar="NAMES",
-        help="comparisons to run, of %(default)s (default: all)",
-    )  # fmt: skip
-    made.add_argument(
-        "--runs-root", type=folder, default=Path("runs"),
-        help="where profile mini may have a warm start; without one, a brief one is trained (default: %(default)s)",
-    )  # fmt: skip
-    made.add_argument(
-        "--out", type=new_file,
-        help="CSV file to write (default: bench.csv of the runs root; figures/bench.csv is the published one)",
-    )  # fmt: skip
-    made.add_argument(
-        "--quick", action="store_true", help="small sizes, to see that everything runs; the ratios mean little then"
-    )
+    add, all_of_them = made.add_argument, ",".join(COMPARISONS)
+    add("--only", default=all_of_them, metavar="NAMES", help="comparisons to run, of %(default)s (default: all)")
+    warm_start = "where profile mini may have a warm start; without one, a brief one is trained (default: %(default)s)"
+    add("--runs-root", type=folder, default=Path("runs"), help=warm_start)
+    out = "CSV file to write (default: bench.csv of the runs root; figures/bench.csv is the published one)"
+    add("--out", type=new_file, help=out)
+    add("--quick", action="store_true", help="small sizes, to see that everything runs; the ratios mean little then")
     return made
 
 

@@ -15,6 +15,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import psutil
@@ -42,106 +43,92 @@ def env_rows(comparison: str, sizes: Sizes, report: Callable) -> list[Measuremen
 
 def scienceworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Measurement]:
     """Steps per second of all eight together, and the resident memory of a Java process after them."""
+    from reproduce.worlds.scienceworld.environment import ScienceWorld
     from reproduce.worlds.scienceworld.pool import classpath
+    from reproduce.worlds.text_environment import IID
 
     classpath()  # UserError without the packages
-    found = []
-    for number, side in enumerate((_ours, _released, _bare), start=1):
-        found.append(side(sizes))
+    with ScienceWorld() as environment:
+        tasks = environment.tasks(IID)[: AT_ONCE * 20 : 20]
+    speeds, memory = [], []
+    for number, opened in enumerate((_ours, _released, _bare), start=1):
+        with opened(tasks) as calls:
+            speeds.append(_together(calls, sizes))
+            memory.append([_java_mb()] * sizes.env_repetitions)
         report("ScienceWorld: our stepping against the released worker's", number, 3)
-    (speed, memory), (other_speed, other_memory), (bare_speed, _) = found
-    note = f"a Java process; ours at most {JVM_MB} MB: {'yes' if max(memory) <= JVM_MB else 'no'}"
+    ours, released, bare = speeds
+    bound, bounds = "the same, nothing but the simulator's step", "the most that any stepping can reach"
+    note = f"a Java process; ours at most {JVM_MB} MB: {'yes' if max(memory[0]) <= JVM_MB else 'no'}"
+    other = (sides[1], released)
     return [
-        paired("scienceworld", SPEED, (sides[0], speed), (sides[1], other_speed), headline=True),
-        paired(
-            "scienceworld",
-            "the same, nothing but the simulator's step",
-            ("bare calls", bare_speed),
-            (sides[1], other_speed),
-            note="the most that any stepping can reach",
-        ),
-        paired("scienceworld", MEMORY, (sides[0], memory), (sides[1], other_memory), note=note),
+        paired("scienceworld", SPEED, (sides[0], ours), other, headline=True),
+        paired("scienceworld", bound, ("bare calls", bare), other, note=bounds),
+        paired("scienceworld", MEMORY, (sides[0], memory[0]), (sides[1], memory[1]), note=note),
     ]
 
 
-def _turns(sizes: Sizes) -> list[str]:
-    from reproduce.worlds.scienceworld.scripted import ROOMS
-
-    return [f"teleport to {ROOMS[i % len(ROOMS)]}" if i % 2 else "look around" for i in range(sizes.turns)]
+Calls = list[tuple[Callable, Callable]]
+"""(start, step) of each of the episodes that are played together."""
 
 
-def _tasks(environment) -> list:
-    """The tasks that every side plays."""
-    from reproduce.worlds.text_environment import IID
-
-    return environment.tasks(IID)[: AT_ONCE * 20 : 20]
-
-
-def _ours(sizes: Sizes) -> tuple[list[float], list[float]]:
+@contextmanager
+def _ours(tasks: list) -> Iterator[Calls]:
     from reproduce.worlds.scienceworld.environment import ScienceWorld
     from reproduce.worlds.scienceworld.pool import SimulatorPool
 
     with SimulatorPool(AT_ONCE) as pool:
         pool.warm_up(AT_ONCE)
-        environments = [ScienceWorld(pool) for _ in range(AT_ONCE)]
-        pairs = list(zip(environments, _tasks(environments[0]), strict=True))
-        speeds = _together([(lambda e=e, t=t: e.reset(t), e.step) for e, t in pairs], sizes)
-        return speeds, [_java_mb()] * len(speeds)
+        environments = [ScienceWorld(pool) for _ in tasks]
+        yield [(partial(e.reset, task), e.step) for e, task in zip(environments, tasks, strict=True)]
 
 
-def _bare(sizes: Sizes) -> tuple[list[float], list[float]]:
+@contextmanager
+def _bare(tasks: list) -> Iterator[Calls]:
     """The one call that no way of stepping can do without."""
-    from reproduce.worlds.scienceworld.environment import SIMPLIFICATION, ScienceWorld
+    from reproduce.worlds.scienceworld.environment import SIMPLIFICATION
     from reproduce.worlds.scienceworld.pool import Simulator, SimulatorPool
 
-    def start(simulator: Simulator, kind: str, variation: str):
+    def start(simulator: Simulator, task) -> None:
+        kind, _, variation = task.id.rpartition("/")
         simulator.load(kind, int(variation), SIMPLIFICATION)
         simulator.call("step", "look around")
 
     with SimulatorPool(AT_ONCE) as pool:
-        tasks = [task.id.rpartition("/") for task in _tasks(ScienceWorld(pool))]
         simulators = [pool.take() for _ in tasks]
-        calls = [
-            (lambda s=s, k=k, v=v: start(s, k, v), lambda action, s=s: s.call("step", action))
-            for s, (k, _, v) in zip(simulators, tasks, strict=True)
-        ]
-        speeds = _together(calls, sizes)
-        return speeds, [_java_mb()] * len(speeds)
+        yield [(partial(start, s, task), partial(s.call, "step")) for s, task in zip(simulators, tasks, strict=True)]
 
 
-def _released(sizes: Sizes) -> tuple[list[float], list[float]]:
-    from reproduce.worlds.scienceworld.environment import SIMPLIFICATION, ScienceWorld
+@contextmanager
+def _released(tasks: list) -> Iterator[Calls]:
+    from reproduce.worlds.scienceworld.environment import SIMPLIFICATION
 
-    with ScienceWorld() as environment:
-        tasks = [task.id.rpartition("/") for task in _tasks(environment)]
     with _java_on_path():
         from scienceworld import ScienceWorldEnv
 
-        environments = [ScienceWorldEnv("", None, envStepLimit=100) for _ in range(AT_ONCE)]
+        environments = [ScienceWorldEnv("", None, envStepLimit=100) for _ in tasks]
+
+    def start(environment, task) -> None:
+        kind, _, variation = task.id.rpartition("/")
+        environment.load(kind, int(variation), SIMPLIFICATION)
+        environment.reset()
+
+    def step(environment, action: str) -> None:
+        environment.step(action)
+        environment.get_valid_action_object_combinations()
+
     try:
-
-        def start(environment, kind: str, variation: str):
-            environment.load(kind, int(variation), SIMPLIFICATION)
-            environment.reset()
-
-        def step(environment, action: str):
-            environment.step(action)
-            environment.get_valid_action_object_combinations()
-
-        calls = [
-            (lambda e=e, k=k, v=v: start(e, k, v), lambda a, e=e: step(e, a))
-            for e, (k, _, v) in zip(environments, tasks, strict=True)
-        ]
-        speeds = _together(calls, sizes)
-        return speeds, [_java_mb()] * len(speeds)
+        yield [(partial(start, e, task), partial(step, e)) for e, task in zip(environments, tasks, strict=True)]
     finally:
         for environment in environments:
             environment.close()
 
 
-def _together(calls: list[tuple[Callable, Callable]], sizes: Sizes) -> list[float]:
-    """Steps per second of all (start, step) together, per repetition; starting is not timed."""
-    actions, speeds = _turns(sizes), []
+def _together(calls: Calls, sizes: Sizes) -> list[float]:
+    """Steps per second of all together, per repetition; starting is not timed."""
+    from reproduce.worlds.scienceworld.scripted import ROOMS
+
+    actions = [f"teleport to {ROOMS[i % len(ROOMS)]}" if i % 2 else "look around" for i in range(sizes.turns)]
+    speeds = []
 
     def play(step: Callable) -> None:
         for action in actions:

@@ -155,11 +155,13 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
         {"prompt": [{"role": "user", "content": setting.task.prompt(q)}], "index": i} for i, q in enumerate(questions)
     ]
     trainer = Timed(
-        model=model, args=arguments, train_dataset=Dataset.from_list(rows),
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
         processing_class=trl_tokenizer(setting.grammar),
         reward_funcs=lambda completions, **columns: [0.0] * len(completions),
         environment_factory=trl_tools(setting.task, questions, count),
-    )  # fmt: skip
+    )
     trainer.model.train()
 
     def run(repetition: int) -> Sample:
@@ -179,13 +181,12 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
 def our_side(setting: Setting, questions: list, k: int, greedy: bool = False) -> Callable[[int], Sample]:
     """The same with our agent loop and engine; each repetition draws from its own stream."""
     task, grammar, model = setting.task, setting.grammar, counted(setting.copy_of_model())
-    bos = grammar.tokenizer.bos_token_id
+    bos, temperature = grammar.tokenizer.bos_token_id, setting.config.training.temperature
 
     def run(repetition: int) -> Sample:
         engine = TransformersEngine(
-            model, grammar.stop_ids, grammar.eos_id, setting.config.training.temperature,
-            torch_stream(0, "bench", repetition), greedy=greedy,
-        )  # fmt: skip
+            model, grammar.stop_ids, grammar.eos_id, temperature, torch_stream(0, "bench", repetition), greedy=greedy
+        )
         loop = AgentLoop(engine, task.environment, task.call_type, grammar, setting.limits)
         started, cpu, model.forwarded = time.perf_counter(), time.process_time(), 0
         rollout = loop.rollout(questions, [[bos, *grammar.encode(task.prompt(q))] for q in questions], k)
@@ -226,18 +227,14 @@ def rollout_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable)
         left, right = ((name, [value(s) for s in taken]) for name, taken in samples.items())
         return paired("rollout", measure, left, right, headline, note)
 
+    scored = "TRL: and its forward pass for log-probs; ours come with sampling, entropies too"
+    passed, equal = "1 / ratio: what not passing a prefix again can gain", "equal work: about 1"
     return [
         row("sampled tokens per second", lambda s: s.tokens / s.seconds, True, "TRL: generation and tool loop only"),
         row("the same per CPU second", lambda s: s.tokens / s.cpu),
-        row(
-            "per second, log-probs included", lambda s: s.tokens / s.seconds_scored,
-            note="TRL: and its forward pass for log-probs; ours come with sampling, entropies too",
-        ),
-        row(
-            "forwarded positions per sampled token", lambda s: s.forwarded / s.tokens,
-            note="1 / ratio: what not passing a prefix again can gain",
-        ),
-        row("sampled tokens per trajectory", lambda s: s.tokens / s.trajectories, note="equal work: about 1"),
-        row("forced tokens per trajectory", lambda s: s.forced / s.trajectories, note="equal work: about 1"),
-        row("tool calls per trajectory", lambda s: s.calls / s.trajectories, note="equal work: about 1"),
-    ]  # fmt: skip
+        row("per second, log-probs included", lambda s: s.tokens / s.seconds_scored, note=scored),
+        row("forwarded positions per sampled token", lambda s: s.forwarded / s.tokens, note=passed),
+        row("sampled tokens per trajectory", lambda s: s.tokens / s.trajectories, note=equal),
+        row("forced tokens per trajectory", lambda s: s.forced / s.trajectories, note=equal),
+        row("tool calls per trajectory", lambda s: s.calls / s.trajectories, note=equal),
+    ]

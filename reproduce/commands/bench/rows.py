@@ -1,8 +1,16 @@
-"""The comparisons, how much of each is run, and the rows that come out."""
+"""The comparisons, how much of each is run, and the rows that come out: on the terminal and as a CSV file."""
 
-from dataclasses import dataclass
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from reproduce.runs.files import write_bytes
+from reproduce.runs.manifest import machine, versions
 
 COMPARISONS = ("rollout", "step", "sandbox", "engine", "tools", "scienceworld", "alfworld")
 ENVIRONMENTS = ("scienceworld", "alfworld")
@@ -26,8 +34,8 @@ class Sizes:
     turns: int = 30
 
 
-QUICK = Sizes(prompts=4, group=4, repetitions=2, steps=2, calls=10, subprocesses=3, demonstrations=1600,
-              env_repetitions=1, turns=6)  # fmt: skip
+_LITTLE = dict(calls=10, subprocesses=3, demonstrations=1600, env_repetitions=1, turns=6)
+QUICK = Sizes(prompts=4, group=4, repetitions=2, steps=2, **_LITTLE)
 
 
 @dataclass(frozen=True)
@@ -56,22 +64,59 @@ def missing(comparison: str, measure: str, left: str, right: str, reason: str) -
     return Measurement(comparison, measure, left, nan, right, nan, nan, nan, nan, 0, note=note)
 
 
-def paired(comparison: str, measure: str, left: tuple[str, list[float]], right: tuple[str, list[float]],
-           headline: bool = False, note: str = "") -> Measurement:  # fmt: skip
-    """The row of two equally long lists of measurements, paired by repetition.
+def paired(comparison: str, measure: str, left: tuple, right: tuple, headline=False, note="") -> Measurement:
+    """The row of two sides, each (name, measurements), paired by repetition.
 
     headline: the comparison's aim (`AIMS`) is about this row. Raises ValueError on lists of different or no length.
     """
-    ratios = [a / b if b else float("nan") for a, b in zip(left[1], right[1], strict=True)]
+    (left_name, lefts), (right_name, rights) = left, right
+    ratios = [a / b if b else float("nan") for a, b in zip(lefts, rights, strict=True)]
     if not ratios:
         raise ValueError(f"{comparison}: nothing was measured")
-    ratio = float(np.median(ratios))
-    aim = met = ""
+    ratio, aim, met = float(np.median(ratios)), "", ""
     if headline and comparison in AIMS:
         sign, bound = AIMS[comparison]
-        aim = f"{sign} {bound:g}"
-        met = "yes" if (ratio >= bound if sign == ">=" else ratio <= bound) else "no"
-    return Measurement(
-        comparison, measure, left[0], float(np.median(left[1])), right[0], float(np.median(right[1])), ratio,
-        min(ratios), max(ratios), len(ratios), aim, met, note,
-    )  # fmt: skip
+        aim, met = f"{sign} {bound:g}", "yes" if (ratio >= bound if sign == ">=" else ratio <= bound) else "no"
+    sides = left_name, float(np.median(lefts)), right_name, float(np.median(rights))
+    return Measurement(comparison, measure, *sides, ratio, min(ratios), max(ratios), len(ratios), aim, met, note)
+
+
+def write_csv(path: Path, rows: list[Measurement], origin: str, quick: bool) -> None:
+    """One line per row, with the machine and the versions behind it; replaces the file in one step."""
+    facts = {"weights": origin, "quick": quick, "threads": 1}
+    facts |= {name: machine()[name] for name in ("cpu", "cores", "memory_gb")}
+    facts |= {name: versions()[name] for name in ("python", "torch", "trl", "transformers")}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*(field.name for field in fields(Measurement)), *facts], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} | facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, text.getvalue().encode())
+
+
+def show(console, rows: list[Measurement], origin: str) -> None:
+    """Prints the table, the weights' origin and the machine."""
+    title = "Speed as ratios: left over right, median \\[smallest, largest] of paired repetitions"
+    table = Table(title=title, title_justify="left")
+    table.add_column("measure")
+    for name in ("left", "right", "ratio", "aim"):
+        table.add_column(name, justify="right", no_wrap=True)
+    section = None
+    for row in rows:
+        if section != (section := (row.comparison, row.left_name, row.right_name)):
+            table.add_section()
+            table.add_row(f"[bold]{row.comparison}: {row.left_name} / {row.right_name}[/bold]", "", "", "", "")
+        ratio = f"{row.ratio:.2f} \\[{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
+        values = [_number(row.left), _number(row.right), ratio] if row.repetitions else ["-", "-", "-"]
+        note = f"\n[dim]{escape(row.note)}[/dim]" if row.note else ""
+        table.add_row(row.measure + note, *values, f"{row.aim}: {row.met}" if row.aim else "")
+    console.print(table)
+    if origin:
+        console.print(f"weights: {origin}", highlight=False)
+    facts = machine()
+    console.print(f"machine: {facts['cpu']}, {facts['cores']} cores, one thread", highlight=False)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -9,10 +9,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from reproduce.commands.bench.rows import Sizes
-from reproduce.rollouts.agent import Grammar, Limits
-from reproduce.rollouts.collector import Collector
-from reproduce.training.tiny_model import build_model, build_tokenizer
-from reproduce.training.warm_start import load_warm_start, train_warm_start, web_rows
+from reproduce.rollouts.agent import Limits
+from reproduce.training.setup import Setup
+from reproduce.training.tiny_model import build_tokenizer
+from reproduce.training.warm_start import load_warm_start, train_warm_start
 
 
 @dataclass
@@ -46,28 +46,26 @@ def cached_warm_start(runs_root: Path, world) -> Path | None:
     return None
 
 
-def make_setting(config, task, runs_root: Path, sizes: Sizes, scratch: Path, report: Callable) -> Setting:
-    """Loads the cached warm start, or trains one briefly on `sizes.demonstrations` demonstrations."""
+def brief(config, sizes: Sizes):
+    """A config whose warm start is one pass over `sizes.demonstrations` demonstrations, whatever it reaches."""
+    short = dict(demonstrations=sizes.demonstrations, max_epochs=1, success_low=0.0, success_high=1.0)
+    return replace(config, warm_start=replace(config.warm_start, **short))
+
+
+def make_setting(setup: Setup, runs_root: Path, scratch: Path, report: Callable) -> Setting:
+    """Loads the cached warm start, or trains the one of `setup.config`, which is `brief`."""
+    config, task = setup.config, setup.task
     folder = cached_warm_start(runs_root, task.environment.world)
     if folder is not None:
         model, grammar = load_warm_start(folder, "cpu", "float32")
         return Setting(config, task, model, grammar, f"warm start of profile mini, {folder.name}")
-    tokenizer = build_tokenizer(task.environment.world)
-    m = config.model
-    model = build_model(
-        len(tokenizer), config.warm_start.seed, hidden_size=m.hidden_size, num_layers=m.num_layers,
-        num_heads=m.num_heads, num_kv_heads=m.num_kv_heads, intermediate_size=m.intermediate_size,
-        pad_id=tokenizer.pad_token_id, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    limits = Limits(config.task.max_tool_calls, config.task.max_completion_tokens)
-    collector = Collector(task, model, Grammar(tokenizer), limits, config.training.temperature, config.warm_start.seed)
-    brief = replace(
-        config.warm_start, demonstrations=sizes.demonstrations, max_epochs=1, success_low=0.0, success_high=1.0
-    )
-    rows = web_rows(collector, brief, config.task.max_tool_calls)
-    checks = train_warm_start(model, collector, brief, rows, scratch / "warm_start", report)
+    model, tokenizer = setup.initial_model("cpu")
+    grammar, w = setup.grammar(tokenizer), config.warm_start
+    collector = setup.collector(model, grammar, w.seed, default_engine=True)
+    rows = setup.demonstrations(collector)
+    checks = train_warm_start(model, collector, w, rows, scratch / "warm_start", report)
     origin = (
-        f"no cached warm start of profile mini; trained for this benchmark on {sizes.demonstrations} demonstrations, "
+        f"no cached warm start of profile mini; trained for this benchmark on {w.demonstrations} demonstrations, "
         f"format right in {checks[-1]['format_ok']:.0%}"
     )
-    return Setting(config, task, model, Grammar(tokenizer), origin)
+    return Setting(config, task, model, grammar, origin)

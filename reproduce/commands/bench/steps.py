@@ -20,39 +20,32 @@ from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
 
 
-class _Stopped(Exception):
-    """Ends a trainer's thread early."""
-
-
 class Turns:
     """A trainer that runs in its own thread and holds after every RL step until it is told to go on.
 
     It stands in for the run directory (`checkpoints`, `write_step`, `progress`), so the training loop is the real one.
-    make(run): builds the trainer; `step()`: lets it make one RL step and returns (seconds, metrics) of that step.
+    make(run): builds the trainer.
     """
 
     def __init__(self, make: Callable, checkpoints: Path):
         self.checkpoints = checkpoints
-        self._go, self._done = threading.Semaphore(0), queue.Queue()
-        self._stopping = False
-        self._trainer = make(self)
-        self._thread = threading.Thread(target=self._main, daemon=True)
-        self._thread.start()
+        self._go, self._done = queue.Queue(), queue.Queue()
+        self.thread = threading.Thread(target=self._train, args=(make(self),), daemon=True)
+        self.thread.start()
 
-    def _main(self) -> None:
+    def _train(self, trainer) -> None:
         torch.set_num_threads(1)
         try:
             self._wait()
-            self._trainer.train()
-        except _Stopped:
+            trainer.train()
+        except SystemExit:  # told to end
             return
-        except BaseException as error:  # goes on in `step`, in the thread that asked
+        except Exception as error:  # goes on in `step`, in the thread that asked
             self._done.put(error)
 
     def _wait(self) -> None:
-        self._go.acquire()
-        if self._stopping:
-            raise _Stopped
+        if not self._go.get():
+            raise SystemExit
 
     def write_step(self, step: int, metrics: dict, rollouts, seconds: dict) -> None:
         """Called by the trainer at the end of each RL step."""
@@ -64,36 +57,38 @@ class Turns:
 
     def step(self) -> tuple[dict, dict]:
         """One RL step: seconds {"rollout", "train"} and the step's metrics."""
-        self._go.release()
+        self._go.put(True)
         result = self._done.get()
-        if isinstance(result, BaseException):
+        if isinstance(result, Exception):
             raise result
         return result
 
     def close(self) -> None:
         """Ends the thread."""
-        self._stopping = True
-        self._go.release()
-        self._thread.join(timeout=60)
+        self._go.put(False)
+        self.thread.join(timeout=60)
 
 
 def make_trainer(setting: Setting, method: str, sizes: Sizes, run: Turns):
     """The trainer of `run_job` for `method`, on the questions that every method gets."""
     config, task, model = setting.config, setting.task, setting.copy_of_model()
-    training = replace(
-        config.training, prompts_per_step=sizes.prompts, group_size=sizes.group, steps=sizes.steps + 2,
-        checkpoint_every=sizes.steps + 2,
-    )  # fmt: skip
-    algorithm = load(method)
+    more = sizes.steps + 2
+    sized = {"prompts_per_step": sizes.prompts, "group_size": sizes.group, "steps": more, "checkpoint_every": more}
+    training, algorithm = replace(config.training, **sized), load(method)
     algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(config.entropy_tokens))
     questions = task.train_questions(training.steps * training.prompts_per_step, seed=0)
     rows = [{"prompt": task.prompt(question), "index": i} for i, question in enumerate(questions)]
     trainer = AgenticTrainer(
-        algorithm=algorithm, questions=questions, run=run, entropy_tokens=config.entropy_tokens, model=model,
+        algorithm=algorithm,
+        questions=questions,
+        run=run,
+        entropy_tokens=config.entropy_tokens,
+        model=model,
         collector=Collector(task, model, setting.grammar, setting.limits, training.temperature, seed=0),
-        processing_class=setting.grammar.tokenizer, train_dataset=Dataset.from_list(rows),
+        processing_class=setting.grammar.tokenizer,
+        train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, training, setting.limits.completion_tokens, seed=0),
-    )  # fmt: skip
+    )
     trainer.remove_callback(PrinterCallback)
     return trainer
 

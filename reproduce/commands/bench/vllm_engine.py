@@ -47,10 +47,9 @@ class Sides:
     def __init__(self, sizes: Sizes):
         tokenizer = build_tokenizer(load_world(WORLDS / "miniweb.jsonl"))
         self.grammar, self._vllm = Grammar(tokenizer), None
-        self.model = build_model(
-            len(tokenizer), 0, hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=2, intermediate_size=128,
-            pad_id=tokenizer.pad_token_id, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id,
-        ).eval()  # fmt: skip
+        shape = dict(hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=2, intermediate_size=128)
+        ids = dict(pad_id=tokenizer.pad_token_id, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
+        self.model = build_model(len(tokenizer), 0, **shape, **ids).eval()
         words = self.grammar.encode("question : max of year and count of page")
         bos = tokenizer.bos_token_id
         self.prompts = [[bos, *words, word] for word in words for _ in range(sizes.group)][: 16 * sizes.group]
@@ -119,12 +118,9 @@ def engine_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Measuremen
     except UserError as error:
         reason = f"{error}; or: make bench-vllm"
         return [missing("engine", measure.format(k), "vLLM", "Transformers", reason) for k in (0, 20)]
-    right = ("Transformers", found["Transformers"])
-    return [
-        paired("engine", measure.format(k), ("vLLM", found[k]), right, note=f"vLLM's {k} most likely of each token; "
-               "Transformers: log-probs and exact entropy")
-        for k in (0, 20)
-    ]  # fmt: skip
+    right, note = ("Transformers", found["Transformers"]), "Transformers: log-probs and exact entropy"
+    notes = {k: f"vLLM's {k} most likely of each token; {note}" for k in (0, 20)}
+    return [paired("engine", measure.format(k), ("vLLM", found[k]), right, note=notes[k]) for k in notes]
 
 
 def tool_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Measurement]:
@@ -146,8 +142,8 @@ def tool_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Measurement]
             reason = f"{error}; or: make bench-vllm"
         report("tools: in threads against one by one", repetition + 1, repetitions)
     rows = [paired("tools", measure, (f"{THREADS} threads", together), ("one by one", serial), note=note)]
-    names = "overlapped", "in rounds"
+    measure = f"{measure}, vLLM"
     if reason:
-        return [*rows, missing("tools", f"{measure}, vLLM", *names, reason)]
-    return [*rows, paired("tools", f"{measure}, vLLM", (names[0], overlapped), (names[1], rounds),
-                          note=f"{note}; both in {THREADS} threads")]  # fmt: skip
+        return [*rows, missing("tools", measure, "overlapped", "in rounds", reason)]
+    both = ("overlapped", overlapped), ("in rounds", rounds)
+    return [*rows, paired("tools", measure, *both, note=f"{note}; both in {THREADS} threads")]

@@ -1,13 +1,11 @@
 """`make plan TABLE=2 PROFILE=paper`: what a table costs, before anything of it starts.
 
-GPU- or CPU-hours, sampled and trained tokens, tool calls, search cost and disk, per row and in total. The numbers come
-from the table's resolved config and four models, each a file of pure functions:
+GPU- or CPU-hours, sampled and trained tokens, tool calls, search cost and disk, per row and in total:
 
-    shapes.py     how long a trajectory is: measured in runs of the table, on demonstrations, or assumed
-    workload.py   what a run samples and trains on, from the settings of method and profile
-    flops.py      2 operations per weight and token forward, 6 forward and backward, and the attention
-    speed.py      seconds of that work: from measured runs of the same model, or from a GPU's data sheet
-
-`measured.py` reads what was measured (own runs, the committed results, `figures/bench.csv`); `assumptions.py` lists
-what was not, each value with its source and replaceable by `--assume name=value`.
+    assumptions.py   data sheets of cards, and every number that was not measured, with its source
+    measured.py      tokens and seconds of runs (own ones, the committed results) and of `make bench`
+    work.py          tokens and operations of a run, from its settings and the length of a trajectory
+    speed.py         seconds of that work: fitted to runs of the same model, or from a data sheet
+    cost.py          the rows of a table
+    report.py, readme.py   the terminal, the CSV file, and the README's block
 """

@@ -2,49 +2,31 @@
 
 import csv
 import io
-import os
 import textwrap
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from reproduce.commands.plan.assumptions import Assumption
-from reproduce.commands.plan.estimate import Plan, PlanRow
-from reproduce.commands.plan.speed import Measured
+from reproduce.commands.plan.cost import STAGES, Plan
+from reproduce.runs.files import write_bytes
 from reproduce.runs.manifest import WARM_START, usable_cores
 
 WIDTH = 100
 """Characters of a line below the plan's table."""
 WORTH_SAYING = 0.3
 """Share of the time from which on waiting for tools is said to be what limits a run."""
-
-HEADER = ("Row", "Runs", "Sampled tokens", "Trained tokens", "Tool calls", "Sampling", "Tools", "Training", "Other",
-          "Hours", "Search cost", "Disk")  # fmt: skip
-
-
-def cells(plan: Plan, row: PlanRow) -> list[str]:
-    """The cells of a row under `HEADER`; stages and hours are hours of all GPUs (cores) together."""
-    s, scale = row.seconds, row.runs * plan.speed.devices / 3600
-    work = row.work
-    return [
-        row.name.replace(WARM_START, "warm start"), str(row.runs), amount(row.runs * (work.sampled)),
-        amount(row.runs * work.trained), amount(row.runs * work.calls),
-        *(hours(scale * stage) for stage in (s.sampling, s.tools, s.training, s.other, s.total)),
-        dollars(row.dollars, plan.hosted), size(row.disk),
-    ]  # fmt: skip
+TOKENS = {"Sampled tokens": "sampled_tokens", "Trained tokens": "trained_tokens", "Tool calls": "tool_calls"}
+HEADER = ("Row", "Runs", *TOKENS, *map(str.capitalize, STAGES), "Hours", "Search cost", "Disk")
 
 
-def total(plan: Plan) -> list[str]:
-    """The last line: sums over rows, evaluation in hours, searches and disk only."""
-    rows, devices = plan.rows, plan.speed.devices
-    stages = [[getattr(r.seconds, n) * r.runs for r in rows] for n in ("sampling", "tools", "training", "other")]
-    return [
-        "total", str(sum(r.runs for r in rows)),
-        *(amount(sum(r.runs * getattr(r.work, n) for r in rows)) for n in ("sampled", "trained", "calls")),
-        *(hours(sum(stage) * devices / 3600) for stage in stages), hours(plan.device_hours),
-        dollars(sum(r.dollars for r in rows), plan.hosted), size(plan.disk),
-    ]  # fmt: skip
+def cells(plan: Plan, row: dict) -> list[str]:
+    """The cells of a row, or of `plan.total`, under `HEADER`; stages and hours are hours of all cards (cores)."""
+    stages = [row[f"seconds_{stage}"] * row["devices"] / 3600 for stage in STAGES]
+    counts = [amount(row[name]) for name in TOKENS.values()]
+    dollars = f"${row['dollars']:,.0f}" if plan.hosted else "–"
+    name = row["row"].replace(WARM_START, "warm start")
+    return [name, str(row["runs"]), *counts, *map(hours, [*stages, sum(stages)]), dollars, size(row["disk_bytes"])]
 
 
 def settings(plan: Plan) -> list[str]:
@@ -64,64 +46,46 @@ def settings(plan: Plan) -> list[str]:
     ]
 
 
-def facts(plan: Plan) -> list[str]:
-    """Speeds, what methods add, and assumptions, each with its source."""
-    lines = [*measured(plan)]
-    for a in plan.assume.listed():
-        lines.append(f"{a.name} = {assumed(a)}: {a.meaning} ({a.source})")
-    return lines
-
-
-def assumed(a: Assumption) -> str:
-    """An assumption's value with its unit."""
-    return f"{a.value if isinstance(a.value, str) else format(a.value, 'g')} {a.unit}".strip()
-
-
 def measured(plan: Plan) -> list[str]:
     """Speeds, and what methods add, each with its source."""
-    by_source: dict[str, list[str]] = {}
-    for what, value, source in plan.speed.lines():
-        by_source.setdefault(source, []).append(f"{what} {value}")
-    lines = [f"{source}: {', '.join(values)}" for source, values in by_source.items()]
-    for row in plan.rows:
-        e = row.effort
-        if (e.sampled, e.calls) != (1.0, 1.0) and row.name != WARM_START:
-            lines.append(f"{row.name}: {e.sampled:.2f} x the sampled tokens, {e.calls:.2f} x the calls ({e.source})")
+    lines = plan.speed.lines()
+    for name, (sampled, _, calls, source) in plan.factors.items():
+        if (sampled, calls) != (1.0, 1.0):
+            lines.append(f"{name}: {sampled:.2f} x the sampled tokens, {calls:.2f} x the calls ({source})")
     return lines
 
 
 def conclusion(plan: Plan, jobs: int | None) -> list[str]:
     """Wall time, and what a GPU must hold."""
-    hours_of_rows = sum(row.hours for row in plan.rows)
-    if plan.speed.device == "CPU":
-        at_once = jobs or usable_cores()
-        first = sum(row.hours for row in plan.rows if row.name == WARM_START)
-        wall = f"about {hours(first + (hours_of_rows - first) / at_once)} h of wall time, {at_once} runs at a time"
-        return [wall, *plan.notes]
-    minutes = [row.seconds.total / 60 / row.work.steps for row in plan.rows if row.work.steps]
-    per_step = f"{min(minutes):.1f} to {max(minutes):.1f} minutes an RL step" if minutes else ""
-    waiting = sum(row.runs * row.seconds.tools for row in plan.rows) / 3600 / hours_of_rows
+    of_row = {row["row"]: sum(row[f"seconds_{stage}"] for stage in STAGES) for row in plan.rows}
+    total, speed = sum(of_row.values()), plan.speed
+    if speed.device == "CPU":
+        at_once, first = jobs or usable_cores(), of_row.get(WARM_START, 0.0)
+        wall = hours((first + (total - first) / at_once) / 3600)
+        return [f"about {wall} h of wall time, {at_once} runs at a time", *plan.notes]
+    steps = [of_row[row["row"]] / row["runs"] / 60 / row["steps"] for row in plan.rows if row["steps"]]
+    said = f"{min(steps):.1f} to {max(steps):.1f} minutes an RL step" if steps else ""
+    waiting = sum(row["seconds_tools"] for row in plan.rows) / total
     if waiting > WORTH_SAYING:
-        per_step += f"; {waiting:.0%} of the time waits for searches at the rate of search.requests_per_second"
-    return [
-        f"about {hours(hours_of_rows)} h of wall time, one run at a time on {plan.speed.devices} {plan.speed.device}; "
-        f"{per_step}",
-        *plan.notes,
-    ]
+        said += f"; {waiting:.0%} of the time waits for searches at the rate of search.requests_per_second"
+    wall = f"about {hours(total / 3600)} h of wall time, one run at a time on {speed.devices} {speed.device}"
+    return [f"{wall}; {said}", *plan.notes]
 
 
 def show(plan: Plan, console: Console, jobs: int | None = None) -> None:
     """Prints the plan."""
     unit = "CPU core-hours" if plan.speed.device == "CPU" else f"{plan.speed.device} hours"
-    table = Table(title=f"Plan of table {plan.table}, profile {plan.profile} (hours: {unit})", title_justify="left")
+    table = Table(title=f"Plan of table {plan.table}, profile {plan.job.profile} (hours: {unit})", title_justify="left")
     for number, name in enumerate(HEADER):
         table.add_column(name, justify="right" if number else "left", no_wrap=not number)
     for row in plan.rows:
         table.add_row(*cells(plan, row))
     table.add_section()
-    table.add_row(*total(plan), style="bold")
+    table.add_row(*cells(plan, plan.total), style="bold")
     console.print(table)
-    for title, lines in (("", conclusion(plan, jobs)), ("settings", settings(plan)), ("rests on", facts(plan))):
+    assumed = [f"{name} = {a}: {a.meaning} ({a.source})" for name, a in plan.assume.used().items()]
+    said = ("", conclusion(plan, jobs)), ("settings", settings(plan)), ("rests on", [*measured(plan), *assumed])
+    for title, lines in said:
         if title:
             console.print(f"{title}:")
         for line in lines:
@@ -132,37 +96,20 @@ def show(plan: Plan, console: Console, jobs: int | None = None) -> None:
 def write_csv(plan: Plan, path: Path) -> None:
     """One line per row, plain numbers (seconds and bytes of all its runs), and the sources; replaces the file."""
     text = io.StringIO()
-    names = (
-        "table", "profile", "row", "runs", "steps", "trajectories", "sampled_tokens", "trained_tokens", "tool_calls",
-        "seconds_sampling", "seconds_tools", "seconds_training", "seconds_other", "devices", "device",
-        "device_hours", "searches", "dollars", "disk_bytes", "shape", "effort", "speed",
-    )  # fmt: skip
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    speed = plan.speed.source if isinstance(plan.speed, Measured) else f"data sheet of {plan.speed.device}"
+    writer = csv.DictWriter(text, list(plan.rows[0]), lineterminator="\n")
+    writer.writeheader()
     for row in plan.rows:
-        w, s, n = row.work, row.seconds, row.runs
-        values = (
-            plan.table, plan.profile, row.name, n, w.steps, *(n * v for v in (w.trajectories, w.sampled, w.trained)),
-            n * w.calls, *(n * v for v in (s.sampling, s.tools, s.training, s.other)), plan.speed.devices,
-            plan.speed.device, row.hours * plan.speed.devices, row.searches, row.dollars, row.disk,
-            plan.shape.source, row.effort.source, speed,
-        )  # fmt: skip
-        writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
+        writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text.getvalue())
-    os.replace(temporary, path)
+    write_bytes(path, text.getvalue().encode())
 
 
 def amount(value: float) -> str:
     """A count in three digits: 952, 13.4 k, 1.2 M, 3.4 G; – for none."""
-    if not value:
-        return "–"
     for limit, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= limit:
             return f"{value / limit:.3g}{unit}"
-    return f"{value:.0f}"
+    return f"{value:.0f}" if value else "–"
 
 
 def hours(value: float) -> str:
@@ -170,11 +117,6 @@ def hours(value: float) -> str:
     if value <= 0:
         return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
-
-
-def dollars(value: float, hosted: bool) -> str:
-    """A price; – where no search is paid for."""
-    return f"${value:,.0f}" if hosted else "–"
 
 
 def size(value: float) -> str:
