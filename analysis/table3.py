@@ -130,7 +130,7 @@ def text_table(built: Table, more_notes: list[str]) -> TextTable:
             *(cells.human(row[c]) for c in costs), str(int(row["n_seeds"])) if row["n_seeds"] else MISSING,
         ])  # fmt: skip
     absent = [built.spec.name(m) for m in built.frame.index if built.frame.loc[m, "n_seeds"] == 0]
-    splits = WORLD_SPLITS[cells.world(built.source)]
+    splits = WORLD_SPLITS.get(cells.world(built.source), "IID and OOD: the splits of the world.")
     lines = [
         f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. [a, b]: 95 % "
         f"stratified bootstrap interval over seeds × tasks ({statistics.N_DRAWS} draws). Bold: the paired interval "

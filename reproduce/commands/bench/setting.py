@@ -12,7 +12,7 @@ from reproduce.commands.bench.rows import Sizes
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.training.tiny_model import build_model, build_tokenizer
-from reproduce.training.warm_start import load_warm_start, train_warm_start, web_rows
+from reproduce.training.warm_start import load_warm_start, tool_rows, train_warm_start
 
 
 @dataclass
@@ -64,7 +64,7 @@ def make_setting(config, task, runs_root: Path, sizes: Sizes, scratch: Path, rep
     brief = replace(
         config.warm_start, demonstrations=sizes.demonstrations, max_epochs=1, success_low=0.0, success_high=1.0
     )
-    rows = web_rows(collector, brief, config.task.max_tool_calls)
+    rows = tool_rows(collector, brief, config.task.max_tool_calls)
     checks = train_warm_start(model, collector, brief, rows, scratch / "warm_start", report)
     origin = (
         f"no cached warm start of profile mini; trained for this benchmark on {sizes.demonstrations} demonstrations, "

@@ -12,7 +12,7 @@ import numpy as np
 
 from reproduce.commands.plan.assumptions import ASSUMED, Assumptions
 from reproduce.seeding import stream
-from reproduce.worlds.alfworld.player import demonstrate as play_errand
+from reproduce.worlds.alfworld.demonstrations import demonstrate as play_errand
 from reproduce.worlds.messages import Turn
 from reproduce.worlds.minihouse.environment import FOLDER, open_minihouse
 from reproduce.worlds.minihouse.messages import MiniHouseForm, names_of
