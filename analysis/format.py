@@ -65,7 +65,9 @@ WORLDS = {"minihouse": "MiniHouse", "alfworld": "ALFWorld", "scienceworld": "Sci
 
 def title(table: Table) -> str:
     """`Table 2. mini-deepsearch, profile mini`; with the settings of the command line, if the runs have any."""
-    subject = table.spec.subject.format(sets=sets(table.source), world=WORLDS.get(world(table.source)))
+    subject = table.spec.subject.format(
+        sets=sets(table.source), world=WORLDS.get(world(table.source), world(table.source))
+    )
     settings = f", under {table.source.settings}" if table.source.settings else ""
     return f"Table {table.spec.table}. {subject}, profile {table.source.profile}{settings}"
 

@@ -113,7 +113,7 @@ def main_table(built: Table, more_notes: list[str]) -> TextTable:
     scored = {"split_iid": "IID", "split_ood": "OOD", "pass_1": "Both"}
     best = {f"best_{split}": f"{split.upper()}, best of training" for split in SPLITS}
     baseline = built.spec.name(built.spec.baseline)
-    splits = WORLD_SPLITS[format.world(built.source)]
+    splits = WORLD_SPLITS.get(format.world(built.source), "IID and OOD: the splits of the world.")
     lines = [
         f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. [a, b]: 95 % "
         f"stratified bootstrap interval over seeds × tasks ({statistics.N_DRAWS} draws). Bold: the paired interval "

@@ -20,7 +20,7 @@ from reproduce.errors import UserError
 from reproduce.evaluation.equivalence import equivalent
 from reproduce.evaluation.expressions import TimeLimit
 from reproduce.evaluation.undress import plain_text, unify
-from reproduce.worlds.benchmarks.questions import Question
+from reproduce.worlds.question import Question
 from reproduce.worlds.rewards import ARTICLES, boxed, exact_match, normalise_training, token_f1
 
 MAX_ANSWER_CHARS = 1000  # longer "answers" are runaway generations and are wrong without parsing

@@ -18,7 +18,7 @@ from reproduce.config.judge import JudgeConfig
 from reproduce.evaluation.graders import MAX_ANSWER_CHARS, final_answer
 from reproduce.evaluation.undress import plain_text
 from reproduce.tools.search.chat import ChatModel, open_recording
-from reproduce.worlds.benchmarks.questions import Question
+from reproduce.worlds.question import Question
 
 CORRECT, INCORRECT, UNDECIDED = "correct", "incorrect", "undecided"
 

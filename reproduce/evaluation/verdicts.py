@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from reproduce.evaluation.judge import CORRECT, UNDECIDED, Judge, Verdict, summary
-from reproduce.worlds.benchmarks.questions import Question
+from reproduce.worlds.question import Question
 
 NOT_JUDGED = ("hotpotqa", "2wiki", "musique", "bamboogle")
 """Sets that ARPO (arXiv 2507.19849) scores without a judge, by token F1. Their `correct` stays exact match."""

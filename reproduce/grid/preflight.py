@@ -1,6 +1,5 @@
 """Checks before anything starts: a job's method under its settings, its device, and its questions."""
 
-from reproduce.config.sections import WEB
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 
@@ -40,29 +39,16 @@ def _check_device(job: JobConfig) -> None:
 
 
 def _check_panels(job: JobConfig) -> None:
-    task, evaluation, warm_start = job.task, job.evaluation, job.warm_start
-    if task.world == WEB:
-        return
-    if task.episodes is None:
-        from reproduce.worlds.miniweb.task import MiniTask, world_file
+    from reproduce.worlds.registry import world_of
 
-        world_file(task.world)
-        panels = MiniTask(task.families, None, task.format_penalty, task.tool_bonus)
-    else:
-        panels = _episodes(job)
+    task, evaluation, warm_start = job.task, job.evaluation, job.warm_start
+    panels = world_of(task).panels(job)
     if panels is None:
         return
     _check_panel(panels, evaluation.split, "evaluation.questions", evaluation.questions)
     if warm_start.check_questions is not None and warm_start.demonstrations and task.episodes is None:
         count = max(1, warm_start.check_questions // len(task.families))
         _check_panel(panels, "validation", "warm_start.check_questions", count)
-
-
-def _episodes(job: JobConfig):
-    from reproduce.worlds.episode_task import EpisodeTask
-    from reproduce.worlds.minihouse.environment import FOLDER, open_minihouse
-
-    return EpisodeTask(open_minihouse, None, job.task.families) if job.task.world == FOLDER.name else None
 
 
 def _check_panel(panels, split: str, key: str, count: int) -> None:

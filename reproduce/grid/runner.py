@@ -26,6 +26,7 @@ from reproduce.runs import directory
 from reproduce.runs.reader import read_run, status_of
 from reproduce.tools.sandbox import probe
 from reproduce.training.installed import check_installed
+from reproduce.worlds.registry import world_of
 
 POLL_SECONDS = 0.2
 
@@ -85,7 +86,7 @@ def train(
 
 def name_sandbox(job: JobConfig) -> None:
     """Says what confines model-written code; UserError, before anything runs, on a machine where nothing could."""
-    if job.task.episodes is None:  # else no code of the model's runs
+    if world_of(job.task).runs_code:
         sandbox = probe()
         print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
 

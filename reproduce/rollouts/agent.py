@@ -36,7 +36,7 @@ class AgentLoop:
         self, engine: Engine, environment, call_type, grammar: Grammar, limits: Limits, tools: ToolPool | None = None
     ):
         self.engine, self.environment, self.call_type, self.tools = engine, environment, call_type, tools
-        self._overlapped = tools is not None and getattr(engine, "overlaps_tools", False)
+        self._overlapped = tools is not None and engine.overlaps_tools
         self.grammar, self.limits = grammar, limits
 
     def rollout(

@@ -1,7 +1,6 @@
 """One RL step's rollouts: sample groups, score them, let the method filter them, and measure what came out."""
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,15 +11,14 @@ from reproduce.algorithms.parts.state import Sampling
 from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits, Rollout, Trajectory
-from reproduce.rollouts.engines.transformers import TransformersEngine
-from reproduce.rollouts.engines.vllm import cost_of
+from reproduce.rollouts.engines.host import EngineHost, open_engine
 from reproduce.rollouts.released_agent import loop_for
 from reproduce.rollouts.tensors import TrainingRow
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.runs.schema import POSITIONS, TURNS
-from reproduce.seeding import child_seed, stream, torch_stream
-from reproduce.worlds.miniweb.task import MiniTask
+from reproduce.seeding import child_seed, stream
 from reproduce.worlds.rewards import Reward
+from reproduce.worlds.task import Task
 
 
 @dataclass
@@ -74,17 +72,17 @@ class Collector:
     The one thing that it carries from step to step is `initial_entropies`, the memory of `ReleasedAgentLoop`; save
     `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
 
-    host: the vLLM and the threads for tools (`reproduce.training.engine_host`); None: Transformers, tools in batches.
-    Under vLLM, truncated entropies stay inside the rollout: afterwards they are NaN, for the trainer to fill in.
+    host: opens engines; default: Transformers, tools in batches. Truncated entropies of an engine stay inside the
+    rollout: afterwards they are NaN, for the trainer to fill in.
     """
 
     def __init__(
-        self, task: MiniTask, model, grammar: Grammar, limits: Limits, temperature: float, seed: int, host=None
-    ):
+        self, task: Task, model, grammar: Grammar, limits: Limits, temperature: float, seed: int,
+        host: EngineHost | None = None,
+    ):  # fmt: skip
         self.task, self.model, self.grammar, self.limits = task, model, grammar, limits
-        self.temperature, self.seed, self.host = temperature, seed, host
+        self.temperature, self.seed, self.host = temperature, seed, open_engine() if host is None else host
         self.initial_entropies: dict[int, float] = {}
-        self._totals: list[dict[str, float]] = []
 
     @property
     def max_turns(self) -> int:
@@ -106,29 +104,21 @@ class Collector:
     def engine(self, purpose: tuple, temperature: float | None = None) -> Engine:
         """An engine on the model whose sampling stream is that of `purpose`. temperature: None is the collector's."""
         temperature = self.temperature if temperature is None else temperature
-        if self.host is not None and self.host.on_vllm:
-            engine = self.host.engine(self.model, self.grammar, temperature, self.seed, *purpose)
-            self._totals.append(engine.totals)
-            return engine
-        device = str(next(self.model.parameters()).device)
-        return TransformersEngine(
-            self.model, self.grammar.stop_ids, self.grammar.eos_id, temperature,
-            torch_stream(self.seed, "sampling", *purpose, device=device),
-        )  # fmt: skip
+        return self.host.engine(self.model, self.grammar, temperature, self.seed, *purpose)
 
     def sample(
         self, questions: list, k: int, purpose: tuple, policy=Independent(), temperature: float | None = None
     ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored trajectories for each question; `purpose` names the random streams."""
         engine, environment = self.engine(purpose, temperature), self.task.environment
-        if policy.branches and not getattr(engine, "has_entropies", True):
+        if policy.branches and not engine.has_entropies:
             raise UserError(
                 f"engine.top_logprobs: {type(policy).__name__} branches by entropy, of which 0 log-probabilities tell "
                 "nothing; set it to 1 or more"
             )
         prompts = [self.prompt_ids(question) for question in questions]
         branching = stream(self.seed, "branching", *purpose)
-        with nullcontext() if self.host is None else self.host.tools(environment) as tools:
+        with self.host.tools(environment) as tools:
             loop = loop_for(
                 policy,
                 engine,
@@ -161,8 +151,7 @@ class Collector:
         missing then is filled with dropped groups, whose advantage is 0.
         """
         temperature = None if sampling is None else sampling.temperature
-        self._totals.clear()
-        synced = self.host.seconds_weight_sync if self.host is not None else 0.0
+        self.host.costs()  # of evaluations since the last step
         kept: list[ScoredGroup] = []
         dropped: list[ScoredGroup] = []
         cost = dict.fromkeys(("sampled_tokens", "tool_calls", "groups_sampled", "groups_degenerate"), 0.0)
@@ -187,14 +176,12 @@ class Collector:
             if len(kept) >= wanted:
                 break
         cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))
-        if self._totals:
-            cost |= cost_of(self._totals) | {"seconds_weight_sync": self.host.seconds_weight_sync - synced}
-        return Batch((kept + dropped)[:wanted], cost)
+        return Batch((kept + dropped)[:wanted], cost | self.host.costs())
 
 
 def without_truncated(engine: Engine, paths: list[TokenPath]) -> None:
     """Replaces the entropies of sampled tokens by NaN where the engine's are not over the full softmax."""
-    if getattr(engine, "exact_entropies", True):
+    if engine.exact_entropies:
         return
     for path in paths:
         path.entropies = [math.nan if sampled else 0.0 for sampled in path.sampled]

@@ -1,8 +1,9 @@
 """A path: one trajectory being sampled, token by token, and the protocol between the agent loop and an engine."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(eq=False)
@@ -80,9 +81,20 @@ class Engine(Protocol):
     in the same step. `advance` returns the paths to go on with: the same ones, with forced tokens appended and a new
     budget, or new ones (roots and forks). A path that it does not return is over. `run` returns when none is left.
 
-    An engine with a true `overlaps_tools` also takes `tools` (`reproduce.rollouts.tools.ToolPool`). A path that
-    `advance` does not return may then be waiting for a tool; while any is, `run` goes on, and it calls `advance`, if
-    need be with no path, when a result is there.
+    `tools` (`reproduce.rollouts.tools.ToolPool`) are given to an engine that `overlaps_tools`. A path that `advance`
+    does not return may then be waiting for a tool; while any is, `run` goes on, and it calls `advance`, if need be with
+    no path, when a result is there. Inherit from this class for what its attributes are by default.
     """
 
-    def run(self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]]) -> None: ...
+    overlaps_tools: bool = False
+    """Whether `run` takes `tools` and samples on while calls are under way."""
+    has_entropies: bool = True
+    """Whether `path.entropies` is anything at all; branching policies need them."""
+    exact_entropies: bool = True
+    """Whether `path.entropies` is over the full softmax."""
+
+    @abstractmethod
+    def run(
+        self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]], tools: Any = None
+    ) -> None:
+        """Samples all paths to their ends; see the class."""

@@ -122,7 +122,7 @@ ENGINE_METRICS = (
     "entropy_topk_mean", "entropy_topk_hidden_mean", "entropy_topk_hidden_max",
     "sampler_ratio_mean", "sampler_ratio_max", "sampler_share_capped", "sampler_gap_mean", "sampler_gap_max",
 )  # fmt: skip
-"""Columns of steps.parquet where vLLM samples: what it did (`reproduce.rollouts.engines.vllm.cost_of`) and how its
+"""Columns of steps.parquet where vLLM samples: its costs (`reproduce.rollouts.engines.vllm_engine.cost_of`) and how its
 log-probabilities differ from the trainer's (`reproduce.training.sampler_weights`)."""
 
 ENGINE_TIMINGS = ("seconds_weight_sync", "seconds_tool_wait")

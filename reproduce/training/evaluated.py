@@ -24,7 +24,7 @@ def with_verdicts(config: JobConfig, setup, rows: list[dict], run: RunDirectory)
     e = config.evaluation
     questions = {question.id: question for question in setup.task.panel(e.split, e.questions)}
     run.progress("judge", 0, len(rows))
-    with Judge(config.judge, seed=config.seed, session=setup.session) as judge:
+    with Judge(config.judge, seed=config.seed, session=setup.task.session) as judge:
         rows, counts = judged(rows, questions, judge)
         print(f"judge: {json.dumps(counts | judge.costs())}", flush=True)
     return rows
@@ -32,5 +32,5 @@ def with_verdicts(config: JobConfig, setup, rows: list[dict], run: RunDirectory)
 
 def keep_episodes(setup, run: RunDirectory, collector: Collector, name: str) -> None:
     """Where the world cannot repeat an episode, finished ones are kept in the run's parts until it is finished."""
-    if not setup.repeatable:
+    if not setup.task.repeatable:
         collector.kept = KeptEpisodes(run.parts / "episodes" / name)

@@ -5,7 +5,6 @@ the tokens before, which that rule leaves out. The embedding is a lookup; the ou
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 from reproduce.errors import UserError
 from reproduce.tools.hub import sources
@@ -120,18 +119,9 @@ def _from_config(name: str, config: dict) -> Model:
 
 def vocabulary_of(job) -> int:
     """Tokens of a from-scratch model's vocabulary; 0 for a model of the hub, which has its own."""
-    return 0 if job.model.name_or_path else _vocabulary(job.task.world, job.task.episodes is not None)
+    if job.model.name_or_path is not None:
+        return 0
+    from reproduce.training.tiny_model import SPECIAL  # it imports torch
+    from reproduce.worlds.registry import world_of
 
-
-@cache
-def _vocabulary(world: str, episodes: bool) -> int:
-    from reproduce.training.tiny_model import build_tokenizer, word_tokenizer
-    from reproduce.worlds.miniweb.generator import load_world
-    from reproduce.worlds.miniweb.task import WORLDS
-
-    if episodes:
-        from reproduce.worlds.minihouse.environment import open_minihouse
-        from reproduce.worlds.minihouse.messages import names_of, vocabulary
-
-        return len(word_tokenizer(vocabulary(*names_of(open_minihouse()[0].source))))
-    return len(build_tokenizer(load_world(WORLDS / f"{world}.jsonl")))
+    return len({*SPECIAL, *world_of(job.task).words(job.task)})

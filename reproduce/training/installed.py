@@ -2,9 +2,9 @@
 
 from importlib.util import find_spec
 
-from reproduce.config.sections import ALFWORLD, SCIENCEWORLD
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
+from reproduce.worlds.registry import world_of
 
 
 def check_installed(jobs: list[JobConfig]) -> None:
@@ -19,21 +19,11 @@ def check_installed(jobs: list[JobConfig]) -> None:
 def _check(job: JobConfig) -> None:
     if job.training.lora is not None:
         check_peft()
-    if job.engine is not None and job.engine.name == "vllm":
-        from reproduce.rollouts.engines.vllm_install import check_vllm
+    if job.engine is not None:
+        from reproduce.rollouts.engines.host import host_of  # it imports torch
 
-        check_vllm()
-    if job.task.world == SCIENCEWORLD:
-        from reproduce.worlds.scienceworld.java import java
-        from reproduce.worlds.scienceworld.pool import classpath
-
-        classpath()
-        java()
-    episodes = job.task.episodes
-    if job.task.world == ALFWORLD and (episodes.engine == "real" or episodes.games not in (None, "published")):
-        from reproduce.worlds.alfworld.wheel import check_versions
-
-        check_versions()
+        host_of(job.engine.name).check_installed()
+    world_of(job.task).check(job)
 
 
 def check_peft() -> None:

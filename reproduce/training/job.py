@@ -23,12 +23,13 @@ from reproduce.training.evaluated import keep_episodes, together_of, with_verdic
 from reproduce.training.parallel import gathered, own_device, process_index, processes
 from reproduce.training.sampler_copy import divided, prepared
 from reproduce.training.schedule import cosine_factor
-from reproduce.training.setups import open_setup
+from reproduce.training.setup import open_setup
 from reproduce.training.shards import Shards
 from reproduce.training.trackers import reported
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config, question_indices
 from reproduce.training.warm_start import load_warm_start
+from reproduce.worlds.registry import world_of
 
 
 def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
@@ -41,7 +42,7 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(config.entropy_tokens))
     if config.training.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("training.device is cuda, but torch finds no CUDA device; use PROFILE=mini on this machine")
-    if config.task.episodes is None and process_index() == 0:
+    if world_of(config.task).runs_code and process_index() == 0:
         run.note(sandbox=probe().name)
     with full_card_named(config), open_setup(config) as setup, reported(run, config) as seen:
         device = own_device(config.training.device)

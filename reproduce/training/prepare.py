@@ -14,8 +14,7 @@ from reproduce.training.cold_start import train_cold_start
 from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
 from reproduce.training.installed import check_installed
 from reproduce.training.parallel import Follower, gathered, own_device, process_index, processes
-from reproduce.training.setup import Setup
-from reproduce.training.setups import open_setup
+from reproduce.training.setup import Setup, open_setup
 from reproduce.training.warm_start import load_warm_start, save_warm_start, train_warm_start
 
 

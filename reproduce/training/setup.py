@@ -1,58 +1,54 @@
-"""Setup of a run in its world: models, grammars, collectors, demonstrations, data files."""
+"""A run's world and kind of model together: task, tokenizer, grammar, collectors, rows of the warm start.
+
+A model made from scratch reads whole words and learns from demonstrations first. A model of the hub reads chats in its
+own template and begins as it is, or with supervised fine-tuning on an SFT set.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 from reproduce.config.sections import SHAPE
 from reproduce.config.tables import JobConfig
-from reproduce.errors import UserError
+from reproduce.evaluation.graders import grade
 from reproduce.rollouts.agent import Limits
-from reproduce.rollouts.chat import ChatCollector
+from reproduce.rollouts.chat import ChatCollector, ChatEpisodeCollector
 from reproduce.rollouts.collector import Collector
-from reproduce.rollouts.grammar import WEB_TOOLS, Grammar, SpeltGrammar
-from reproduce.tools.hub.fetch import file_sha256
-from reproduce.training.engine_host import EngineHost
+from reproduce.rollouts.engines.host import EngineHost, open_engine
+from reproduce.rollouts.episodes import EpisodeCollector
+from reproduce.rollouts.grammar import ACTIONS, WEB_TOOLS, Grammar, SpeltGrammar
+from reproduce.training.cold_start import sft_rows
 from reproduce.training.hub_model import load_hub_model
-from reproduce.training.tiny_model import build_model
-from reproduce.training.warm_start import web_rows
-from reproduce.worlds.benchmarks.files import data_file
+from reproduce.training.parallel import processes
+from reproduce.training.tiny_model import build_model, word_tokenizer
+from reproduce.training.warm_start import tool_rows, turn_rows
+from reproduce.worlds.benchmarks.files import checked_file
+from reproduce.worlds.episode_task import EpisodeTask
+from reproduce.worlds.registry import world_of
+from reproduce.worlds.task import Task
 
 
 class Setup(ABC):
-    """Everything a run has of its world. config: the run's. task: the world's questions, prompts and rewards."""
+    """config: the run's. task: of its world. host: opens the engine that its config names."""
 
-    config: JobConfig
-    task: Any
+    tool_collector, episode_collector = Collector, EpisodeCollector
+    grammar_type = Grammar
+    turn_tags: tuple[str, ...] = ACTIONS
+    """The tags that end the answer of a turn."""
 
-    tools = WEB_TOOLS
-    repeatable = True  # an environment says the same to the same actions
-    collector_type = Collector
-    chat_collector_type = ChatCollector
+    def __init__(self, config: JobConfig, task: Task, host: EngineHost | None = None):
+        self.config, self.task, self.host = config, task, host
+        self.episodes = isinstance(task, EpisodeTask)
 
     @abstractmethod
-    def tokenizer(self):
-        """The tokenizer of a model that is trained from nothing."""
-
     def initial_model(self, device: str):
-        """(model, tokenizer) that the warm start begins with: made from nothing, float32, or the hub's."""
-        m = self.config.model
-        if m.name_or_path is not None:
-            return load_hub_model(m.name_or_path, m.revision, device, self.config.training.dtype)
-        tokenizer = self.tokenizer()
-        shape = {name: value for name, value in asdict(m).items() if name in SHAPE}
-        ids = dict(pad_id=tokenizer.pad_token_id, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
-        return build_model(len(tokenizer), self.config.warm_start.seed, **shape, **ids).to(device), tokenizer
+        """(model, tokenizer) that the warm start begins with."""
 
     def grammar(self, tokenizer) -> Grammar:
-        """The tags of the tools: tokens of a model made from nothing, spelt by one of the hub."""
-        kind = Grammar if self.config.model.name_or_path is None else SpeltGrammar
-        return kind(tokenizer, self.tools)
-
-    host: EngineHost | None = None
-    """The engine that the config's `engine` names; None: Transformers, tools in batches."""
+        """The tags of tools or actions, as the kind of model writes them."""
+        return self.grammar_type(tokenizer, self.turn_tags if self.episodes else WEB_TOOLS)
 
     def collector(
         self, model, grammar: Grammar, seed: int, temperature: float | None = None, default_engine: bool = False
@@ -61,24 +57,65 @@ class Setup(ABC):
         t = self.config.task
         limits = Limits(t.max_tool_calls, t.max_completion_tokens)
         temperature = temperature or self.config.training.temperature
-        kind = self.collector_type if self.config.model.name_or_path is None else self.chat_collector_type
+        kind = self.episode_collector if self.episodes else self.tool_collector
         return kind(self.task, model, grammar, limits, temperature, seed, None if default_engine else self.host)
 
     def demonstrations(self, collector: Collector) -> Iterator[dict]:
         """Rows for the warm start: input_ids and labels (-100 where nothing is learned)."""
-        if self.config.warm_start.data is not None:
-            from reproduce.training.cold_start import sft_rows  # it imports what trains
+        rows = turn_rows if self.episodes else tool_rows
+        return rows(collector, self.config.warm_start, self.config.task.max_tool_calls)
 
-            return sft_rows(collector, self.config.warm_start, self.data_file(self.config.warm_start.data.name))
-        return web_rows(collector, self.config.warm_start, self.config.task.max_tool_calls)
 
-    def data_file(self, name: str) -> Path:
-        """The file of an SFT, RL or evaluation set. UserError if it is not the one that the config was made with."""
-        data, sft = self.config.task.data, self.config.warm_start.data
-        path = data_file(name, None if data is None else data.folder)
-        known = dict(data.sha256 or {}) if data is not None else {}
-        if sft is not None:
-            known[sft.name] = sft.sha256
-        if known.get(name) not in (None, file_sha256(path)):
-            raise UserError(f"{path}: the file has changed since the runs were set up; restore it, or move them away")
-        return path
+class ScratchSetup(Setup):
+    """For a model made from scratch."""
+
+    def initial_model(self, device: str):
+        """(model, tokenizer) with random weights, float32."""
+        m, tokenizer = self.config.model, self.tokenizer()
+        shape = {name: value for name, value in asdict(m).items() if name in SHAPE}
+        ids = dict(pad_id=tokenizer.pad_token_id, bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id)
+        return build_model(len(tokenizer), self.config.warm_start.seed, **shape, **ids).to(device), tokenizer
+
+    def tokenizer(self):
+        """A tokenizer of the world's words."""
+        return word_tokenizer(world_of(self.config.task).words(self.config.task))
+
+
+class HubSetup(Setup):
+    """For a model of the hub, or of a folder."""
+
+    tool_collector = ChatCollector
+    grammar_type = SpeltGrammar
+    turn_tags = ()  # it ends an answer by itself
+
+    @property
+    def episode_collector(self):
+        """Collects episodes whose messages keep to the config's limit."""
+        return partial(ChatEpisodeCollector, prompt_tokens=self.config.task.episodes.prompt_tokens)
+
+    def initial_model(self, device: str):
+        """(model, tokenizer) as they were published."""
+        m = self.config.model
+        return load_hub_model(m.name_or_path, m.revision, device, self.config.training.dtype)
+
+    def demonstrations(self, collector: Collector) -> Iterator[dict]:
+        """Rows of the SFT set that the config names, or as for a model made from scratch."""
+        w = self.config.warm_start
+        if w.data is None:
+            return super().demonstrations(collector)
+        return sft_rows(collector, w, checked_file(self.config, w.data.name))
+
+
+def setup_of(config: JobConfig, task: Task, host: EngineHost | None = None) -> Setup:
+    """The setup of a config over a task that is open."""
+    return (ScratchSetup if config.model.name_or_path is None else HubSetup)(config, task, host)
+
+
+@contextmanager
+def open_setup(config: JobConfig) -> Iterator[Setup]:
+    """The setup of a config, with its world and its engine open. UserError if one cannot be opened."""
+    with (
+        world_of(config.task).open(config, lambda question, answer: grade(question, answer).correct) as task,
+        closing(open_engine(config.engine, processes())) as host,
+    ):
+        yield setup_of(config, task, host)

@@ -8,44 +8,50 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from reproduce.seeding import child_seed
-from reproduce.worlds.miniweb.generator import KINDS, World
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
-TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "search", "python", "result", "answer") for slash in ("", "/"))
-WORDS = (
-    "question", ":", "of", "and", "sum", "max", "value", "year", "count", "page", "find", "retry", "other", "open",
-    "wrong", "compute", "done", "timeout", "none", "error", "print", "(", ")", "+", "-", "*", ",", "\\boxed{", "}",
-)  # fmt: skip
-LARGEST_NUMBER = 200
 
 # Standard deviation of initial weights times sqrt(width). The usual 0.02 is meant for widths in the thousands; at
 # width 64 it makes the warm start about three times slower.
 INITIAL_SCALE = 0.64
 
 
-def build_tokenizer(world: World) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over the words of a world, the tags, the templates' words and the numbers 0..200.
-
-    Every word is one token and unknown words map to `<unk>`; decoding joins tokens with single spaces.
-    """
-    return word_tokenizer([*TAGS, *WORDS, *(str(n) for n in range(LARGEST_NUMBER + 1)), *KINDS, *world.words()])
+def build_tokenizer(world) -> PreTrainedTokenizerFast:
+    """The tokenizer of a world that lists its words (`vocabulary()`), such as a MiniWeb."""
+    return word_tokenizer(world.vocabulary())
 
 
 def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of whole words: the special tokens, then `words` in their order; others map to `<unk>`."""
+    """A tokenizer of whole words: the special tokens, then `words` in their order; others map to `<unk>`.
+
+    Decoding joins words with single spaces.
+    """
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*SPECIAL, *words]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>",
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
         clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+    )
 
 
 def build_model(
-    vocabulary_size: int, seed: int, *, hidden_size: int, num_layers: int, num_heads: int, num_kv_heads: int,
-    intermediate_size: int, pad_id: int, bos_id: int, eos_id: int,
-) -> Qwen3ForCausalLM:  # fmt: skip
+    vocabulary_size: int,
+    seed: int,
+    *,
+    hidden_size: int,
+    num_layers: int,
+    num_heads: int,
+    num_kv_heads: int,
+    intermediate_size: int,
+    pad_id: int,
+    bos_id: int,
+    eos_id: int,
+) -> Qwen3ForCausalLM:
     """A Qwen3 with random weights from the stream of `seed`, untied embeddings, float32."""
     config = Qwen3Config(
         vocab_size=vocabulary_size,

@@ -110,7 +110,7 @@ class AgenticTrainer(GRPOTrainer):
         if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
             raise UserError("the launcher divides weights (fsdp, zero3), which needs cards: take one_gpu or ddp")
         self.host, self.gap = collector.host, None
-        if self.host is not None and self.host.on_vllm:
+        if self.host.own_weights:
             self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self._states_read("entropies_BT"))
         self.sampling = Sampling(self.temperature)
         self.batch: Batch | None = None
@@ -302,8 +302,7 @@ class AgenticTrainer(GRPOTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Called after every update; the last one of an RL step writes its record."""
-        if self.host is not None:
-            self.host.weights_changed()
+        self.host.weights_changed()
         self._metrics["train"].clear()
         if "grad_norm" in logs and self.updates:
             self.updates[-1]["grad_norm"] = float(logs["grad_norm"])

@@ -20,15 +20,13 @@ from trl import SFTConfig, SFTTrainer
 from reproduce.environment import set_precision
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Collector
+from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.files import DIGEST, check_content, content_hash, read_json, sealed, write_json
-from reproduce.seeding import child_seed, stream
+from reproduce.seeding import child_seed
 from reproduce.training.own_forward import with_own_forward
-from reproduce.worlds.episode_task import EpisodeTask
-from reproduce.worlds.miniweb.demonstrations import Demonstration, demonstrate
-from reproduce.worlds.miniweb.task import MiniTask, fresh_world
+from reproduce.worlds.messages import Turn
 
-QUESTIONS_PER_WORLD = 400
 HASHES = "hashes.json"
 """SHA-256 of every other file of a warm start."""
 
@@ -38,19 +36,7 @@ WARM_UP = 20
 """Updates in which the learning rate rises from 0 to that of the config."""
 
 
-def demonstrations(task: MiniTask, count: int, noise: float, max_calls: int, seed: int):
-    """`count` demonstrations, families in turn, each world of `QUESTIONS_PER_WORLD` questions a fresh one."""
-    made = 0
-    while made < count:
-        number = made // QUESTIONS_PER_WORLD
-        environment = fresh_world(child_seed(seed, "demonstration-world", number), task.environment)
-        wanted = min(QUESTIONS_PER_WORLD, count - made)
-        questions = task.questions(environment.world, "train", wanted, child_seed(seed, number))
-        yield from demonstrate(environment, questions, noise, max_calls, stream(seed, "demonstrations", number))
-        made += wanted
-
-
-def tokenised(collector: Collector, demonstration: Demonstration, max_tokens: int) -> dict | None:
+def tokenised(collector: Collector, demonstration, max_tokens: int) -> dict | None:
     """`input_ids` and `labels` (-100 on prompt and tool results); None if the completion exceeds `max_tokens`."""
     grammar = collector.grammar
     ids = collector.prompt_ids(demonstration.question)
@@ -65,11 +51,23 @@ def tokenised(collector: Collector, demonstration: Demonstration, max_tokens: in
     return {"input_ids": ids, "labels": labels} if len(ids) - prompt <= max_tokens else None
 
 
-def web_rows(collector: Collector, config, max_calls: int) -> Iterator[dict]:
-    """The rows of MiniWeb's warm start: the demonstrations that fit into a trajectory, tokenised."""
-    shown = demonstrations(collector.task, config.demonstrations, config.noise, max_calls, config.seed)
+def tool_rows(collector: Collector, config, max_calls: int) -> Iterator[dict]:
+    """The demonstrations of a world of tools that fit into a trajectory, tokenised. config: `WarmStartConfig`."""
+    shown = collector.task.demonstrations(config.demonstrations, config.noise, max_calls, config.seed)
     rows = (tokenised(collector, demonstration, collector.limits.completion_tokens) for demonstration in shown)
     return (row for row in rows if row is not None)
+
+
+def turn_rows(collector: EpisodeCollector, config, max_turns: int) -> Iterator[dict]:
+    """A row for every turn of a world's demonstrated episodes. config: `WarmStartConfig`."""
+    grammar, form = collector.grammar, collector.task.form
+    for episode in collector.task.demonstrations(config.demonstrations, config.noise, max_turns, config.seed):
+        past: list[Turn] = []
+        for step, action in episode:
+            prompt = collector.message_ids(form.prompt(step, past))
+            answer = grammar.encode(form.response(action))
+            yield {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+            past.append(Turn(step.text, action))
 
 
 class _StopInRange(TrainerCallback):
@@ -83,9 +81,7 @@ class _StopInRange(TrainerCallback):
 
     def measure(self, step: int) -> None:
         task = self.collector.task
-        count = max(1, self.questions // len(task.families))
-        if isinstance(task, EpisodeTask):  # some kinds of an environment have few tasks
-            count = min(count, task.panel_size("validation"))
+        count = max(1, min(self.questions // len(task.families), task.panel_size("validation")))
         questions = task.panel("validation", count)
         groups, _ = self.collector.sample(questions, CHECK_SAMPLES, ("warm-start-check", step))
         rewards = [reward for group in groups for reward in group.rewards]
@@ -176,7 +172,7 @@ def save_warm_start(model, tokenizer, folder: Path, checks: list[dict]) -> None:
 
 
 def load_warm_start(folder: Path, device: str, dtype: str, grammar: Callable[..., Grammar] = Grammar):
-    """(model, grammar) of a saved warm start. grammar: makes it from the tokenizer (`WebSetup.grammar`).
+    """(model, grammar) of a saved warm start. grammar: makes it from the tokenizer (`Setup.grammar`).
 
     UserError if it is missing, half-written or damaged: one flipped bit would train another model in silence.
     """

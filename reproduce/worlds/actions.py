@@ -9,9 +9,10 @@ from dataclasses import dataclass
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ACTION_OPEN, ACTION_CLOSE = "<action>", "</action>"
 
-SCIENCEWORLD_FALLBACK = 20
-ALFWORLD_FALLBACK = 30
-"""How many last characters of a response without action tags are played as the action (released code)."""
+ACTION_TAGS = (ACTION_OPEN, ACTION_CLOSE)
+
+FALLBACK = 20
+"""How many last characters of a response without action tags are played as the action (released code, ScienceWorld)."""
 
 INVALID_PENALTY = 0.1
 """Taken off the reward of a turn in the wrong format, next to a reward of 10 for success (released code; the paper has
@@ -33,7 +34,7 @@ class ParsedAction:
         return not self.fault
 
 
-def parse_action(response: str, fallback: int = SCIENCEWORLD_FALLBACK, lower: bool = False) -> ParsedAction:
+def parse_action(response: str, fallback: int = FALLBACK, lower: bool = False) -> ParsedAction:
     """The action of a response.
 
     It is the text between the first `<action>` and the first `</action>`, stripped (so empty if they come in the wrong
@@ -51,3 +52,8 @@ def parse_action(response: str, fallback: int = SCIENCEWORLD_FALLBACK, lower: bo
     if _CJK.search(response):
         return ParsedAction(action, "other script")
     return ParsedAction(action)
+
+
+def response_of(command: str) -> str:
+    """The shortest answer in the asked format that plays `command`."""
+    return f"{THINK_OPEN}{THINK_CLOSE}{ACTION_OPEN}{command}{ACTION_CLOSE}"

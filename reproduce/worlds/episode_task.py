@@ -1,14 +1,18 @@
 """A multi-turn environment as training and evaluation see it: tasks of its splits, messages, actions, scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
+
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.seeding import stream
+from reproduce.seeding import child_seed, stream
 from reproduce.worlds.actions import ParsedAction
 from reproduce.worlds.messages import Turn
+from reproduce.worlds.play import play, replay
 from reproduce.worlds.rewards import Reward
 from reproduce.worlds.text_environment import IID, OOD, TRAIN, Step, Task, TextEnvironment
 
@@ -21,7 +25,7 @@ PANELS = {"validation": (), "iid": (IID,), "ood": (OOD,), "test": (IID, OOD)}
 
 
 class Form(Protocol):
-    """How an environment talks to a model, such as `minihouse_text.MiniHouseForm`."""
+    """How an environment talks to a model, such as `minihouse.messages.MiniHouseForm`."""
 
     def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
         """The message of a turn, given what the environment said last and the turns before, oldest first.
@@ -34,6 +38,18 @@ class Form(Protocol):
 
     def action(self, response: str, step: Step) -> ParsedAction:
         """Action in an answer to `step`'s message."""
+
+
+Player = Callable[[TextEnvironment, Task, np.random.Generator, float, int], list[tuple[Step, str]]]
+"""Plays one demonstration: (environment, task, rng, noise, turns) -> what was seen and what was done, per turn."""
+
+
+def expert(
+    environment: TextEnvironment, task: Task, rng: np.random.Generator, noise: float, turns: int
+) -> list[tuple[Step, str]]:
+    """The player that follows the environment's own gold path; it makes no noise."""
+    episode = play(environment, task, replay(environment.gold_path(task)), turns)
+    return list(zip(episode.steps, episode.actions, strict=False))  # the last step has no action
 
 
 @dataclass(frozen=True)
@@ -65,14 +81,23 @@ class EpisodeTask:
     of a batch. threads: turns of different episodes played side by side (1: one after another). success_reward: reward
     of a success (the paper: 1; released code: 10), times the value of the environment's first success rule.
     invalid_penalty: taken off for each turn whose answer has the wrong format (the paper: none; released code: 0.1, off
-    that turn's own row only; here it is part of the episode's return).
+    that turn's own row only; here it is part of the episode's return). player: plays demonstrations. repeatable:
+    whether the environment says the same to the same actions.
     """
 
     def __init__(
-        self, open_environments: Callable[[int], list[TextEnvironment]], form: Form, families: Sequence[str],
-        success_reward: float = 1.0, invalid_penalty: float = 0.0, at_a_time: int | None = None, threads: int = 1,
-    ):  # fmt: skip
-        self._open = open_environments
+        self,
+        open_environments: Callable[[int], list[TextEnvironment]],
+        form: Form,
+        families: Sequence[str],
+        success_reward: float = 1.0,
+        invalid_penalty: float = 0.0,
+        at_a_time: int | None = None,
+        threads: int = 1,
+        player: Player = expert,
+        repeatable: bool = True,
+    ):
+        self._open, self._player, self.repeatable = open_environments, player, repeatable
         self._environments = open_environments(1)
         self.success_reward, self.invalid_penalty = success_reward, invalid_penalty
         self.at_a_time, self.threads = at_a_time, threads
@@ -118,6 +143,13 @@ class EpisodeTask:
         tasks = [task for tasks in self._by_kind(split).values() for task in tasks]
         return [EpisodeQuestion(tasks[i]) for i in stream(seed, "random panel", split).integers(len(tasks), size=count)]
 
+    def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator[list[tuple[Step, str]]]:
+        """The player's episodes on `count` training tasks: (step, action) per turn."""
+        environment = self.environments(1)[0]
+        for number, question in enumerate(self.train_questions(count, child_seed(seed, "demonstrations"))):
+            rng = stream(seed, "demonstrations", number)
+            yield self._player(environment, question.task, rng, noise, turns)
+
     @staticmethod
     def prompt(question: EpisodeQuestion) -> str:
         """Text of the task where no turn's message is meant."""
@@ -161,3 +193,33 @@ class EpisodeTask:
 
 def _held_out(tasks: Sequence[Task]) -> int:
     return round(len(tasks) * VALIDATION_SHARE)
+
+
+def episode_task(
+    config: JobConfig,
+    open_environments: Callable[[int], list[TextEnvironment]],
+    short: Callable[[int], Form],
+    full: Callable[[int], Form],
+    player: Player = expert,
+    *,
+    threads: int = 1,
+    repeatable: bool = True,
+) -> EpisodeTask:
+    """The task of a run's config over these environments.
+
+    short, full: make the messages for a model made from scratch and for one of the hub, from the number of past turns
+    that a message shows. The other arguments are those of `EpisodeTask`.
+    """
+    t, e = config.task, config.task.episodes
+    form = short if config.model.name_or_path is None else full
+    return EpisodeTask(
+        open_environments,
+        form(e.history),
+        t.families,
+        e.success_reward,
+        e.invalid_penalty,
+        e.at_a_time,
+        threads,
+        player,
+        repeatable,
+    )

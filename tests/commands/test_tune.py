@@ -297,10 +297,11 @@ def test_a_real_trial_never_touches_the_test_panel(tmp_path):
                f"{RATE}=1e-3,5e-4", "--runs-root", str(tmp_path)]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    from reproduce.training.episode_setups import HouseSetup
+    from reproduce.training.setup import open_setup
 
     config = TableConfig.load("3").jobs("smoke", ["grpo"], [0])[0]
-    task = HouseSetup(config).task
+    with open_setup(config) as setup:
+        task = setup.task
     panel = {question.id for question in task.panel("validation", config.evaluation.questions)}
     kept_from = {question.id for question in [*task.train_questions(1000, 0), *task.panel("test", 1)]}
     assert not panel & kept_from

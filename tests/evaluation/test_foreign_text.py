@@ -20,16 +20,18 @@ from transformers import GenerationConfig
 
 from reproduce.algorithms import load as load_method
 from reproduce.commands.grade_agreement import read_answers
+from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop
 from reproduce.rollouts.chat import ChatCollector, ChatEpisodeCollector, encoded_chat
 from reproduce.rollouts.engines.ends import end_ids
+from reproduce.rollouts.engines.host import open_engine
 from reproduce.rollouts.engines.transformers import TransformersEngine
-from reproduce.rollouts.engines.vllm import Segment
+from reproduce.rollouts.engines.vllm_engine import Segment
 from reproduce.rollouts.episode import Episode
 from reproduce.rollouts.grammar import Grammar, SpeltGrammar
 from reproduce.rollouts.released_agent import loop_for
-from reproduce.rollouts.token_path import TokenPath
+from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.rollouts.trajectory import Limits
 from reproduce.runs.manifest import world_hashes
 from reproduce.seeding import torch_stream
@@ -41,7 +43,6 @@ from reproduce.tools.search.bm25 import PassageIndex, read_search_cache
 from reproduce.tools.search.cache import Recording
 from reproduce.tools.search.corpus import open_corpus, read_corpus
 from reproduce.training.cold_start import sft_rows
-from reproduce.training.engine_host import EngineHost
 from reproduce.training.hub_model import load_folder
 from reproduce.training.warm_start import load_warm_start, save_warm_start
 from reproduce.worlds.actions import ParsedAction
@@ -104,13 +105,13 @@ def sandbox():
         yield opened
 
 
-class Says:
+class Says(Engine):
     """An engine whose paths say given texts, one after each tool result."""
 
     def __init__(self, grammar, texts):
         self.grammar, self.texts = grammar, texts
 
-    def run(self, paths, advance):
+    def run(self, paths, advance, tools=None):
         while paths:
             for path in paths:
                 for token in self.grammar.encode(self.texts[path.turn]):
@@ -223,7 +224,7 @@ def test_vllm_is_told_every_declared_end(tmp_path):
     hub.checkpoint(tmp_path, tied=False)
     GenerationConfig(eos_token_id=[2, 0], pad_token_id=0).save_pretrained(tmp_path)
     model, words = load_folder(tmp_path, "m", "cpu", "float32")
-    host = EngineHost(SimpleNamespace(name="vllm"))
+    host = open_engine(EngineConfig())
     host._sampler = sampler = Ending()
     path = TokenPath.root([5, 6])
     path.budget = 9

@@ -123,6 +123,29 @@ def test_passing_faults_are_retried_and_lasting_ones_are_undecided_never_correct
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Answer(body=b"[" * 100_000), "malformed reply"),
+        (Answer(body=b'"Verdict: correct"'), "malformed reply"),
+        (Answer(body={"choices": [{"message": {"content": ["Verdict: correct"]}}]}), "malformed reply"),
+        (Answer(body={"choices": {"0": 1}}), "malformed reply"),
+        (Answer(body=b" " * (5 << 20)), "reply too large"),
+        (Answer(307, headers={"Location": "http://127.0.0.1:9/"}), "status 307"),
+        (Answer(404), "status 404"),
+    ],
+)
+def test_a_hostile_reply_is_a_phrase_and_the_key_goes_nowhere_else(reply, reason, monkeypatch, caplog):
+    monkeypatch.setenv("JUDGE_KEY", "jk-0123456789")
+    monkeypatch.setenv("OPENAI_ORG_ID", "someone")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    caplog.set_level(0)
+    with LocalServer(lambda asked: reply) as server, Judge(settings(server, key_variable="JUDGE_KEY", attempts=1)) as j:
+        assert j.judge_many([(PAINTER, "x")]) == [Verdict("undecided", reason)]
+    assert [name for name in server.asked[0].headers if name.startswith(("openai", "x-stainless"))] == []
+    assert server.asked[0].headers["authorization"] == "Bearer jk-0123456789" and "jk-0123" not in caplog.text
+
+
 def test_judgements_run_together_and_keep_their_order():
     all_here = threading.Barrier(8)
 

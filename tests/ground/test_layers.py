@@ -77,6 +77,29 @@ def test_nothing_imports_a_command_but_the_command_line():
     assert [(m, to) for m in others for to in IMPORTS[m] if layer(to) == "commands"] == []
 
 
+WORLD = re.compile(r"reproduce\.worlds\.(miniweb|minihouse|alfworld|scienceworld|benchmarks)\b")
+PUBLIC_FILES = ("reproduce.worlds.benchmarks.files", "reproduce.worlds.benchmarks.datasets.sft")
+"""Files that a run reads whatever its world is: an SFT set belongs to the warm start of any model of the hub."""
+
+
+def test_what_trains_reaches_a_world_through_the_registry():
+    above = [module for module in MODULES if layer(module) in ("rollouts", "evaluation", "training", "grid")]
+    named = [(module, to) for module in above for to in sorted(IMPORTS[module]) if WORLD.match(to)]
+    assert [(module, to) for module, to in named if to not in PUBLIC_FILES] == []
+
+
+def test_the_registry_lists_every_world_s_folder():
+    folders = {path.parent.name for path in (ROOT / "reproduce" / "worlds").glob("*/__init__.py")}
+    assert {f"reproduce.worlds.{name}.task" for name in folders} <= IMPORTS["reproduce.worlds.registry"]
+
+
+def test_every_engine_s_name_is_a_module_with_a_host():
+    from reproduce.config.engine import NAMES
+    from reproduce.rollouts.engines.host import EngineHost, host_of
+
+    assert all(issubclass(host_of(name), EngineHost) for name in NAMES)
+
+
 def test_configs_load_neither_torch_nor_a_world():
     code = "import sys, reproduce.config.tables; print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split())

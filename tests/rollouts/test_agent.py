@@ -7,7 +7,7 @@ from tiny import LocalPrinter, encode, environment, full_forward, loop, model, t
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
-from reproduce.rollouts.token_path import TokenPath
+from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.worlds.miniweb.questions import make_questions
 from reproduce.worlds.miniweb.tools import MiniWebTools
 from reproduce.worlds.tool_server import Call
@@ -16,13 +16,13 @@ QUESTIONS = make_questions(world(), "mini-deepsearch", "train", 4, 0)
 PROMPTS = [encode(f"question : {q.text}") for q in QUESTIONS]
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """An engine whose policy is a function: `choose(path) -> (token, entropy)`; everything else is the protocol."""
 
     def __init__(self, choose, eos_id, stop_ids):
         self.choose, self.eos_id, self.stop_ids = choose, eos_id, stop_ids
 
-    def run(self, paths, advance):
+    def run(self, paths, advance, tools=None):
         live = list(paths)
         while live:
             done = []

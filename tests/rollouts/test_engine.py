@@ -1,7 +1,10 @@
 """The engines: their numbers equal a full forward pass, also after forced tokens, forks and late joiners.
 
-The same tests for Transformers and vLLM; without vLLM its half is skipped.
+The same tests for every engine that a config can name; without vLLM its part is skipped, and its server has tests of
+its own.
 """
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,17 +13,36 @@ import torch
 import vllm_tiny
 from tiny import encode, full_forward, tokenizer
 
+from reproduce.config.engine import NAMES, EngineConfig
+from reproduce.rollouts.engines.host import host_of
+from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.token_path import TokenPath
 
 PROMPTS = [encode("question : year"), encode("question : max of year and count of page"), encode("question : sum")]
 
 
-@pytest.fixture(params=[tiny, vllm_tiny], ids=["transformers", "vllm"])
+class Hosted:
+    """Makes models and engines of the name that a config has for them."""
+
+    model = staticmethod(tiny.model)
+
+    def __init__(self, name):
+        self.name = name
+
+    def engine(self, lm, seed=0, stop=None, temperature=1.0, greedy=False):
+        grammar = Grammar(tokenizer())
+        tags = SimpleNamespace(stop_ids=grammar.stop_ids if stop is None else stop, eos_id=grammar.eos_id)
+        made = host_of(self.name)(EngineConfig(name=self.name)).engine(lm, tags, temperature, seed, "test")
+        made.greedy = greedy
+        return made
+
+
+@pytest.fixture(params=[name for name in NAMES if name != "vllm_server"])
 def kind(request):
-    """The module that makes models and engines of a kind."""
-    if request.param is vllm_tiny:
+    """Makes models and engines of a kind."""
+    if request.param == "vllm":
         vllm_tiny.needs_vllm()
-    return request.param
+    return {"vllm": vllm_tiny}.get(request.param, Hosted(request.param))
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ LOG_V = float(np.log(len(tokenizer())))
 class Watched(ScriptedEngine):
     """Counts, for every path that starts after the first ones, how many others are being sampled: `starts`."""
 
-    def run(self, paths, advance):
+    def run(self, paths, advance, tools=None):
         alive, self.starts = list(paths), []
 
         def watch(done):

@@ -20,7 +20,7 @@ from reproduce.algorithms.policies import AEPORollout
 from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
-from reproduce.rollouts.engines.vllm import VllmEngine, cost_of
+from reproduce.rollouts.engines.vllm_engine import VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_install import vllm_version
 from reproduce.rollouts.engines.vllm_local import CPU_BATCH
 from reproduce.rollouts.token_path import TokenPath

@@ -8,10 +8,10 @@ import json
 import pytest
 import torch
 from forward_sampler import ForwardSampler
-from house import config, loaded, setup_of, trainer
+from house import config, loaded, trainer
 from vllm_tiny import CONFIG, needs_vllm
 
-from reproduce.training.engine_host import EngineHost
+from reproduce.rollouts.engines.host import open_engine
 from reproduce.training.tiny_model import build_model
 
 
@@ -26,7 +26,7 @@ def lm():
 
 @pytest.fixture(params=["stand-in", "vllm"])
 def host(request):
-    made = EngineHost(CONFIG)
+    made = open_engine(CONFIG)
     if request.param == "vllm":
         needs_vllm()
     else:
@@ -35,10 +35,9 @@ def host(request):
     made.close()
 
 
-def test_a_step_of_episodes_on_another_sampler(host, tmp_path, monkeypatch):
+def test_a_step_of_episodes_on_another_sampler(host, tmp_path):
     job = config(steps=1)
-    monkeypatch.setattr(type(setup_of(job)), "host", host)
-    made = trainer(tmp_path, job, lm())
+    made = trainer(tmp_path, job, lm(), host=host)
     before = [parameter.clone() for parameter in made.model.parameters()]
     made.train()
     (part,) = made.run.parts.glob("*.steps.json")

@@ -22,7 +22,7 @@ from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop, Grammar, Limits
 from reproduce.rollouts.engines import vllm_install
-from reproduce.rollouts.engines.vllm import Segment, VllmEngine, cost_of
+from reproduce.rollouts.engines.vllm_engine import Segment, VllmEngine, cost_of
 from reproduce.rollouts.engines.vllm_serve import command, main
 from reproduce.rollouts.engines.weights import named_weights
 from reproduce.rollouts.released_agent import ReleasedAgentLoop

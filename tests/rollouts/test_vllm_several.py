@@ -11,7 +11,7 @@ from tiny import tokenizer
 from torch import distributed
 
 from reproduce.errors import UserError
-from reproduce.rollouts.engines.vllm import VllmEngine
+from reproduce.rollouts.engines.vllm_engine import VllmEngine
 from reproduce.rollouts.engines.vllm_install import vllm_version
 
 pytestmark = pytest.mark.skipif(vllm_version() is None, reason=vllm_tiny.MISSING)

@@ -2,7 +2,7 @@
 
 import torch
 
-from reproduce.rollouts.engines.vllm import Request, Segment
+from reproduce.rollouts.engines.vllm_engine import Request, Segment
 from reproduce.rollouts.engines.weights import named_weights, version_of
 
 

@@ -8,12 +8,13 @@ from datasets import Dataset
 
 from reproduce.algorithms import load
 from reproduce.config.tables import TableConfig
-from reproduce.rollouts.grammar import Grammar
+from reproduce.rollouts.token_path import Engine
 from reproduce.runs.directory import RunDirectory
-from reproduce.training.episode_setups import HouseSetup
+from reproduce.training import setup
 from reproduce.training.tiny_model import build_model
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config, question_indices
+from reproduce.worlds.minihouse.task import committed_games, stepper_task
 from reproduce.worlds.rewards import Reward
 
 
@@ -26,14 +27,14 @@ def config(method="grpo", turns=4, episodes=None, **training):
 
 @cache
 def loaded():
-    """One set of games and one tokenizer for all tests."""
-    setup = HouseSetup(config())
-    return setup, setup.tokenizer()
+    """One setup and one tokenizer for all tests."""
+    made = setup_of(config())
+    return made, made.tokenizer()
 
 
-def setup_of(job):
+def setup_of(job, host=None):
     """A setup of `job` over the games that are loaded already."""
-    return HouseSetup(job, loaded()[0].games)
+    return setup.setup_of(job, stepper_task(job, committed_games()), host)
 
 
 def model(seed=0, scale=2.0):
@@ -49,17 +50,17 @@ def model(seed=0, scale=2.0):
 
 
 def collector(lm=None, job=None, **kwargs):
-    setup = setup_of(job or config())
-    return setup.collector(lm or model(), Grammar(loaded()[1], setup.tools), seed=0, **kwargs)
+    made = setup_of(job or config())
+    return made.collector(lm or model(), made.grammar(loaded()[1]), seed=0, **kwargs)
 
 
-class Told:
+class Told(Engine):
     """An engine that answers with `say(number of the path, path)`, every token at log-probability -1."""
 
     def __init__(self, grammar, say):
         self.grammar, self.say = grammar, say
 
-    def run(self, paths, advance):
+    def run(self, paths, advance, tools=None):
         for number, path in enumerate(paths):
             for token in self.grammar.encode(self.say(number, path)):
                 path.add_sampled(token, -1.0, 0.5)
@@ -67,16 +68,16 @@ class Told:
         assert advance(paths) == []
 
 
-def trainer(folder, job, lm=None, varied=True, checks=None, rate_factor=None, **overrides):
+def trainer(folder, job, lm=None, varied=True, checks=None, rate_factor=None, host=None, **overrides):
     """A trainer on MiniHouse; varied: a reward that differs between episodes, for a model that never wins."""
     lm = model() if lm is None else lm
-    setup = setup_of(job)
-    made = setup.collector(lm, Grammar(loaded()[1], setup.tools), job.seed)
+    own = setup_of(job, host)
+    made = own.collector(lm, own.grammar(loaded()[1]), job.seed)
     if varied:
         made._score = lambda e: Reward(e.length % 5 / 4, 0.0, True, "", e.length % 5 == 4)
     t = job.training
-    questions = setup.task.train_questions(t.steps * t.prompts_per_step, 1)
-    rows = [{"prompt": setup.task.prompt(questions[max(0, i)]), "index": i} for i in question_indices(t)]
+    questions = own.task.train_questions(t.steps * t.prompts_per_step, 1)
+    rows = [{"prompt": own.task.prompt(questions[max(0, i)]), "index": i} for i in question_indices(t)]
     run = RunDirectory.open(folder / "run", job)
     return AgenticTrainer(
         algorithm=load(job.method, **overrides), collector=made, questions=questions, run=run, entropy_tokens=3,

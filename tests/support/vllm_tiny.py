@@ -9,7 +9,7 @@ from tiny import tokenizer
 
 from reproduce.config.engine import EngineConfig
 from reproduce.rollouts.agent import Grammar
-from reproduce.rollouts.engines.vllm import VllmEngine
+from reproduce.rollouts.engines.vllm_engine import VllmEngine
 from reproduce.rollouts.engines.vllm_install import vllm_version
 from reproduce.seeding import child_seed
 

@@ -20,8 +20,8 @@ from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
+from reproduce.rollouts.engines.host import open_engine
 from reproduce.runs.directory import RunDirectory
-from reproduce.training.engine_host import EngineHost
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
 from reproduce.worlds.miniweb.task import open_task
@@ -61,7 +61,7 @@ def a_trainer(tmp_path, kind, job, **settings):
     lm, settings = kind.model(scale=2.0), EngineConfig(**{"tool_workers": 0, "top_logprobs": 8, **settings})
     task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
     task.score = lambda question, text: Reward(len(text) % 5 / 4, 0.0, True, None, len(text) % 5 == 4)
-    host = EngineHost(settings)
+    host = open_engine(settings)
     host._start = lambda model: kind.sampler(model, settings)
     collector = Collector(task, lm, Grammar(tokenizer()), Limits(2, 24), 0.8, job.seed, host)
     t = job.training
@@ -113,7 +113,7 @@ def test_the_sampler_follows_the_weights_and_the_trainer_scores_its_tokens(tmp_p
 
 def test_weights_left_behind_stop_the_run(tmp_path, kind):
     made = a_trainer(tmp_path, kind, a_job(learning_rate=1e-1), max_gap=0.05)
-    load_weights, calls = EngineHost.engine, []
+    load_weights, calls = type(made.host).engine, []
 
     def only_once(self, model, *args):
         made.host._changed = False
@@ -175,21 +175,20 @@ def test_branching_needs_entropies_at_rollout(tmp_path):
         made.train()
 
 
-def test_a_server_takes_the_weights_of_one_process(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def test_a_server_takes_the_weights_of_one_process():
     with pytest.raises(UserError, match="one process, and there are 2"):
-        EngineHost(EngineConfig(name="vllm_server", url="http://a", sync_folder="x"))
+        open_engine(EngineConfig(name="vllm_server", url="http://a", sync_folder="x"), processes=2)
 
 
 def test_evaluation_and_training_share_one_sampler_and_reload_only_what_changed():
     lm, settings = vllm_tiny.model(), EngineConfig()
-    host = EngineHost(settings)
+    host = open_engine(settings)
     starts = []
     host._start = lambda model: starts.append(ForwardSampler(model, 4)) or starts[0]
     grammar = Grammar(tokenizer())
     for _ in range(2):
         host.engine(lm, grammar, 1.0, 0, "evaluation")
-    assert len(starts) == 1 and starts[0].loads == 1 and host.seconds_weight_sync == 0.5
+    assert len(starts) == 1 and starts[0].loads == 1 and host.costs()["seconds_weight_sync"] == 0.5
     with torch.no_grad():
         lm.lm_head.weight.add_(1.0)
     host.engine(lm, grammar, 1.0, 0, "evaluation")

@@ -29,7 +29,7 @@ def config(**changes):
 
 
 def train(made, settings, folder):
-    rows = warm_start.web_rows(made, settings, 8)
+    rows = warm_start.tool_rows(made, settings, 8)
     return warm_start.train_warm_start(made.model, made, settings, rows, folder, lambda *a: None)
 
 
@@ -80,12 +80,12 @@ def test_only_what_the_model_would_say_is_trained_on():
 
 def test_demonstrations_come_from_other_worlds():
     made = collector()
-    shown = list(warm_start.demonstrations(made.task, 20, 0.0, 8, 0))
+    shown = list(made.task.demonstrations(20, 0.0, 8, 0))
     here = {page.body for page in world().pages}
     seen = {text for d in shown for text, sampled in d.pieces if not sampled}
     pages = {text.removeprefix("<result> ").removesuffix(" </result>") for text in seen}
     assert any("year" in page for page in pages) and not pages & here
-    again = list(warm_start.demonstrations(made.task, 20, 0.0, 8, 0))
+    again = list(made.task.demonstrations(20, 0.0, 8, 0))
     assert [d.text for d in shown] == [d.text for d in again]
     assert fresh_world(1, made.task.environment).printed is made.task.environment.printed
 

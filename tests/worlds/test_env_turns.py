@@ -3,9 +3,11 @@
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.worlds.actions import ALFWORLD_FALLBACK, parse_action
-from reproduce.worlds.messages import INSTRUCTION, Turn, alfworld_prompt, fit_history, scienceworld_prompt
+from reproduce.worlds.actions import parse_action
+from reproduce.worlds.alfworld.messages import FALLBACK, alfworld_prompt
+from reproduce.worlds.messages import INSTRUCTION, Turn, fit_history
 from reproduce.worlds.play import play, replay
+from reproduce.worlds.scienceworld.messages import scienceworld_prompt
 from reproduce.worlds.text_environment import EpisodeLost, Step, Task
 
 GOOD = "<think>the sink</think><action> focus on Sink </action>"
@@ -18,7 +20,7 @@ def science(history=HISTORY, **settings) -> str:
 
 def test_action_is_the_text_between_its_tags_and_keeps_its_case_unless_asked():
     assert (parse_action(GOOD).text, parse_action(GOOD).valid) == ("focus on Sink", True)
-    shouted = parse_action(GOOD.replace("action>", "ACTION>"), ALFWORLD_FALLBACK, lower=True)
+    shouted = parse_action(GOOD.replace("action>", "ACTION>"), FALLBACK, lower=True)
     assert (shouted.text, shouted.valid) == ("focus on sink", True)
 
 

@@ -20,15 +20,14 @@ from analysis import success_rules
 from analysis.load import Scores
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.rollouts.grammar import Grammar
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import ROOT, config_hash
-from reproduce.training.episode_setups import open_episodes
 from reproduce.training.job import run_job
 from reproduce.training.prepare import prepare_warm_start
-from reproduce.worlds.forms import AlfworldForm, ScienceWorldForm
+from reproduce.training.setup import open_setup
+from reproduce.worlds.alfworld.messages import AlfworldForm
 from reproduce.worlds.messages import INSTRUCTION, Turn
-from reproduce.worlds.scienceworld.messages import ScienceWorldShortForm, vocabulary
+from reproduce.worlds.scienceworld.messages import ScienceWorldForm, ScienceWorldShortForm, vocabulary
 from reproduce.worlds.text_environment import Step
 
 
@@ -98,12 +97,12 @@ def chats(tmp_path, limit=None):
     job = replace(job, task=replace(job.task, episodes=replace(job.task.episodes, prompt_tokens=limit, history=2)))
     setup = setup_of(job)
     model, tokenizer = setup.initial_model("cpu")
-    return setup.collector(model, Grammar(tokenizer, setup.tools), 0), tokenizer
+    return setup.collector(model, setup.grammar(tokenizer), 0), tokenizer
 
 
 def test_a_hub_model_reads_epo_s_message_as_a_chat_and_no_tag_is_made_a_token(tmp_path):
     made, tokenizer = chats(tmp_path)
-    assert "<action>" not in tokenizer.get_vocab() and not made.grammar.close
+    assert "<action>" not in tokenizer.get_vocab() and not made.grammar.stop_ids
     groups, _ = made.sample(made.task.train_questions(1, 1), 1, ("step", 1))
     (episode,) = groups[0].trajectories
     text = tokenizer.decode(list(episode.paths[2].prompt))
@@ -182,8 +181,8 @@ def test_settings_that_mean_nothing_are_refused_when_they_are_read(data, message
     ],
 )
 def test_settings_of_another_world_are_refused_before_anything_is_opened(data, message):
-    with pytest.raises(UserError, match=message):
-        open_episodes(JobConfig.from_dict(data))
+    with pytest.raises(UserError, match=message), open_setup(JobConfig.from_dict(data)):
+        pass
 
 
 def test_new_settings_change_the_hash_only_where_they_are_set():
@@ -335,7 +334,8 @@ def test_a_setup_without_the_extra_names_the_requirement():
     try:
         import scienceworld  # noqa: F401
     except ModuleNotFoundError:
-        with pytest.raises(UserError, match="requirements-envs.txt"):
-            open_episodes(JobConfig.from_dict(changed("smoke-scienceworld")))
+        config = JobConfig.from_dict(changed("smoke-scienceworld"))
+        with pytest.raises(UserError, match="requirements-envs.txt"), open_setup(config):
+            pass
     else:
         pytest.skip("scienceworld is installed")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reproduce.errors import UserError
-from reproduce.worlds.alfworld.player import Errand, demonstrate, read_errand
+from reproduce.worlds.alfworld.demonstrations import Errand, demonstrate, read_errand
 from reproduce.worlds.alfworld.source import CommittedGames
 from reproduce.worlds.alfworld.stepper.environment import FastAlfworld, LoadedGames
 from reproduce.worlds.alfworld.stepper.game import KINDS

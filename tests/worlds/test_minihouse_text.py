@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from house import loaded
 
-from reproduce.worlds.alfworld.player import demonstrate
+from reproduce.worlds.alfworld.demonstrations import demonstrate
 from reproduce.worlds.messages import Turn
 from reproduce.worlds.minihouse.messages import MiniHouseForm, short
 from reproduce.worlds.text_environment import Step

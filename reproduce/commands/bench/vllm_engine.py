@@ -12,7 +12,7 @@ from reproduce.commands.bench.rows import Measurement, Sizes, missing, paired
 from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.transformers import TransformersEngine
-from reproduce.rollouts.engines.vllm import VllmEngine
+from reproduce.rollouts.engines.vllm_engine import VllmEngine
 from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.tools import ToolPool

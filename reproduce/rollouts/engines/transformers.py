@@ -14,7 +14,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from reproduce.precision import wide
 from reproduce.rollouts.engines.ends import end_ids
-from reproduce.rollouts.token_path import TokenPath
+from reproduce.rollouts.engines.host import EngineHost
+from reproduce.rollouts.token_path import Engine, TokenPath
+from reproduce.seeding import torch_stream
 
 _GROW = 64
 
@@ -98,7 +100,7 @@ def sample(probs_RV: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.searchsorted(cumulative_RV, uniform_R[:, None] * cumulative_RV[:, -1:], right=True)[:, 0]
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """`reproduce.rollouts.token_path.Engine` on a Hugging Face causal LM.
 
     Args:
@@ -110,8 +112,15 @@ class TransformersEngine:
         greedy: take the most likely token instead of sampling.
     """
 
-    def __init__(self, model, stop_ids: Iterable[int], eos_id: int, temperature: float, generator: torch.Generator,
-                 greedy: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        model,
+        stop_ids: Iterable[int],
+        eos_id: int,
+        temperature: float,
+        generator: torch.Generator,
+        greedy: bool = False,
+    ):
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
         self.model, self.temperature, self.generator, self.greedy = model, temperature, generator, greedy
@@ -120,7 +129,7 @@ class TransformersEngine:
         self.device = next(model.parameters()).device
 
     @torch.inference_mode()
-    def run(self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]]) -> None:
+    def run(self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]], tools=None) -> None:
         """Sample all paths to their ends; see `reproduce.rollouts.token_path.Engine`."""
         was_training = self.model.training
         self.model.eval()
@@ -197,10 +206,12 @@ class _Run:
         positions = (queries[None, :] - start_B[:, None]).clamp(min=0)
         kinds = getattr(self.engine.model.config, "layer_types", None)  # models without (Llama) take one mask for all
         out = self.engine.model(
-            input_ids=tokens_BT, attention_mask=dict.fromkeys(kinds, mask[:, None]) if kinds else mask[:, None],
+            input_ids=tokens_BT,
+            attention_mask=dict.fromkeys(kinds, mask[:, None]) if kinds else mask[:, None],
             position_ids=positions,
-            past_key_values=self.store.cache, use_cache=True,
-        )  # fmt: skip
+            past_key_values=self.store.cache,
+            use_cache=True,
+        )
         return out.logits
 
     # -- rows -------------------------------------------------------------------------------------------------------
@@ -291,3 +302,11 @@ class _Run:
         store._replace(make)
         store.column += columns
         self.start = self.start + columns
+
+
+class Host(EngineHost):
+    """Decodes with the trainer's own model."""
+
+    def engine(self, model, grammar, temperature: float, seed: int, *names) -> TransformersEngine:
+        generator = torch_stream(seed, "sampling", *names, device=str(next(model.parameters()).device))
+        return TransformersEngine(model, grammar.stop_ids, grammar.eos_id, temperature, generator)

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reproduce.errors import UserError
-from reproduce.rollouts.engines.vllm import Request, Segment
 from reproduce.rollouts.engines.vllm_end import end, free_memory, starting
+from reproduce.rollouts.engines.vllm_engine import Request, Segment
 from reproduce.rollouts.engines.vllm_install import check_vllm, memory_errors
 from reproduce.rollouts.engines.weights import named_weights, version_of
 
@@ -31,7 +31,7 @@ CPU_BLOCK = 32  # tokens that the cache of prefixes keeps or forgets together; w
 
 
 class LocalVllm:
-    """`reproduce.rollouts.engines.vllm.Sampler` in this process.
+    """`reproduce.rollouts.engines.vllm_engine.Sampler` in this process.
 
     model: the one that trains, for its config and dtype; its weights come by `load`. config: `EngineConfig`. device:
     the trainer's, such as "cpu" or "cuda:0". UserError if vLLM is missing, of a version that TRL does not support,

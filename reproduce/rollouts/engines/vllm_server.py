@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from reproduce.errors import UserError
 from reproduce.network import check_network_environment
-from reproduce.rollouts.engines.vllm import Request, Segment
+from reproduce.rollouts.engines.vllm_engine import Request, Segment, VllmHost
 from reproduce.rollouts.engines.vllm_install import check_server_version
 from reproduce.rollouts.engines.weights import named_weights, version_of
 
@@ -27,7 +27,7 @@ WEIGHTS = "model.safetensors"
 
 
 class VllmServer:
-    """`reproduce.rollouts.engines.vllm.Sampler` of a server.
+    """`reproduce.rollouts.engines.vllm_engine.Sampler` of a server.
 
     config: `EngineConfig` with `url` and `sync_folder`. vocabulary: of the model that trains. UserError if the server
     does not answer, is of a version that TRL does not support, or was started otherwise than `vllm_serve` does.
@@ -89,11 +89,17 @@ class VllmServer:
         answer = self._post(
             "/v1/completions",
             {
-                "prompt": request.tokens, "max_tokens": request.budget, "temperature": request.temperature,
-                "seed": request.seed, "stop_token_ids": list(request.stop_ids), "ignore_eos": True,
-                "logprobs": self.top_logprobs, "return_tokens_as_token_ids": True, "return_token_ids": True,
+                "prompt": request.tokens,
+                "max_tokens": request.budget,
+                "temperature": request.temperature,
+                "seed": request.seed,
+                "stop_token_ids": list(request.stop_ids),
+                "ignore_eos": True,
+                "logprobs": self.top_logprobs,
+                "return_tokens_as_token_ids": True,
+                "return_token_ids": True,
             },
-        )  # fmt: skip
+        )
         choice, k = answer["choices"][0], self.top_logprobs
         found = choice["logprobs"]
         cached = (answer["usage"].get("prompt_tokens_details") or {}).get("cached_tokens") or 0
@@ -104,8 +110,10 @@ class VllmServer:
         try:
             answer = self._client.post(path, json=body)
         except httpx.HTTPError as error:
-            raise UserError(f"engine.url: the vLLM server {self.url} stopped answering ({error}): start it again; the "
-                            "run goes on from its last checkpoint") from error  # fmt: skip
+            raise UserError(
+                f"engine.url: the vLLM server {self.url} stopped answering ({error}): start it again; the run goes on "
+                "from its last checkpoint"
+            ) from error
         if answer.status_code != httpx.codes.OK:
             raise UserError(f"engine.url: {self.url}{path} answered {answer.status_code}: {answer.text[:300]}")
         return answer.json() if answer.content else {}
@@ -141,3 +149,12 @@ class VllmServer:
             raise UserError(
                 f"engine.max_context is {config.max_context}, but the server {self.url} takes {self.max_context} tokens"
             )
+
+
+class Host(VllmHost):
+    """Samples with a server."""
+
+    one_process = True
+
+    def _start(self, model) -> VllmServer:
+        return VllmServer(self.config, int(model.config.get_text_config().vocab_size))

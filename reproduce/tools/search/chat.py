@@ -1,12 +1,14 @@
 """Models behind an OpenAI-compatible endpoint: prompts in, replies out, temperature 0, many at a time.
 
 A server need not give the same reply twice even at temperature 0. What makes a result repeatable is the recording: a
-reply is kept under the hash of (model, messages, token limit) and asked for once.
+reply is kept under the hash of (model, messages, token limit) and asked for once. Requests are the `openai` client's;
+they travel through our `Transport`, which bounds time and size, retries, limits the rate and keeps keys out of sight.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+
+import httpx
 
 from reproduce.config.search import ChatConfig
 from reproduce.text import clean
@@ -26,24 +28,39 @@ class ChatModel:
     """
 
     def __init__(
-        self, kind: str, config: ChatConfig, *, mode: str, recording: Recording | None, seed: int = 0,
+        self,
+        kind: str,
+        config: ChatConfig,
+        *,
+        mode: str,
+        recording: Recording | None,
+        seed: int = 0,
         session: str = "",
-    ):  # fmt: skip
-        self.config = config
-        self._key = None
-        if config.key_variable and mode != "replay":
-            self._key = read_key(config.key_variable, f"{kind} model {config.model}")
-        self.counts = Counts(kind)
-        shared = None if recording is None else recording.folder / f".rate-{kind}"
-        self._transport = None if mode == "replay" else Transport(
-            f"{kind} model", RetryPolicy(config.timeout_seconds, config.attempts),
-            RateLimiter(config.requests_per_second, shared), seed, connections=config.concurrency,
-            secrets=[] if self._key is None else [self._key], count=self.counts.add,
-        )  # fmt: skip
+    ):
+        self.config, self.counts = config, Counts(kind)
+        self._transport = None
+        if mode != "replay":
+            key = read_key(config.key_variable, f"{kind} model {config.model}") if config.key_variable else None
+            shared = None if recording is None else recording.folder / f".rate-{kind}"
+            self._transport = Transport(
+                f"{kind} model",
+                RetryPolicy(config.timeout_seconds, config.attempts),
+                RateLimiter(config.requests_per_second, shared),
+                seed,
+                connections=config.concurrency,
+                secrets=[] if key is None else [key],
+                count=self.counts.add,
+            )
+            self._client = _client(config.base_url, self._transport)
         self._calls = Calls(
-            self.counts, self._ask, self._transport, mode=mode, recording=recording, session=session,
+            self.counts,
+            self._ask,
+            self._transport,
+            mode=mode,
+            recording=recording,
+            session=session,
             threads=config.concurrency,
-        )  # fmt: skip
+        )
 
     def __enter__(self) -> "ChatModel":
         return self
@@ -61,14 +78,14 @@ class ChatModel:
     def request(self, prompt: str) -> dict:
         """Request for a prompt, under which its reply is recorded. The address is not part of it."""
         return {
-            "model": self.config.model, "messages": [{"role": "user", "content": clean(prompt)}],
-            "temperature": 0, "max_tokens": self.config.max_tokens,
-        }  # fmt: skip
+            "model": self.config.model,
+            "messages": [{"role": "user", "content": clean(prompt)}],
+            "temperature": 0,
+            "max_tokens": self.config.max_tokens,
+        }
 
     def _ask(self, request: dict, key: str) -> Outcome:
-        headers = {} if self._key is None else {"Authorization": f"Bearer {self._key.reveal()}"}
-        url = f"{self.config.base_url.rstrip('/')}/chat/completions"
-        return self._transport.send(Request("POST", url, headers=headers, json=request), _read, key)
+        return self._transport.retried(lambda: _text(self._client.chat.completions.create(**request)), key)
 
 
 def open_recording(mode: str, cache_dir: str | Path | None) -> Recording | None:
@@ -76,15 +93,36 @@ def open_recording(mode: str, cache_dir: str | Path | None) -> Recording | None:
     return None if mode == "live" else Recording(Path(cache_dir), writable=mode == "record")
 
 
-def _read(body: bytes, content_type: str) -> str:
+class _Wire(httpx.BaseTransport):
+    """Carries a client's requests over a `Transport`, with its key and none of the client's own headers."""
+
+    def __init__(self, transport: Transport):
+        self.transport = transport
+        self.headers = {"Content-Type": "application/json"}
+        for secret in transport.secrets:
+            self.headers["Authorization"] = f"Bearer {secret.reveal()}"
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        sent = Request(request.method, str(request.url), headers=self.headers, content=request.read())
+        body, _ = self.transport.reply(sent)
+        return httpx.Response(200, headers={"Content-Type": "application/json"}, content=body)
+
+
+def _client(base_url: str, transport: Transport):
+    from openai import OpenAI  # slow to import
+
+    wire = httpx.Client(transport=_Wire(transport), trust_env=False)
+    return OpenAI(base_url=base_url, api_key="of the transport", max_retries=0, http_client=wire)
+
+
+def _text(completion) -> str:
     """The text of the first choice, "" if it holds no text (a thinking model that ran out of tokens gives null).
 
     ValueError if the reply is not of that form.
     """
-    reply = json.loads(body)
     try:
-        text = reply["choices"][0]["message"]["content"]
-    except (TypeError, KeyError, IndexError):
+        text = completion.choices[0].message.content
+    except (TypeError, KeyError, IndexError, AttributeError):
         raise ValueError("the reply has no message") from None
     if not isinstance(text, str | None):
         raise ValueError("the message is not a text")

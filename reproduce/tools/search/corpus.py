@@ -20,7 +20,7 @@ import numpy as np
 from reproduce.errors import UserError
 from reproduce.locks import locked
 from reproduce.tools.reading import json_rows, parquet_batches
-from reproduce.tools.search.bm25 import MAX_QUERY_CHARS, Hit, best, bm25_of, query_tokens, tokenize
+from reproduce.tools.search.bm25 import MAX_QUERY_CHARS, Hit, Ranking, tokenize
 
 FORMAT = 2
 TEXT_KEYS = ("text", "contents", "passage", "passage_text")  # first one present; "contents": as FlashRAG's corpora
@@ -94,21 +94,22 @@ def _build(corpus: Path, folder: Path, stamp: dict[str, Any]) -> None:
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    vocabulary: dict[str, int] = {}
-    documents, offsets, digest = [], [0], hashlib.sha256()
+    offsets, digest = [0], hashlib.sha256()
     with open(temporary / "passages.jsonl", "wb") as file:
-        for title, text in read_corpus(corpus):
-            words = tokenize(f"{title} {text}")
-            documents.append([vocabulary.setdefault(word, len(vocabulary)) for word in words])
+
+        def written(title: str, text: str) -> list[str]:
             line = json.dumps([title, text]).encode() + b"\n"
             digest.update(line)
             offsets.append(offsets[-1] + file.write(line))
-    if not vocabulary:
+            return tokenize(f"{title} {text}")
+
+        ranking = Ranking.of(written(title, text) for title, text in read_corpus(corpus))
+    if ranking.bm25 is None:
         shutil.rmtree(temporary)
         raise UserError(f"{corpus}: holds no passage with a word in it")
-    bm25_of(documents, vocabulary).save(temporary, show_progress=False)
+    ranking.bm25.save(temporary, show_progress=False)
     np.save(temporary / "offsets.npy", np.asarray(offsets, dtype=np.int64))
-    index = stamp | {"passages": len(documents), "sha256": digest.hexdigest(), "bm25s": bm25s.__version__}
+    index = stamp | {"passages": ranking.passages, "sha256": digest.hexdigest(), "bm25s": bm25s.__version__}
     (temporary / "index.json").write_text(json.dumps(index, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
@@ -120,7 +121,8 @@ class CorpusIndex:
     def __init__(self, folder: Path):
         made = json.loads((folder / "index.json").read_text())
         self.passages, self.sha256 = made["passages"], made["sha256"]
-        self._bm25 = bm25s.BM25.load(folder, mmap=True, load_vocab=True, show_progress=False)
+        bm25 = bm25s.BM25.load(folder, mmap=True, load_vocab=True, show_progress=False)
+        self._ranking = Ranking(bm25, self.passages)
         self._offsets = np.load(folder / "offsets.npy", mmap_mode="r")
         self._file = open(folder / "passages.jsonl", "rb")
 
@@ -135,13 +137,9 @@ class CorpusIndex:
 
         Safe to call from several threads.
         """
-        known = self._bm25.vocab_dict
-        words = [known[word] for word in query_tokens(query) if word in known] if len(query) <= MAX_QUERY_CHARS else []
-        if not words or k < 1:
+        if k < 1 or len(query) > MAX_QUERY_CHARS:
             return []
-        scores = self._bm25.get_scores_from_ids(words)
-        positions = best(scores, np.flatnonzero(scores), k).tolist()
-        return [Hit(i, float(scores[i]), *self.passage(i), i) for i in positions]
+        return [Hit(i, score, *self.passage(i), i) for i, score in self._ranking.best(query, k)]
 
     def passage(self, position: int) -> tuple[str, str]:
         """(title, text) of a passage. Safe to call from several threads."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpcore
 import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from reproduce.seeding import stream
 from reproduce.tools.search.bodies import ACCEPTED, body
@@ -35,13 +36,14 @@ HEADERS = {"User-Agent": "reproduce", "Accept": "*/*", "Accept-Encoding": ACCEPT
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request; headers hold the key and are not in its repr."""
+    """One HTTP request; headers hold the key and are not in its repr. json: sent as the body, in place of content."""
 
     method: str
     url: str
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     json: Any = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class RetryPolicy:
         return min(self.backoff_cap_seconds, self.backoff_seconds * 2.0 ** (attempt - 1)) * jitter
 
 
+class Closed(Exception):
+    """Our own end cut the call off."""
+
+
 class Transport:
     """Sends requests, from any number of threads.
 
@@ -73,10 +79,17 @@ class Transport:
     """
 
     def __init__(
-        self, what: str, retry: RetryPolicy, limiter: RateLimiter, seed: int, *, connections: int,
-        secrets: Sequence[Secret] = (), count: Callable[[str], None] = lambda name: None,
+        self,
+        what: str,
+        retry: RetryPolicy,
+        limiter: RateLimiter,
+        seed: int,
+        *,
+        connections: int,
+        secrets: Sequence[Secret] = (),
+        count: Callable[[str], None] = lambda name: None,
         check: Callable[[str], None] | None = None,
-    ):  # fmt: skip
+    ):
         self.what, self.retry, self.limiter, self.seed = what, retry, limiter, seed
         self.secrets, self.count, self.check = tuple(secrets), count, check
         kept = connections if check is None else 0  # pages come from everywhere, once each
@@ -96,34 +109,56 @@ class Transport:
         self._connections.close()
 
     def send(self, request: Request, read: Callable[[bytes, str], Any], name: str) -> Outcome:
-        """`read(body, content type)` of the reply, or why there is none.
+        """`read(body, content type)` of the reply, or why there is none; as of `retried`."""
+        return self.retried(lambda: read(*self.reply(request)), name)
 
-        read raises ValueError for a malformed reply (asked for again), `Unusable` for one that will not improve, and
-        counts towards the time limit of an attempt. name: names the call in the stream of the jitter.
+    def retried(self, ask: Callable[[], Any], name: str) -> Outcome:
+        """The value of `ask`, which uses `reply` and is called again after a passing fault; or why there is none.
+
+        ask raises ValueError for a malformed reply (asked for again), `Unusable` for one that will not improve, and
+        all of it counts towards the time limit of an attempt. name: names the call in the stream of the jitter.
         """
         with self._lock:
             attempts = 1 if self._failures >= DEAD_AFTER else self.retry.attempts
-        phrase = ""
-        asked = 0.0
-        for attempt in range(attempts):
-            pause = max(asked, self.retry.wait(self.seed, name, attempt)) if attempt else 0.0
-            if self._closed.wait(pause) or self._closed.wait(self.limiter.reserve()):
-                return Outcome(error=CLOSED)
-            self.count("requests")
-            try:
-                with time_limit(self.retry.timeout_seconds):
-                    value = self._read_once(request, read)
-            except Unusable as failure:
-                return self._failed(str(failure), dead=False)
-            except Retry as failure:
-                phrase, asked = str(failure), failure.wait
-                if asked:
-                    self.limiter.push_back(asked)
-                continue
-            with self._lock:
-                self._failures = 0
-            return Outcome(value)
-        return self._failed(phrase, dead=True)
+        retrying = Retrying(
+            retry=retry_if_exception_type(Retry),
+            stop=stop_after_attempt(attempts),
+            wait=lambda state: max(
+                state.outcome.exception().wait, self.retry.wait(self.seed, name, state.attempt_number)
+            ),
+            sleep=self._pause,
+            reraise=True,
+        )
+        try:
+            value = retrying(self._attempt, ask)
+        except Closed:
+            return Outcome(error=CLOSED)
+        except (Retry, Unusable) as failure:
+            return self._failed(str(failure), dead=isinstance(failure, Retry))
+        with self._lock:
+            self._failures = 0
+        return Outcome(value)
+
+    def _pause(self, seconds: float) -> None:
+        if self._closed.wait(seconds):
+            raise Closed
+
+    def _attempt(self, ask: Callable[[], Any]) -> Any:
+        self._pause(self.limiter.reserve())
+        self.count("requests")
+        try:
+            with time_limit(self.retry.timeout_seconds):
+                value = ask()
+                seconds_left()
+                return value
+        except TimeoutError:  # of reading: another attempt would take as long
+            raise Unusable("timeout") from None
+        except (ValueError, RecursionError):  # the second: JSON nested beyond all sense
+            raise Retry("malformed reply") from None
+        except Retry as failure:
+            if failure.wait:
+                self.limiter.push_back(failure.wait)
+            raise
 
     def _failed(self, phrase: str, dead: bool) -> Outcome:
         with self._lock:
@@ -134,7 +169,8 @@ class Transport:
             logger.warning("%s: %s (later calls that end so are counted, not logged)", self.what, phrase)
         return Outcome(error=phrase)
 
-    def _read_once(self, request: Request, read: Callable[[bytes, str], Any]) -> Any:
+    def reply(self, request: Request) -> tuple[bytes, str]:
+        """(body without keys, content type) of a success, within what is left of the time. Raises Retry, Unusable."""
         try:
             data, kind = self._reply(request)
         # the causes are cut off: they may hold the request with its headers
@@ -144,20 +180,13 @@ class Transport:
             raise Unusable("bad address") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError):
             raise Retry("no connection") from None
-        try:
-            value = read(hide(data, self.secrets), kind)
-            seconds_left()
-        except TimeoutError:  # of `read`: another attempt would take as long
-            raise Unusable("timeout") from None
-        except (ValueError, RecursionError):  # the second: JSON nested beyond all sense
-            raise Retry("malformed reply") from None
-        return value
+        return hide(data, self.secrets), kind
 
     def _reply(self, request: Request) -> tuple[bytes, str]:
         """(body, content type) of the reply, redirects followed where there is a check."""
         url = httpx.URL(request.url).copy_merge_params(request.params) if request.params else httpx.URL(request.url)
         headers = HEADERS | dict(request.headers)
-        content = None
+        content = request.content
         if request.json is not None:
             content = json.dumps(request.json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
             headers |= {"Content-Type": "application/json"}

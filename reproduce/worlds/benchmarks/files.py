@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.tools.hub.fetch import fetched_file
+from reproduce.tools.hub.fetch import fetched_file, file_sha256
 from reproduce.tools.reading import find
 from reproduce.worlds.benchmarks.datasets.rl import RL_FILES, rl_path
 from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, question_path
@@ -29,3 +30,15 @@ def _in_folder(name: str, folder: Path) -> Path:
     if name in RL_FILES:
         return rl_path(name, folder)
     return find(folder, tuple(f"{name}.{ending}" for ending in ("json", "jsonl", "parquet")), name)
+
+
+def checked_file(config: JobConfig, name: str) -> Path:
+    """The file of an SFT, RL or evaluation set that a run reads. UserError if it is not the one of its config."""
+    data, sft = config.task.data, config.warm_start.data
+    path = data_file(name, None if data is None else data.folder)
+    known = dict(data.sha256 or {}) if data is not None else {}
+    if sft is not None:
+        known[sft.name] = sft.sha256
+    if known.get(name) not in (None, file_sha256(path)):
+        raise UserError(f"{path}: the file has changed since the runs were set up; restore it, or move them away")
+    return path

@@ -8,7 +8,6 @@ Formats are those of the official ARPO/AEPO repository (`evaluation/data/<set>/t
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,33 +18,8 @@ from reproduce.errors import UserError
 from reproduce.tools.reading import any_rows, find
 from reproduce.tools.reading import check_rows as same_rows
 from reproduce.worlds.benchmarks.public_rows import canonical, decrypted
+from reproduce.worlds.question import Question
 from reproduce.worlds.rewards import boxed
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question with its accepted answers.
-
-    id: unique within the family, stable (row number in the file). golds: at least one. family: the data set's name.
-    answer_type: "math" (graded as expressions) or "qa" (graded as text). level: difficulty from 1, 0 where the file
-    states none. metadata: remaining columns, and for RL rows `system_prompt`, `data_source`, `ability`, `split`,
-    `index`. split: "test", or "train" and "validation" for RL sets.
-    """
-
-    id: str
-    question: str
-    golds: list[str]
-    family: str
-    answer_type: str = "qa"
-    level: int = 0
-    metadata: dict[str, Any] = field(default_factory=dict)
-    split: str = "test"
-
-    @property
-    def gold(self) -> str:
-        """The accepted answers as one text: the only one, or a JSON list of them."""
-        return self.golds[0] if len(self.golds) == 1 else json.dumps(self.golds, ensure_ascii=False)
-
 
 ENDINGS = ("json", "parquet", "csv")
 """Other forms that a question file may have, besides JSON lines."""

@@ -1,15 +1,25 @@
 """Real questions as training and evaluation see a task: prompts, tools, rewards (the world `web`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from reproduce.config.sections import TaskConfig
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.seeding import stream
+from reproduce.tools.hub.fetch import file_sha256
+from reproduce.tools.sandbox import PythonSandbox
+from reproduce.tools.search import open_search
 from reproduce.worlds.benchmarks.datasets.rl import BACKSPACE_BUG, BACKSPACE_REPAIR, load_rl
-from reproduce.worlds.benchmarks.questions import Question, load
+from reproduce.worlds.benchmarks.files import checked_file, data_file
+from reproduce.worlds.benchmarks.overlap import Training
+from reproduce.worlds.benchmarks.questions import load
 from reproduce.worlds.benchmarks.tools import BenchmarkTools
+from reproduce.worlds.question import Question
 from reproduce.worlds.rewards import Reward, reward
+from reproduce.worlds.task import Grader, World, no_words
 from reproduce.worlds.tool_server import Call
 
 RELEASED = "released"
@@ -20,7 +30,7 @@ class QuestionTask:
     """An RL set to train on and evaluation sets (`families`), with search and Python and the papers' reward.
 
     training: the RL set's questions. evaluation, validation: load an evaluation set by its name, and the validation
-    set, when they are asked for. right: the grader of final answers (`reproduce.evaluation.graders.grade`).
+    set, when they are asked for. right: the grader of final answers. session: the run's name in recordings.
     """
 
     families: Sequence[str]
@@ -28,11 +38,13 @@ class QuestionTask:
     training: list[Question]
     evaluation: Callable[[str], list[Question]]
     validation: Callable[[], list[Question]]
-    right: Callable[[Question, str | None], bool]
+    right: Grader
     format_penalty: float
     tool_bonus: float
+    session: str = ""
 
     call_type = Call
+    repeatable = True
 
     def train_questions(self, count: int, seed: int) -> list[Question]:
         """`count` training questions: the whole set in a random order, then again in another, and so on."""
@@ -50,6 +62,15 @@ class QuestionTask:
         if split == "validation":
             return self.validation()[:count]
         raise UserError("evaluation.split: the world web is evaluated on test or validation")
+
+    def panel_size(self, split: str) -> int:
+        """Questions of the smallest set: `panel` gives no more."""
+        sets = map(self.evaluation, self.families) if split == "test" else [self.validation()]
+        return min(map(len, sets))
+
+    def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator:
+        """There are none; a warm start takes an SFT set."""
+        raise UserError("warm_start.data is missing: the world web has no demonstrations of its own")
 
     @staticmethod
     def prompt(question: Question) -> str:
@@ -69,10 +90,17 @@ class QuestionTask:
 
 
 def open_questions(
-    families: Sequence[str], train: str, validation: str, prompts: str, environment: BenchmarkTools,
-    file_of: Callable[[str], Path], right: Callable[[Question, str | None], bool], format_penalty: float,
-    tool_bonus: float, check_rows: bool = True,
-) -> QuestionTask:  # fmt: skip
+    families: Sequence[str],
+    train: str,
+    validation: str,
+    prompts: str,
+    environment: BenchmarkTools,
+    file_of: Callable[[str], Path],
+    right: Grader,
+    format_penalty: float,
+    tool_bonus: float,
+    check_rows: bool = True,
+) -> QuestionTask:
     """The task of these sets. prompts: "paper", or "released" with the backspace in the training prompts.
 
     file_of: name of a set -> its file. UserError as the loaders raise it, and for an RL set without a usable row.
@@ -90,3 +118,44 @@ def open_questions(
         return load(name, "", check_rows=check_rows, path=file_of(name))
 
     return QuestionTask(families, environment, training, evaluated, held_out, right, format_penalty, tool_bonus)
+
+
+@contextmanager
+def _open(config: JobConfig, grader: Grader) -> Iterator[QuestionTask]:
+    t, d = config.task, config.task.data
+    session = f"{config.experiment}/{config.name}/{config.seed}"
+    with PythonSandbox(preload=False) as sandbox:
+        search = open_search(config.search, seed=config.seed, session=session)
+        with closing(BenchmarkTools(search, sandbox)) as tools:
+            task = open_questions(
+                t.families,
+                d.train,
+                d.validation,
+                d.prompts,
+                tools,
+                lambda name: checked_file(config, name),
+                grader,
+                t.format_penalty,
+                t.tool_bonus,
+                check_rows=d.check_rows,
+            )
+            yield replace(task, session=session)
+
+
+def _freeze(config: JobConfig) -> TaskConfig:
+    """With the hash of every file. All are read once, so that a malformed or cut one is found now; what training and
+    test questions share is printed."""
+    data, test = config.task.data, config.evaluation.split == "test"
+    evaluated = config.task.families if test else []
+    paths = {name: data_file(name, data.folder) for name in [data.train, *(evaluated if test else [data.validation])]}
+    training = Training(load_rl(data.train, "", check_rows=data.check_rows, path=paths[data.train]).questions)
+    for name in evaluated:
+        found = training.overlap(load(name, "", check_rows=data.check_rows, path=paths[name]))
+        if found.touched:
+            shared = f"{found.touched} of {found.tests} questions of {name}"
+            print(f"{shared} are, exactly or nearly, in the training set {data.train} (python -m reproduce overlap)")
+    hashes = {name: file_sha256(path) for name, path in paths.items()}
+    return replace(config.task, data=replace(data, sha256=hashes))
+
+
+WORLD = World(_open, no_words, runs_code=True, freeze=_freeze)

@@ -17,22 +17,15 @@ unchanged.
 import re
 from collections.abc import Iterable, Sequence
 
-from reproduce.worlds.actions import ACTION_CLOSE, ACTION_OPEN, ALFWORLD_FALLBACK, ParsedAction, parse_action
-from reproduce.worlds.messages import WINDOW, Turn
+from reproduce.worlds.actions import ACTION_CLOSE, ACTION_OPEN, ACTION_TAGS, ParsedAction, parse_action
+from reproduce.worlds.alfworld.messages import FALLBACK, GOAL
+from reproduce.worlds.messages import CAN, LAST, NOW, WINDOW, Turn
 from reproduce.worlds.text_environment import SPLITS, Step
 
-LAST, NOW, CAN, HERE = "<last>", "<now>", "<can>", "<here>"
-TAGS = (ACTION_OPEN, ACTION_CLOSE)
-VERBS = (
-    "go", "take", "move", "open", "close", "use", "examine", "inventory", "look", "help", "heat", "clean", "cool",
-    "slice",
-)  # fmt: skip
-GOAL_WORDS = (
-    "put", "a", "hot", "some", "in", "on", "and", "it", "the", "with", "find", "two", "them", "at", "under",
-)  # fmt: skip
-STATES = (
-    "closed", "open", "nothing", "happens", "carrying", "facing", "clean", "hot", "cool", "cold", "normal", "sliced",
-)  # fmt: skip
+HERE = "<here>"
+VERBS = tuple("go take move open close use examine inventory look help heat clean cool slice".split())
+GOAL_WORDS = tuple("put a hot some in on and it the with find two them at under".split())
+STATES = tuple("closed open nothing happens carrying facing clean hot cool cold normal sliced".split())
 _OBJECT_ONLY = ("take", "move", "heat", "clean", "cool")
 _NUMBERED = re.compile(r"\b([a-z]+) (\d+)\b")
 _REPEATED = re.compile(r"You (?:arrive at|open) [^.]*\. (?=\S)")
@@ -55,7 +48,7 @@ def _names(games: Sequence, kind: str) -> tuple[str, ...]:
 
 def vocabulary(things: Iterable[str], places: Iterable[str]) -> tuple[str, ...]:
     """Every word that a message or an answer can hold, once each; things, places: `names_of`."""
-    return tuple(dict.fromkeys([*TAGS, LAST, NOW, CAN, HERE, *VERBS, *GOAL_WORDS, *STATES, *things, *places]))
+    return tuple(dict.fromkeys([*ACTION_TAGS, LAST, NOW, CAN, HERE, *VERBS, *GOAL_WORDS, *STATES, *things, *places]))
 
 
 def short(command: str) -> str:
@@ -86,7 +79,7 @@ class MiniHouseForm:
 
     def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
         """The message of a turn. past: the turns before, oldest first; steps are not told."""
-        goal = step.info["goal"].removeprefix("Your task is to: ").rstrip(".")
+        goal = step.info["goal"].removeprefix(GOAL).rstrip(".")
         last = [short(turn.action) for turn in past[max(len(past) - self.window, 0) :]]
         parts = [goal, LAST, *last, NOW, self._seen(step.text), CAN, self._possible(step.admissible)]
         return " ".join(part for part in parts if part)
@@ -100,7 +93,7 @@ class MiniHouseForm:
 
         The format is right if the action's tags are there and no foreign script; reasoning is not asked for.
         """
-        parsed = parse_action(response, ALFWORLD_FALLBACK, lower=True)
+        parsed = parse_action(response, FALLBACK, lower=True)
         commands = {short(command): command for command in step.admissible}
         fault = "" if parsed.fault == "no reasoning" else parsed.fault
         return ParsedAction(commands.get(parsed.text, parsed.text), fault)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from reproduce.errors import UserError
 from reproduce.seeding import stream
+from reproduce.worlds.miniweb.messages import LARGEST_NUMBER, TAGS, WORDS
 
 KINDS = {  # kind -> (class, synonym used in the body of some pages)
     "painter": ("person", "artist"),
@@ -99,6 +100,10 @@ class World:
     def words(self) -> list[str]:
         """Every word that a title or body can hold, sorted."""
         return sorted({word for page in self.pages for word in f"{page.title} {page.body}".split()})
+
+    def vocabulary(self) -> list[str]:
+        """Every word that a prompt, a result or an answer can hold: tags, the templates' words, 0 to 200, the web's."""
+        return [*TAGS, *WORDS, *(str(n) for n in range(LARGEST_NUMBER + 1)), *KINDS, *self.words()]
 
 
 def make_names(count: int) -> list[str]:

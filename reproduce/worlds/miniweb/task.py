@@ -1,23 +1,31 @@
 """A task as training and evaluation see it: questions, prompts, tools, scores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reproduce.config.sections import TaskConfig
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.seeding import child_seed
+from reproduce.seeding import child_seed, stream
 from reproduce.tools.sandbox import PythonSandbox
-from reproduce.worlds.miniweb.generator import World, generate_world, load_world
+from reproduce.worlds.miniweb import messages
+from reproduce.worlds.miniweb.demonstrations import Demonstration, demonstrate
+from reproduce.worlds.miniweb.generator import World as Web
+from reproduce.worlds.miniweb.generator import generate_world, load_world
 from reproduce.worlds.miniweb.questions import FAMILIES, MiniQuestion, load_panel, make_questions, panel_path
 from reproduce.worlds.miniweb.tools import MiniWebTools
 from reproduce.worlds.rewards import Reward, reward
 from reproduce.worlds.tags import SYSTEM_PROMPT
+from reproduce.worlds.task import World
 from reproduce.worlds.tool_server import Call
 
 WORLDS = Path(__file__).resolve().parents[3] / "data" / "worlds"
-PASS = (
-    1200  # training questions of a family before they may recur; mini-knowledge has about 1500 in the committed world
-)
+PASS = 1200
+"""Training questions of a family before they may recur; mini-knowledge has about 1500 in the committed world."""
+QUESTIONS_PER_WORLD = 400
+"""Of the fresh worlds that demonstrations are made in."""
 
 
 @dataclass
@@ -31,6 +39,7 @@ class MiniTask:
     directory: Path = WORLDS
 
     call_type = Call
+    repeatable = True
 
     def __post_init__(self):
         self.families = (self.families,) if isinstance(self.families, str) else tuple(self.families)
@@ -49,7 +58,7 @@ class MiniTask:
         world = self.environment.world
         return [q for size, s in zip(sizes, seeds, strict=True) for q in self.questions(world, "train", size, s)]
 
-    def questions(self, world: World, split: str, count: int, seed: int) -> list[MiniQuestion]:
+    def questions(self, world: Web, split: str, count: int, seed: int) -> list[MiniQuestion]:
         """`count` distinct questions of `split` of a world, families in turn (each family has a stream of its own)."""
         shares = [len(range(i, count, len(self.families))) for i in range(len(self.families))]
         drawn = [make_questions(world, f, split, n, seed) for f, n in zip(self.families, shares, strict=True)]
@@ -58,6 +67,18 @@ class MiniTask:
     def panel(self, split: str, count: int) -> list[MiniQuestion]:
         """`count` questions of each family's committed panel, families and levels in turn; UserError if it is short."""
         return _in_turn([self._panel(family, split, count) for family in self.families])
+
+    def panel_size(self, split: str) -> int:
+        """Questions of the smallest committed panel."""
+        return min(len(load_panel(panel_path(self.directory, family, split))) for family in self.families)
+
+    def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator[Demonstration]:
+        """`count` demonstrations, families in turn, each world of `QUESTIONS_PER_WORLD` questions a fresh one."""
+        for number, start in enumerate(range(0, count, QUESTIONS_PER_WORLD)):
+            environment = fresh_world(child_seed(seed, "demonstration-world", number), self.environment)
+            wanted = min(QUESTIONS_PER_WORLD, count - start)
+            questions = self.questions(environment.world, "train", wanted, child_seed(seed, number))
+            yield from demonstrate(environment, questions, noise, turns, stream(seed, "demonstrations", number))
 
     def _panel(self, family: str, split: str, count: int) -> list[MiniQuestion]:
         questions = load_panel(panel_path(self.directory, family, split))
@@ -71,7 +92,7 @@ class MiniTask:
     @staticmethod
     def prompt(question: MiniQuestion) -> str:
         """The text in front of the completion, without the beginning-of-sequence token."""
-        return f"question : {question.text}"
+        return messages.prompt(question.text)
 
     @staticmethod
     def system_prompt(question: MiniQuestion) -> str:
@@ -89,9 +110,13 @@ def _in_turn(lists: list[list[MiniQuestion]]) -> list[MiniQuestion]:
 
 
 def open_task(
-    families: Sequence[str] | str, world: str, sandbox: PythonSandbox, format_penalty: float, tool_bonus: float,
+    families: Sequence[str] | str,
+    world: str,
+    sandbox: PythonSandbox,
+    format_penalty: float,
+    tool_bonus: float,
     directory: Path = WORLDS,
-) -> MiniTask:  # fmt: skip
+) -> MiniTask:
     """The task of these families over the committed world `world`. UserError for an unknown family or world."""
     environment = MiniWebTools(load_world(world_file(world, directory)), sandbox)
     return MiniTask(families, environment, format_penalty, tool_bonus, directory)
@@ -109,3 +134,22 @@ def world_file(world: str, directory: Path = WORLDS) -> Path:
 def fresh_world(seed: int, environment: MiniWebTools) -> MiniWebTools:
     """Another world of the same words and tools, for demonstrations: nothing true of it holds in the committed one."""
     return MiniWebTools(generate_world(seed), environment.sandbox, environment.timeout_share, environment.printed)
+
+
+@contextmanager
+def _open(config: JobConfig, grader=None) -> Iterator[MiniTask]:
+    t = config.task
+    with PythonSandbox(preload=False) as sandbox:
+        yield open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus)
+
+
+def _words(task: TaskConfig) -> list[str]:
+    return load_world(world_file(task.world)).vocabulary()
+
+
+def _panels(config: JobConfig) -> MiniTask:
+    t = config.task
+    return MiniTask(t.families, None, t.format_penalty, t.tool_bonus)
+
+
+WORLD = World(_open, _words, runs_code=True, panels=_panels)

@@ -41,9 +41,12 @@ class MiniWebTools:
     """Search, pages and Python over one world; see the module for the calls."""
 
     def __init__(
-        self, world: World, sandbox: CodeRunner, timeout_share: float = TIMEOUT_SHARE,
+        self,
+        world: World,
+        sandbox: CodeRunner,
+        timeout_share: float = TIMEOUT_SHARE,
         printed: dict[str, ToolResult] | None = None,
-    ):  # fmt: skip
+    ):
         """printed: record of program outputs to share with another environment of the same sandbox."""
         self.world = world
         self.sandbox = sandbox

@@ -1,7 +1,10 @@
-"""ScienceWorld in few words, for a model that is trained from nothing (no claim about quality: it shows the path).
+"""How ScienceWorld talks to a model: EPO's message for one of the hub, few words for one that is made from scratch.
 
-EPO's message (`worlds/messages.py`) has four to six thousand characters. Ours holds the task, the last actions, the
-first words of what is seen now, and the objects in sight:
+Different from the released prompt (arXiv 2509.22576): the action templates are those that the simulator really accepts
+under its simplifications (the released list writes `go to LOC` and knows no teleport).
+
+EPO's message has four to six thousand characters. The short one (no claim about quality: it shows the path) holds the
+task, the last actions, the first words of what is seen now, and the objects in sight:
 
     your task is to find the animal with the longest life span ... <last> teleport to outside <now> you teleport to
     outside <can> baby elephant butterfly air ...
@@ -20,9 +23,8 @@ from collections.abc import Sequence
 
 from reproduce.arguments import Parser
 from reproduce.errors import UserError
-from reproduce.worlds.actions import ACTION_CLOSE, ACTION_OPEN, SCIENCEWORLD_FALLBACK, ParsedAction, parse_action
-from reproduce.worlds.messages import TEMPLATE_HELP, WINDOW, Turn
-from reproduce.worlds.minihouse.messages import CAN, LAST, NOW, TAGS
+from reproduce.worlds.actions import ACTION_CLOSE, ACTION_OPEN, ACTION_TAGS, ParsedAction, parse_action, response_of
+from reproduce.worlds.messages import CAN, LAST, NOW, WINDOW, Turn, turn_prompt
 from reproduce.worlds.miniweb.task import WORLDS
 from reproduce.worlds.play import play, replay
 from reproduce.worlds.scienceworld.environment import ScienceWorld
@@ -34,6 +36,38 @@ PLAYED = 24
 WORDS = WORLDS / "scienceworld_words.txt"
 SEEN = 40
 """Words of an observation that a message shows: descriptions of rooms are long, and the objects are listed anyway."""
+
+ROLE = "You are a scientist in ScienceWorld, a text world of ten rooms in which you carry out experiments."
+TEMPLATE_HELP = {
+    "activate OBJ": "switch a device on",
+    "close OBJ": "close a door or a container",
+    "connect OBJ to OBJ": "join two electrical parts",
+    "deactivate OBJ": "switch a device off",
+    "disconnect OBJ": "take an electrical part off the others",
+    "dunk OBJ in OBJ": "dip a container into a liquid",
+    "eat OBJ": "eat something",
+    "flush OBJ": "flush a toilet",
+    "focus on OBJ": "point out the object that the task asks for; the wrong one fails the task",
+    "go OBJ": "walk to a neighbouring room",
+    "inventory": "list what you carry",
+    "look around": "describe the room",
+    "look at OBJ": "describe an object",
+    "look in OBJ": "list what a container holds",
+    "mix OBJ": "mix what a container holds",
+    "move OBJ to OBJ": "put an object into a container or room",
+    "open OBJ": "open a door or a container",
+    "pick up OBJ": "take an object along",
+    "pour OBJ in OBJ": "pour a liquid into a container",
+    "put down OBJ": "drop an object that you carry",
+    "read OBJ": "read a text",
+    "reset task": "begin the task's steps again",
+    "task": "repeat the task",
+    "teleport OBJ": "be at once in any of the ten rooms, as in teleport to kitchen",
+    "use OBJ on OBJ": "use a tool or device on something",
+    "wait": "let ten steps pass",
+    "wait1": "let one step pass",
+}
+"""One line on each action template of ScienceWorld, electrical ones included."""
 
 
 def words_of(text: str) -> list[str]:
@@ -49,7 +83,51 @@ def vocabulary() -> tuple[str, ...]:
         raise UserError(f"data/worlds/{WORDS.name} is missing; restore it from the repository") from None
     verbs = [word for template in TEMPLATE_HELP for word in template.split() if word != "OBJ"]
     rooms = [word for room in ROOMS for word in room.split()]
-    return tuple(dict.fromkeys([*TAGS, LAST, NOW, CAN, *verbs, *rooms, *known]))
+    return tuple(dict.fromkeys([*ACTION_TAGS, LAST, NOW, CAN, *verbs, *rooms, *known]))
+
+
+def scienceworld_prompt(
+    goal: str,
+    observation: str,
+    templates: Sequence[str],
+    objects: Sequence[str],
+    history: Sequence[Turn] = (),
+    *,
+    steps: int | None = None,
+    window: int = WINDOW,
+) -> str:
+    """The message of a turn: templates with a word on each, the objects in sight, and all older actions."""
+    lines = [f"- {template}: {TEMPLATE_HELP.get(template, 'another action')}" for template in templates]
+    available = (
+        "Actions (OBJ stands for an object):\n" + "\n".join(lines) + f"\nObjects in sight: {', '.join(objects)}\n"
+        "Example: <action>look at door</action>"
+    )
+    return turn_prompt(ROLE, goal, observation, available, history, steps=steps, window=window, older_actions=True)
+
+
+class ScienceWorldForm:
+    """Action templates and the objects in sight are listed, and all older actions; nothing is put in lower case.
+
+    window: past turns that a message shows whole (released code: 2).
+    """
+
+    def __init__(self, window: int = WINDOW):
+        self.window = window
+
+    def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
+        """The message of a turn, as in `episode_task.Form`. The environment must have been opened with objects."""
+        info = step.info
+        return scienceworld_prompt(
+            info["goal"], step.text, info["templates"], info["objects"], past, steps=steps, window=self.window
+        )
+
+    def response(self, command: str) -> str:
+        """The shortest answer that plays `command`."""
+        return response_of(command)
+
+    def action(self, response: str, step: Step) -> ParsedAction:
+        """Action in an answer; invalid without reasoning or without the action's tags."""
+        return parse_action(response)
 
 
 class ScienceWorldShortForm:
@@ -71,7 +149,7 @@ class ScienceWorldShortForm:
 
     def action(self, response: str, step: Step) -> ParsedAction:
         """Action in an answer. Reasoning is not asked for."""
-        parsed = parse_action(response, SCIENCEWORLD_FALLBACK)
+        parsed = parse_action(response)
         return ParsedAction(parsed.text, "" if parsed.fault == "no reasoning" else parsed.fault)
 
 

@@ -110,5 +110,10 @@ def demonstrate(
     return played, False
 
 
+def episode(*arguments) -> list[tuple[Step, str]]:
+    """As `demonstrate`, the turns alone (`episode_task.Player`)."""
+    return demonstrate(*arguments)[0]
+
+
 def _first(choices: list[str], start: str) -> str | None:
     return next((action for action in choices if action.startswith(start)), None)
