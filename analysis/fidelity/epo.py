@@ -8,6 +8,7 @@ from analysis.fidelity.losses import cell
 from analysis.fidelity.measures import measure
 from reproduce.algorithms import load
 from reproduce.algorithms.parts import epo_terms as epo
+from reproduce.algorithms.parts.released import epo as released_epo
 from reproduce.seeding import stream
 
 ACTING = {"turn_gate": None}  # the released gate lets nothing act in episodes of fewer than 26 turns
@@ -108,12 +109,12 @@ def gate_open(batch):
 
 @measure("times", "paper's phase weight over the released one in the first of 125 steps")
 def schedule_start(batch):
-    return epo.phase_weight(0, STEPS) / epo.released_phase_weight(0)
+    return epo.phase_weight(0, STEPS) / released_epo.phase_weight(0)
 
 
 @measure("times", "paper's phase weight over the released one in the last of 125 steps")
 def schedule_end(batch):
-    return epo.phase_weight(STEPS - 1, STEPS) / epo.released_phase_weight(STEPS - 1)
+    return epo.phase_weight(STEPS - 1, STEPS) / released_epo.phase_weight(STEPS - 1)
 
 
 @measure("%", "distance of the bonus's gradient as a mean over all tokens, from means over turns and trajectories")

@@ -11,6 +11,7 @@ from analysis.fidelity.table import number
 from analysis.fidelity.trees import gaps
 from reproduce.algorithms import load
 from reproduce.algorithms.parts import epo_terms as epo
+from reproduce.algorithms.parts.released import epo as released_epo
 
 SURROGATES = ("grpo", "cispo", "gppo", "ce-gppo", "aepo", "aepo-released")
 RATIOS = np.geomspace(0.25, 8, 801)
@@ -58,7 +59,7 @@ def figure_schedules(batch: Batch):
     figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.0))
     steps = np.arange(STEPS)
     left.plot(steps, [epo.phase_weight(k, STEPS) for k in steps], color="#0072B2", label="paper, eq. 5")
-    left.plot(steps, [epo.released_phase_weight(k) for k in steps], color="#D55E00", label="released code")
+    left.plot(steps, [released_epo.phase_weight(k) for k in steps], color="#D55E00", label="released code")
     left.set(xlabel="RL step k of 125", ylabel="weight of the smoothing term", ylim=(0, 2.1))
     left.set_title("EPO's phase weight", fontsize=9)
     left.legend()

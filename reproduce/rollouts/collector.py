@@ -26,6 +26,7 @@ class ScoredGroup:
     """k trajectories of one question with their texts and rewards.
 
     rejected: dynamic sampling dropped the group, and it only fills up a batch that was short. Its advantages are 0.
+    side: the group is one of `SideRows`.
     """
 
     question: object
@@ -33,6 +34,7 @@ class ScoredGroup:
     texts: list[str]
     rewards: list[Reward]
     rejected: bool = False
+    side: bool = False
 
     @property
     def reward_values(self) -> list[float]:
@@ -54,11 +56,15 @@ class Batch:
     def training_rows(self) -> list[TrainingRow]:
         """Rows to train on, in the order of the trainer's tensors: every path of every trajectory of `rows()`."""
         return [
-            TrainingRow(g, trajectory, path)
+            TrainingRow(g, trajectory, path, group.side)
             for g, group in enumerate(self.groups)
             for trajectory in group.trajectories
             for path in trajectory.paths
         ]
+
+    def own(self) -> "Batch":
+        """The batch without side rows."""
+        return Batch([group for group in self.groups if not group.side], self.cost)
 
     @property
     def single_turns(self) -> bool:
@@ -156,7 +162,7 @@ class Collector:
         dropped: list[ScoredGroup] = []
         cost = dict.fromkeys(("sampled_tokens", "tool_calls", "groups_sampled", "groups_degenerate"), 0.0)
         initial, branches = [], []
-        wanted = len(questions)
+        wanted, asked = len(questions), questions
         for attempt in range(algorithm.max_generation_batches):
             if attempt:
                 drawn = self.task.train_questions(2 * wanted, child_seed(self.seed, "dynamic-sampling", step, attempt))
@@ -175,8 +181,21 @@ class Collector:
                 (dropped if group.rejected else kept).append(group)
             if len(kept) >= wanted:
                 break
+        side = self._side_groups(asked, k, algorithm, step, sampling, cost)
         cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))
-        return Batch((kept + dropped)[:wanted], cost | self.host.costs())
+        return Batch((kept + dropped)[:wanted] + side, cost | self.host.costs())
+
+    def _side_groups(self, questions: list, k: int, algorithm, step: int, sampling, cost: dict) -> list[ScoredGroup]:
+        """Groups of the side rows that `sampling` asks for; their tokens and calls are added to `cost`."""
+        if sampling is None or sampling.side_rows is None:
+            return []
+        asked = questions[: math.ceil(sampling.side_rows.share * len(questions))]
+        groups, rollout = self.sample(asked, k, (step, "side"), algorithm.rollout, sampling.side_rows.temperature)
+        for group in groups:
+            group.side = True
+        cost["sampled_tokens"] += rollout.sampled_tokens
+        cost["tool_calls"] += rollout.tool_calls
+        return groups
 
 
 def without_truncated(engine: Engine, paths: list[TokenPath]) -> None:
@@ -200,6 +219,7 @@ def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> d
 
 def rollout_records(batch: Batch) -> list[dict]:
     """Rows of rollouts.parquet for one RL step."""
+    batch = batch.own()
     return [
         {
             **row_record(group.question, t, group.texts[i], group.rewards[i]),
@@ -217,6 +237,7 @@ def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
     Entropies in nats at rollout. "After a result" is the first `entropy_tokens` tokens of a turn that follows a tool
     result, "mid segment" all other sampled tokens.
     """
+    batch = batch.own()
     rows = [group.trajectories[i] for _, group, i in batch.rows()]
     rewards = [group.rewards[i] for _, group, i in batch.rows()]
     segments = [t.segment_entropies() for t in rows]

@@ -10,6 +10,7 @@ anchors_BT   the observation that the token's turn started from: the text of the
              in turn 0. Two ids are equal if and only if group and text are the same; what came before plays no part.
 owners_BT    row of the trajectory that the token was first part of. Tokens of two rows with the same owner at the same
              position are one token, sampled once, in the shared prefix of a tree; without forks, each row owns itself.
+sides_BT     1 in side rows (`algorithms.parts.state.SideRows`), 0 in others.
 trajectories_B      number of the row's trajectory, in the order of the rows.
 trajectory_turns_B  turns of the row's whole trajectory.
 turn_weights_BT     float: `parts.turn_means.turn_weights` of these rows, 0 where a row is padded.
@@ -35,11 +36,19 @@ def companions(names: Collection[str], single_turns: bool) -> tuple[str, ...]:
 
 
 class TrainingRow(NamedTuple):
-    """One row of a training batch: a path, the trajectory that it is or belongs to, and their group's number."""
+    """One row of a training batch: a path, the trajectory that it is or belongs to, and their group's number.
+
+    side: it is a side row.
+    """
 
     group: int
     trajectory: object
     path: TokenPath
+    side: bool = False
+
+
+def _sides(rows: list[TrainingRow]) -> list[list[int]]:
+    return [[int(row.side)] * row.path.length for row in rows]
 
 
 def _turns(rows: list[TrainingRow]) -> list[list[int]]:
@@ -58,7 +67,7 @@ def _anchors(rows: list[TrainingRow]) -> list[list[int]]:
 def _owners(rows: list[TrainingRow]) -> list[list[int]]:
     place = {(row.group, row.trajectory.row): number for number, row in enumerate(rows)}
     filled: list[list[int]] = []
-    for number, (group, trajectory, path) in enumerate(rows):
+    for number, (group, trajectory, path, _) in enumerate(rows):
         inherited, own = path.inherited, path.length - path.inherited
         shared = filled[place[group, trajectory.parent]][:inherited] if trajectory.parent >= 0 else []
         filled.append([*shared, *([number] * own)])
@@ -71,7 +80,7 @@ def trajectory_numbers(rows: list[TrainingRow]) -> list[int]:
     return [numbers.setdefault(id(row.trajectory), len(numbers)) for row in rows]
 
 
-_BY_TOKEN = {"turns_BT": _turns, "anchors_BT": _anchors, "owners_BT": _owners}
+_BY_TOKEN = {"turns_BT": _turns, "anchors_BT": _anchors, "owners_BT": _owners, "sides_BT": _sides}
 _BY_ROW = ("trajectories_B", "trajectory_turns_B", "turn_weights_BT")
 
 

@@ -27,13 +27,16 @@ def rewards_and_groups(batch: Batch, device) -> tuple[Tensor, Tensor]:
     return rewards_J, torch.tensor([g for g, _, _ in rows], device=device)
 
 
-def counted(batch: Batch, device) -> Tensor:
+def counted(batch: Batch, device, sides: bool) -> Tensor:
     """counted_J: False for trajectories of groups that dynamic sampling rejected, whose advantages are 0.
+
+    sides: whether side rows count.
 
     A reward that is shaped after the filter (DAPO's overlong penalty) would otherwise turn equal rewards into a
     z-score of lengths.
     """
-    return torch.tensor([not group.rejected for _, group, _ in batch.rows()], device=device)
+    counts = [not group.rejected and (sides or not group.side) for _, group, _ in batch.rows()]
+    return torch.tensor(counts, device=device)
 
 
 def longest_completions(batch: Batch, device) -> Tensor:

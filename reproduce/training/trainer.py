@@ -30,6 +30,7 @@ from reproduce.algorithms.parts.state import RolloutBatch, RunServices, Sampling
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.rollouts.tensors import SINGLE_TURNS, companions, rollout_tensors
+from reproduce.rollouts.token_path import TokenPath
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.schema import ENGINE_TIMINGS
 from reproduce.training.batch_tensors import (
@@ -165,6 +166,9 @@ class AgenticTrainer(GRPOTrainer):
         paths = [row.path for row in self.batch.training_rows()]
         output = path_tensors(paths, self.processing_class.pad_token_id, self.accelerator.device)
         mask_BT = self.loss_mask(output)
+        side_B = torch.tensor([row.side for row in self.batch.training_rows()], device=mask_BT.device)
+        if bool(side_B.any()):
+            self._score_side_rows(output, side_B, [row.path for row in self.batch.training_rows() if row.side])
         gap_metrics = {}
         if self.gap is not None:
             rows = self.args.per_device_train_batch_size * processes()
@@ -183,8 +187,12 @@ class AgenticTrainer(GRPOTrainer):
         advantages_JL, metrics = self.algorithm.advantages_and_metrics(
             shaped_J, groups_J, fold.mask_JL, entropies_BT=fold.join(entropies_BT), **extra
         )
-        advantages_JL = torch.where(counted(self.batch, mask_BT.device)[:, None], advantages_JL, 0.0)
+        counts_J = counted(self.batch, mask_BT.device, sides="sides_BT" in self.algorithm.advantage_needs)
+        advantages_JL = torch.where(counts_J[:, None], advantages_JL, 0.0)
         output["advantages"] = advantages_BT = fold.split(advantages_JL)
+        if bool(side_B.any()):
+            output["tool_mask"] = output["tool_mask"] * (~side_B | (advantages_BT != 0).any(1))[:, None]
+            mask_BT = self.loss_mask(output)
         output["rollout_entropies"] = entropies_BT
         self._step_metrics |= metrics | gap_metrics
         self._step_metrics["advantage_abs_mean"] = float(advantages_BT[mask_BT].abs().mean())
@@ -192,6 +200,14 @@ class AgenticTrainer(GRPOTrainer):
         self._seconds_rollout, self._train_started = time.perf_counter() - started, time.perf_counter()
         share_random_state()
         return with_filler(output, self.args.steps_per_generation)
+
+    @torch.no_grad()
+    def _score_side_rows(self, output, side_B: torch.Tensor, paths: list[TokenPath]) -> None:
+        """Gives side rows, sampled at another temperature, log-probs and entropies of the policy at the step's own."""
+        logps_BT, entropies_BT = self._logps(self.model, {k: v[side_B] for k, v in output.items()}, entropy=True)
+        output["old_per_token_logps"][side_B] = logps_BT.to(output["old_per_token_logps"].dtype)
+        for path, entropies in zip(paths, entropies_BT.tolist(), strict=True):
+            path.entropies = entropies[: path.length]
 
     def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
         """Tensors that the algorithm's parts read by name, beyond log-probs, advantages and entropies."""

@@ -10,6 +10,7 @@ from reproduce.algorithms import load
 from reproduce.algorithms.parts import epo_terms as epo
 from reproduce.algorithms.parts import turn_means
 from reproduce.algorithms.parts.entropy_history import EntropyHistory
+from reproduce.algorithms.parts.released import epo as released_epo
 from reproduce.errors import UserError
 
 LAMBDA = 0.001
@@ -259,7 +260,7 @@ def test_the_released_launcher_forwards_the_smoothing_flags_on_grpo_only():
 
 def test_released_indicator_counts_the_edges_of_the_corridor_as_outside():
     heights = torch.tensor([0.0, 0.1, 1.0, 2.0, 2.1], dtype=torch.float64, requires_grad=True)
-    penalty = epo.indicator_penalty(heights, torch.tensor(1.0), 0.0, 2.0)
+    penalty = released_epo.indicator_penalty(heights, torch.tensor(1.0), 0.0, 2.0)
     assert penalty.tolist() == [1.0, 0.0, 0.0, 1.0, 1.0] and not penalty.requires_grad
     assert epo.corridor_penalty(heights, torch.tensor(1.0), 0.0, 2.0).tolist() == pytest.approx([0, 0, 0, 0, 0.1])
 
@@ -268,8 +269,8 @@ def test_released_indicator_counts_the_edges_of_the_corridor_as_outside():
     ("step", "weight"), [(0, 1.0), (30, 0.890), (75, 0.827), (76, 0.769), (100, 0.294), (125, 0.108), (150, 0.040)]
 )
 def test_released_schedule(step, weight):
-    assert epo.released_phase_weight(step) == pytest.approx(weight, abs=5e-4)
-    assert epo.released_phase_weight(step + 151) == epo.released_phase_weight(150), "clamped at its 150 epochs"
+    assert released_epo.phase_weight(step) == pytest.approx(weight, abs=5e-4)
+    assert released_epo.phase_weight(step + 151) == released_epo.phase_weight(150), "clamped at its 150 epochs"
 
 
 def test_released_schedule_runs_to_150_whatever_the_number_of_steps_and_can_be_the_papers():
@@ -313,10 +314,10 @@ def test_released_grpo_counts_turns_not_trajectories():
     torch.testing.assert_close(plain[:, 0], torch.tensor([0.7071, -0.7071]), atol=1e-4, rtol=0)
     rows = torch.tensor([10.0, 10.0, 0.0, 0.0, 0.0])  # the same trajectories as rows of one turn
     ones, zeros = torch.ones(5, 1, dtype=torch.bool), torch.zeros(5, 1, dtype=torch.int64)
-    by_rows = turn_means.turn_row_zscore(rows, zeros[:, 0], ones, zeros)
+    by_rows = released_epo.turn_row_zscore(rows, zeros[:, 0], ones, zeros)
     torch.testing.assert_close(by_rows[[0, 2]], found[:, 0])
     groups = torch.tensor([4, 7, 7])
-    lone = turn_means.turn_row_zscore(torch.tensor([3.0, 1.0, 1.0]), groups, ones[:3], zeros[:3])
+    lone = released_epo.turn_row_zscore(torch.tensor([3.0, 1.0, 1.0]), groups, ones[:3], zeros[:3])
     torch.testing.assert_close(lone, torch.tensor([3.0, 0.0, 0.0]), atol=1e-5, rtol=0)
 
 

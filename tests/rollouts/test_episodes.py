@@ -13,7 +13,7 @@ from tiny import full_forward
 
 from reproduce.algorithms import load
 from reproduce.algorithms.parts.advantages import group_zscore
-from reproduce.algorithms.parts.turn_means import turn_row_zscore
+from reproduce.algorithms.parts.released.epo import turn_row_zscore
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks

@@ -16,7 +16,7 @@ from trl import GRPOTrainer
 
 from reproduce.algorithms import load
 from reproduce.algorithms.parts.advantages import GroupZScore
-from reproduce.algorithms.parts.state import Sampling, State
+from reproduce.algorithms.parts.state import Sampling, SideRows, State
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits
@@ -438,3 +438,81 @@ def test_a_part_of_a_users_own_samples_at_a_temperature_that_it_changes(tmp_path
     again = trainer(tmp_path, job, talker(), **settings)
     again.load_checkpoint(again.run.checkpoints / f"checkpoint-{2 * again.updates_per_step}")
     assert tiny.state(again, "heat").sampling(Sampling(1.0)).temperature == 2.0
+
+
+class Beside(State):
+    """Asks for the first half of the questions once more, hotter."""
+
+    name = "beside"
+
+    def sampling(self, planned):
+        return replace(planned, side_rows=SideRows(share=0.5, temperature=1.5))
+
+
+@dataclass(frozen=True)
+class Asks(GroupZScore):
+    """The group z-score beside side rows that it does not read."""
+
+    def state(self, run):
+        return Beside()
+
+
+@dataclass(frozen=True)
+class Reads(Asks):
+    """The group z-score; of side rows those above the mean count, and all alike."""
+
+    needs = ("sides_BT",)
+
+    def __call__(self, rewards_B, groups_B, tensors, mask_BT):
+        own_BT, metrics = super().__call__(rewards_B, groups_B, tensors, mask_BT)
+        return torch.where(tensors["sides_BT"] == 1, (own_BT > 0.05).to(own_BT.dtype), own_BT), metrics
+
+
+def test_a_part_of_a_users_own_trains_on_side_rows_and_nothing_else_reads_them(tmp_path):
+    """Rows that reach the loss: (tokens, advantage of the last token, worst difference of old log-probs)."""
+
+    def trained(name, advantage):
+        job = config("grpo", steps=1, epochs=1, group_size=6)
+        made = trainer(tmp_path / name, job, talker(), advantage=advantage)
+        rows, update = {}, made.loss_on
+
+        def spy(lm, inputs):
+            for row, mask in enumerate(made.loss_mask(inputs)):
+                prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row].bool()].tolist()
+                ids = inputs["completion_ids"][row][inputs["completion_mask"][row].bool()].tolist()
+                if mask.any():
+                    own, old = mask[: len(ids)], inputs["old_per_token_logps"][row][: len(ids)]
+                    gap = (old - tiny.full_forward(start, prompt, ids)[0])[own].abs().max()
+                    rows[tuple(prompt + ids)] = (float(inputs["advantages"][row][mask][-1]), float(gap))
+            return update(lm, inputs)
+
+        made.loss_on = spy
+        start = talker()
+        (step,) = records(made)
+        return made.batch, rows, step
+
+    batch, rows, step = trained("reads", Reads())
+    side = [group for group in batch.groups if group.side]
+    assert len(batch.groups) == 3 and len(side) == 1 and side[0].question == batch.groups[0].question
+    own = {tuple(t.path.tokens) for group in batch.own().groups for t in group.trajectories}
+    good = {
+        tuple(t.path.tokens)
+        for t, reward in zip(side[0].trajectories, side[0].reward_values, strict=True)
+        if reward > np.mean(side[0].reward_values)
+    }
+    assert 1 <= len(good) < 6 and rows.keys() == own | good, "the other side rows are in no mini-batch"
+    assert all(rows[tokens][0] == 1.0 for tokens in good)
+    assert max(gap for _, gap in rows.values()) < 1e-4, "the policy's log-probs at the step's temperature"
+    path = next(t.path for t in side[0].trajectories if tuple(t.path.tokens) in good)
+    logps, _ = tiny.full_forward(talker(), path.prompt, path.completion, temperature=1.5)
+    assert np.allclose(np.array(path.logps)[path.sampled], logps[torch.tensor(path.sampled)], atol=1e-4), (
+        "it was hotter"
+    )
+    _, entropies = tiny.full_forward(talker(), path.prompt, path.completion)
+    assert np.allclose(np.array(path.entropies)[path.sampled], entropies[torch.tensor(path.sampled)], atol=1e-4)
+    with pytest.raises(UserError, match="side_rows.share"):
+        SideRows(share=0.0, temperature=1.0)
+    asks, plain = trained("asks", Asks()), trained("plain", GroupZScore())
+    assert asks[1] == plain[1] and asks[1].keys() == own, "side rows change no draw of the others"
+    assert all(a["trajectories"] == 12 for _, _, a in (asks, plain, ("", "", step)))
+    assert asks[2]["reward_mean"] == plain[2]["reward_mean"] and asks[2]["sampled_tokens"] > plain[2]["sampled_tokens"]

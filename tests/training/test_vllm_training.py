@@ -16,6 +16,7 @@ from test_trainer import config
 from tiny import LocalPrinter, tokenizer
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts.state import Sampling, SideRows, State
 from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits
@@ -109,6 +110,23 @@ def test_the_sampler_follows_the_weights_and_the_trainer_scores_its_tokens(tmp_p
         for path in (t.path for group in batch.groups for t in group.trajectories):
             assert np.isfinite(path.entropies).all()
     assert steps_of(made)[1]["metrics"]["kl_warm_start"] > 0
+
+
+def test_a_state_moves_the_temperature_and_asks_for_side_rows(tmp_path, kind):
+    """The gap to the sampler stays closed: both sides are at the step's temperature, side rows too."""
+
+    class Asks(State):
+        name = "asks"
+
+        def sampling(self, planned):
+            return Sampling(planned.temperature + 0.2 * made.rl_step, SideRows(0.5, 1.7))
+
+    made = a_trainer(tmp_path, kind, a_job(learning_rate=1e-2))
+    made.states.append(Asks())
+    made.train()
+    assert [group.side for group in made.batch.groups] == [False, False, True]
+    assert made.sampling.temperature == pytest.approx(1.2)
+    assert all(step["metrics"]["sampler_gap_max"] < 1e-4 for step in steps_of(made))
 
 
 def test_weights_left_behind_stop_the_run(tmp_path, kind):

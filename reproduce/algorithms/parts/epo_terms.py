@@ -1,4 +1,4 @@
-"""EPO's entropy terms (arXiv 2509.22576 v2, section 4), and what the released code computes in their place.
+"""EPO's entropy terms (arXiv 2509.22576 v2, section 4), which `parts.released.epo` gives another form.
 
     L_EPO = L_MT - lambda (L_H - beta_k L_smooth)          [eq. 6]
     L_H: mean of the token entropies H, L_smooth: mean of alpha P; trajectory, turn and token means  [eq. 2, 4]
@@ -20,19 +20,6 @@ def phase_weight(step: int, steps: int, decay: float = 3.0) -> float:
     return 1.0 + math.exp(-decay * step / max(1, steps // 2))
 
 
-def released_phase_weight(step: int, max_epochs: int = 150) -> float:
-    """The schedule of the released code, which has another form and falls to almost 0.
-
-    With h = max_epochs // 2: 1 - 0.2 (1 - exp(-2 k / h)) up to k = h, then 0.8 exp(-3 (k - h) / (max_epochs - h)), with
-    a jump between. max_epochs is the constant 150 there, whatever the number of steps; beyond it the last value holds.
-    """
-    step = min(step, max_epochs)
-    half = max_epochs // 2
-    if step <= half:
-        return 1.0 - 0.2 * (1.0 - math.exp(-2.0 * step / half))
-    return 0.8 * math.exp(-3.0 * (step - half) / (max_epochs - half))
-
-
 def corridor_side(entropies_BT: Tensor, reference_BT: Tensor, low: float, high: float) -> Tensor:
     """s_BT (int64): +1 above high * reference, -1 below low * reference, 0 inside, on an edge, or without a reference.
 
@@ -48,16 +35,6 @@ def corridor_penalty(entropies_BT: Tensor, reference_BT: Tensor, low: float, hig
     reference_BT = reference_BT.detach()
     penalty_BT = torch.relu(low * reference_BT - entropies_BT) + torch.relu(entropies_BT - high * reference_BT)
     return torch.where(reference_BT.isnan(), 0.0, penalty_BT)
-
-
-def indicator_penalty(entropies_BT: Tensor, reference_BT: Tensor, low: float, high: float) -> Tensor:
-    """1 outside the open corridor and 0 inside, as in the released code: a constant, so its gradient is exactly zero.
-
-    The edges count as outside: at low = 0 a token of entropy 0 does. A NaN reference is outside too.
-    """
-    entropies_BT = entropies_BT.detach()
-    inside_BT = (entropies_BT > low * reference_BT) & (entropies_BT < high * reference_BT)
-    return 1.0 - inside_BT.to(entropies_BT.dtype)
 
 
 def position_weight(position_BT: Tensor, start: float, end: float, rate: float) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from reproduce.errors import UserError
+
 
 @dataclass(frozen=True)
 class RunServices:
@@ -25,14 +27,32 @@ class RunServices:
 
 
 @dataclass(frozen=True)
+class SideRows:
+    """Groups that a step samples beside its own: its first questions once more, at another temperature.
+
+    share: of the step's questions, above 0 and at most 1. Old log-probabilities and entropies of side rows are the
+    policy's at the step's own temperature. Only an advantage part that reads `sides_BT` gives them an advantage; a side
+    row without one is in no mini-batch. Metrics and records are of the step's own groups. UserError for a bad share.
+    """
+
+    share: float
+    temperature: float
+
+    def __post_init__(self):
+        if not 0.0 < self.share <= 1.0:
+            raise UserError(f"side_rows.share must be above 0 and at most 1, not {self.share!r}")
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How the rollouts of a step are sampled.
 
     temperature: of the softmax that tokens are drawn from. Log-probabilities and entropies, at rollout and in the loss,
-    are of the same softmax, so ratios are 1 until the first update at any temperature.
+    are of the same softmax, so ratios are 1 until the first update at any temperature. side_rows: None: there are none.
     """
 
     temperature: float
+    side_rows: SideRows | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Means that count trajectories, turns and tokens, and statistics that count turns.
+"""Means that count trajectories, turns and tokens.
 
 `turns_BT` (int64) is the index of the turn that each token belongs to, from 0. A row holds a whole trajectory, or one
 turn of it (then several rows share a trajectory, and rows of later turns do not begin at turn 0). A turn counts if at
@@ -52,27 +52,3 @@ def turn_weights(
     scale = 1.0 if trajectories_B is None else len(turns_B) / max(1, len(torch.unique(trajectories_B)))
     in_turn_BT = tokens_per_turn(mask_BT, turns_BT).gather(1, torch.where(mask_BT, turns_BT, 0))
     return torch.where(mask_BT, scale / (in_turn_BT * turns_B[:, None]).clamp(min=1).to(dtype), 0.0)
-
-
-def turn_row_zscore(
-    rewards_B: Tensor, groups_B: Tensor, mask_BT: Tensor, turns_BT: Tensor, std_epsilon: float = 1e-6
-) -> Tensor:
-    """Advantage_B = (R - mean_G) / (std_G + std_epsilon), statistics over the turns of a group (EPO's released GRPO).
-
-    There every turn is a row with its trajectory's return, and mean and unbiased standard deviation run over all rows
-    of a group, so that a trajectory of many turns weighs more. Here a row counts once for each of its turns: the same
-    for whole trajectories, the plain z-score for rows of one turn. As released, a group of one turn has mean 0 and
-    standard deviation 1; a group of equal rewards gives exactly 0.
-    """
-    turns_B = (tokens_per_turn(mask_BT, turns_BT) > 0).sum(1).to(rewards_B.dtype)
-    ids, index_B = torch.unique(groups_B, return_inverse=True)
-    zeros_G = rewards_B.new_zeros(len(ids))
-    count_G = zeros_G.index_add(0, index_B, turns_B)
-    lowest_G = zeros_G.scatter_reduce(0, index_B, rewards_B, "amin", include_self=False)
-    shifted_B = rewards_B - lowest_G[index_B]  # exact zeros in a constant group, whatever the rounding of the mean
-    mean_G = zeros_G.index_add(0, index_B, turns_B * shifted_B) / count_G.clamp(min=1)
-    centred_B = shifted_B - mean_G[index_B]
-    variance_G = zeros_G.index_add(0, index_B, turns_B * centred_B**2) / (count_G - 1).clamp(min=1)
-    single_B = (count_G == 1)[index_B]
-    std_B = torch.where(single_B, 1.0, variance_G.sqrt()[index_B])
-    return torch.where(single_B, rewards_B, centred_B) / (std_B + std_epsilon)

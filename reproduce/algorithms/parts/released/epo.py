@@ -1,11 +1,61 @@
 """EPO and its GRPO as their released code computes them, where that is not what the paper says."""
 
+import math
 from dataclasses import dataclass
 
-from reproduce.algorithms.parts import epo_terms as epo
+import torch
+from torch import Tensor
+
 from reproduce.algorithms.parts.advantages import finite_rewards
 from reproduce.algorithms.parts.regularisers import EPO, one_of
-from reproduce.algorithms.parts.turn_means import turn_row_zscore
+from reproduce.algorithms.parts.turn_means import tokens_per_turn
+
+
+def phase_weight(step: int, max_epochs: int = 150) -> float:
+    """beta_k as released: it has another form than eq. 5 and falls to almost 0.
+
+    With h = max_epochs // 2: 1 - 0.2 (1 - exp(-2 k / h)) up to k = h, then 0.8 exp(-3 (k - h) / (max_epochs - h)), with
+    a jump between. max_epochs is the constant 150 there, whatever the number of steps; beyond it the last value holds.
+    """
+    step = min(step, max_epochs)
+    half = max_epochs // 2
+    if step <= half:
+        return 1.0 - 0.2 * (1.0 - math.exp(-2.0 * step / half))
+    return 0.8 * math.exp(-3.0 * (step - half) / (max_epochs - half))
+
+
+def indicator_penalty(entropies_BT: Tensor, reference_BT: Tensor, low: float, high: float) -> Tensor:
+    """1 outside the open corridor and 0 inside, as in the released code: a constant, so its gradient is exactly zero.
+
+    The edges count as outside: at low = 0 a token of entropy 0 does. A NaN reference is outside too.
+    """
+    entropies_BT = entropies_BT.detach()
+    inside_BT = (entropies_BT > low * reference_BT) & (entropies_BT < high * reference_BT)
+    return 1.0 - inside_BT.to(entropies_BT.dtype)
+
+
+def turn_row_zscore(
+    rewards_B: Tensor, groups_B: Tensor, mask_BT: Tensor, turns_BT: Tensor, std_epsilon: float = 1e-6
+) -> Tensor:
+    """Advantage_B = (R - mean_G) / (std_G + std_epsilon), statistics over the turns of a group (EPO's released GRPO).
+
+    There every turn is a row with its trajectory's return, and mean and unbiased standard deviation run over all rows
+    of a group, so that a trajectory of many turns weighs more. Here a row counts once for each of its turns: the same
+    for whole trajectories, the plain z-score for rows of one turn. As released, a group of one turn has mean 0 and
+    standard deviation 1; a group of equal rewards gives exactly 0.
+    """
+    turns_B = (tokens_per_turn(mask_BT, turns_BT) > 0).sum(1).to(rewards_B.dtype)
+    ids, index_B = torch.unique(groups_B, return_inverse=True)
+    zeros_G = rewards_B.new_zeros(len(ids))
+    count_G = zeros_G.index_add(0, index_B, turns_B)
+    lowest_G = zeros_G.scatter_reduce(0, index_B, rewards_B, "amin", include_self=False)
+    shifted_B = rewards_B - lowest_G[index_B]  # exact zeros in a constant group, whatever the rounding of the mean
+    mean_G = zeros_G.index_add(0, index_B, turns_B * shifted_B) / count_G.clamp(min=1)
+    centred_B = shifted_B - mean_G[index_B]
+    variance_G = zeros_G.index_add(0, index_B, turns_B * centred_B**2) / (count_G - 1).clamp(min=1)
+    single_B = (count_G == 1)[index_B]
+    std_B = torch.where(single_B, 1.0, variance_G.sqrt()[index_B])
+    return torch.where(single_B, rewards_B, centred_B) / (std_B + std_epsilon)
 
 
 @dataclass(frozen=True)
@@ -66,12 +116,12 @@ class ReleasedEPO(EPO):
 
     def beta(self, tensors) -> float:
         if self.phase_schedule == "released":
-            return epo.released_phase_weight(tensors["rl_step"], self.schedule_epochs)
+            return phase_weight(tensors["rl_step"], self.schedule_epochs)
         return super().beta(tensors)
 
     def penalty(self, entropies_BT, reference_BT):
         if self.penalty_form == "indicator":
-            return epo.indicator_penalty(entropies_BT, reference_BT, self.corridor_low, self.corridor_high)
+            return indicator_penalty(entropies_BT, reference_BT, self.corridor_low, self.corridor_high)
         return super().penalty(entropies_BT, reference_BT)
 
     def effect(self, beta: float) -> float:
