@@ -56,30 +56,19 @@ NAMES = {
 }
 
 # Okabe & Ito 2008, safe for the common kinds of colour blindness. A method keeps its colour and marker in every figure.
-COLOURS = {
-    WARM_START: "#7f7f7f",
-    "grpo": "#0072B2",
-    "dapo": "#E69F00",
-    "arpo": "#009E73",
-    "aepo": "#D55E00",
-    "reinforce++": "#CC79A7",
-    "gppo": "#56B4E9",
-    "cispo": "#000000",
-    "gigpo": "#B8A800",
+LOOKS = {
+    WARM_START: ("#7f7f7f", "X"),
+    "grpo": ("#0072B2", "o"),
+    "dapo": ("#E69F00", "s"),
+    "arpo": ("#009E73", "^"),
+    "aepo": ("#D55E00", "D"),
+    "reinforce++": ("#CC79A7", "v"),
+    "gppo": ("#56B4E9", "P"),
+    "cispo": ("#000000", "*"),
+    "gigpo": ("#B8A800", "<"),
 }
-MARKERS = {
-    WARM_START: "X",
-    "grpo": "o",
-    "dapo": "s",
-    "arpo": "^",
-    "aepo": "D",
-    "reinforce++": "v",
-    "gppo": "P",
-    "cispo": "*",
-    "gigpo": "<",
-}
-_OTHER_COLOURS = ("#332288", "#117733", "#882255", "#44AA99", "#AA4499", "#999933")
-_OTHER_MARKERS = (">", "h", "d", "p", "8", "H")
+"""Method -> its colour and marker."""
+_OTHERS = (("#332288", ">"), ("#117733", "h"), ("#882255", "d"), ("#44AA99", "p"), ("#AA4499", "8"), ("#999933", "H"))
 
 RC = {
     "figure.dpi": 100,
@@ -134,18 +123,20 @@ def shown(methods) -> list[str]:
     return [m for m in ordered if m in (WARM_START, *MAIN)] or ordered
 
 
-def _others(method: str, methods) -> int:
-    return [m for m in order(methods) if m not in COLOURS].index(method)
+def _look(method: str, methods) -> tuple[str, str]:
+    """(colour, marker); methods without ones of their own take further ones in order among `methods`."""
+    others = [m for m in order([*methods, method]) if m not in LOOKS]
+    return LOOKS.get(method) or _OTHERS[others.index(method) % len(_OTHERS)]
 
 
 def colour(method: str, methods=()) -> str:
-    """The method's colour; methods without one of their own take further colours in order among `methods`."""
-    return COLOURS.get(method) or _OTHER_COLOURS[_others(method, [*methods, method]) % len(_OTHER_COLOURS)]
+    """The method's colour, among the `methods` of a figure."""
+    return _look(method, methods)[0]
 
 
 def marker(method: str, methods=()) -> str:
     """The method's marker, so that a figure can be read without colour."""
-    return MARKERS.get(method) or _OTHER_MARKERS[_others(method, [*methods, method]) % len(_OTHER_MARKERS)]
+    return _look(method, methods)[1]
 
 
 def look(method: str, methods=()) -> dict:

@@ -1,10 +1,16 @@
 """analysis/: read, tabulate, compare, draw and build, on small synthetic results written to a temporary folder."""
 
+import functools
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from synthetic import (
@@ -574,6 +580,33 @@ def test_a_notebook_that_fails_is_named_with_its_cell_and_nothing_is_saved(tmp_p
         (tmp_path / f"{name}.py").write_text("".join(f"# %%\n{cell}\n" for cell in cells))
     with pytest.raises(kind, match=f"(?s){words}"):
         execute.execute({"one": "one", "two": "two"}, {}, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+INTERRUPTED = """
+import pathlib
+from analysis import execute
+from reproduce.exits import exit_code
+
+folder = pathlib.Path({folder!r})
+execute.SOURCES = folder
+raise SystemExit(exit_code(lambda: len(execute.execute({{"one": "one", "two": "one"}}, {{}}, folder / "made"))))
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_kernels_and_saves_nothing(tmp_path):
+    code = f"import os, time; open({str(tmp_path)!r} + f'/{{os.getpid()}}.pid', 'w'); time.sleep(600)"
+    (tmp_path / "one.py").write_text(f"# %%\n{code}\n")
+    command = [sys.executable, "-c", INTERRUPTED.format(folder=str(tmp_path))]
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background job inherits it ignored
+    child = subprocess.Popen(command, cwd=load.ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=default)
+    while len(list(tmp_path.glob("*.pid"))) < 2:
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 130 and "interrupted" in child.stderr.read()
+    assert not any(psutil.pid_exists(int(path.stem)) for path in tmp_path.glob("*.pid"))
     assert not (tmp_path / "made").exists()
 
 
