@@ -223,6 +223,8 @@ def test_a_section_that_a_table_lacks_is_named(tmp_path):
         ({}, {"base": "../base.yaml"}, "must be the name of a file beside it"),
         ({}, {"base": "absent.yaml"}, "absent.yaml does not exist"),
         ({}, {"groups": {"all": "grpo"}}, "'groups.all' must be a list"),
+        ({}, {"profiles": ["mini"]}, "table9.yaml: 'profiles' must be a mapping"),
+        ({"profiles": {"mini": 3}}, {}, "base.yaml: 'profiles.mini' must be a mapping"),
     ],
 )
 def test_a_base_is_read_strictly(tmp_path, base, changes, message):
