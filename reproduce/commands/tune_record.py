@@ -1,12 +1,12 @@
 """The record of the trials of `make tune`: what every run of a table's tuning directories came to, finished or not."""
 
-import csv
 import itertools
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from reproduce.config.tables import SECTIONS
 from reproduce.errors import UserError
@@ -122,10 +122,8 @@ def _flat(settings: dict, before: str = "") -> Iterator[tuple[str, object]]:
 def write(path: Path, found: list[Trial]) -> None:
     """The record as CSV, a line per trial."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([column.name for column in fields(Trial)])
-        writer.writerows(astuple(trial) for trial in found)
+    columns = [column.name for column in fields(Trial)]
+    pd.DataFrame(found, columns=columns).to_csv(path, index=False, lineterminator="\n")
 
 
 def text(found: list[Trial]) -> str:

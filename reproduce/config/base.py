@@ -3,45 +3,44 @@
 A profile that only the table has is called after one of the base, such as smoke-scienceworld, and builds on that.
 """
 
-from dataclasses import field
 from pathlib import Path
+from typing import Any
 
-from reproduce.config.strict import build, nearest, section
+from reproduce.config.strict import build, nearest, section, settings
 from reproduce.errors import UserError
 from reproduce.yaml_files import read_yaml
 
 
 @section
-class BaseConfig:
-    """The file that `base` names. A table's `defaults` and `profiles` win over these key by key; its `groups` replace
-    them."""
+class Settings:
+    """The part of a file that a table and its base both have. A table's `defaults` and `profiles` win over the base's
+    key by key; its `groups` replace them."""
 
-    defaults: dict
-    profiles: dict
-    groups: dict = field(default_factory=dict)
+    defaults: dict[str, Any]
+    profiles: dict[str, dict | None]
+    groups: dict | None = None
 
 
 def with_base(data: dict, path: Path, folder: Path) -> tuple[dict, str]:
     """The table's mapping merged onto its base's, and what error messages call the two."""
-    name = data["base"]
+    name = data.pop("base")
     if not isinstance(name, str) or Path(name).name != name:
         raise UserError(f"{path.name}: 'base' must be the name of a file beside it, not {name!r}")
-    base = build(BaseConfig, read_yaml(folder / name), name)
-    profiles = data.get("profiles") or {}
+    base = build(Settings, read_yaml(folder / name), name)
+    found = {key: data[key] for key in settings(Settings) if data.get(key) is not None}
+    own = build(Settings, {"defaults": {}, "profiles": {}, **found}, path.name)
     below = {profile: changes or {} for profile, changes in base.profiles.items()}
-    for profile in profiles:
+    for profile in own.profiles:
         of = profile.rpartition("-")[0]
         if profile not in base.profiles and of not in base.profiles:
             raise UserError(f"{path.name}: 'profiles.{profile}' is not in {name}{nearest(profile, base.profiles)}")
         below.setdefault(profile, base.profiles.get(of) or {})
     merged = {
-        **data,
-        "groups": data.get("groups", base.groups),
-        "defaults": _merged(base.defaults, data.get("defaults") or {}),
-        "profiles": {p: _merged(changes, profiles.get(p) or {}) for p, changes in below.items()},
+        "groups": base.groups if own.groups is None else own.groups,
+        "defaults": _merged(base.defaults, own.defaults),
+        "profiles": {p: _merged(changes, own.profiles.get(p) or {}) for p, changes in below.items()},
     }
-    merged.pop("base")
-    return merged, f"{path.name} with {name}"
+    return {**data, **{key: value for key, value in merged.items() if value is not None}}, f"{path.name} with {name}"
 
 
 def _merged(below: dict, above: dict) -> dict:

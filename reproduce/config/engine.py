@@ -25,7 +25,7 @@ class EngineConfig:
     name: Literal["transformers", "vllm", "vllm_server"] = "vllm"
     tool_workers: Whole = 16  # threads; a path goes on when its call is answered. 0: calls in batches, in fixed order
     top_logprobs: Whole = 20  # k of entropy_topk, which branching policies read; 0: no entropy at rollout
-    entropy: Literal["exact", "topk"] = "exact"  # of advantages and records. topk: entropy_topk; exact: a forward pass
+    entropy: Literal["exact", "topk"] = "exact"  # by the trainer's forward pass; topk: as recorded (entropy_topk)
     correction: Literal[Correction, "none"] = "token_truncate"  # bounds on pi_old / mu; none: mu counts as pi_old
     correction_low: Number | None = None  # TRL's vllm_importance_sampling_clip_min
     correction_high: Number | None = 3.0  # TRL's vllm_importance_sampling_clip_max

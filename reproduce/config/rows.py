@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 
+from reproduce.config.sections import TrainingConfig
 from reproduce.config.strict import Positive, section
 from reproduce.errors import UserError
 
@@ -35,15 +36,15 @@ class GridConfig:
             if not values or any(values.count(value) > 1 for value in values):
                 yield key, f"must list one value or more, each once, not {values}"
 
-    def cells(self, method: str, training: dict, source: str) -> dict[str, VariantConfig]:
+    def cells(self, method: str, training: TrainingConfig, source: str) -> dict[str, VariantConfig]:
         """name -> variant of `method` for every cell; training: the settings that the multiples are of."""
         made = {}
         for cell in combinations({"rate": self.learning_rate, "batches": self.minibatches}):
             rate, batches = cell["rate"], cell["batches"]
-            count = training["minibatches"] * batches
+            count = training.minibatches * batches
             if count != int(count):
-                raise UserError(f"{source}: grid.minibatches {batches} of {training['minibatches']} is not whole")
-            changes = {"learning_rate": float(f"{training['learning_rate'] * rate:.6g}"), "minibatches": int(count)}
+                raise UserError(f"{source}: grid.minibatches {batches} of {training.minibatches} is not whole")
+            changes = {"learning_rate": float(f"{training.learning_rate * rate:.6g}"), "minibatches": int(count)}
             made[f"{method}-lr{rate:g}x-minibatches{batches:g}x"] = VariantConfig(method, training=changes)
         return made
 

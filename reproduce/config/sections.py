@@ -22,9 +22,9 @@ from reproduce.config.strict import (
 )
 
 WEB = "web"
+"""The world of real questions (`task.data`) with real searches (`search`)."""
 ALFWORLD = "alfworld"
 SCIENCEWORLD = "scienceworld"
-"""The world of real questions (`task.data`) with real searches (`search`)."""
 WARM_START = "warm_start"
 """The method name of the run that holds the warm start's evaluation."""
 WARM_START_TRAINING = ("temperature", "device", "dtype")

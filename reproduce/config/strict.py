@@ -4,6 +4,7 @@ The annotation of a setting says all that is known of it: its type, its range, w
 """
 
 import difflib
+import functools
 import re
 import typing
 from enum import Enum
@@ -67,12 +68,13 @@ def _checked(self):
 def build(cls, data: dict, source: str, prefix: str = ""):
     """A section from a mapping. UserError, naming `source` and the key, for an unknown, missing or unfit setting."""
     try:
-        return TypeAdapter(cls).validate_python(data)
+        return _adapter(cls).validate_python(data)
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda one: one["type"] not in _UNKNOWN)
         raise UserError(f"{source}: {_said(found[0], cls, prefix)}") from None
 
 
+_adapter = functools.cache(TypeAdapter)
 _UNKNOWN = ("unexpected_keyword_argument", "invalid_key")
 _MUST = {
     "int_type": "be a whole number, not {input!r}",
@@ -101,6 +103,8 @@ def _said(error, cls, prefix: str) -> str:
         return f"the key '{name}' is missing"
     if kind == "setting":
         return f"'{name}' {context['problem']}"
+    if kind not in _MUST:
+        return f"'{name}': {error['msg']}"
     choices = context.get("expected", "").replace("'", "").replace(" or ", ", ")
     return f"'{name}' must {_MUST[kind].format(**context, input=error['input'], choices=choices)}"
 

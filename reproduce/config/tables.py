@@ -179,9 +179,7 @@ class TableConfig:
     seeds: list[Whole]
     defaults: Changes
     profiles: dict[str, Annotated[ProfileConfig, BeforeValidator(_mapping)]]
-    groups: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # name -> methods, variants or groups, for METHODS=<name>
+    groups: dict[str, list[str]] = field(default_factory=dict)  # for METHODS=<name>: methods, variants or groups
     variants: dict[str, VariantConfig] = field(default_factory=dict)
     grid: GridConfig | None = None
     algorithm: dict = field(default_factory=dict)  # method -> overrides, the user's visible changes
@@ -227,8 +225,8 @@ class TableConfig:
         for seed in seeds:
             if seeds.count(seed) > 1:
                 raise UserError(f"seed {seed} is named twice")
-        found = {name: self._section(name, changes) for name in SECTIONS}
-        shared = {name: value for name, value in found.items() if value is not None}
+        shared = {name: self._section(name, changes) for name in SECTIONS}
+        shared = {name: value for name, value in shared.items() if value is not None}
         jobs = []
         for seed in seeds:
             for name, variant in rows.items():
@@ -240,7 +238,7 @@ class TableConfig:
                 }  # fmt: skip
                 own = changes.method_training.get(method) or {}
                 _check_shared(own, f"{self.source}: profiles.{profile}.method_training.{method}")
-                data["training"] = {**data["training"], **own}
+                data["training"] = {**data.get("training", {}), **own}
                 if variant:
                     data |= {"variant": name, "training_changes": variant.training}
                     data["training"] = {**data["training"], **variant.training}
@@ -270,7 +268,8 @@ class TableConfig:
         """method -> its cells of the grid."""
         if self.grid is None:
             return {}
-        training = self._section("training", self._profile(profile))
+        changed = self._section("training", self._profile(profile)) or {}
+        training = build(TrainingConfig, changed, f"{self.source}, profile {profile}", "training.")
         return {method: self.grid.cells(method, training, self.source) for method in self.grid.methods}
 
     def problems(self):

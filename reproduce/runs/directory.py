@@ -27,18 +27,15 @@ import pyarrow as pa
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, manifest, schema
+from reproduce.runs.reader import trained_tables
 
 FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
 """Names that may stand in a directory whose creation was cut short before its manifest."""
 FOLDERS = ("parts", "checkpoints")
-FILES = (
-    "manifest.json", "config.yaml", "progress.json", "log.txt", "steps.parquet", "timings.parquet", "rollouts.parquet",
-    "eval.parquet",
-)  # fmt: skip
+TABLES = tuple(f"{name}.parquet" for name in (*schema.TRAINED, "eval"))
+FILES = ("manifest.json", "config.yaml", "progress.json", "log.txt", *TABLES)
 REMADE = ("config.yaml", "eval.parquet")
 """The files of a finished run that `RunDirectory.open` makes again where they are missing."""
-
-
 OF_A_SESSION = ("parts", "checkpoints", "progress.json", "tracker.json")
 """Names that a run without a step may have left, and that a run of another config must not find."""
 
@@ -81,7 +78,8 @@ class RunDirectory:
                 run = cls(path, config, data, 0.0)
                 run._remove_leftovers()
                 return run
-            _take_apart(path, data)
+            if config.method != manifest.WARM_START:
+                _take_apart(path)
         path.mkdir(parents=True, exist_ok=True)
         (path / "parts").mkdir(exist_ok=True)
         (path / "checkpoints").mkdir(exist_ok=True)
@@ -113,10 +111,8 @@ class RunDirectory:
 
     def drop_steps_after(self, step: int) -> None:
         """Forgets the steps after `step`, which the checkpoint to resume from does not know."""
-        for path in sorted(self.parts.glob("*.steps.json"), reverse=True):
-            if int(path.name.split(".")[0]) > step:
-                path.unlink()
-        for path in self.parts.glob("*.rollouts.parquet"):
+        complete = sorted(self.parts.glob("*.steps.json"), reverse=True)
+        for path in [*complete, *self.parts.glob("*.rollouts.parquet")]:
             if int(path.name.split(".")[0]) > step:
                 path.unlink()
 
@@ -181,10 +177,9 @@ class RunDirectory:
         if len(steps) != wanted:
             raise ValueError(f"finish: {len(steps)} of {wanted} steps are complete")
         if not warm_start:
-            columns = schema.extended(schema.STEPS_SCHEMA, steps[0] if steps else ())
-            files.write_table(self.path / "steps.parquet", files.rows_table(steps, columns))
-            columns = schema.extended(schema.TIMINGS_SCHEMA, timings[0] if timings else ())
-            files.write_table(self.path / "timings.parquet", files.rows_table(timings, columns))
+            for name, rows in (("steps", steps), ("timings", timings)):
+                columns = schema.extended(schema.TRAINED[name], rows[0] if rows else ())
+                files.write_table(self.path / f"{name}.parquet", files.rows_table(rows, columns))
             files.write_table(self.path / "rollouts.parquet", rollouts)
         total = {
             "seconds_total": self._seconds(),
@@ -259,25 +254,14 @@ def _with_hash_of(path: Path, data: dict, name: str) -> dict:
 def missing(path: Path) -> list[str]:
     """Those of `REMADE` that a finished run lacks. UserError if it lacks eval.parquet and its steps are damaged too."""
     lost = [name for name in REMADE if not (path / name).exists()]
-    if "eval.parquet" in lost:
-        _merged_tables(path, files.read_json(path / "manifest.json"))
+    if "eval.parquet" in lost and files.read_json(path / "manifest.json")["method"] != manifest.WARM_START:
+        trained_tables(path)
     return lost
 
 
-def _merged_tables(path: Path, data: dict) -> tuple[pa.Table, pa.Table, pa.Table] | None:
-    """Steps, timings and rollouts of a finished run; None for the warm start, which has none."""
-    if data["method"] == manifest.WARM_START:
-        return None
-    kinds = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
-    return tuple(files.read_table(path / f"{name}.parquet", kind) for name, kind in kinds.items())
-
-
-def _take_apart(path: Path, data: dict) -> None:
+def _take_apart(path: Path) -> None:
     """The parts of a finished run again, as `write_step` had written them."""
-    tables = _merged_tables(path, data)
-    if tables is None:
-        return
-    steps, timings, rollouts = tables
+    steps, timings, rollouts = trained_tables(path)
     (path / "parts").mkdir(exist_ok=True)
     step_R = rollouts["step"].to_numpy()
     for line, times in zip(steps.to_pylist(), timings.to_pylist(), strict=True):

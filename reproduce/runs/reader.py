@@ -61,9 +61,9 @@ def read_run(path: Path | str) -> Run:
             f"since): restore them, or {files.MOVE}"
         )
     if data["method"] == manifest.WARM_START:
-        steps, timings, rollouts = (s.empty_table() for s in _TRAINED.values())
+        steps, timings, rollouts = (kind.empty_table() for kind in schema.TRAINED.values())
     else:
-        steps, timings, rollouts = (files.read_table(path / f"{name}.parquet", s) for name, s in _TRAINED.items())
+        steps, timings, rollouts = trained_tables(path)
         expected = list(range(1, config["training"]["steps"] + 1))
         for name, table in (("steps", steps), ("timings", timings)):
             if table["step"].to_pylist() != expected:
@@ -81,7 +81,11 @@ EVALUATE = "without it (delete it if it is there) the same command evaluates the
 WRITE = "without it (delete it if it is there) the same command writes it again"
 """Advice that `RunDirectory.open` makes true."""
 _LATER = [name for name, setting in settings(JobConfig).items() if InHash.IF_SET in setting.metadata]
-_TRAINED = {"steps": schema.STEPS_SCHEMA, "timings": schema.TIMINGS_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
+
+
+def trained_tables(path: Path) -> list[pa.Table]:
+    """Steps, timings and rollouts of a finished run. UserError as of `files.read_table`."""
+    return [files.read_table(path / f"{name}.parquet", kind) for name, kind in schema.TRAINED.items()]
 
 
 def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path]:

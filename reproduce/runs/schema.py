@@ -103,6 +103,9 @@ EVAL_SCHEMA = pa.schema(
     ]
 )
 
+TRAINED = {"steps": STEPS_SCHEMA, "timings": TIMINGS_SCHEMA, "rollouts": ROLLOUTS_SCHEMA}
+"""The tables of a trained run, by the names of their files. The warm start has none of them."""
+
 NULLABLE = frozenset({"answer", "gold", "text"})
 """The only columns that may hold nulls: a trajectory without an answer, and text left out when publishing."""
 

@@ -42,6 +42,13 @@ def test_a_missing_key_and_a_wrong_type_are_named():
         training = {**CONFIG["training"], "steps": value}
         assert "'training.steps' must be a whole number" in refused({**CONFIG, "training": training})
     assert "'task' must be a mapping" in refused({**CONFIG, "task": [1]})
+    assert "the key 'training' is missing" in refused({key: CONFIG[key] for key in CONFIG if key != "training"})
+    for value in (b"\xff", 1, ["mini"]):
+        assert "'profile'" in refused({**CONFIG, "profile": value})
+    assert "'training.learning_rate'" in refused(
+        {**CONFIG, "training": {**CONFIG["training"], "learning_rate": 10**400}}
+    )
+    assert "unknown key" in refused({**CONFIG, 1: 2})
     nan = {**CONFIG["training"], "learning_rate": float("nan")}
     assert "training.learning_rate" in refused({**CONFIG, "training": nan})
 
@@ -197,6 +204,17 @@ def test_a_table_wins_over_its_base_key_by_key_and_profiles_over_defaults(tmp_pa
     assert table.jobs("smoke")[0].training.steps == 2 and table.jobs("mini")[0].training.steps == 3
 
 
+def test_a_section_that_a_table_lacks_is_named(tmp_path):
+    for name in ("training", "model"):
+        cells = {"methods": ["grpo"], "learning_rate": [1], "minibatches": [1]}
+        for rows in ({}, {"grid": cells}):
+            data = {
+                key: CONFIG[key] for key in ("task", "model", "warm_start", "training", "evaluation") if key != name
+            }
+            with pytest.raises(UserError, match=rf"table9.yaml.*the key '{name}.*is missing"):
+                write_table(tmp_path, defaults=data, methods=["grpo"], **rows).jobs("mini")
+
+
 @pytest.mark.parametrize(
     ("base", "changes", "message"),
     [
@@ -207,6 +225,8 @@ def test_a_table_wins_over_its_base_key_by_key_and_profiles_over_defaults(tmp_pa
         ({}, {"base": "../base.yaml"}, "must be the name of a file beside it"),
         ({}, {"base": "absent.yaml"}, "absent.yaml does not exist"),
         ({}, {"groups": {"all": "grpo"}}, "'groups.all' must be a list"),
+        ({}, {"profiles": ["mini"]}, "table9.yaml: 'profiles' must be a mapping"),
+        ({"profiles": {"mini": 3}}, {}, "base.yaml: 'profiles.mini' must be a mapping"),
     ],
 )
 def test_a_base_is_read_strictly(tmp_path, base, changes, message):
