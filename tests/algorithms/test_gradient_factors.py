@@ -3,16 +3,13 @@
 Inside the range it is the ratio (PPO, arXiv 1707.06347); the tables differ in what happens outside.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
-from method_batch import needs, random_batch
+from method_batch import SigmoidGate, needs, random_batch
 
 from reproduce.algorithms import for_run, load, names
 from reproduce.algorithms.parts import PARTS, part_name
-from reproduce.algorithms.parts.surrogates import Surrogate
 from reproduce.algorithms.parts.token_weights import top_entropy
 
 RATIOS = (0.5, 0.9, 1.0, 1.1, 1.5, 4.0)
@@ -130,22 +127,6 @@ def test_gspo_gives_every_token_of_a_row_the_ratio_of_the_row():
     assert loss.item() == pytest.approx(root / 2 - 0.9 / 2)
     np.testing.assert_allclose(logps.grad.numpy(), [[root / 8] * 4, [-0.9 / 6] * 3 + [0.0]], atol=1e-12)
     assert metrics["ratio_max"] == pytest.approx(root)
-
-
-@dataclass(frozen=True)
-class SigmoidGate:
-    """SAPO (arXiv 2511.20347), a surrogate that the package does not have: (4 / tau) sigmoid(tau (delta - 1)) A."""
-
-    tau_positive: float = 1.0
-    tau_negative: float = 1.05
-    needs = ("advantages_BT",)
-    clip_range = (0.0, float("inf"))
-
-    def __call__(self, ratio, advantages_BT):
-        tau_BT = torch.where(advantages_BT > 0, self.tau_positive, self.tau_negative)
-        objective_BT = 4 / tau_BT * torch.sigmoid(tau_BT * (ratio.value_BT - 1)) * advantages_BT
-        nowhere_BT = torch.zeros_like(advantages_BT, dtype=torch.bool)
-        return Surrogate(objective_BT, nowhere_BT, nowhere_BT, nowhere_BT)
 
 
 def test_a_surrogate_of_ones_own_has_the_factors_of_its_paper():

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from test_trainer import config, trainer
+from trainers import config, trainer
 
 from reproduce.algorithms import for_run, inert_at_one_update, load
 from reproduce.algorithms.kl_cov import CovariancePenalty, covariance

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_token_logps import batch as token_batch
 from tiny import model
+from token_rows import batch as token_batch
 
 from reproduce.algorithms import load
 from reproduce.algorithms.parts import critics as gae

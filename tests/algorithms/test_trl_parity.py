@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from datasets import Dataset
-from test_gradient_factors import SigmoidGate
+from method_batch import SigmoidGate
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM

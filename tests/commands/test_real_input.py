@@ -9,7 +9,7 @@ import hub
 import pytest
 import question_files
 import tiny
-import torch
+from callers import caller
 from places import REAL_DATA
 from question_files import PASSAGES, TOWN, WRITTEN
 
@@ -38,7 +38,6 @@ needs_real_data = pytest.mark.skipif(
     not ((REAL_DATA / "eval").is_dir() and (REAL_DATA / "search_cache.json").is_file()),
     reason="real data not found; set REPRODUCE_REAL_DATA to the folder that holds eval/*.jsonl and search_cache.json",
 )
-BOOSTS = {"<search>": 10, "</search>": 8, "<python>": 9, "</python>": 7, "of": 9, "year": 9}
 LIMITS = Limits(tool_calls=4, completion_tokens=128)
 POLICIES = [Independent(), ARPORollout(entropy_tokens=2, decision="bernoulli"), AEPORollout(entropy_tokens=2)]
 QUESTION = Question("q", "Who painted the year 7 zzz?", ["Bea Kent"], "2wiki")
@@ -54,19 +53,6 @@ class Sandbox(tiny.LocalPrinter):
         self.batches.append(list(codes))
         known = {"pass": self.Result(True, ""), "print(6 * 7)": self.Result(True, "42")}
         return [known.get(code) or super(Sandbox, self).run_many([code])[0] for code in codes]
-
-
-def caller(seed=0):
-    """A random tiny model that likes tool tags and small words, so that calls are made and some of them find pages."""
-    lm, ids = tiny.model(seed), tiny.tokenizer().convert_tokens_to_ids
-    head = torch.nn.Linear(lm.lm_head.in_features, lm.lm_head.out_features)
-    with torch.no_grad():
-        head.weight.copy_(lm.lm_head.weight)
-        head.bias.zero_()
-        for word, boost in BOOSTS.items():
-            head.bias[ids(word)] = boost
-    lm.lm_head = head
-    return lm
 
 
 def collector(index, sandbox=None, seed=0):

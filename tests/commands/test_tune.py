@@ -12,9 +12,9 @@ import hub
 import numpy as np
 import pandas as pd
 import pytest
+from grid_runs import child
 from places import PYTHONPATH
 from run_rows import evaluations, job, metrics, rollouts
-from test_grid import child
 
 from reproduce import cli
 from reproduce.commands import tune, tune_record

@@ -165,7 +165,7 @@ def test_a_name_is_the_same_for_the_same_settings_and_no_other():
 
 
 def test_runs_under_settings_are_never_published(tmp_path, capsys):
-    from test_runs import finished
+    from run_folders import finished
 
     for experiment in ("table2", "table2.training.steps-3"):
         finished(tmp_path / "runs", method="warm_start", experiment=experiment)

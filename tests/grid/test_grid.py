@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from places import PYTHONPATH, TESTS
+from grid_runs import JOBS, bytes_of, child, importable, paths, run, steps_in_log  # noqa: F401
 from run_rows import evaluations, job, metrics, rollouts
 
 from reproduce import cli, locks
@@ -23,11 +23,9 @@ from reproduce.runs import manifest
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import read_run
 
-JOBS = [job(method=method) for method in ("grpo", "aepo")]
-
 DRIVER = """
 import sys
-from test_grid import JOBS, child
+from grid_runs import JOBS, child
 from reproduce.grid import runner
 try:
     runner.run(JOBS, sys.argv[1], max_jobs=1, command=child, warm_start=False)
@@ -36,38 +34,9 @@ except KeyboardInterrupt:
 """
 
 
-def child(config, path: Path, root: Path) -> list[str]:
-    return [sys.executable, str(TESTS / "support" / "grid_child.py"), str(path), str(root / "orders.json")]
-
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
-
-
-def run(root: Path, jobs=JOBS, **orders) -> list[runner.Failure]:
-    """The grid of `jobs`, two at a time; `orders` by method tell its runs how to misbehave."""
-    root.mkdir(exist_ok=True)
-    (root / "orders.json").write_text(json.dumps({f"{method}/0": order for method, order in orders.items()}))
-    return runner.run(jobs, root, 2, command=child, warm_start=False)
-
-
-def paths(root: Path) -> list[Path]:
-    return [config.directory(root) for config in JOBS]
-
-
-def bytes_of(root: Path) -> list[bytes]:
-    names = ("steps.parquet", "rollouts.parquet", "eval.parquet")
-    return [(path / name).read_bytes() for path in paths(root) for name in names]
-
-
 def tree(path: Path) -> dict[str, tuple[int, bytes]]:
     found = [p for p in sorted(path.rglob("*")) if p.is_file()]
     return {str(p.relative_to(path)): (p.stat().st_mtime_ns, p.read_bytes()) for p in found}
-
-
-def steps_in_log(path: Path) -> list[str]:
-    return [line for line in (path / "log.txt").read_text().splitlines() if line.startswith("step ")]
 
 
 def test_a_grid_runs_once_and_then_has_nothing_to_do(tmp_path, capsys):

@@ -17,8 +17,8 @@ import psutil
 import pytest
 import tiny
 import yaml
+from grid_runs import JOBS, bytes_of, child, importable, paths, steps_in_log  # noqa: F401
 from places import ROOT
-from test_grid import JOBS, bytes_of, child, importable, paths, steps_in_log  # noqa: F401
 
 from reproduce import cli
 from reproduce.config.tables import JobConfig

@@ -11,7 +11,8 @@ import pytest
 import tiny
 import torch
 import vllm_tiny
-from tiny import encode, full_forward, tokenizer
+from engine_checks import check_path
+from tiny import encode, tokenizer
 
 from reproduce.config.engine import NAMES, EngineConfig
 from reproduce.rollouts.engines.host import host_of
@@ -55,15 +56,6 @@ def engine(kind):
 def model(kind):
     """Makes a model that such an engine can run: `model(seed, scale)`."""
     return kind.model
-
-
-def check_path(lm, path, temperature=1.0):
-    """Sampled tokens of a path carry the log-prob and entropy of a full forward pass."""
-    logps, entropies = full_forward(lm, path.prompt, path.completion, temperature)
-    sampled = torch.tensor(path.sampled)
-    assert sampled.any()
-    torch.testing.assert_close(torch.tensor(path.logps)[sampled], logps[sampled], atol=1e-4, rtol=0)
-    torch.testing.assert_close(torch.tensor(path.entropies)[sampled], entropies[sampled], atol=1e-4, rtol=0)
 
 
 class Script:

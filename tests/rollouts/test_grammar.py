@@ -3,8 +3,8 @@
 import hub
 import numpy as np
 import pytest
-from test_agent import PROMPTS, QUESTIONS, ScriptedEngine, encode
-from tiny import environment, tokenizer
+from scripted import PROMPTS, QUESTIONS, ScriptedEngine
+from tiny import encode, environment, tokenizer
 
 from reproduce.algorithms.policies import AEPORollout, Independent
 from reproduce.errors import UserError

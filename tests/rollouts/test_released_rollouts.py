@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from test_agent import PROMPTS, QUESTIONS, ScriptedEngine, search
+from scripted import PROMPTS, QUESTIONS, ScriptedEngine, search
 from tiny import LocalPrinter, engine, environment, full_forward, talker, tokenizer
 
 from reproduce.algorithms import load

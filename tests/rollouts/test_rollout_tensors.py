@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_agent import PROMPTS, QUESTIONS, scripted, search
+from scripted import PROMPTS, QUESTIONS, scripted, search
 
 from reproduce.algorithms import load
 from reproduce.algorithms.parts.turns import shared_mean

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import vllm_tiny
+from engine_checks import PROMPT, check_path, gap, sampled
 from places import ROOT, TESTS
-from test_engine import check_path
-from tiny import encode, full_forward, tokenizer
+from tiny import encode, tokenizer
 
 from reproduce.algorithms.policies import AEPORollout
 from reproduce.config.engine import EngineConfig
@@ -28,27 +28,12 @@ from reproduce.rollouts.tools import ToolPool
 from reproduce.worlds.tool_server import Call, ToolResult
 
 pytestmark = pytest.mark.skipif(vllm_version() is None, reason=vllm_tiny.MISSING)
-PROMPT = encode("question : year of page")
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def sampled(engine, count=4, budget=20, prompt=PROMPT):
-    paths = [TokenPath.root(prompt) for _ in range(count)]
-    for path in paths:
-        path.budget = budget
-    engine.run(paths, lambda done: [])
-    return paths
-
-
-def gap(lm, paths, temperature=1.0):
-    """Largest difference of the paths' log-probs to a full forward pass of `lm`."""
-    logps = [full_forward(lm, p.prompt, p.completion, temperature)[0].tolist() for p in paths]
-    return max(abs(a - b) for row, p in zip(logps, paths, strict=True) for a, b in zip(row, p.logps, strict=True))
 
 
 @pytest.mark.parametrize("make", [vllm_tiny.model, vllm_tiny.tied_model], ids=["untied", "tied"])

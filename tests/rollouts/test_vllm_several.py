@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import vllm_tiny
-from test_vllm_engine import gap, sampled
+from engine_checks import gap, sampled
 from tiny import tokenizer
 from torch import distributed
 

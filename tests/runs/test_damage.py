@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 import torch
+from run_folders import finished
 from stopping import train_until
-from test_runs import finished
-from test_trainer import config, trainer
 from tiny import model, tokenizer
+from trainers import config, trainer
 
 from reproduce.errors import UserError
 from reproduce.rollouts.grammar import Grammar

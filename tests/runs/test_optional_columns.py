@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from run_folders import SECONDS, start
 from run_rows import evaluations, metrics, rollouts
-from test_runs import SECONDS, start
 
 from analysis.format import main_table
 from analysis.load import Source

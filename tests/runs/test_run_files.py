@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from run_folders import finished, start, tree
 from run_rows import evaluations, job
-from test_runs import finished, start, tree
 
 from analysis import load
 from reproduce import cli

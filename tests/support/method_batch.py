@@ -1,8 +1,11 @@
 """Random batches with every tensor that a method asks for, for tests that run over all methods."""
 
+from dataclasses import dataclass
+
 import torch
 
 from reproduce.algorithms import Algorithm, for_run, load
+from reproduce.algorithms.parts.surrogates import Surrogate
 
 ROWS, TOKENS = 6, 9
 NUMBERS = {"rl_step": 3, "rl_steps": 10, "entropy_reference": 0.4, "turn_entropy_reference": [0.3, 0.5, 0.4]}
@@ -81,3 +84,19 @@ def loss_and_gradient(algorithm: Algorithm, data: dict, advantages_BT, **sizes) 
 def select(data: dict, rows) -> dict:
     """The batch of some rows, or of all rows in another order."""
     return {name: value[rows] if name.endswith(("_B", "_BT")) else value for name, value in data.items()}
+
+
+@dataclass(frozen=True)
+class SigmoidGate:
+    """SAPO (arXiv 2511.20347), a surrogate that the package does not have: (4 / tau) sigmoid(tau (delta - 1)) A."""
+
+    tau_positive: float = 1.0
+    tau_negative: float = 1.05
+    needs = ("advantages_BT",)
+    clip_range = (0.0, float("inf"))
+
+    def __call__(self, ratio, advantages_BT):
+        tau_BT = torch.where(advantages_BT > 0, self.tau_positive, self.tau_negative)
+        objective_BT = 4 / tau_BT * torch.sigmoid(tau_BT * (ratio.value_BT - 1)) * advantages_BT
+        nowhere_BT = torch.zeros_like(advantages_BT, dtype=torch.bool)
+        return Surrogate(objective_BT, nowhere_BT, nowhere_BT, nowhere_BT)

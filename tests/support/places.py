@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 DATA = TESTS / "data"
@@ -12,3 +14,21 @@ REAL_DATA = Path(os.environ.get("REPRODUCE_REAL_DATA") or ROOT.parent / "shared"
 FOLDERS = [str(folder) for folder in sorted(TESTS.iterdir()) if folder.is_dir() and folder != DATA]
 """What a test, or a child process of one, adds to its import path."""
 PYTHONPATH = os.pathsep.join([str(ROOT), *FOLDERS])
+
+
+needs_questions = pytest.mark.skipif(
+    not (REAL_DATA / "eval").is_dir(),
+    reason="real question files not found; set REPRODUCE_REAL_DATA to the folder that holds eval/*.jsonl",
+)
+
+
+needs_rl = pytest.mark.skipif(
+    not (REAL_DATA / "train_10k.parquet").is_file(),
+    reason="real RL sets not found; set REPRODUCE_REAL_DATA to the folder that holds train_10k.parquet",
+)
+
+
+needs_cache = pytest.mark.skipif(
+    not (REAL_DATA / "search_cache.json").is_file(),
+    reason="real search results not found; set REPRODUCE_REAL_DATA to the folder that holds search_cache.json",
+)

@@ -28,3 +28,10 @@ def write(folder: Path) -> Path:
     cache["won in year 3"] = "Page 1: Bea 0 won in year 0"
     (folder / "search_cache.json").write_text(json.dumps(cache))
     return folder
+
+
+PAGES = [
+    {"id": "p1", "title": "Arlo Kent", "text": "a painter born in Varden"},
+    {"id": "p2", "title": "Varden", "text": "a town by the river with 1204 people"},
+    {"id": "p3", "title": "Bea Kent", "text": "a painter and the sister of Arlo"},
+]

@@ -27,8 +27,8 @@ import pandas as pd
 import torch
 from places import DATA
 from safetensors.torch import load_file
-from test_trainer import config, trainer
 from tiny import model
+from trainers import config, trainer
 from transformers import TrainerCallback
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, Qwen3RotaryEmbedding
 

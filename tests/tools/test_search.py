@@ -6,22 +6,12 @@ import time
 import bm25s
 import numpy as np
 import pytest
-from places import REAL_DATA
+from places import REAL_DATA, needs_cache
+from question_files import PAGES
 
 from reproduce.errors import UserError
 from reproduce.tools.search.bm25 import PassageIndex, load_search_cache, read_search_cache, split_pages, tokenize
 from reproduce.worlds.benchmarks.questions import real_search_questions
-
-needs_cache = pytest.mark.skipif(
-    not (REAL_DATA / "search_cache.json").is_file(),
-    reason="real search results not found; set REPRODUCE_REAL_DATA to the folder that holds search_cache.json",
-)
-
-PAGES = [
-    {"id": "p1", "title": "Arlo Kent", "text": "a painter born in Varden"},
-    {"id": "p2", "title": "Varden", "text": "a town by the river with 1204 people"},
-    {"id": "p3", "title": "Bea Kent", "text": "a painter and the sister of Arlo"},
-]
 
 
 def test_finds_by_title_and_text_and_drops_passages_without_a_shared_word():

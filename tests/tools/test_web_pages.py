@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from local_server import CLOSE, Answer, LocalServer
-from places import REAL_DATA
-from test_search import PAGES, needs_cache
+from places import REAL_DATA, needs_cache
+from question_files import PAGES
 
 from reproduce.config.search import ChatConfig
 from reproduce.config.strict import build

@@ -606,7 +606,7 @@ class _Task:
 
 def _rollout(settings, session):
     """(texts of all trajectories, costs) of eight questions' trees with a random model that likes to search."""
-    from test_real_input import caller
+    from callers import caller
 
     environment = BenchmarkTools(open_search(settings, session=session), tiny.LocalPrinter(), max_words=12)
     questions = [Question(f"q{i}", f"Who won in year {i}?", ["Bea"], "2wiki") for i in range(8)]

@@ -6,8 +6,8 @@ import cold_child
 import hub
 import pytest
 import torch
+from process_groups import together
 from safetensors.torch import load_file
-from test_parallel import together
 
 from reproduce.errors import UserError
 from reproduce.runs.reader import read_run

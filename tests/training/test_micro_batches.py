@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_parallel import run, same
+from process_groups import run, same
 
 from reproduce.algorithms import names
 from reproduce.training.critic import Critic

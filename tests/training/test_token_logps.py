@@ -3,34 +3,10 @@
 import pytest
 import torch
 from tiny import full_forward, model, tokenizer
+from token_rows import batch
 
 from reproduce.errors import UserError
 from reproduce.training import token_logps
-
-
-def batch(rows=20, seed=0):
-    """Prompts and completions of many lengths, in TRL's padding, and a loss mask with holes."""
-    draw = torch.Generator().manual_seed(seed)
-
-    def number(low, high):
-        return int(torch.randint(low, high, (1,), generator=draw))
-
-    prompts = [torch.randint(5, 400, (number(1, 9),), generator=draw) for _ in range(rows)]
-    completions = [torch.randint(5, 400, (number(1, 30),), generator=draw) for _ in range(rows)]
-    P, T = max(map(len, prompts)), max(map(len, completions))
-    inputs = {
-        "prompt_ids": torch.full((rows, P), tokenizer().pad_token_id),
-        "prompt_mask": torch.zeros(rows, P, dtype=torch.long),
-        "completion_ids": torch.full((rows, T), tokenizer().pad_token_id),
-        "completion_mask": torch.zeros(rows, T, dtype=torch.long),
-    }
-    mask_BT = torch.zeros(rows, T, dtype=torch.bool)
-    for i, (p, c) in enumerate(zip(prompts, completions, strict=True)):
-        inputs["prompt_ids"][i, P - len(p) :], inputs["prompt_mask"][i, P - len(p) :] = p, 1
-        inputs["completion_ids"][i, : len(c)], inputs["completion_mask"][i, : len(c)] = c, 1
-        mask_BT[i, : len(c)] = torch.rand(len(c), generator=draw) < 0.6
-    mask_BT[3] = False  # a row without any trained token
-    return inputs, mask_BT, prompts, completions
 
 
 def score(lm, inputs, mask_BT, temperature=1.0, entropy=True):

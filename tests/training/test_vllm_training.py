@@ -12,8 +12,8 @@ import torch
 import vllm_tiny
 from datasets import Dataset
 from forward_sampler import ForwardSampler
-from test_trainer import config
 from tiny import LocalPrinter, tokenizer
+from trainers import config
 
 from reproduce.algorithms import load
 from reproduce.algorithms.parts.state import Sampling, SideRows, State

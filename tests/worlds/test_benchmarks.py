@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from places import REAL_DATA
+from places import REAL_DATA, needs_questions, needs_rl
 
 from reproduce.errors import UserError
 from reproduce.evaluation import grade
@@ -15,15 +15,6 @@ from reproduce.evaluation.graders import normalise_evaluation
 from reproduce.worlds.benchmarks.datasets.rl import RL_FILES, load_rl
 from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, Question, load, real_search_questions
 from reproduce.worlds.rewards import normalise_training
-
-needs_questions = pytest.mark.skipif(
-    not (REAL_DATA / "eval").is_dir(),
-    reason="real question files not found; set REPRODUCE_REAL_DATA to the folder that holds eval/*.jsonl",
-)
-needs_rl = pytest.mark.skipif(
-    not (REAL_DATA / "train_10k.parquet").is_file(),
-    reason="real RL sets not found; set REPRODUCE_REAL_DATA to the folder that holds train_10k.parquet",
-)
 
 
 def write(directory: Path, name: str, *lines: object) -> Path:

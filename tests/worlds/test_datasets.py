@@ -6,8 +6,7 @@ import hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from places import REAL_DATA
-from test_benchmarks import needs_questions, needs_rl
+from places import REAL_DATA, needs_questions, needs_rl
 
 from reproduce.cli import main
 from reproduce.errors import UserError
