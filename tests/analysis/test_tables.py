@@ -400,7 +400,7 @@ def test_all_tables_build_headless(root, tmp_path):
     result = build_module.build_all(data_root=root, figures=tmp_path, only="tables")
     notebooks = {p.stem for p in result.files if p.suffix == ".ipynb"}
     assert notebooks == {"table1", "table2", "table3", "table4", "table5"} and "skipped" not in result.text
-    for title in ("mini-math and mini-knowledge", "EPO on MiniHouse", "Components of AEPO", "One grid for every"):
+    for title in ("mini-knowledge and mini-math", "EPO on MiniHouse", "Components of AEPO", "One grid for every"):
         assert title in result.text
     for path in result.files:
         if path.suffix == ".ipynb":
