@@ -79,7 +79,7 @@ def house(job):
 
     made = house.setup_of(house.config())
     kind = type("Scored", (EpisodeCollector,), {"_score": lambda self, e: varied(e.length)})
-    return made.task, house.model(), kind, Grammar(house.loaded()[1], made.tools), Limits(4, 8)
+    return made.task, house.model(), kind, made.grammar(house.loaded()[1]), Limits(4, 8)
 
 
 def varied(length: int) -> Reward:

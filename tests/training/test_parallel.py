@@ -35,7 +35,12 @@ def test_every_kind_of_statistic_is_that_of_the_whole_batch(tmp_path, method):
 @pytest.mark.slow
 def test_rows_of_single_turns_are_shared_out_too(tmp_path):
     """Their number is any: the processes pass unequal numbers of rows, and at times none."""
-    same(*(run(tmp_path / str(count), "ppo+epo", count, "house=1", "minibatches=2") for count in (1, 2)))
+    same(
+        *(
+            run(tmp_path / str(count), "ppo+epo", count, "house=1", "minibatches=2", 'dtype="float64"')
+            for count in (1, 2)
+        )
+    )
 
 
 @pytest.mark.slow
