@@ -10,6 +10,9 @@ from reproduce.config.strict import Count, Number, Positive, Unhashed, Whole, se
 
 Correction = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 CORRECTIONS = get_args(Correction)
+Name = Literal["transformers", "vllm", "vllm_server"]
+NAMES = get_args(Name)
+"""Modules of `reproduce.rollouts.engines`, each with a `Host`."""
 FOR_SERVER = ("url", "sync_folder")
 FOR_BOTH = ("max_context", "top_logprobs", "entropy", "correction", "correction_low", "correction_high", "max_gap")
 COLOCATED = ("memory_share", "kv_cache_gb", "max_sequences")
@@ -22,7 +25,7 @@ class EngineConfig:
     tool calls for `tool_workers`.
     """
 
-    name: Literal["transformers", "vllm", "vllm_server"] = "vllm"
+    name: Name = "vllm"
     tool_workers: Whole = 16  # threads; a path goes on when its call is answered. 0: calls in batches, in fixed order
     top_logprobs: Whole = 20  # k of entropy_topk, which branching policies read; 0: no entropy at rollout
     entropy: Literal["exact", "topk"] = "exact"  # by the trainer's forward pass; topk: as recorded (entropy_topk)

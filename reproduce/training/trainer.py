@@ -204,7 +204,7 @@ class AgenticTrainer(GRPOTrainer):
     @torch.no_grad()
     def _score_side_rows(self, output, side_B: torch.Tensor, paths: list[TokenPath]) -> None:
         """Gives side rows, sampled at another temperature, log-probs and entropies of the policy at the step's own."""
-        logps_BT, entropies_BT = self._logps(self.model, {k: v[side_B] for k, v in output.items()}, entropy=True)
+        logps_BT, entropies_BT = self.score(self.model, {k: v[side_B] for k, v in output.items()}, entropy=True)
         output["old_per_token_logps"][side_B] = logps_BT.to(output["old_per_token_logps"].dtype)
         for path, entropies in zip(paths, entropies_BT.tolist(), strict=True):
             path.entropies = entropies[: path.length]

@@ -12,7 +12,6 @@ from reproduce.config.sections import LoraConfig
 from reproduce.errors import UserError
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.master_weights import MasterAdamW
-from reproduce.training.parallel import take
 from reproduce.training.token_logps import scored_head, token_logps
 
 LORA = LoraConfig(rank=4, alpha=8.0)
@@ -191,9 +190,3 @@ def test_bfloat16_killed_and_resumed_equals_uninterrupted(tmp_path):
     halves = parallel_child.record(built(tmp_path / "halves", dtype="bfloat16", steps=4))
     assert whole["losses"][8:] == halves["losses"]
     assert all(torch.equal(value, halves["weights"][name]) for name, value in whole["weights"].items())
-
-
-def test_rows_are_taken_of_every_tensor_and_numbers_stay(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    found = take({"a": torch.arange(4), "b": 3.0, "c": torch.tensor(2.0)}, torch.tensor([2, 0]))
-    assert found["a"].tolist() == [2, 0] and found["b"] == 3.0 and found["c"] == 2.0

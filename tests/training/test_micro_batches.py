@@ -152,4 +152,5 @@ def test_values_of_all_rows_come_back_in_their_places():
     parts = own_parts(inputs, mask_BT, 5)
     (values_BT,) = values_of(parts, inputs, mask_BT, lambda part, mask: [mask * (1 + part["own"][:, None])])
     assert torch.equal(values_BT, mask_BT * torch.tensor([[1.0], [2.0], [3.0]]))
-    assert take(inputs, torch.tensor([2]))["own"].tolist() == [2.0]
+    taken = take(inputs | {"number": 3.0, "scalar": torch.tensor(2.0)}, torch.tensor([2]))
+    assert (taken["own"].tolist(), taken["number"], float(taken["scalar"])) == ([2.0], 3.0, 2.0)

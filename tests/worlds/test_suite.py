@@ -48,7 +48,7 @@ def test_training_goes_round_again_where_the_world_has_no_more_questions(monkeyp
 
 
 def test_demonstrations_are_of_all_families():
-    shown = list(warm_start.demonstrations(task(*FAMILIES), 8, 0.2, 4, 0))
+    shown = list(task(*FAMILIES).demonstrations(8, 0.2, 4, 0))
     assert [d.question.family for d in shown] == [FAMILIES[i % 2] for i in range(8)]
     assert any("<python>" in d.text for d in shown) and any("<search>" in d.text for d in shown)
 
