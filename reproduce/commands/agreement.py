@@ -77,22 +77,24 @@ def compare(
         pairs.append(Pair(first, second, *counts, n - sum(counts)))
         for kind in ((True, False), (False, True)):
             shown.update([i for i, pair in enumerate(both) if pair == kind][:examples])
-    rows = [
-        {
-            "id": answers[i][0].id, "question": answers[i][0].question, "golds": list(answers[i][0].golds),
-            "answer": answers[i][1], **{name: column[i] for name, column in verdicts.items()},
-        }
-        for i in sorted(shown)
-    ]  # fmt: skip
+    rows = []
+    for i in sorted(shown):
+        question, answer = answers[i]
+        row = {"id": question.id, "question": question.question, "golds": list(question.golds), "answer": answer}
+        rows.append(row | {name: column[i] for name, column in verdicts.items()})
     accuracy = {name: sum(v is True for v in column) / n for name, column in verdicts.items()}
     undecided = {name: sum(v is None for v in column) for name, column in verdicts.items()}
     return Agreement(n, pairs, accuracy, undecided, rows)
 
 
 def agreement(
-    answers: Sequence[tuple[Question, str | None]], judge: Judge | None = None, *, f1: float = F1_RIGHT,
-    examples: int = 10, judged_before: Sequence[bool | None] | None = None,
-) -> tuple[Agreement, dict[str, Any] | None]:  # fmt: skip
+    answers: Sequence[tuple[Question, str | None]],
+    judge: Judge | None = None,
+    *,
+    f1: float = F1_RIGHT,
+    examples: int = 10,
+    judged_before: Sequence[bool | None] | None = None,
+) -> tuple[Agreement, dict[str, Any] | None]:
     """Grades the answers with every grader and compares: (agreement, `judge.summary` or None).
 
     judged_before: verdicts that a run's evaluation holds, in the place of a judge that is asked now. An

@@ -109,9 +109,15 @@ class RealTask:
 
 
 def check(
-    data_dir: str | Path, model_folder: str | Path | None, questions: int = 20, samples: int = 1, *,
-    seed: int = 0, runs_root: str | Path = "runs", sandbox: CodeRunner | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    data_dir: str | Path,
+    model_folder: str | Path | None,
+    questions: int = 20,
+    samples: int = 1,
+    *,
+    seed: int = 0,
+    runs_root: str | Path = "runs",
+    sandbox: CodeRunner | None = None,
+) -> dict[str, Any]:
     """Grades oracle and empty answers on every question file, then runs the agent loop on real questions.
 
     data_dir: see `data/README.md`. model_folder: a warm start (`load_warm_start`); None takes the newest finished one
@@ -154,10 +160,8 @@ def grade_files(data_dir: str | Path) -> list[dict[str, Any]]:
         failed = [q.id for q, right, blank in zip(questions, oracle, empty, strict=True) if blank or not right]
         n = len(questions)
         shares, otherwise = grade_rewritten(questions)
-        rows.append(
-            {"file": name, "questions": n, "oracle": sum(oracle) / n, "empty": sum(empty) / n, **shares,
-             "failed": failed, "otherwise": otherwise}
-        )  # fmt: skip
+        row = {"file": name, "questions": n, "oracle": sum(oracle) / n, "empty": sum(empty) / n}
+        rows.append(row | shares | {"failed": failed, "otherwise": otherwise})
     return rows
 
 
@@ -191,10 +195,8 @@ def try_tools(environment: CachedTools, questions: list[Question]) -> dict[str, 
         result.ok and any(gold.lower() in result.text.lower() for gold in question.golds)
         for question, result in zip(questions, results, strict=True)
     ]
-    return {
-        "passages": len(environment.index), "found": _mean([result.ok for result in results]),
-        "gold_shown": _mean(shown), "python": printed.text,
-    }  # fmt: skip
+    found, size = _mean([result.ok for result in results]), len(environment.index)
+    return {"passages": size, "found": found, "gold_shown": _mean(shown), "python": printed.text}
 
 
 def run_agent(collector: Collector, questions: list[Question], samples: int, policy=Independent()) -> dict[str, Any]:
@@ -212,18 +214,21 @@ def run_agent(collector: Collector, questions: list[Question], samples: int, pol
     prompts = [token for question in questions for token in collector.prompt_ids(question)[1:]]
     tokens = [pair for _, t, _ in rows for pair in _own(t.path)]
     return {
-        "questions": len(questions), "samples": samples, "trajectories": len(rows),
-        "reward": _mean([r.reward for _, _, r in rows]), "f1": _mean([r.f1 for _, _, r in rows]),
+        "questions": len(questions),
+        "samples": samples,
+        "trajectories": len(rows),
+        **{name: _mean([getattr(r, name) for _, _, r in rows]) for name in ("reward", "f1", "format_ok")},
         "correct": _mean([grade(question, r.answer).correct for question, _, r in rows]),
-        "format_ok": _mean([r.format_ok for _, _, r in rows]),
-        "tool_calls": rollout.tool_calls, "sampled_tokens": rollout.sampled_tokens,
+        "tool_calls": rollout.tool_calls,
+        "sampled_tokens": rollout.sampled_tokens,
         "actions": _counts(action for _, t, _ in rows for action in t.actions[t.inherited_calls :]),
         "passages_shown": len({position for _, t, _ in rows for position in t.session.shown}),
-        "ended": _counts(t.ended for _, t, _ in rows), "branches": sum(rollout.branches),
+        "ended": _counts(t.ended for _, t, _ in rows),
+        "branches": sum(rollout.branches),
         "unknown_prompt": _mean([token == unknown for token in prompts]),
         "unknown_results": _mean([token == unknown for token, sampled in tokens if not sampled]),
         "unknown_sampled": _mean([token == unknown for token, sampled in tokens if sampled]),
-    }  # fmt: skip
+    }
 
 
 def open_model(folder: str | Path | None, runs_root: Path) -> tuple[str, Any, Grammar]:
@@ -261,22 +266,12 @@ def _calls_tools(folder: Path) -> bool:
 
 
 def _random_model() -> tuple[Any, Grammar]:
-    from dataclasses import asdict
-
-    from reproduce.config.sections import SHAPE
     from reproduce.config.tables import TableConfig
-    from reproduce.training.tiny_model import build_model, build_tokenizer
-    from reproduce.worlds.miniweb.generator import load_world
-    from reproduce.worlds.miniweb.task import WORLDS
+    from reproduce.training.tool_setups import MiniWebSetup
 
-    job = TableConfig.load(2).jobs("mini")[0]
-    tokenizer = build_tokenizer(load_world(WORLDS / f"{job.task.world}.jsonl"))
-    shape = {key: value for key, value in asdict(job.model).items() if key in SHAPE}
-    model = build_model(
-        len(tokenizer), job.warm_start.seed, **shape, pad_id=tokenizer.pad_token_id,
-        bos_id=tokenizer.bos_token_id, eos_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    return model, Grammar(tokenizer)
+    setup = MiniWebSetup(TableConfig.load(2).jobs("mini")[0], None)
+    model, tokenizer = setup.initial_model("cpu")
+    return model, setup.grammar(tokenizer)
 
 
 def _search_cache(data_dir: Path) -> Path:

@@ -276,8 +276,13 @@ def real_sandbox():
 def test_real_check_oracle_all_right_empty_all_wrong_and_the_loop_runs(real_sandbox, tmp_path):
     report = check(REAL_DATA, None, runs_root=tmp_path, sandbox=real_sandbox)
     assert [(row["file"], row["questions"]) for row in report["graders"]] == [
-        ("2wiki", 200), ("hotpotqa", 200), ("bamboogle", 125), ("aime24", 30), ("math500", 500), ("gsm8k", 1319)
-    ]  # fmt: skip
+        ("2wiki", 200),
+        ("hotpotqa", 200),
+        ("bamboogle", 125),
+        ("aime24", 30),
+        ("math500", 500),
+        ("gsm8k", 1319),
+    ]
     assert all((row["oracle"], row["empty"], row["failed"]) == (1.0, 0.0, []) for row in report["graders"])
     assert all((row["rewritten"], row["near_misses"], row["otherwise"]) == (1.0, 0.0, []) for row in report["graders"])
     assert (report["tools"]["passages"], report["tools"]["found"], report["tools"]["python"]) == (8294, 1.0, "42")
