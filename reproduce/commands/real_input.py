@@ -267,11 +267,11 @@ def _calls_tools(folder: Path) -> bool:
 
 def _random_model() -> tuple[Any, Grammar]:
     from reproduce.config.tables import TableConfig
-    from reproduce.training.tool_setups import MiniWebSetup
+    from reproduce.training.setup import open_setup
 
-    setup = MiniWebSetup(TableConfig.load(2).jobs("mini")[0], None)
-    model, tokenizer = setup.initial_model("cpu")
-    return model, setup.grammar(tokenizer)
+    with open_setup(TableConfig.load(2).jobs("mini")[0]) as setup:
+        model, tokenizer = setup.initial_model("cpu")
+        return model, setup.grammar(tokenizer)
 
 
 def _search_cache(data_dir: Path) -> Path:
