@@ -68,12 +68,14 @@ def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = Fa
     """The memory of a run on each of `processes` cards of `card` bytes.
 
     sharded: weights, gradients and optimiser are divided among the cards (FSDP, ZeRO-3), and each has a whole copy to
-    sample from. The longest trajectories are assumed for all rows of a mini-batch.
+    sample from. The longest trajectories are assumed for all rows of a mini-batch, or of a pass (`tokens_per_pass`).
     """
     t, model = job.training, model_of(job.model, vocabulary_of(job))
     size, parts = BYTES[t.dtype], processes if sharded else 1
     width = (PROMPT if job.model.name_or_path else PROMPT_IN_WORDS) + job.task.max_completion_tokens
     tokens = width * t.prompts_per_step * t.group_size / t.minibatches / processes
+    if t.tokens_per_pass is not None:
+        tokens = min(tokens, max(width, t.tokens_per_pass))
     weights, engine = model.parameters * size, "transformers" if job.engine is None else job.engine.name
     if t.lora is not None:
         trained, reference = 16 * model.adapters(t.lora.rank) / parts, 0.0
@@ -96,7 +98,7 @@ def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = Fa
 
 
 LEVERS = {
-    "passes": "raise training.minibatches or set training.gradient_checkpointing: true",
+    "passes": "lower training.tokens_per_pass or set training.gradient_checkpointing: true",
     "vllm": "lower engine.memory_share, or sample with a server of its own: engine.name: vllm_server",
     "sampling": "raise training.rollout_shards",
     "trained": "set training.lora, or divide the optimiser among cards (fsdp, zero3)",
