@@ -240,7 +240,7 @@ def gold_table(measured: Measured) -> TextTable:
     notes = [
         "The built-in expert's path, both splits together; percent. The paths never teleport, so they are not the "
         f"shortest. Cut off after {turns} turns, an episode has not ended by itself and is no released success, "
-        "whatever its score. A path may complete its task before its last action.",
+        "whatever its score. A path may complete its task before its last action."
     ]
     return TextTable("Gold paths", header, rows, notes=notes)
 
@@ -270,7 +270,7 @@ def kinds_table(measured: Measured) -> TextTable:
     notes = [
         "Percent, both splits together, by the tour's mean final score. Types weigh as many tasks as they have "
         "variations; rows of few tasks say little, types without a task in the panel are not shown. "
-        "Gold path: median (shortest to longest).",
+        "Gold path: median (shortest to longest)."
     ]
     return TextTable("Task types of the panel", header, rows, notes=notes)
 

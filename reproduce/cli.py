@@ -54,10 +54,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--jobs", type=arguments.count, help="runs at a time (default: one per core; one on a GPU)")
     sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
     arguments.add_settings(
-        sub, "KEY=VALUE",
+        sub,
+        "KEY=VALUE",
         "other settings than the table's: training.steps=48 task.max_tool_calls=6 algorithm.aepo.clip_high=0.28; their "
         "runs have a folder of their own",
-    )  # fmt: skip
+    )
     sub.add_argument("--no-build", action="store_true", help="train only, build neither table nor figures")
     sub.add_argument("--launcher", choices=("local", "accelerate", "slurm"), default="local", help="where runs start")
     sub.add_argument(
@@ -100,10 +101,17 @@ def table(options) -> int:
 
     profile = f"{options.profile}-{options.task}" if options.task else options.profile
     done = runner.train(
-        options.table, profile, methods=options.methods, seeds=options.seeds, max_jobs=options.jobs,
-        runs_root=options.runs_root, launcher=options.launcher, launch_config=options.launch_config,
-        report_to=options.report_to, settings=options.set,
-    )  # fmt: skip
+        options.table,
+        profile,
+        methods=options.methods,
+        seeds=options.seeds,
+        max_jobs=options.jobs,
+        runs_root=options.runs_root,
+        launcher=options.launcher,
+        launch_config=options.launch_config,
+        report_to=options.report_to,
+        settings=options.set,
+    )
     if done.failures or options.no_build:
         return int(bool(done.failures))
     from analysis.build import build as build_outputs
@@ -173,10 +181,7 @@ def status(options) -> int:
 
 
 _MODULES = {
-    "tune": (
-        "reproduce.commands.tune",
-        "try shared settings of a table on its validation panel, never the test panel",
-    ),
+    "tune": ("reproduce.commands.tune", "try shared settings of a table on its validation panel, never the test panel"),
     "real-input": (
         "reproduce.commands.real_input",
         "grade gold and empty answers on real question files; run the agent on 20",
@@ -189,10 +194,7 @@ _MODULES = {
         "reproduce.commands.bench",
         "compare our rollout and training speed with TRL's own, as ratios in one run",
     ),
-    "pin-hub": (
-        "reproduce.tools.hub.lock",
-        "write down the hub revisions of models and data that have none yet",
-    ),
+    "pin-hub": ("reproduce.tools.hub.lock", "write down the hub revisions of models and data that have none yet"),
     "overlap": ("reproduce.worlds.benchmarks.overlap", "questions that the RL sets and the evaluation sets share"),
     "plan": (
         "reproduce.commands.plan.cli",

@@ -12,10 +12,24 @@ import pytest
 sys.path[:0] = [str(folder) for folder in sorted(Path(__file__).parent.iterdir()) if folder.is_dir()]
 
 LONGEST = (
-    "test_reproduce", "test_grid", "test_trajectories", "test_workers", "test_trainer", "test_tables", "test_analysis",
-    "test_vllm_training", "test_sandbox", "test_sandbox_files", "test_warm_start", "test_plan", "test_graders",
-    "test_web_hostile", "test_miniweb", "test_settings", "test_real_input",
-)  # fmt: skip
+    "test_reproduce",
+    "test_grid",
+    "test_trajectories",
+    "test_workers",
+    "test_trainer",
+    "test_tables",
+    "test_analysis",
+    "test_vllm_training",
+    "test_sandbox",
+    "test_sandbox_files",
+    "test_warm_start",
+    "test_plan",
+    "test_graders",
+    "test_web_hostile",
+    "test_miniweb",
+    "test_settings",
+    "test_real_input",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -253,10 +253,7 @@ def inert_distances(batch: Batch) -> list[float]:
     return [compared(batch, (name, {}), (name, plain)) for name, plain in inert_methods().items()]
 
 
-@measure(
-    "%",
-    "largest distance that such a part makes at one update per rollout batch, where every ratio is 1",
-)
+@measure("%", "largest distance that such a part makes at one update per rollout batch, where every ratio is 1")
 def inert_at_ratio_one(batch):
     return max(inert_distances(batch.with_tensors(logps_BT=batch.tensors["old_logps_BT"])))
 

@@ -17,10 +17,7 @@ from reproduce.algorithms.parts import BoundedReferenceKL, EntropyBonus, PPOMin,
 from reproduce.algorithms.ppo import PPO
 
 CITATION = "Xu et al. 2025, EPO, arXiv 2509.22576, released code"
-COMMON = {
-    "surrogate": PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=3.0),
-    "aggregation": TokenMean(),
-}
+COMMON = {"surrogate": PPOMin(clip_low=0.2, clip_high=0.2, dual_clip=3.0), "aggregation": TokenMean()}
 KL = BoundedReferenceKL(kl_coefficient=0.01, kl_bound=10.0)
 BONUS = EntropyBonus(entropy_bonus=0.001, entropy_aggregation="tokens")
 TERMS = ReleasedEPO(entropy_bonus=0.001, smoothing_weight=0.1, corridor_low=0.0, corridor_high=2.0)

@@ -58,17 +58,39 @@ RANGES = {
     "schedule_epochs": (2, math.inf, True),
 }
 INTEGERS = {
-    "entropy_tokens", "length_constant", "max_generation_batches", "turn_gate", "schedule_epochs", "micro_batch_limit",
+    "entropy_tokens",
+    "length_constant",
+    "max_generation_batches",
+    "turn_gate",
+    "schedule_epochs",
+    "micro_batch_limit",
     "statistics_limit",
-}  # fmt: skip
+}
 OPTIONAL = {
-    "dual_clip", "length_constant", "critic_learning_rate", "value_clip", "turn_gate", "micro_batch_sequences",
-    "statistics_sequences", "micro_batch_limit", "statistics_limit",
-}  # fmt: skip
+    "dual_clip",
+    "length_constant",
+    "critic_learning_rate",
+    "value_clip",
+    "turn_gate",
+    "micro_batch_sequences",
+    "statistics_sequences",
+    "micro_batch_limit",
+    "statistics_limit",
+}
 _SMOOTHING = (
-    "smoothing_weight", "corridor_low", "corridor_high", "smoothing_reference", "phase_schedule", "phase_decay",
-    "phase_weight", "penalty_form", "include_current_step", "left_padded_history", "turn_gate", "schedule_epochs",
-)  # fmt: skip
+    "smoothing_weight",
+    "corridor_low",
+    "corridor_high",
+    "smoothing_reference",
+    "phase_schedule",
+    "phase_decay",
+    "phase_weight",
+    "penalty_form",
+    "include_current_step",
+    "left_padded_history",
+    "turn_gate",
+    "schedule_epochs",
+)
 _DECAY = ("decay_by", "decay_start", "decay_end", "decay_rate")
 # (switch, value): settings that nothing reads then, so changing them would be a silent no-op
 UNREAD = {

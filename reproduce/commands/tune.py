@@ -114,10 +114,11 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("table", help="number of the table")
     arguments.add_settings(
-        parser, "KEY=V,V",
+        parser,
+        "KEY=V,V",
         "settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2 "
         "(default: the table's settings as they are)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--methods", type=arguments.names, default=["grpo"], help="methods or groups, with commas (default: grpo)"
     )

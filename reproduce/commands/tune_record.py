@@ -81,13 +81,17 @@ def _of_directory(root: Path, profile: str, base: Path, paths: list[Path], diffe
         ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
         config = finished[0].config["evaluation"] if finished else {}
         yield Trial(
-            base.name.partition(".")[2], differing, name,
+            base.name.partition(".")[2],
+            differing,
+            name,
             *(None if end is None else round(100 * end, 2) for end in ends),
-            seeds=",".join(str(run.seed) for run in finished), unfinished=", ".join(unfinished),
-            questions=len(score.questions) if score else 0, samples=config.get("samples", 0),
+            seeds=",".join(str(run.seed) for run in finished),
+            unfinished=", ".join(unfinished),
+            questions=len(score.questions) if score else 0,
+            samples=config.get("samples", 0),
             config_hash=" ".join(run.manifest["config_hash"] for run in finished),
             commit=" ".join(dict.fromkeys(_commit(run) for run in finished)),
-        )  # fmt: skip
+        )
 
 
 def _validated(path: Path) -> Run:

@@ -232,10 +232,13 @@ class TableConfig:
             for name, variant in rows.items():
                 method = variant.method if variant else name
                 data = {
-                    "profile": profile, "experiment": self.experiment, "method": method, "seed": seed,
+                    "profile": profile,
+                    "experiment": self.experiment,
+                    "method": method,
+                    "seed": seed,
                     "algorithm": {**(overrides.get(method) or {}), **(variant.algorithm if variant else {})},
                     **shared,
-                }  # fmt: skip
+                }
                 own = changes.method_training.get(method) or {}
                 _check_shared(own, f"{self.source}: profiles.{profile}.method_training.{method}")
                 data["training"] = {**data.get("training", {}), **own}

@@ -157,12 +157,25 @@ def _words(text: str, depth: int):
 _BASES = {
     name: base
     for base, names in {
-        2: "two binary", 3: "three ternary", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight octal", 9: "nine",
-        10: "ten decimal", 11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen", 15: "fifteen",
-        16: "sixteen hexadecimal hex", 20: "twenty",
+        2: "two binary",
+        3: "three ternary",
+        4: "four",
+        5: "five",
+        6: "six",
+        7: "seven",
+        8: "eight octal",
+        9: "nine",
+        10: "ten decimal",
+        11: "eleven",
+        12: "twelve",
+        13: "thirteen",
+        14: "fourteen",
+        15: "fifteen",
+        16: "sixteen hexadecimal hex",
+        20: "twenty",
     }.items()
     for name in names.split()
-}  # fmt: skip
+}
 _DIGITS = r"\(?\s*(?P<digits>[-+]?[0-9](?:[0-9A-Z ]*[0-9A-Z])?(?:\.[0-9A-Z]+)?)\s*\)?"
 _SUBSCRIPT = re.compile(
     _DIGITS + r"\s*_\s*\{?\s*\(?\s*(?:\\text\s*\{)?\s*(?:base[\s-]*)?(?P<base>\d{1,2}|[a-z]+)\s*\)?\s*\}?\s*\}?"
@@ -269,8 +282,10 @@ def _inequality(text: str, depth: int):
 
 # -- several things ---------------------------------------------------------------------------------------------------
 
-_COMMAS = re.compile(r"\s*[,;]\s*(?:(?:\\text\s*\{\s*)?(?:and|or)\b\s*\}?)?|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|"
-                     r"\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|\\(?:lor|land|vee)(?![A-Za-z])")  # fmt: skip
+_COMMAS = re.compile(
+    r"\s*[,;]\s*(?:(?:\\text\s*\{\s*)?(?:and|or)\b\s*\}?)?|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|"
+    r"\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|\\(?:lor|land|vee)(?![A-Za-z])"
+)
 _THOUSANDS = re.compile(r"[-+]?(?:\\\$\s*)?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?![\d,])")
 
 
@@ -389,9 +404,15 @@ def _ratio(text: str, depth: int):
 _DOLLARS = Unit("dollars^1", Fraction(1), True)
 _RUPEES, _EUROS = Unit("rupees^1", Fraction(1), True), Unit("euros^1", Fraction(1), True)
 _MONEY = {
-    r"\$": _DOLLARS, "USD": _DOLLARS, "€": _EUROS, "EUR": _EUROS, "₹": _RUPEES, "Rs": _RUPEES,
-    "£": Unit("sterling^1", Fraction(1), True), "¥": Unit("yen^1", Fraction(1), True),
-}  # fmt: skip
+    r"\$": _DOLLARS,
+    "USD": _DOLLARS,
+    "€": _EUROS,
+    "EUR": _EUROS,
+    "₹": _RUPEES,
+    "Rs": _RUPEES,
+    "£": Unit("sterling^1", Fraction(1), True),
+    "¥": Unit("yen^1", Fraction(1), True),
+}
 _CURRENCY = re.compile(r"(?P<sign>[-+]?)\s*(?:(?:US|C|A)?\s*(?P<mark>\\\$|€|£|₹|¥)|(?P<code>USD|EUR|Rs)\.?\s+)\s*")
 _CURRENCY_BEHIND = re.compile(r"\s*(?P<mark>\\\$|€|£|₹|¥)$")
 _PERCENT = re.compile(

@@ -64,9 +64,14 @@ class _Worker:
         command = [sys.executable, "-P", str(_PROGRAM), str(CPU_SECONDS), str(MEMORY_BYTES)]
         try:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, encoding="utf-8",
-            )  # fmt: skip
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+            )
         except OSError as error:
             raise UserError(f"the process that compares expressions does not start ({error.strerror})") from None
         self._owner = os.getpid()

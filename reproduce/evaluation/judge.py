@@ -121,11 +121,12 @@ correct`, between which the judge's accuracy lies; `undecided_reasons`: reason -
     reasons = Counter(verdict.reason for verdict in verdicts if verdict.verdict == UNDECIDED)
     n = len(verdicts)
     return {
-        "answers": n, **{name: counts[name] for name in (CORRECT, INCORRECT, UNDECIDED)},
+        "answers": n,
+        **{name: counts[name] for name in (CORRECT, INCORRECT, UNDECIDED)},
         "accuracy": counts[CORRECT] / n if n else None,
         "accuracy_if_undecided_correct": (counts[CORRECT] + counts[UNDECIDED]) / n if n else None,
         "undecided_reasons": dict(sorted(reasons.items())),
-    }  # fmt: skip
+    }
 
 
 def _unasked(answer: str | None) -> Verdict | None:

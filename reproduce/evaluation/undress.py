@@ -93,15 +93,56 @@ def plain_text(text: str) -> str:
 # -- mathematics ------------------------------------------------------------------------------------------------------
 
 _SYMBOLS = {
-    **dict.fromkeys("−‐‑‒–—―﹣－", "-"), **dict.fromkeys("×✕⨯", r"\times "), "÷": r"\div ", "∕": "/", "⁄": "/",
-    **dict.fromkeys("·⋅∙•‧", r"\cdot "), "∗": "*", "≤": r"\le ", "⩽": r"\le ", "≦": r"\le ", "≥": r"\ge ",
-    "⩾": r"\ge ", "≧": r"\ge ", "≠": r"\ne ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ", "°": r"^\circ ", "º": r"^\circ ", "˚": r"^\circ ",
-    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "π": r"\pi ", "ϖ": r"\pi ", "𝜋": r"\pi ", "ℯ": "e", "ⅈ": "i",
-    "。": ".", "．": ".", "、": ",", "，": ",", "：": ":", "；": ";", "“": '"', "”": '"', "‘": "'", "’": "'", "′": "'",
-    "∣": "|", "∖": r"\setminus ", "√": r"\sqrt", "∠": r"\angle ", "△": r"\triangle ", "℃": r"^\circ C",
+    **dict.fromkeys("−‐‑‒–—―﹣－", "-"),
+    **dict.fromkeys("×✕⨯", r"\times "),
+    "÷": r"\div ",
+    "∕": "/",
+    "⁄": "/",
+    **dict.fromkeys("·⋅∙•‧", r"\cdot "),
+    "∗": "*",
+    "≤": r"\le ",
+    "⩽": r"\le ",
+    "≦": r"\le ",
+    "≥": r"\ge ",
+    "⩾": r"\ge ",
+    "≧": r"\ge ",
+    "≠": r"\ne ",
+    "∞": r"\infty ",
+    "∪": r"\cup ",
+    "∩": r"\cap ",
+    "∈": r"\in ",
+    "±": r"\pm ",
+    "∓": r"\mp ",
+    "∅": r"\emptyset ",
+    "°": r"^\circ ",
+    "º": r"^\circ ",
+    "˚": r"^\circ ",
+    "ℝ": r"\mathbb{R}",
+    "ℤ": r"\mathbb{Z}",
+    "π": r"\pi ",
+    "ϖ": r"\pi ",
+    "𝜋": r"\pi ",
+    "ℯ": "e",
+    "ⅈ": "i",
+    "。": ".",
+    "．": ".",
+    "、": ",",
+    "，": ",",
+    "：": ":",
+    "；": ";",
+    "“": '"',
+    "”": '"',
+    "‘": "'",
+    "’": "'",
+    "′": "'",
+    "∣": "|",
+    "∖": r"\setminus ",
+    "√": r"\sqrt",
+    "∠": r"\angle ",
+    "△": r"\triangle ",
+    "℃": r"^\circ C",
     "℉": r"^\circ F",
-}  # fmt: skip
+}
 _GREEK = {
     chr(code): rf"\{unicodedata.name(chr(code)).rsplit(' ', 1)[1].lower().replace('lamda', 'lambda')} "
     for code in [*range(0x3B1, 0x3CA)]
@@ -172,8 +213,10 @@ _SYNONYMS = [
         (r"(?<![A-Za-z\\])sqrt\s*(\d+)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*(\d+|[A-Za-z])(?![\d])", r"\\sqrt{\1}"),
-        (r"(?<![A-Za-z\\])(sin|cos|tan|cot|csc|log|ln|arcsin|arccos|arctan)(?=\s*[({\\^_]|\s+[A-Za-z\d](?![A-Za-z]))",
-         r"\\\1"),
+        (
+            r"(?<![A-Za-z\\])(sin|cos|tan|cot|csc|log|ln|arcsin|arccos|arctan)(?=\s*[({\\^_]|\s+[A-Za-z\d](?![A-Za-z]))",
+            r"\\\1",
+        ),
         (r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])", "^"),
         (r"\^\s*\(([^()]*)\)", r"^{\1}"),
         (r"\^\s*(-?\d+)(?![\d.])", r"^{\1}"),
@@ -183,7 +226,7 @@ _SYNONYMS = [
         (r"\\frac\s+", r"\\frac"),
         (r"\}\s+\{", "}{"),
     )
-]  # fmt: skip
+]
 
 
 _TEXTS = re.compile(rf"(?P<mark>[\^_])?\s*{_TEXT}\s*\{{(?P<inside>[^{{}}]*)\}}")

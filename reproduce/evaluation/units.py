@@ -28,38 +28,63 @@ def _table() -> dict[str, tuple[str, Fraction]]:
 # International yard, pound and US gallon by their definitions; a month and a year have no fixed number of days.
 _STEPS = {
     "length": {
-        "mm|millimeter|millimetre": "1/1000", "cm|centimeter|centimetre": "1/100", "dm|decimeter|decimetre": "1/10",
-        "m|meter|metre": "1", "km|kilometer|kilometre": "1000", "in|inch|inche": "0.0254", "ft|foot|feet": "0.3048",
-        "yd|yard": "0.9144", "mi|mile": "1609.344",
+        "mm|millimeter|millimetre": "1/1000",
+        "cm|centimeter|centimetre": "1/100",
+        "dm|decimeter|decimetre": "1/10",
+        "m|meter|metre": "1",
+        "km|kilometer|kilometre": "1000",
+        "in|inch|inche": "0.0254",
+        "ft|foot|feet": "0.3048",
+        "yd|yard": "0.9144",
+        "mi|mile": "1609.344",
     },
     "time": {
-        "ms|millisecond": "1/1000", "s|sec|second": "1", "min|minute": "60", "h|hr|hour": "3600", "day": "86400",
+        "ms|millisecond": "1/1000",
+        "s|sec|second": "1",
+        "min|minute": "60",
+        "h|hr|hour": "3600",
+        "day": "86400",
         "week|wk": "604800",
     },
     "months": {"month": "1", "year|yr": "12"},
     "mass": {
-        "mg|milligram": "1/1000000", "g|gram|gm": "1/1000", "kg|kilogram|kilo": "1", "lb|pound": "0.45359237",
-        "oz|ounce": "0.028349523125", "ton|tonne": "1000",
+        "mg|milligram": "1/1000000",
+        "g|gram|gm": "1/1000",
+        "kg|kilogram|kilo": "1",
+        "lb|pound": "0.45359237",
+        "oz|ounce": "0.028349523125",
+        "ton|tonne": "1000",
     },
     "volume": {
-        "ml|mL|milliliter|millilitre": "1/1000", "cl|centiliter": "1/100", "l|L|liter|litre": "1",
-        "gal|gallon": "3.785411784", "quart|qt": "0.946352946", "pint|pt": "0.473176473",
+        "ml|mL|milliliter|millilitre": "1/1000",
+        "cl|centiliter": "1/100",
+        "l|L|liter|litre": "1",
+        "gal|gallon": "3.785411784",
+        "quart|qt": "0.946352946",
+        "pint|pt": "0.473176473",
     },
     "dollars": {"dollar|usd|buck": "1", "cent": "1/100"},
-    "euros": {"euro|eur": "1"}, "sterling": {"gbp|quid": "1"}, "rupees": {"rupee|rs|inr": "1"}, "yen": {"yen|jpy": "1"},
-    "angle": {"degree|deg|°": "1"}, "radians": {"radian|rad": "1"},
-    "celsius": {"°c|celsius": "1"}, "fahrenheit": {"°f|fahrenheit": "1"},
+    "euros": {"euro|eur": "1"},
+    "sterling": {"gbp|quid": "1"},
+    "rupees": {"rupee|rs|inr": "1"},
+    "yen": {"yen|jpy": "1"},
+    "angle": {"degree|deg|°": "1"},
+    "radians": {"radian|rad": "1"},
+    "celsius": {"°c|celsius": "1"},
+    "fahrenheit": {"°f|fahrenheit": "1"},
     "speed": {"mph": "0.44704", "kmh|kph|kmph": "5/18"},
     "data": {"kb": "1/1000", "mb|MB": "1", "gb|GB": "1000"},
-    "current": {"A|amp|ampere": "1"}, "voltage": {"V|volt": "1"}, "power": {"W|watt": "1", "kw|kilowatt": "1000"},
-    "energy": {"J|joule": "1"}, "force": {"N|newton": "1"}, "frequency": {"hz|hertz": "1"},
-}  # fmt: skip
+    "current": {"A|amp|ampere": "1"},
+    "voltage": {"V|volt": "1"},
+    "power": {"W|watt": "1", "kw|kilowatt": "1000"},
+    "energy": {"J|joule": "1"},
+    "force": {"N|newton": "1"},
+    "frequency": {"hz|hertz": "1"},
+}
 _UNITS = _table()
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _BEHIND = {"squared": 2, "cubed": 3}
-SCALES = {
-    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
-}  # fmt: skip
+SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 # Words behind a number that change it, or that make it something else than a number of things.
 _NO_UNITS = frozenset(
     "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths eighth eighths tenth tenths "

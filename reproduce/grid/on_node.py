@@ -40,10 +40,17 @@ class OnNode:
     def _place(self, node: int, first: str, job: str) -> list[str]:
         """Words of `accelerate launch`; the port is the same on all nodes of a job, and differs between jobs."""
         return [
-            "--num_machines", str(self.nodes), "--machine_rank", str(node), "--main_process_ip", first,
-            "--num_processes", str(self.nodes * max(1, self.cards)),
-            "--main_process_port", str(20000 + int(job.split("_")[0]) % 20000),
-        ]  # fmt: skip
+            "--num_machines",
+            str(self.nodes),
+            "--machine_rank",
+            str(node),
+            "--main_process_ip",
+            first,
+            "--num_processes",
+            str(self.nodes * max(1, self.cards)),
+            "--main_process_port",
+            str(20000 + int(job.split("_")[0]) % 20000),
+        ]
 
     def checkpoint(self, *arguments, **options):
         """Task that submitit queues again at the time limit: the same, since a run resumes by itself."""

@@ -20,9 +20,14 @@ def start(command: list[str] | workers.Fork, log: Path) -> subprocess.Popen | wo
         return workers.start(command, log, environment)
     with open(log, "ab") as output:
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
 
 def stop(children: list[subprocess.Popen | workers.Child], patience: float = 10.0) -> None:

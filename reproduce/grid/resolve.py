@@ -73,8 +73,10 @@ def _check_variants(config: TableConfig, profile: str) -> None:
         own = algorithms.load(job.method, **job.algorithm).settings
         key = repr((sorted(own.items()), job.training))
         if key in seen:
-            problem = f"has the settings of '{seen[key]}': it changes nothing" if seen[key] in plain else (
-                f"equals the variant '{seen[key]}'"
-            )  # fmt: skip
+            problem = (
+                f"has the settings of '{seen[key]}': it changes nothing"
+                if seen[key] in plain
+                else (f"equals the variant '{seen[key]}'")
+            )
             raise UserError(f"{config.source}: the variant '{job.name}' {problem}; remove it or change a setting")
         seen[key] = job.name

@@ -106,12 +106,14 @@ class Slurm:
         parameters = {"timeout_min": int(config.hours * 60), "tasks_per_node": 1, "nodes": config.nodes}
         if config.cluster == "slurm":
             parameters |= {
-                "cpus_per_task": config.cpus_per_node, "slurm_partition": config.partition,
-                "slurm_account": config.account, "slurm_mem": config.memory_gb and f"{config.memory_gb}GB",
+                "cpus_per_task": config.cpus_per_node,
+                "slurm_partition": config.partition,
+                "slurm_account": config.account,
+                "slurm_mem": config.memory_gb and f"{config.memory_gb}GB",
                 "slurm_setup": [f"cd {shlex.quote(str(ROOT))}", *config.setup],
                 "slurm_additional_parameters": config.options or None,
                 "slurm_gpus_per_node": config.gpus_per_node or None,
-            }  # fmt: skip
+            }
         self.executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
 
     def alone(self) -> "Slurm":

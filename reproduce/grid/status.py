@@ -22,9 +22,12 @@ from reproduce.runs.reader import EVALUATE, find_runs, status_of
 from reproduce.yaml_files import read_yaml
 
 METRICS = {
-    "reward": "reward_mean", "success": "success_mean", "entropy": "entropy", "KL": "kl_warm_start",
+    "reward": "reward_mean",
+    "success": "success_mean",
+    "entropy": "entropy",
+    "KL": "kl_warm_start",
     "grad": "grad_norm",
-}  # fmt: skip
+}
 """Heading -> column of steps.parquet. Entropy and KL to the warm start in nats, grad: norm before clipping."""
 
 LEFT_COLUMNS = ("profile", "experiment", "run", "state")

@@ -40,9 +40,13 @@ class AgentLoop:
         self.grammar, self.limits = grammar, limits
 
     def rollout(
-        self, questions: list, prompts: list[list[int]], k: int, policy=Independent(),
+        self,
+        questions: list,
+        prompts: list[list[int]],
+        k: int,
+        policy=Independent(),
         rng: np.random.Generator | None = None,
-    ) -> Rollout:  # fmt: skip
+    ) -> Rollout:
         """`k` trajectories for each question. `rng` is the branching stream; only branching policies draw from it."""
         if policy.branches and rng is None:
             raise ValueError("a branching policy needs its random stream")

@@ -95,6 +95,8 @@ class ChatEpisodeCollector(_Chats, EpisodeCollector):
         if self.prompt_tokens is None:
             return prompt(episode.step, past)
         return fit_history(
-            lambda shown: prompt(episode.step, shown, len(past)), past, self.prompt_tokens,
+            lambda shown: prompt(episode.step, shown, len(past)),
+            past,
+            self.prompt_tokens,
             lambda text: len(self.message_ids(text)),
-        )  # fmt: skip
+        )

@@ -83,9 +83,15 @@ class Collector:
     """
 
     def __init__(
-        self, task: Task, model, grammar: Grammar, limits: Limits, temperature: float, seed: int,
+        self,
+        task: Task,
+        model,
+        grammar: Grammar,
+        limits: Limits,
+        temperature: float,
+        seed: int,
         host: EngineHost | None = None,
-    ):  # fmt: skip
+    ):
         self.task, self.model, self.grammar, self.limits = task, model, grammar, limits
         self.temperature, self.seed, self.host = temperature, seed, open_engine() if host is None else host
         self.initial_entropies: dict[int, float] = {}
@@ -209,12 +215,20 @@ def without_truncated(engine: Engine, paths: list[TokenPath]) -> None:
 def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> dict:
     """Columns of a trajectory in both rollouts.parquet and eval.parquet."""
     return {
-        "question_id": question.id, "family": question.family, "level": question.level,
-        "reward": reward.reward, "correct": bool(reward.correct), "format_ok": bool(reward.format_ok),
-        "answer": reward.answer, "tool_calls": trajectory.calls, "completion_tokens": trajectory.length,
-        "sampled_tokens": trajectory.new_tokens, "actions": " > ".join(trajectory.actions), "text": text,
+        "question_id": question.id,
+        "family": question.family,
+        "level": question.level,
+        "reward": reward.reward,
+        "correct": bool(reward.correct),
+        "format_ok": bool(reward.format_ok),
+        "answer": reward.answer,
+        "tool_calls": trajectory.calls,
+        "completion_tokens": trajectory.length,
+        "sampled_tokens": trajectory.new_tokens,
+        "actions": " > ".join(trajectory.actions),
+        "text": text,
         "turn_entropies": [float(np.mean(turn)) for turn in trajectory.segment_entropies() if turn],
-    }  # fmt: skip
+    }
 
 
 def rollout_records(batch: Batch) -> list[dict]:
@@ -223,12 +237,16 @@ def rollout_records(batch: Batch) -> list[dict]:
     return [
         {
             **row_record(group.question, t, group.texts[i], group.rewards[i]),
-            "group": g, "row": i, "parent": t.parent, "branch_token": t.branch_token, "branch_turn": t.branch_turn,
+            "group": g,
+            "row": i,
+            "parent": t.parent,
+            "branch_token": t.branch_token,
+            "branch_turn": t.branch_turn,
             "trained_tokens": t.trained_tokens,
         }
         for g, group, i in batch.rows()
         for t in [group.trajectories[i]]
-    ]  # fmt: skip
+    ]
 
 
 def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
@@ -245,14 +263,18 @@ def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
     middle = [e for turns in segments for e in turns[0]]
     middle += [e for turns in segments for turn in turns[1:] for e in turn[entropy_tokens:]]
     metrics = {
-        "reward_mean": _mean([r.reward for r in rewards]), "success_mean": _mean([float(r.correct) for r in rewards]),
+        "reward_mean": _mean([r.reward for r in rewards]),
+        "success_mean": _mean([float(r.correct) for r in rewards]),
         "format_ok_mean": _mean([float(r.format_ok) for r in rewards]),
         "tool_calls_mean": _mean([t.calls for t in rows]),
         "completion_tokens_mean": _mean([t.length for t in rows]),
-        "trained_tokens": float(sum(t.trained_tokens for t in rows)), "trajectories": float(len(rows)),
-        "entropy": _mean(after + middle), "entropy_after_result": _mean(after), "entropy_mid_segment": _mean(middle),
+        "trained_tokens": float(sum(t.trained_tokens for t in rows)),
+        "trajectories": float(len(rows)),
+        "entropy": _mean(after + middle),
+        "entropy_after_result": _mean(after),
+        "entropy_mid_segment": _mean(middle),
         **batch.cost,
-    }  # fmt: skip
+    }
     for i in range(TURNS):
         metrics[f"entropy_turn_{i}"] = _mean([e for turns in segments if len(turns) > i for e in turns[i]])
     for i in range(POSITIONS):

@@ -67,8 +67,9 @@ class KeptCall:
         for episode in episodes:
             line = known.get((episode.group, episode.row))
             if line is not None:
-                episode.turns = [Turn(path=_path(number, turn.pop("path")), **turn)
-                                 for number, turn in enumerate(line["turns"])]  # fmt: skip
+                episode.turns = [
+                    Turn(path=_path(number, turn.pop("path")), **turn) for number, turn in enumerate(line["turns"])
+                ]
                 episode.step = Step(**line["step"])
         return [episode for episode in episodes if (episode.group, episode.row) not in known]
 
@@ -100,14 +101,21 @@ def _line(episode: Episode) -> dict:
     """An episode as JSON; numbers keep all their digits."""
     turns = [
         {
-            "observation": turn.observation, "response": turn.response, "command": turn.command, "fault": turn.fault,
+            "observation": turn.observation,
+            "response": turn.response,
+            "command": turn.command,
+            "fault": turn.fault,
             "path": {
-                "prompt": list(turn.path.prompt), "completion": turn.path.completion, "logps": turn.path.logps,
-                "entropies": turn.path.entropies, "finish": turn.path.finish, "budget": turn.path.budget,
+                "prompt": list(turn.path.prompt),
+                "completion": turn.path.completion,
+                "logps": turn.path.logps,
+                "entropies": turn.path.entropies,
+                "finish": turn.path.finish,
+                "budget": turn.path.budget,
             },
         }
         for turn in episode.turns
-    ]  # fmt: skip
+    ]
     step = {"text": episode.step.text, "done": episode.step.done, "success": dict(episode.step.success)}
     return {"group": episode.group, "row": episode.row, "turns": turns, "step": step}
 

@@ -68,9 +68,16 @@ class TokenPath:
         if not 0 < length <= self.length:
             raise ValueError(f"cannot fork after {length} of {self.length} completion tokens")
         return TokenPath(
-            self.prompt, self.tokens[: len(self.prompt) + length], self.sampled[:length], self.logps[:length],
-            self.entropies[:length], self.turns[:length], turn, self, length,
-        )  # fmt: skip
+            self.prompt,
+            self.tokens[: len(self.prompt) + length],
+            self.sampled[:length],
+            self.logps[:length],
+            self.entropies[:length],
+            self.turns[:length],
+            turn,
+            self,
+            length,
+        )
 
 
 class Engine(Protocol):

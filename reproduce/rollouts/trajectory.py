@@ -49,11 +49,19 @@ class Trajectory:
     def child(self) -> "Trajectory":
         """A new trajectory that forks off where the current segment began; it joins the group later, or never."""
         return Trajectory(
-            self.path.fork(self.segment_start, self.path.turn), self.session.fork(), self.group, parent=self.row,
-            branch_token=self.segment_start, branch_turn=self.path.turn, calls=self.calls, inherited_calls=self.calls,
-            actions=list(self.actions), results=list(self.results), initial_entropy=self.initial_entropy,
+            self.path.fork(self.segment_start, self.path.turn),
+            self.session.fork(),
+            self.group,
+            parent=self.row,
+            branch_token=self.segment_start,
+            branch_turn=self.path.turn,
+            calls=self.calls,
+            inherited_calls=self.calls,
+            actions=list(self.actions),
+            results=list(self.results),
+            initial_entropy=self.initial_entropy,
             consecutive=self.consecutive,
-        )  # fmt: skip
+        )
 
     @property
     def entropy_change(self) -> float:

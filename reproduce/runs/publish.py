@@ -159,9 +159,14 @@ def small_bytes(table: pa.Table) -> bytes:
     others = ["turn_entropies.list.element" if pa.types.is_list(f.type) else f.name for f in table.schema]
     sink = pa.BufferOutputStream()
     pq.write_table(
-        small, sink, compression="zstd", compression_level=19, row_group_size=1 << 20, use_byte_stream_split=split,
+        small,
+        sink,
+        compression="zstd",
+        compression_level=19,
+        row_group_size=1 << 20,
+        use_byte_stream_split=split,
         use_dictionary=[name for name in others if name not in split],
-    )  # fmt: skip
+    )
     return sink.getvalue().to_pybytes()
 
 

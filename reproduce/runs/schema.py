@@ -14,12 +14,25 @@ TURNS = 10  # entropy_turn_0 .. entropy_turn_9
 POSITIONS = 10  # entropy_pos_0 .. entropy_pos_9, by position after a tool result
 
 METHOD_METRICS = (
-    "regulariser_loss", "kept_gradient_fraction", "token_level_advantage_fraction",
-    "advantage_modified_fraction", "advantage_sign_flip_fraction", "advantage_factor_min", "advantage_factor_max",
-    "value_loss", "value_clip_fraction", "value_grad_norm", "value_explained_variance",
-    "epo_reference_entropy", "epo_phase_weight", "epo_share_below", "epo_share_above", "epo_factor_below",
-    "epo_factor_above", "epo_smoothing_loss",
-)  # fmt: skip
+    "regulariser_loss",
+    "kept_gradient_fraction",
+    "token_level_advantage_fraction",
+    "advantage_modified_fraction",
+    "advantage_sign_flip_fraction",
+    "advantage_factor_min",
+    "advantage_factor_max",
+    "value_loss",
+    "value_clip_fraction",
+    "value_grad_norm",
+    "value_explained_variance",
+    "epo_reference_entropy",
+    "epo_phase_weight",
+    "epo_share_below",
+    "epo_share_above",
+    "epo_factor_below",
+    "epo_factor_above",
+    "epo_smoothing_loss",
+)
 """Metrics of a method's parts that every steps.parquet has a column for; NaN for methods without such a part.
 
 The list is closed: published files have these columns. Any other metric of a part is a `PART_METRIC`.
@@ -34,17 +47,39 @@ EPISODE_METRICS = ("entropy_early", "entropy_late", "check_success_iid", "check_
 during training (`evaluation.checks`), NaN in steps without one. NaN in other worlds."""
 
 STEP_METRICS = (
-    "reward_mean", "success_mean", "format_ok_mean", "tool_calls_mean", "completion_tokens_mean",
-    "sampled_tokens", "trained_tokens", "tool_calls", "trajectories", "groups_sampled", "groups_degenerate",
-    "tree_initial_mean", "tree_branches_mean",
-    "entropy", "entropy_after_result", "entropy_mid_segment",
+    "reward_mean",
+    "success_mean",
+    "format_ok_mean",
+    "tool_calls_mean",
+    "completion_tokens_mean",
+    "sampled_tokens",
+    "trained_tokens",
+    "tool_calls",
+    "trajectories",
+    "groups_sampled",
+    "groups_degenerate",
+    "tree_initial_mean",
+    "tree_branches_mean",
+    "entropy",
+    "entropy_after_result",
+    "entropy_mid_segment",
     *(f"entropy_turn_{i}" for i in range(TURNS)),
     *(f"entropy_pos_{i}" for i in range(POSITIONS)),
-    "outside_clip_fraction", "clip_fraction_low", "clip_fraction_high",
-    "entropy_outside", "entropy_inside", "outside_top20_share",
-    "high_entropy_follow", "high_entropy_base",
-    "kl_warm_start", "grad_norm", "loss", "advantage_abs_mean", *METHOD_METRICS, *EPISODE_METRICS,
-)  # fmt: skip
+    "outside_clip_fraction",
+    "clip_fraction_low",
+    "clip_fraction_high",
+    "entropy_outside",
+    "entropy_inside",
+    "outside_top20_share",
+    "high_entropy_follow",
+    "high_entropy_base",
+    "kl_warm_start",
+    "grad_norm",
+    "loss",
+    "advantage_abs_mean",
+    *METHOD_METRICS,
+    *EPISODE_METRICS,
+)
 """float64 columns of steps.parquet beside `step`; NaN where undefined. Entropies in nats."""
 
 TIMINGS = ("seconds_rollout", "seconds_train")
@@ -121,10 +156,18 @@ SEARCH_COSTS = tuple(
 meaning: `reproduce.tools.search.search.COSTS`, `reproduce.tools.search.calls.Counts`)."""
 
 ENGINE_METRICS = (
-    "engine_requests", "engine_prompt_tokens", "engine_cached_tokens",
-    "entropy_topk_mean", "entropy_topk_hidden_mean", "entropy_topk_hidden_max",
-    "sampler_ratio_mean", "sampler_ratio_max", "sampler_share_capped", "sampler_gap_mean", "sampler_gap_max",
-)  # fmt: skip
+    "engine_requests",
+    "engine_prompt_tokens",
+    "engine_cached_tokens",
+    "entropy_topk_mean",
+    "entropy_topk_hidden_mean",
+    "entropy_topk_hidden_max",
+    "sampler_ratio_mean",
+    "sampler_ratio_max",
+    "sampler_share_capped",
+    "sampler_gap_mean",
+    "sampler_gap_max",
+)
 """Columns of steps.parquet where vLLM samples: its costs (`reproduce.rollouts.engines.vllm_engine.cost_of`) and how its
 log-probabilities differ from the trainer's (`reproduce.training.sampler_weights`)."""
 

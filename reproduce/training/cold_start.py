@@ -95,18 +95,39 @@ def train_cold_start(model, tokenizer, config, rows: list[dict], folder: Path, r
     whole = Replica(model) if divided() else None
     set_precision("bfloat16" if low_precision(model) else "float32")
     args = SFTConfig(
-        output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
-        num_train_epochs=config.max_epochs, learning_rate=config.learning_rate, max_grad_norm=1.0,
-        per_device_train_batch_size=1, gradient_accumulation_steps=int(share), weight_decay=config.data.weight_decay,
-        lr_scheduler_type=config.data.schedule, warmup_steps=config.data.warmup_share,
-        save_strategy="steps", save_steps=CHECKPOINT_EVERY, save_total_limit=2, logging_steps=50, use_cpu=on_cpu,
-        fp16=False, bf16=low_precision(model), max_length=None, packing=False, dataloader_pin_memory=False,
-        gradient_checkpointing=not on_cpu, ddp_find_unused_parameters=False, ddp_broadcast_buffers=False,
-    )  # fmt: skip
+        output_dir=str(scratch),
+        seed=child_seed(config.seed, "sft") % 2**31,
+        report_to="none",
+        disable_tqdm=True,
+        num_train_epochs=config.max_epochs,
+        learning_rate=config.learning_rate,
+        max_grad_norm=1.0,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=int(share),
+        weight_decay=config.data.weight_decay,
+        lr_scheduler_type=config.data.schedule,
+        warmup_steps=config.data.warmup_share,
+        save_strategy="steps",
+        save_steps=CHECKPOINT_EVERY,
+        save_total_limit=2,
+        logging_steps=50,
+        use_cpu=on_cpu,
+        fp16=False,
+        bf16=low_precision(model),
+        max_length=None,
+        packing=False,
+        dataloader_pin_memory=False,
+        gradient_checkpointing=not on_cpu,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
+    )
     trainer = _Trainer(
-        model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
         callbacks=[_Told(report)],
-    )  # fmt: skip
+    )
     checkpoint = last_checkpoint(scratch)
     if checkpoint is not None:
         load_carried(checkpoint, "cpu")  # refuses that of another number of processes

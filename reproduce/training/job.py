@@ -93,12 +93,21 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
     questions = setup.task.train_questions(t.steps * t.prompts_per_step, child_seed(config.seed, "data"))
     rows = [{"prompt": setup.task.prompt(questions[max(0, i)]), "index": i} for i in question_indices(t)]
     return AgenticTrainer(
-        algorithm=algorithm, collector=collector, questions=questions, run=run,
-        entropy_tokens=config.entropy_tokens, checks=None if c is None else Checks(evaluated, c.every, c.questions),
-        model=trained, replica=replica, processing_class=grammar.tokenizer, train_dataset=Dataset.from_list(rows),
+        algorithm=algorithm,
+        collector=collector,
+        questions=questions,
+        run=run,
+        entropy_tokens=config.entropy_tokens,
+        checks=None if c is None else Checks(evaluated, c.every, c.questions),
+        model=trained,
+        replica=replica,
+        processing_class=grammar.tokenizer,
+        train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
-        rate_factor=_rate_factor(t), group_size=t.group_size, tokens_per_pass=t.tokens_per_pass,
-    )  # fmt: skip
+        rate_factor=_rate_factor(t),
+        group_size=t.group_size,
+        tokens_per_pass=t.tokens_per_pass,
+    )
 
 
 def _rate_factor(training):

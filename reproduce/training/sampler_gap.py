@@ -33,8 +33,8 @@ class SamplerGap:
             )
 
     def close(
-        self, output: dict, mask_BT: Tensor, paths: list[TokenPath], rows: int, score: Callable[[dict, bool], tuple],
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:  # fmt: skip
+        self, output: dict, mask_BT: Tensor, paths: list[TokenPath], rows: int, score: Callable[[dict, bool], tuple]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """(tensors that replace or join those of `output`, metrics).
 
         output: TRL's tensors of the paths, a row each, with the sampler's `old_per_token_logps`. score(inputs, entropy)
@@ -50,9 +50,13 @@ class SamplerGap:
         c, sampler_BT = self.config, output["old_per_token_logps"]
         corrected = c.correction != "none"
         weights_BT, metrics = sampler_weights(
-            logps_BT, sampler_BT, mask_BT, c.correction if corrected else "token_truncate",
-            c.correction_low if corrected else None, c.correction_high if corrected else None,
-        )  # fmt: skip
+            logps_BT,
+            sampler_BT,
+            mask_BT,
+            c.correction if corrected else "token_truncate",
+            c.correction_low if corrected else None,
+            c.correction_high if corrected else None,
+        )
         if metrics["sampler_gap_mean"] > c.max_gap:
             raise UserError(
                 f"engine.max_gap: log-probabilities of sampler and trainer differ by {metrics['sampler_gap_mean']:.3f} "

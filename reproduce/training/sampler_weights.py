@@ -14,9 +14,13 @@ _LOG_BOUND = 20.0
 
 
 def sampler_weights(
-    old_logps_BT: Tensor, sampler_logps_BT: Tensor, mask_BT: Tensor, mode: str = "token_truncate",
-    low: float | None = None, high: float | None = 3.0,
-) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
+    old_logps_BT: Tensor,
+    sampler_logps_BT: Tensor,
+    mask_BT: Tensor,
+    mode: str = "token_truncate",
+    low: float | None = None,
+    high: float | None = 3.0,
+) -> tuple[Tensor, dict[str, float]]:
     """(weights_BT without gradient, 1 where masked out; metrics).
 
     old_logps_BT: the trainer's log-probabilities at rollout; sampler_logps_BT: the sampler's, of the same tokens at the

@@ -46,12 +46,7 @@ from reproduce.training.critic import Critic
 from reproduce.training.master_weights import in_float32
 from reproduce.training.micro_batches import own_parts, values_of, whole_loss
 from reproduce.training.padding_rows import with_filler, without_filler
-from reproduce.training.parallel import (
-    gathered,
-    processes,
-    share_random_state,
-    wait_for_all,
-)  # fmt: skip
+from reproduce.training.parallel import gathered, processes, share_random_state, wait_for_all
 from reproduce.training.reference import Reference
 from reproduce.training.sampler_copy import Replica, divided
 from reproduce.training.sampler_gap import SamplerGap
@@ -85,10 +80,22 @@ class AgenticTrainer(GRPOTrainer):
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
     """
 
-    def __init__(self, *, algorithm: Algorithm, collector: Collector, questions: list, run: RunDirectory,
-                 entropy_tokens: int, model, checks: Callable[[int], dict[str, float]] | None = None,
-                 replica: Replica | None = None, rate_factor: Callable[[int], float] | None = None,
-                 group_size: int | None = None, tokens_per_pass: int | None = None, **kwargs):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        algorithm: Algorithm,
+        collector: Collector,
+        questions: list,
+        run: RunDirectory,
+        entropy_tokens: int,
+        model,
+        checks: Callable[[int], dict[str, float]] | None = None,
+        replica: Replica | None = None,
+        rate_factor: Callable[[int], float] | None = None,
+        group_size: int | None = None,
+        tokens_per_pass: int | None = None,
+        **kwargs,
+    ):
         reference = Reference(model)  # before TRL binds a forward of its own to the model, and so the next
         start = reference.whole() if algorithm.critic is not None else None  # what a critic starts from
         super().__init__(model=model, reward_funcs=computed_already, **kwargs)
@@ -103,9 +110,11 @@ class AgenticTrainer(GRPOTrainer):
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
         longest = self.args.max_completion_length
         self.algorithm = for_run(
-            algorithm, max_completion_tokens=longest, updates_per_rollout=self.updates_per_step,
+            algorithm,
+            max_completion_tokens=longest,
+            updates_per_rollout=self.updates_per_step,
             group_size=self.num_generations,
-        )  # fmt: skip
+        )
         self.reference = reference.to(self.model.device)
         self.states = self.algorithm.states(RunServices(collector.max_turns, partial(self._critic, start)))
         if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):

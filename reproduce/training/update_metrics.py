@@ -13,10 +13,12 @@ def clip_metrics(ratio: Tensor, entropy: Tensor, clip_range: tuple[float, float]
     low_end, high_end = clip_range
     outside = (ratio < low_end) | (ratio > high_end)
     return {
-        "outside": float(outside.sum()), "inside": float((~outside).sum()),
-        "entropy_outside_sum": float(entropy[outside].sum()), "entropy_inside_sum": float(entropy[~outside].sum()),
+        "outside": float(outside.sum()),
+        "inside": float((~outside).sum()),
+        "entropy_outside_sum": float(entropy[outside].sum()),
+        "entropy_inside_sum": float(entropy[~outside].sum()),
         "outside_top20": float((entropy[outside] >= high).sum()),
-    }  # fmt: skip
+    }
 
 
 def update_metrics(updates: list[dict[str, float]], of_method: Iterable[str]) -> dict[str, float]:

@@ -108,14 +108,29 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
     scratch = folder.with_name(folder.name + ".sft")
     set_precision("float32")
     args = SFTConfig(
-        output_dir=str(scratch), seed=child_seed(config.seed, "sft") % 2**31, report_to="none", disable_tqdm=True,
-        num_train_epochs=config.max_epochs, learning_rate=config.learning_rate,
-        max_grad_norm=1.0, save_strategy="no", logging_steps=50,
-        use_cpu=next(model.parameters()).device.type != "cuda", fp16=False, bf16=False, max_length=None, packing=False,
-        dataloader_pin_memory=False, per_device_train_batch_size=config.batch_size, dataloader_drop_last=True,
-        weight_decay=0.01, lr_scheduler_type="constant_with_warmup", warmup_steps=WARM_UP, gradient_checkpointing=False,
+        output_dir=str(scratch),
+        seed=child_seed(config.seed, "sft") % 2**31,
+        report_to="none",
+        disable_tqdm=True,
+        num_train_epochs=config.max_epochs,
+        learning_rate=config.learning_rate,
+        max_grad_norm=1.0,
+        save_strategy="no",
+        logging_steps=50,
+        use_cpu=next(model.parameters()).device.type != "cuda",
+        fp16=False,
+        bf16=False,
+        max_length=None,
+        packing=False,
+        dataloader_pin_memory=False,
+        per_device_train_batch_size=config.batch_size,
+        dataloader_drop_last=True,
+        weight_decay=0.01,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=WARM_UP,
+        gradient_checkpointing=False,
         train_sampling_strategy="group_by_length",
-    )  # fmt: skip
+    )
     middle = (config.success_low + config.success_high) / 2
     stop = _StopInRange(collector, CHECK_EVERY, middle, report, config.check_questions or CHECK_QUESTIONS)
     rows = list(rows)
@@ -123,9 +138,12 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         raise UserError("warm start: no demonstration fits into task.max_completion_tokens; raise it")
     check_size(len(rows), config)
     trainer = SFTTrainer(
-        model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=collector.grammar.tokenizer,
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=collector.grammar.tokenizer,
         callbacks=[stop],
-    )  # fmt: skip
+    )
     trainer.train()
     with_own_forward(model)
     shutil.rmtree(scratch, ignore_errors=True)

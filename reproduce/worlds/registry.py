@@ -9,15 +9,8 @@ from reproduce.worlds.miniweb.task import WORLD as MINIWEB
 from reproduce.worlds.scienceworld.task import WORLD as SCIENCEWORLD
 from reproduce.worlds.task import World
 
-TOOL_WORLDS: dict[str, World] = {
-    "miniweb": MINIWEB,
-    "web": BENCHMARKS,
-}
-EPISODE_WORLDS: dict[str, World] = {
-    "minihouse": MINIHOUSE,
-    "alfworld": ALFWORLD,
-    "scienceworld": SCIENCEWORLD,
-}
+TOOL_WORLDS: dict[str, World] = {"miniweb": MINIWEB, "web": BENCHMARKS}
+EPISODE_WORLDS: dict[str, World] = {"minihouse": MINIHOUSE, "alfworld": ALFWORLD, "scienceworld": SCIENCEWORLD}
 WORLDS = {**TOOL_WORLDS, **EPISODE_WORLDS}
 
 

@@ -249,11 +249,7 @@ def exact_match(
 
 
 def reward(
-    text: str,
-    golds: Sequence[str] | str,
-    *,
-    format_penalty: float = FORMAT_PENALTY,
-    tool_bonus: float = TOOL_BONUS,
+    text: str, golds: Sequence[str] | str, *, format_penalty: float = FORMAT_PENALTY, tool_bonus: float = TOOL_BONUS
 ) -> Reward:
     """Reward of one trajectory.
 

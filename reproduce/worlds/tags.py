@@ -16,9 +16,17 @@ ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 BOXED_OPEN, BOXED_CLOSE = "\\boxed{", "}"
 
 TAGS = (
-    THINK_OPEN, THINK_CLOSE, SEARCH_OPEN, SEARCH_CLOSE, PYTHON_OPEN, PYTHON_CLOSE,
-    RESULT_OPEN, RESULT_CLOSE, ANSWER_OPEN, ANSWER_CLOSE,
-)  # fmt: skip
+    THINK_OPEN,
+    THINK_CLOSE,
+    SEARCH_OPEN,
+    SEARCH_CLOSE,
+    PYTHON_OPEN,
+    PYTHON_CLOSE,
+    RESULT_OPEN,
+    RESULT_CLOSE,
+    ANSWER_OPEN,
+    ANSWER_CLOSE,
+)
 
 SYSTEM_PROMPT = (
     "You answer questions with two tools: a search engine and a Python interpreter. "

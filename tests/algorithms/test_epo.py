@@ -43,9 +43,15 @@ def loss_and_gradient(algorithm, data, advantages_BT=None, old=None, **extra):
     old = logps_BT.detach() if old is None else old
     zeros = torch.zeros(data["mask_BT"].shape, dtype=torch.float64) if advantages_BT is None else advantages_BT
     loss, metrics = algorithm.loss(
-        logps_BT, old, zeros, data["mask_BT"], entropies_BT=entropy_of(logits), turns_BT=data["turns_BT"],
-        ref_logps_BT=old - 0.1, **extra,
-    )  # fmt: skip
+        logps_BT,
+        old,
+        zeros,
+        data["mask_BT"],
+        entropies_BT=entropy_of(logits),
+        turns_BT=data["turns_BT"],
+        ref_logps_BT=old - 0.1,
+        **extra,
+    )
     loss.backward()
     return loss.item(), logits.grad, metrics
 
@@ -235,9 +241,16 @@ def test_released_smoothing_changes_the_loss_and_not_one_bit_of_the_gradient():
     outside = (heights >= 2 * 0.6)[mask_BT].double().mean().item()
     assert loss - off_loss == pytest.approx(LAMBDA * 0.1 * outside, rel=1e-6) and outside > 0.2
     assert metrics["epo_factor_above"] == metrics["epo_factor_below"] == 1.0
-    base = load("epo-base", advantage="turn_row_zscore", critic="none", dual_clip=3.0, aggregation="token_mean",
-                regularisers=["bounded_reference_kl", "entropy_bonus"], kl_coefficient=0.01,
-                entropy_aggregation="tokens")  # fmt: skip
+    base = load(
+        "epo-base",
+        advantage="turn_row_zscore",
+        critic="none",
+        dual_clip=3.0,
+        aggregation="token_mean",
+        regularisers=["bounded_reference_kl", "entropy_bonus"],
+        kl_coefficient=0.01,
+        entropy_aggregation="tokens",
+    )
     _, base_gradient, _ = loss_and_gradient(base, data, advantages, old)
     assert torch.equal(gradient, base_gradient), "what is called EPO learns as EPO-Base on the same base"
     relu = load("epo-released", penalty_form="relu")

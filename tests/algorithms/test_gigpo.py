@@ -72,9 +72,12 @@ def test_advantages_equal_an_independent_computation(normalisation, statistics):
     for seed in range(3):
         rewards, groups, turns, anchors, mask = random_batch(seed)
         ours = advantages(
-            *map(torch.from_numpy, (rewards, groups, mask, turns, anchors)), normalisation=normalisation,
-            episode_statistics=statistics, step_weight=0.7, step_discount=0.8,
-        )  # fmt: skip
+            *map(torch.from_numpy, (rewards, groups, mask, turns, anchors)),
+            normalisation=normalisation,
+            episode_statistics=statistics,
+            step_weight=0.7,
+            step_discount=0.8,
+        )
         expected = reference(
             rewards, groups, turns, anchors, mask, 0.7, 0.8, normalisation == "mean_std", statistics == "steps"
         )

@@ -111,8 +111,10 @@ def test_a_local_token_mean_would_depend_on_the_split():
 @pytest.mark.parametrize("name", names())
 def test_float32_follows_float64(name):
     algorithm, data, _, loss, gradient_BT = prepared(name, {}, 9)
-    single = {key: value.float() if key.endswith(("_B", "_BT")) and value.is_floating_point() else value
-              for key, value in data.items()}  # fmt: skip
+    single = {
+        key: value.float() if key.endswith(("_B", "_BT")) and value.is_floating_point() else value
+        for key, value in data.items()
+    }
     single_loss, single_gradient_BT = loss_and_gradient(algorithm, single, advantages_of(algorithm, single))
     assert single_gradient_BT.dtype == torch.float32
     torch.testing.assert_close(single_loss.double(), loss, atol=1e-4, rtol=1e-4)

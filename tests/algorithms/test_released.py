@@ -117,10 +117,15 @@ def test_token_means_are_of_micro_batches_and_depend_on_the_packing(name):
     assert len(others | {round(one.item(), 6)}) == 4, "each packing has another loss"
     # a caller that splits for itself: each part is a micro-batch, weighted by its share of the rows
     parts = [
-        updated(name, {key: value[rows] for key, value in data.items()}, advantages[rows], {"rows": 6, "normalizer": 1},
-                micro_batch_sequences=None)[0]
+        updated(
+            name,
+            {key: value[rows] for key, value in data.items()},
+            advantages[rows],
+            {"rows": 6, "normalizer": 1},
+            micro_batch_sequences=None,
+        )[0]
         for rows in (packs == pack for pack in packs.unique())
-    ]  # fmt: skip
+    ]
     assert sum(parts).item() == pytest.approx(released.item(), abs=1e-12)
 
 

@@ -86,11 +86,12 @@ def test_what_is_no_setting_is_refused(words, message):
 def test_a_trial_is_the_job_on_the_validation_panel(table3):
     made = tune.trial([table3], {RATE: "1e-2", "training.epochs": "1", "task.episodes.history": "3"})[0]
     expected = replace(
-        table3, experiment="tune3.learning_rate-1e-2_epochs-1_history-3",
+        table3,
+        experiment="tune3.learning_rate-1e-2_epochs-1_history-3",
         training=replace(table3.training, learning_rate=0.01, epochs=1),
         task=replace(table3.task, episodes=replace(table3.task.episodes, history=3)),
         evaluation=replace(table3.evaluation, split="validation", checks=None),
-    )  # fmt: skip
+    )
     assert table3.evaluation.checks is not None and made == expected
     as_it_is = tune.trial([table3], {})[0]
     assert as_it_is.experiment == "tune3.as-it-is" and as_it_is.training == table3.training
@@ -168,11 +169,13 @@ def test_real_questions_are_pinned_as_validation_questions(tmp_path):
 def bootstrap(scores_SQ):
     """The mean of every resample of seeds and questions there is, each as likely as the others."""
     seeds, questions = map(range, scores_SQ.shape)
-    return np.array([
-        scores_SQ[np.ix_(s, q)].mean()
-        for q in itertools.product(questions, repeat=len(questions))
-        for s in itertools.product(seeds, repeat=len(seeds))
-    ])  # fmt: skip
+    return np.array(
+        [
+            scores_SQ[np.ix_(s, q)].mean()
+            for q in itertools.product(questions, repeat=len(questions))
+            for s in itertools.product(seeds, repeat=len(seeds))
+        ]
+    )
 
 
 def test_the_record_holds_estimate_and_interval_of_every_trial(tmp_path):
@@ -293,8 +296,21 @@ def test_bad_words_are_one_line(capsys, words, message):
 @pytest.mark.slow
 def test_a_real_trial_never_touches_the_test_panel(tmp_path):
     """Training and evaluation of two learning rates at smoke size, through the command line."""
-    command = [sys.executable, "-m", "reproduce", "tune", "3", "--profile", "smoke", "--jobs", "1", "--set",
-               f"{RATE}=1e-3,5e-4", "--runs-root", str(tmp_path)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "reproduce",
+        "tune",
+        "3",
+        "--profile",
+        "smoke",
+        "--jobs",
+        "1",
+        "--set",
+        f"{RATE}=1e-3,5e-4",
+        "--runs-root",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     from reproduce.training.setup import open_setup

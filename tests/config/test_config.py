@@ -63,12 +63,20 @@ def test_numbers_in_either_notation_are_the_same_config():
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
-        ("training", "group_size", 0), ("training", "minibatches", 3), ("training", "steps", 0),
-        ("training", "device", "tpu"), ("training", "dtype", "int8"), ("model", "num_heads", 3),
-        ("model", "num_kv_heads", 3), ("warm_start", "noise", 1.5), ("warm_start", "success_low", 0.5),
-        ("evaluation", "split", "dev"), ("evaluation", "samples", -1), ("task", "max_tool_calls", 0),
+        ("training", "group_size", 0),
+        ("training", "minibatches", 3),
+        ("training", "steps", 0),
+        ("training", "device", "tpu"),
+        ("training", "dtype", "int8"),
+        ("model", "num_heads", 3),
+        ("model", "num_kv_heads", 3),
+        ("warm_start", "noise", 1.5),
+        ("warm_start", "success_low", 0.5),
+        ("evaluation", "split", "dev"),
+        ("evaluation", "samples", -1),
+        ("task", "max_tool_calls", 0),
     ],
-)  # fmt: skip
+)
 def test_settings_that_cannot_work_are_refused_when_read(section, key, value):
     message = refused({**CONFIG, section: {**CONFIG[section], key: value}})
     assert f"'{section}." in message
@@ -317,9 +325,13 @@ def test_a_task_has_one_family_or_more(tmp_path):
 def test_a_profile_changes_single_keys_and_overrides_reach_their_method_only(tmp_path):
     data = {key: CONFIG[key] for key in ("task", "model", "warm_start", "training", "evaluation")}
     table = {
-        "experiment": "table9", "methods": ["grpo", "aepo"], "seeds": [3], "algorithm": {"aepo": {"clip_high": 0.3}},
-        "defaults": {**data, "entropy_tokens": 5}, "profiles": {"mini": {}, "smoke": {"training": {"steps": 1}}},
-    }  # fmt: skip
+        "experiment": "table9",
+        "methods": ["grpo", "aepo"],
+        "seeds": [3],
+        "algorithm": {"aepo": {"clip_high": 0.3}},
+        "defaults": {**data, "entropy_tokens": 5},
+        "profiles": {"mini": {}, "smoke": {"training": {"steps": 1}}},
+    }
     (tmp_path / "table9.yaml").write_text(yaml.safe_dump(table))
     loaded = TableConfig.load(9, tmp_path)
     grpo, aepo = loaded.jobs("smoke")

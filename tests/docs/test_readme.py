@@ -50,11 +50,7 @@ def test_a_setting_without_a_source_is_named(monkeypatch, tmp_path):
 def test_reported_numbers_stand_behind_a_link():
     tables = [
         TextTable(title, ["Method", "IID"], [["EPO", cell]])
-        for title, cell in (
-            ("Table 3. Measured", "12.3"),
-            ("What EPO adds", "+1.0"),
-            (reported.TITLE, "91.4"),
-        )
+        for title, cell in (("Table 3. Measured", "12.3"), ("What EPO adds", "+1.0"), (reported.TITLE, "91.4"))
     ]
     markdown = "\n".join(text_table.markdown(table) for table in tables)
     assert readme.shown(markdown, "table3") == (

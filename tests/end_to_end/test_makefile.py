@@ -27,10 +27,17 @@ HOSTILE = [
     "#x",
 ]
 VALUES = {
-    "RUNS": "--runs-root", "METHODS": "--methods", "SEEDS": "--seeds", "SET": "--set", "JOBS": "--jobs",
-    "REPORT_TO": "--report-to", "LAUNCHER": "--launcher", "LAUNCH_CONFIG": "--launch-config", "PROFILE": "--profile",
+    "RUNS": "--runs-root",
+    "METHODS": "--methods",
+    "SEEDS": "--seeds",
+    "SET": "--set",
+    "JOBS": "--jobs",
+    "REPORT_TO": "--report-to",
+    "LAUNCHER": "--launcher",
+    "LAUNCH_CONFIG": "--launch-config",
+    "PROFILE": "--profile",
     "TASK": "--task",
-}  # fmt: skip
+}
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
@@ -49,11 +56,22 @@ def test_a_value_reaches_the_command_as_one_word(variable, value):
     assert planned("reproduce-table2", **{variable: value})[-1] == words, "from the environment too"
 
 
-@pytest.mark.parametrize(("target", "variable"), [
-    ("plan", "CSV"), ("plan", "ASSUME"), ("tune", "CSV"), ("real-input", "DATA"), ("overlap", "DATA"),
-    ("publish", "RUNS"), ("status", "RUNS"), ("pin-hub", "MODEL"), ("bench", "RUNS"),
-    ("tables", "PROFILE"), ("plan", "TABLE"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("target", "variable"),
+    [
+        ("plan", "CSV"),
+        ("plan", "ASSUME"),
+        ("tune", "CSV"),
+        ("real-input", "DATA"),
+        ("overlap", "DATA"),
+        ("publish", "RUNS"),
+        ("status", "RUNS"),
+        ("pin-hub", "MODEL"),
+        ("bench", "RUNS"),
+        ("tables", "PROFILE"),
+        ("plan", "TABLE"),
+    ],
+)
 @pytest.mark.parametrize("value", ["my data", "a;b", "it's"])
 def test_so_do_those_of_the_other_targets(target, variable, value):
     assert value in planned(target, f"{variable}={value}")[-1]

@@ -189,9 +189,14 @@ def test_a_recorded_session_replayed_without_the_service_gives_the_same_bytes(fi
     monkeypatch.setenv("SERPER_API_KEY", "k" * 32)
     cache = str(tmp_path / "searches")
     settings = {
-        "service": "serper", "corpus": None, "cache_dir": cache, "requests_per_second": 0.0, "attempts": 1,
-        "backoff_seconds": 0.0, "pages": "none",
-    }  # fmt: skip
+        "service": "serper",
+        "corpus": None,
+        "cache_dir": cache,
+        "requests_per_second": 0.0,
+        "attempts": 1,
+        "backoff_seconds": 0.0,
+        "pages": "none",
+    }
     with LocalServer(found) as server:
         live = pinned([job(files, search=settings | {"endpoint": f"{server.url}/search", "mode": "record"})])[0]
         recorded = done(live, tmp_path / "live")

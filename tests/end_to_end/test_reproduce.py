@@ -16,8 +16,22 @@ METHODS = "aepo"
 
 
 def command(runs: Path, *extra: str) -> list[str]:
-    return [sys.executable, "-m", "reproduce", "table", "2", "--profile", "smoke", "--methods", METHODS,
-            "--runs-root", str(runs), "--jobs", "2", *extra]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "reproduce",
+        "table",
+        "2",
+        "--profile",
+        "smoke",
+        "--methods",
+        METHODS,
+        "--runs-root",
+        str(runs),
+        "--jobs",
+        "2",
+        *extra,
+    ]
 
 
 def reproduce(runs: Path, *extra: str) -> str:

@@ -60,27 +60,53 @@ FENCE = "`" * 3
 # ---------------------------------------------------------------- programs
 
 
-@pytest.mark.parametrize("call", [
-    " print(6 * 7) ", "\nprint(6 * 7)\n", "\r\n  print(6 * 7)\r\n", "\tprint(6 * 7)", "\ufeffprint(6 * 7)",
-    "\n    x = 6\n    print(x * 7)\n", " x = 6\n    print(x * 7)\n", " x = 6\n print(x * 7) ", "\u00a0print(6 * 7)",
-    "x = 6\n\u00a0\u00a0\nif x:\n\u00a0\u00a0\u00a0\u00a0print(x * 7)", "x = 6 # six\n\n\n    print(x * 7)",
-    " for x in (6,):\n     print(x * 7)", " def f():\n    return 42\n print(f())",
-    f"\n{FENCE}python\nprint(6 * 7)\n{FENCE}\n", f"{FENCE}\nprint(6 * 7)\n{FENCE}",
-    f"{FENCE}py\r\nprint(6 * 7)\r\n{FENCE}", f" {FENCE}python\n    print(6 * 7)\n    {FENCE} ",
-    f"{FENCE} print(6 * 7) {FENCE}", f"{FENCE}python print(6 * 7){FENCE}",
-    "~~~python\nprint(6 * 7)\n~~~", f"{FENCE}python\nprint(6 * 7)\n", f"{FENCE}\n  x = 6\n  print(x * 7){FENCE}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        " print(6 * 7) ",
+        "\nprint(6 * 7)\n",
+        "\r\n  print(6 * 7)\r\n",
+        "\tprint(6 * 7)",
+        "\ufeffprint(6 * 7)",
+        "\n    x = 6\n    print(x * 7)\n",
+        " x = 6\n    print(x * 7)\n",
+        " x = 6\n print(x * 7) ",
+        "\u00a0print(6 * 7)",
+        "x = 6\n\u00a0\u00a0\nif x:\n\u00a0\u00a0\u00a0\u00a0print(x * 7)",
+        "x = 6 # six\n\n\n    print(x * 7)",
+        " for x in (6,):\n     print(x * 7)",
+        " def f():\n    return 42\n print(f())",
+        f"\n{FENCE}python\nprint(6 * 7)\n{FENCE}\n",
+        f"{FENCE}\nprint(6 * 7)\n{FENCE}",
+        f"{FENCE}py\r\nprint(6 * 7)\r\n{FENCE}",
+        f" {FENCE}python\n    print(6 * 7)\n    {FENCE} ",
+        f"{FENCE} print(6 * 7) {FENCE}",
+        f"{FENCE}python print(6 * 7){FENCE}",
+        "~~~python\nprint(6 * 7)\n~~~",
+        f"{FENCE}python\nprint(6 * 7)\n",
+        f"{FENCE}\n  x = 6\n  print(x * 7){FENCE}",
+    ],
+)
 def test_a_program_runs_whatever_is_wrapped_around_it(sandbox, call):
     result = sandbox.run(call)
     assert (result.ok, result.output.strip()) == (True, "42"), (call, program_source(call), result)
 
 
-@pytest.mark.parametrize("program", [
-    "print('''\n  a\n    b''')", "x = '''\n    a\n    '''\nprint(repr(x))", "if True:\n    print(1)\n\n    print(2)",
-    "print(\n    1,\n    2)", "x = [\n  1,\n  2]\nprint(x)", "x = 1 + \\\n    2\nprint(x)",
-    "class A:\n\n    b = 1\nprint(A.b)",
-    f"print('''{FENCE}''')", "def f(a,\n      b):\n    return a\nprint(f(1, 2))", "x = (1 +\n     2)\nprint(x)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program",
+    [
+        "print('''\n  a\n    b''')",
+        "x = '''\n    a\n    '''\nprint(repr(x))",
+        "if True:\n    print(1)\n\n    print(2)",
+        "print(\n    1,\n    2)",
+        "x = [\n  1,\n  2]\nprint(x)",
+        "x = 1 + \\\n    2\nprint(x)",
+        "class A:\n\n    b = 1\nprint(A.b)",
+        f"print('''{FENCE}''')",
+        "def f(a,\n      b):\n    return a\nprint(f(1, 2))",
+        "x = (1 +\n     2)\nprint(x)",
+    ],
+)
 def test_a_program_that_runs_as_it_is_stays_as_it_is(program):
     compile(program, "program", "exec")
     assert program_source(program) == program
@@ -121,10 +147,14 @@ class Says(Engine):
 
 
 @pytest.mark.parametrize("method", ["grpo", "aepo", "arpo-released", "aepo-released"])
-@pytest.mark.parametrize("call", [
-    "<python> print(6 * 7) </python>", "<python>\n    x = 6\n    print(x * 7)\n</python>",
-    f"<python>\n{FENCE}python\nprint(6 * 7)\n{FENCE}\n</python>",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        "<python> print(6 * 7) </python>",
+        "<python>\n    x = 6\n    print(x * 7)\n</python>",
+        f"<python>\n{FENCE}python\nprint(6 * 7)\n{FENCE}\n</python>",
+    ],
+)
 def test_the_prompts_own_example_runs_through_grammar_agent_and_sandbox(sandbox, call, method):
     assert "<python> " in SYSTEM_PROMPT, "the prompt shows a blank behind the tag"
     grammar = SpeltGrammar(hub.tokenizer())
@@ -379,9 +409,12 @@ def test_every_reader_of_json_gives_the_same_clean_text(tmp_path, reader, as_lis
 def test_parquet_is_cleaned_too(tmp_path):
     text = DIRTY.replace("\ud83d", "")  # parquet holds no lone surrogate
     row = {
-        "data_source": "d", "ability": "qa", "reward_model": {"ground_truth": text}, "extra_info": {"split": text},
+        "data_source": "d",
+        "ability": "qa",
+        "reward_model": {"ground_truth": text},
+        "extra_info": {"split": text},
         "prompt": [{"role": "system", "content": text}, {"role": "user", "content": text}],
-    }  # fmt: skip
+    }
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train_10k.parquet")
     (question,) = load_rl("train_10k", tmp_path, check_rows=False).questions
     assert {question.question, question.gold, question.metadata["system_prompt"]} == {clean(text)}
@@ -389,14 +422,29 @@ def test_parquet_is_cleaned_too(tmp_path):
     assert list(read_corpus(tmp_path / "c.parquet")) == [(clean(text), clean(text))]
 
 
-@pytest.mark.parametrize("read", [
-    lambda path: list(json_rows(path)), lambda path: list(read_corpus(path)), lambda path: list(read_sft(path)),
-    lambda path: load("bamboogle", path.parent, path=path, check_rows=False), read_search_cache, read_answers,
-])  # fmt: skip
-@pytest.mark.parametrize("content", [
-    b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"[" * 100_000, b'{"text": "\xff\xfe"}',
-    b"\xff\xfe{\x00}\x00", b'{"text": ', b'[{"text": "a"}', b"\x00\x01",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: list(json_rows(path)),
+        lambda path: list(read_corpus(path)),
+        lambda path: list(read_sft(path)),
+        lambda path: load("bamboogle", path.parent, path=path, check_rows=False),
+        read_search_cache,
+        read_answers,
+    ],
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"[" * 100_000,
+        b'{"text": "\xff\xfe"}',
+        b"\xff\xfe{\x00}\x00",
+        b'{"text": ',
+        b'[{"text": "a"}',
+        b"\x00\x01",
+    ],
+)
 def test_what_is_no_json_is_one_line_that_names_the_file(tmp_path, read, content):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
@@ -413,23 +461,35 @@ READS = {
     "foreign files": ["reproduce/tools/reading.py"],
     "replies, cleaned there": ["reproduce/tools/search/chat.py", "reproduce/tools/search/services.py"],
     "what this program wrote, or the repository holds": [
-        "reproduce/commands/grade_agreement.py", "reproduce/evaluation/math_worker.py",
-        "reproduce/training/checkpoints.py", "reproduce/commands/rewritten.py", "reproduce/grid/display.py",
+        "reproduce/commands/grade_agreement.py",
+        "reproduce/evaluation/math_worker.py",
+        "reproduce/training/checkpoints.py",
+        "reproduce/commands/rewritten.py",
+        "reproduce/grid/display.py",
         "reproduce/grid/status.py",
-        "reproduce/commands/plan/measured.py", "reproduce/rollouts/kept_episodes.py",
-        "reproduce/runs/directory.py", "reproduce/runs/files.py",
-        "reproduce/tools/hub/lock.py", "reproduce/worlds/alfworld/stepper/files.py",
-        "reproduce/commands/check_alfworld.py", "reproduce/worlds/scienceworld/scripted_record.py",
-        "reproduce/worlds/miniweb/generator.py", "reproduce/worlds/miniweb/questions.py",
+        "reproduce/commands/plan/measured.py",
+        "reproduce/rollouts/kept_episodes.py",
+        "reproduce/runs/directory.py",
+        "reproduce/runs/files.py",
+        "reproduce/tools/hub/lock.py",
+        "reproduce/worlds/alfworld/stepper/files.py",
+        "reproduce/commands/check_alfworld.py",
+        "reproduce/worlds/scienceworld/scripted_record.py",
+        "reproduce/worlds/miniweb/generator.py",
+        "reproduce/worlds/miniweb/questions.py",
         "reproduce/tools/sandbox/inside/server.py",
-        "reproduce/tools/sandbox/worker.py", "reproduce/tools/search/cache.py", "reproduce/tools/search/corpus.py",
+        "reproduce/tools/sandbox/worker.py",
+        "reproduce/tools/search/cache.py",
+        "reproduce/tools/search/corpus.py",
         "reproduce/tools/search/dense.py",
     ],
     "games and simulator, whose observations are cleaned in rollouts/episode.py": [
-        "reproduce/worlds/alfworld/stepper/grammar.py", "reproduce/worlds/alfworld/source.py",
-        "reproduce/worlds/alfworld/wheel.py", "reproduce/worlds/scienceworld/pool.py",
+        "reproduce/worlds/alfworld/stepper/grammar.py",
+        "reproduce/worlds/alfworld/source.py",
+        "reproduce/worlds/alfworld/wheel.py",
+        "reproduce/worlds/scienceworld/pool.py",
     ],
-}  # fmt: skip
+}
 """Modules that read JSON, CSV or parquet, by whose text it is."""
 READERS = {
     "loads",
@@ -518,12 +578,16 @@ def test_a_damaged_csv_is_one_line_that_names_the_file(tmp_path, content):
         load("xbench", tmp_path, path=tmp_path / "x.csv", check_rows=False)
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    ({"system": 3}, "'system' must be a string"), ({"system": ["x"]}, "'system' must be a string"),
-    ({"conversations": [{"from": ["human"], "value": "x"}]}, "must be a list of messages"),
-    ({"conversations": [{"from": {}, "value": "x"}]}, "must be a list of messages"),
-    ({"conversations": "x"}, "must be a list of messages"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"system": 3}, "'system' must be a string"),
+        ({"system": ["x"]}, "'system' must be a string"),
+        ({"conversations": [{"from": ["human"], "value": "x"}]}, "must be a list of messages"),
+        ({"conversations": [{"from": {}, "value": "x"}]}, "must be a list of messages"),
+        ({"conversations": "x"}, "must be a list of messages"),
+    ],
+)
 def test_an_sft_row_of_a_wrong_type_is_named(tmp_path, row, message):
     good = {"conversations": [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A"}]}
     with pytest.raises(UserError, match=rf"s\.json, row 1: .*{message}"):
@@ -577,11 +641,27 @@ def index(request, tmp_path):
 
 
 FOUND = {
-    "的首都": 0, "北京": 0, "中华人民共和国": 0, "北": 0, "東京": 1, "日本": 1, "서울": 2, "수도": 2,
-    "대한민국": 2, "cafe\u0301": 3, "CAF\u00c9": 3, "strasse": 3, "เมืองหลวง": 4, "模型": 5, "gpt模型": 5, "plain": 6,
-    "gpt4": 7, "二〇二三年": 7,
-    "东": None, "都首": None,
-}  # fmt: skip
+    "的首都": 0,
+    "北京": 0,
+    "中华人民共和国": 0,
+    "北": 0,
+    "東京": 1,
+    "日本": 1,
+    "서울": 2,
+    "수도": 2,
+    "대한민국": 2,
+    "cafe\u0301": 3,
+    "CAF\u00c9": 3,
+    "strasse": 3,
+    "เมืองหลวง": 4,
+    "模型": 5,
+    "gpt模型": 5,
+    "plain": 6,
+    "gpt4": 7,
+    "二〇二三年": 7,
+    "东": None,
+    "都首": None,
+}
 """Query -> its best passage."""
 
 

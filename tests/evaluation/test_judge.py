@@ -117,10 +117,14 @@ def test_passing_faults_are_retried_and_lasting_ones_are_undecided_never_correct
     assert [v.reason for v in verdicts] == reasons
     assert (costs["judge_errors"], costs["judge_requests"]) == (2, 6)
     assert summary(verdicts) == {
-        "answers": 5, "correct": 1, "incorrect": 0, "undecided": 4, "accuracy": 0.2,
+        "answers": 5,
+        "correct": 1,
+        "incorrect": 0,
+        "undecided": 4,
+        "accuracy": 0.2,
         "accuracy_if_undecided_correct": 1.0,
         "undecided_reasons": {"access refused (401)": 1, "no verdict in the reply": 2, "server error 503": 1},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

@@ -210,8 +210,11 @@ def test_the_time_left_follows_the_steps_done(tmp_path):
         row.state = FINISHED
     assert seconds_left(rows, 2) == 0
     assert [duration(s) for s in (None, 5, 600, 7200)] == [
-        "estimating the time left", "about 5 s left", "about 10 min left", "about 2.0 h left",
-    ]  # fmt: skip
+        "estimating the time left",
+        "about 5 s left",
+        "about 10 min left",
+        "about 2.0 h left",
+    ]
 
 
 def refused(capsys, *arguments: str) -> str:

@@ -72,8 +72,11 @@ def test_all_tables_and_profiles_are_listed_and_counted(tmp_path, capsys):
     begun(tmp_path, 1, method="dapo").fail("CUDA out of memory\nlower training.minibatches")
     printed = [" ".join(words) for words in shown(tmp_path, capsys)]
     assert [line.split()[:2] for line in printed[1:5]] == [
-        ["mini", "table2"], ["smoke", "table1"], ["smoke", "table2"], ["smoke", "table2"]
-    ]  # fmt: skip
+        ["mini", "table2"],
+        ["smoke", "table1"],
+        ["smoke", "table2"],
+        ["smoke", "table2"],
+    ]
     assert printed[5] == "4 runs: 1 interrupted, 2 finished, 1 failed"
     assert printed[6] == "smoke/table2 dapo seed 0 failed: CUDA out of memory lower training.minibatches"
     assert len(lines(tmp_path, "mini")) == 1 and lines(tmp_path, "gpu") == []

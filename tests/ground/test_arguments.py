@@ -8,10 +8,26 @@ import pytest
 from reproduce import arguments
 
 
-@pytest.mark.parametrize("text", [
-    "0-999999999", "0-1000", "0-999,2000", "5-3", "a", "0-", "-1", "1,1", "0-3,2", "²", "1.0", "", ",", "99999999999",
-    "٣",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0-999999999",
+        "0-1000",
+        "0-999,2000",
+        "5-3",
+        "a",
+        "0-",
+        "-1",
+        "1,1",
+        "0-3,2",
+        "²",
+        "1.0",
+        "",
+        ",",
+        "99999999999",
+        "٣",
+    ],
+)
 def test_seeds_that_cannot_be_meant_are_refused_at_once(text):
     with pytest.raises(argparse.ArgumentTypeError):
         arguments.seeds(text)

@@ -19,17 +19,43 @@ from reproduce.tools.search.corpus import open_corpus
 from reproduce.tools.search.limiter import RateLimiter
 
 HOSTILE = {
-    "ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29556", "TORCHELASTIC_RUN_ID": "x", "PYTHONHASHSEED": "7",
-    "PYTHONOPTIMIZE": "1", "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "latin-1", "OMP_NUM_THREADS": "2",
-    "MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41",
-    "NVIDIA_TF32_OVERRIDE": "1", "CUBLAS_WORKSPACE_CONFIG": ":16:8", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
-    "HF_HUB_ENABLE_HF_TRANSFER": "1", "TRANSFORMERS_VERBOSITY": "debug", "TOKENIZERS_PARALLELISM": "true",
-    "GIT_DIR": "/nowhere", "GIT_WORK_TREE": "/nowhere", "GIT_INDEX_FILE": "/nowhere", "REPRODUCE_PARENT_PID": "abc",
-    "ALL_PROXY": "socks://127.0.0.1:1", "HTTP_PROXY": " http://127.0.0.1:1 ", "NO_PROXY": "[::1]",
-    "SSL_CERT_FILE": "/nowhere.pem", "VLLM_ATTENTION_BACKEND": "x", "JAVA_TOOL_OPTIONS": "-Xmx1m", "LD_BIND_NOW": "1",
-}  # fmt: skip
+    "ACCELERATE_MIXED_PRECISION": "bf16",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "2",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29556",
+    "TORCHELASTIC_RUN_ID": "x",
+    "PYTHONHASHSEED": "7",
+    "PYTHONOPTIMIZE": "1",
+    "PYTHONWARNINGS": "error",
+    "PYTHONIOENCODING": "latin-1",
+    "OMP_NUM_THREADS": "2",
+    "MKL_CBWR": "COMPATIBLE",
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "NVIDIA_TF32_OVERRIDE": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":16:8",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    "HF_HUB_ENABLE_HF_TRANSFER": "1",
+    "TRANSFORMERS_VERBOSITY": "debug",
+    "TOKENIZERS_PARALLELISM": "true",
+    "GIT_DIR": "/nowhere",
+    "GIT_WORK_TREE": "/nowhere",
+    "GIT_INDEX_FILE": "/nowhere",
+    "REPRODUCE_PARENT_PID": "abc",
+    "ALL_PROXY": "socks://127.0.0.1:1",
+    "HTTP_PROXY": " http://127.0.0.1:1 ",
+    "NO_PROXY": "[::1]",
+    "SSL_CERT_FILE": "/nowhere.pem",
+    "VLLM_ATTENTION_BACKEND": "x",
+    "JAVA_TOOL_OPTIONS": "-Xmx1m",
+    "LD_BIND_NOW": "1",
+}
 """Variables that decide results, whether a run starts, or where it is said to come from."""
 NETWORK = {"ALL_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 
@@ -90,9 +116,13 @@ print(*run([job], Path(sys.argv[1])))
 def started(root: Path, steps: int, **environment) -> subprocess.Popen:
     """A grid of one tiny run below `root`, as the command line starts it."""
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(root), str(steps)], cwd=ROOT, env={**os.environ, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", RUN, str(root), str(steps)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @pytest.mark.slow

@@ -11,9 +11,20 @@ import pytest
 from places import ROOT
 
 LAYERS = (
-    "ground", "config", "runs", "algorithms", "tools", "worlds", "rollouts", "evaluation", "training", "analysis",
-    "grid", "commands", "cli",
-)  # fmt: skip
+    "ground",
+    "config",
+    "runs",
+    "algorithms",
+    "tools",
+    "worlds",
+    "rollouts",
+    "evaluation",
+    "training",
+    "analysis",
+    "grid",
+    "commands",
+    "cli",
+)
 """From the bottom up. "ground" is the modules directly in `reproduce/`, which know no package."""
 FOLDERS = {"analysis": ROOT / "analysis", "reproduce": ROOT / "reproduce"}
 

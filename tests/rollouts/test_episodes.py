@@ -149,11 +149,13 @@ def test_turn_weights_give_the_mean_over_trajectories_turns_and_tokens():
     names = ("turns_BT", "turn_weights_BT", "trajectory_turns_B", "trajectories_B", "anchors_BT")
     tensors = rollout_tensors(batch, names, 8, "cpu")
     values = torch.rand(len(rows), 8)
-    nested = np.mean([
-        np.mean([float(v[: path.length].mean()) for v, path in zip(values[i : i + e.calls], e.paths, strict=True)])
-        for e in (group.trajectories[i] for _, group, i in batch.rows())
-        for i in [next(n for n, row in enumerate(rows) if row.trajectory is e)]
-    ])  # fmt: skip
+    nested = np.mean(
+        [
+            np.mean([float(v[: path.length].mean()) for v, path in zip(values[i : i + e.calls], e.paths, strict=True)])
+            for e in (group.trajectories[i] for _, group, i in batch.rows())
+            for i in [next(n for n, row in enumerate(rows) if row.trajectory is e)]
+        ]
+    )
     assert float((tensors["turn_weights_BT"] * values).sum() / len(rows)) == pytest.approx(nested, rel=1e-5)
     assert tensors["trajectory_turns_B"].tolist() == [row.trajectory.calls for row in rows]
     seen = {}

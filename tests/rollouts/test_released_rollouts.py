@@ -273,9 +273,13 @@ def test_with_every_switch_off_the_rollouts_are_those_of_the_papers_to_the_byte(
     assert record(roll(arpo)) == record(expected) and sum(expected.branches) >= 1
     paper = AEPORollout(entropy_tokens=3, alpha=0.6)
     aepo = ReleasedAEPORollout(
-        **AEPO_OFF, dynamic_budget=True, budget_floor_plus_one=False, pilot_mean_all_segments=False, entropy_tokens=3,
+        **AEPO_OFF,
+        dynamic_budget=True,
+        budget_floor_plus_one=False,
+        pilot_mean_all_segments=False,
+        entropy_tokens=3,
         alpha=0.6,
-    )  # fmt: skip
+    )
     assert record(roll(aepo)) == record(roll(paper))
 
 

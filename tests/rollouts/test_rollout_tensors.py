@@ -17,9 +17,12 @@ ALL = ("turns_BT", "anchors_BT", "owners_BT")
 def tree(text=search, k=6, questions=2):
     """A batch in which every path forks as soon as it may, and its rows."""
     rollout = scripted(text, lambda turn: 0.1 + turn).rollout(
-        QUESTIONS[:questions], PROMPTS[:questions], k, ARPORollout(entropy_tokens=3, initial_fraction=0.3),
+        QUESTIONS[:questions],
+        PROMPTS[:questions],
+        k,
+        ARPORollout(entropy_tokens=3, initial_fraction=0.3),
         np.random.default_rng(0),
-    )  # fmt: skip
+    )
     batch = Batch([ScoredGroup(q, g, [], []) for q, g in zip(QUESTIONS, rollout.groups, strict=False)])
     return batch, [group.trajectories[i] for _, group, i in batch.rows()]
 

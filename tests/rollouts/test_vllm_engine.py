@@ -169,10 +169,11 @@ def test_each_of_two_training_processes_has_a_vllm_of_its_own():
         of_a_launcher = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
         children.append(
             subprocess.Popen(
-                [sys.executable, str(TESTS / "support" / "vllm_pair.py")], cwd=ROOT,
+                [sys.executable, str(TESTS / "support" / "vllm_pair.py")],
+                cwd=ROOT,
                 env={**os.environ, **of_a_launcher, "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)},
             )
-        )  # fmt: skip
+        )
     assert [child.wait(1800) for child in children] == [0, 0]
 
 
@@ -183,15 +184,31 @@ def test_each_of_two_training_processes_has_a_vllm_of_its_own():
 def server(folder, *options):
     """The server that `vllm_serve` starts, on a free port."""
     port = free_port()
-    line = [sys.executable, "-m", "reproduce.rollouts.engines.vllm_serve", str(folder), "--port", str(port),
-            "--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", "--max-model-len", "512",
-            "--block-size", "32", "--kv-cache-memory-bytes", "50000000", *options]  # fmt: skip
+    line = [
+        sys.executable,
+        "-m",
+        "reproduce.rollouts.engines.vllm_serve",
+        str(folder),
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        "--dtype",
+        "float32",
+        "--enforce-eager",
+        "--max-model-len",
+        "512",
+        "--block-size",
+        "32",
+        "--kv-cache-memory-bytes",
+        "50000000",
+        *options,
+    ]
     environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
     log = open(folder / "server.log", "w")
     process = subprocess.Popen(
-        line, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
+        line, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
     try:
         yield f"http://127.0.0.1:{port}", process
     finally:

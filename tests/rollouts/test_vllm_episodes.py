@@ -19,9 +19,17 @@ def lm():
     """A model on MiniHouse's words with heads as large as vLLM's attention on a CPU wants them."""
     t = loaded()[1]
     return build_model(
-        len(t), 0, hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=1, intermediate_size=64,
-        pad_id=t.pad_token_id, bos_id=t.bos_token_id, eos_id=t.eos_token_id,
-    )  # fmt: skip
+        len(t),
+        0,
+        hidden_size=64,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=1,
+        intermediate_size=64,
+        pad_id=t.pad_token_id,
+        bos_id=t.bos_token_id,
+        eos_id=t.eos_token_id,
+    )
 
 
 @pytest.fixture(params=["stand-in", "vllm"])

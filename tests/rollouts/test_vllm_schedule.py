@@ -244,15 +244,19 @@ def test_a_path_that_may_outgrow_the_context_is_refused_before_it_is_cut():
 
 def test_the_pool_keeps_order_and_asks_once_for_equal_searches():
     env = Answers()
-    calls = [Call(Memory("q"), tool, text) for tool, text in
-             [("search", "a"), ("python", "x"), ("search", "b"), ("search", "a"), ("python", "y")]]  # fmt: skip
+    calls = [
+        Call(Memory("q"), tool, text)
+        for tool, text in [("search", "a"), ("python", "x"), ("search", "b"), ("search", "a"), ("python", "y")]
+    ]
     with ToolPool(env, 3) as tools:
         results = tools.run(calls)
         assert tools.waiting == 0 and not tools.finished()
     assert [r.action for r in results] == [c.tool for c in calls]
     assert sorted(map(tuple, env.batches)) == [
-        (("python", "x"), ("python", "y")), (("search", "a"), ("search", "a")), (("search", "b"),)
-    ]  # fmt: skip
+        (("python", "x"), ("python", "y")),
+        (("search", "a"), ("search", "a")),
+        (("search", "b"),),
+    ]
 
 
 def test_concurrent_tools_give_what_serial_ones_give():
@@ -351,14 +355,20 @@ def test_the_hash_of_a_config_without_an_engine_is_the_old_one_and_an_engine_cha
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
-        ({"name": "sglang"}, "name"), ({"entropy": "topk", "top_logprobs": 0}, "top_logprobs"),
-        ({"correction": "clip"}, "correction"), ({"correction_high": 0.5}, "correction_low"),
-        ({"name": "vllm_server"}, "url"), ({"url": "http://a"}, "url"),
-        ({"name": "transformers", "correction": "none"}, "correction"), ({"memory_share": 1.5}, "memory_share"),
+        ({"name": "sglang"}, "name"),
+        ({"entropy": "topk", "top_logprobs": 0}, "top_logprobs"),
+        ({"correction": "clip"}, "correction"),
+        ({"correction_high": 0.5}, "correction_low"),
+        ({"name": "vllm_server"}, "url"),
+        ({"url": "http://a"}, "url"),
+        ({"name": "transformers", "correction": "none"}, "correction"),
+        ({"memory_share": 1.5}, "memory_share"),
         ({"name": "vllm_server", "url": "http://a", "sync_folder": "x", "memory_share": 0.5}, "memory_share"),
-        ({"temperature": 1}, "temperature"), ({"max_context": 0}, "max_context"), ({"max_gap": 0}, "max_gap"),
+        ({"temperature": 1}, "temperature"),
+        ({"max_context": 0}, "max_context"),
+        ({"max_gap": 0}, "max_gap"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_make_no_sense_are_named(settings, key):
     with pytest.raises(UserError, match=key):
         build(EngineConfig, settings, "x.yaml", "engine.")

@@ -71,9 +71,12 @@ def test_a_key_given_twice_is_refused_in_every_yaml_file(tmp_path):
     path = tmp_path / "table2.yaml"
     path.write_text("experiment: a\nexperiment: b\n")
     readers = (
-        lambda: TableConfig.load("2", tmp_path), lambda: JobConfig.from_yaml(path), lambda: SlurmConfig.load(str(path)),
-        lambda: load_rows(path), lambda: _questions_of(path),
-    )  # fmt: skip
+        lambda: TableConfig.load("2", tmp_path),
+        lambda: JobConfig.from_yaml(path),
+        lambda: SlurmConfig.load(str(path)),
+        lambda: load_rows(path),
+        lambda: _questions_of(path),
+    )
     for reader in readers:
         with pytest.raises(UserError, match="table2.yaml.*'experiment'"):
             reader()
@@ -107,9 +110,10 @@ def test_a_manifest_that_contradicts_its_config_is_refused_everywhere(tmp_path, 
     run = finished(tmp_path)
     change_manifest(run.path / "manifest.json", **{name: value})
     readers = (
-        lambda: read_run(run.path), lambda: check(run.path, job()),
+        lambda: read_run(run.path),
+        lambda: check(run.path, job()),
         lambda: publish.publish("smoke", "table2", tmp_path, tmp_path / "out"),
-    )  # fmt: skip
+    )
     for reader in readers:
         with pytest.raises(UserError, match=rf"grpo/0/manifest.json has {name} {value}, config.yaml has"):
             reader()
@@ -122,8 +126,10 @@ def test_a_run_under_another_name_is_refused(tmp_path):
     finished(tmp_path, method="warm_start")
     run = finished(tmp_path)
     shutil.copytree(run.path, run.path.with_name("5"))
-    for reader in (lambda: publish.publish("smoke", "table2", tmp_path, tmp_path / "out"),
-                   lambda: load.load_source("smoke", "table2", tmp_path)):  # fmt: skip
+    for reader in (
+        lambda: publish.publish("smoke", "table2", tmp_path, tmp_path / "out"),
+        lambda: load.load_source("smoke", "table2", tmp_path),
+    ):
         with pytest.raises(UserError, match="grpo/5 holds the run table2/grpo/0"):
             reader()
 
@@ -184,10 +190,15 @@ def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     "command",
     [
-        ["status"], ["plan"], ["publish", "--profile", "smoke"], ["table", "2", "--profile", "smoke"],
-        ["tune", "2", "--profile", "smoke"], ["bench", "--quick"], ["real-input", "--data", "x"],
+        ["status"],
+        ["plan"],
+        ["publish", "--profile", "smoke"],
+        ["table", "2", "--profile", "smoke"],
+        ["tune", "2", "--profile", "smoke"],
+        ["bench", "--quick"],
+        ["real-input", "--data", "x"],
     ],
-)  # fmt: skip
+)
 def test_runs_that_lie_in_no_folder_are_refused(tmp_path, capsys, command, below):
     file = tmp_path / "file"
     file.write_text("mine")

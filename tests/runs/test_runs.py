@@ -354,12 +354,19 @@ def test_variants_are_published_under_their_names_with_what_they_change(tmp_path
     assert set(pd.read_parquet(paths[0])["method"]) == {"grpo", "slow"}
     config = yaml.safe_load((paths[0].parent / "config.yaml").read_text())
     assert config["rows"]["slow"] == {
-        "method": "grpo", "algorithm": {}, "training": {"learning_rate": 1e-4}, "seeds": [0],
-    }  # fmt: skip
+        "method": "grpo",
+        "algorithm": {},
+        "training": {"learning_rate": 1e-4},
+        "seeds": [0],
+    }
     assert config["rows"]["grpo"]["training"] == {"learning_rate": 1e-3} and "learning_rate" not in config["training"]
     assert config["training"]["steps"] == 3 and "variant" not in config
-    finished(tmp_path / "runs", **SLOW | {"training": {"learning_rate": 1e-4, "epochs": 2}}, seed=1,
-             training_changes={"learning_rate": 1e-4})  # fmt: skip
+    finished(
+        tmp_path / "runs",
+        **SLOW | {"training": {"learning_rate": 1e-4, "epochs": 2}},
+        seed=1,
+        training_changes={"learning_rate": 1e-4},
+    )
     with pytest.raises(UserError, match=r"section 'training'"):
         publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
 
@@ -382,9 +389,14 @@ def test_published_files_are_small_and_lose_only_digits(tmp_path):
     assert steps["entropy"].tolist() == pytest.approx(own.frame("steps")["entropy"].tolist(), rel=1e-6)
     assert steps["grad_norm"].isna().all()
     assert [x for row in rows["turn_entropies"] for x in row] == pytest.approx(
-        [x for row, step in zip(own.frame("rollouts")["turn_entropies"], own.frame("rollouts")["step"], strict=True)
-         for x in row if step != 2], abs=5e-4,
-    )  # fmt: skip
+        [
+            x
+            for row, step in zip(own.frame("rollouts")["turn_entropies"], own.frame("rollouts")["step"], strict=True)
+            for x in row
+            if step != 2
+        ],
+        abs=5e-4,
+    )
     evals = files.read_table(published["eval"], schema.labelled(schema.EVAL_SCHEMA))
     assert evals.num_rows == 8
 

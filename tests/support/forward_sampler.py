@@ -34,16 +34,19 @@ class ForwardSampler:
         for request, generator, tokens, logps, tops in self.open.values():
             logits = self.model(input_ids=torch.tensor([[*request.tokens, *tokens]])).logits[0, -1]
             scores = torch.log_softmax(logits / (request.temperature or 1.0), -1)
-            chosen = int(torch.multinomial(scores.exp(), 1, generator=generator)) if request.temperature else int(
-                scores.argmax()
-            )  # fmt: skip
+            chosen = (
+                int(torch.multinomial(scores.exp(), 1, generator=generator))
+                if request.temperature
+                else int(scores.argmax())
+            )
             tokens.append(chosen)
             logps.append(float(scores[chosen]))
             tops.append(scores.topk(self.top_logprobs).values.tolist())
         over = [
-            number for number, (request, _, tokens, _, _) in self.open.items()
+            number
+            for number, (request, _, tokens, _, _) in self.open.items()
             if tokens[-1] in request.stop_ids or len(tokens) == request.budget
-        ]  # fmt: skip
+        ]
         return [Segment(number, *self.open.pop(number)[2:], 0) for number in over]
 
     def abort(self):

@@ -41,9 +41,17 @@ def model(seed=0, scale=2.0):
     """A 2-layer Qwen3 over MiniHouse's words; `scale` above 1 sharpens its distribution."""
     t = loaded()[1]
     made = build_model(
-        len(t), seed, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=64,
-        pad_id=t.pad_token_id, bos_id=t.bos_token_id, eos_id=t.eos_token_id,
-    )  # fmt: skip
+        len(t),
+        seed,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        intermediate_size=64,
+        pad_id=t.pad_token_id,
+        bos_id=t.bos_token_id,
+        eos_id=t.eos_token_id,
+    )
     with torch.no_grad():
         made.lm_head.weight.mul_(scale)
     return made
@@ -80,8 +88,16 @@ def trainer(folder, job, lm=None, varied=True, checks=None, rate_factor=None, ho
     rows = [{"prompt": own.task.prompt(questions[max(0, i)]), "index": i} for i in question_indices(t)]
     run = RunDirectory.open(folder / "run", job)
     return AgenticTrainer(
-        algorithm=load(job.method, **overrides), collector=made, questions=questions, run=run, entropy_tokens=3,
-        model=lm, processing_class=loaded()[1], train_dataset=Dataset.from_list(rows), checks=checks,
+        algorithm=load(job.method, **overrides),
+        collector=made,
+        questions=questions,
+        run=run,
+        entropy_tokens=3,
+        model=lm,
+        processing_class=loaded()[1],
+        train_dataset=Dataset.from_list(rows),
+        checks=checks,
         args=grpo_config(run.checkpoints, t, job.task.max_completion_tokens, job.seed),
-        rate_factor=rate_factor, group_size=t.group_size,
-    )  # fmt: skip
+        rate_factor=rate_factor,
+        group_size=t.group_size,
+    )

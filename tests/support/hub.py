@@ -50,9 +50,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     texts = [f"{question(name)} {answered(name, town)}" for name, town in PEOPLE.items()]
     made.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEMPLATE,
+        tokenizer_object=made,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+    )
 
 
 def checkpoint(folder: Path, kind: str = "qwen3", rows: int | None = None, tied: bool = True, **changes) -> Path:
@@ -61,10 +64,18 @@ def checkpoint(folder: Path, kind: str = "qwen3", rows: int | None = None, tied:
     for name, value in changes.items():
         setattr(words, name, value)
     shape = dict(
-        vocab_size=rows or len(words) + 16, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=tied,
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=rows or len(words) + 16,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        tie_word_embeddings=tied,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+        bos_token_id=None,
+    )
     torch.manual_seed(0)
     model = {
         "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(head_dim=8, **shape)),
@@ -96,10 +107,15 @@ def data_folder(folder: Path) -> Path:
     write_lines(folder / "eval" / "hotpotqa.jsonl", [{"question": question(n), "answer": [t]} for n, t in people[3:]])
     write_lines(folder / "eval" / "webwalker.jsonl", [{"question": question(n), "answer": t} for n, t in people[4:]])
     said = [
-        {"system": SYSTEM, "conversations": [
-            {"from": "human", "value": question(name)}, {"from": "gpt", "value": answered(name, town)},
-        ]} for name, town in people[:4]
-    ]  # fmt: skip
+        {
+            "system": SYSTEM,
+            "conversations": [
+                {"from": "human", "value": question(name)},
+                {"from": "gpt", "value": answered(name, town)},
+            ],
+        }
+        for name, town in people[:4]
+    ]
     (folder / "arpo-sft-54k.json").write_text(json.dumps(said * 4))
     write_lines(folder / "corpus.jsonl", [{"title": n, "text": f"{n} was born in {t}"} for n, t in people])
     return folder
@@ -112,22 +128,39 @@ def write_lines(path: Path, rows: list[dict]) -> None:
 def config(model: Path, data: Path, /, **changes) -> dict:
     """A job of the world web at tiny size; changes: section -> settings to change, or the section's new value."""
     made = {
-        "profile": "paper", "experiment": "table2", "method": "grpo", "seed": 0,
+        "profile": "paper",
+        "experiment": "table2",
+        "method": "grpo",
+        "seed": 0,
         "task": {
-            "world": "web", "families": ["hotpotqa", "webwalker"], "max_tool_calls": 2, "max_completion_tokens": 160,
+            "world": "web",
+            "families": ["hotpotqa", "webwalker"],
+            "max_tool_calls": 2,
+            "max_completion_tokens": 160,
             "data": {"train": "train_10k", "folder": str(data), "check_rows": False},
         },
         "model": {"name_or_path": str(model)},
         "warm_start": {
-            "demonstrations": 16, "noise": 0.0, "max_epochs": 12, "learning_rate": 1e-2, "batch_size": 2,
-            "success_low": 0.0, "success_high": 1.0, "data": {"max_tokens": 400},
+            "demonstrations": 16,
+            "noise": 0.0,
+            "max_epochs": 12,
+            "learning_rate": 1e-2,
+            "batch_size": 2,
+            "success_low": 0.0,
+            "success_high": 1.0,
+            "data": {"max_tokens": 400},
         },
         "training": {
-            "steps": 2, "prompts_per_step": 2, "group_size": 4, "epochs": 1, "minibatches": 2, "learning_rate": 1e-3,
+            "steps": 2,
+            "prompts_per_step": 2,
+            "group_size": 4,
+            "epochs": 1,
+            "minibatches": 2,
+            "learning_rate": 1e-3,
         },
         "evaluation": {"questions": 2, "samples": 2},
         "search": {"service": "local", "corpus": str(data / "corpus.jsonl"), "results": 2},
-    }  # fmt: skip
+    }
     for section, change in changes.items():
         made[section] = made[section] | change if isinstance(made.get(section), dict) and change else change
     return made

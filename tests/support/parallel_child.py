@@ -66,11 +66,18 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
     path = folder / "run"
     run = Follower(path) if process_index() else RunDirectory.open(path, job)
     return AgenticTrainer(
-        algorithm=algorithm, collector=Shards(collectors) if len(seeds) > 1 else collectors[0], questions=questions,
-        run=run, entropy_tokens=3, model=lm, replica=replica, processing_class=grammar.tokenizer,
-        train_dataset=Dataset.from_list(rows), args=grpo_config(run.checkpoints, t, limits.completion_tokens, job.seed),
+        algorithm=algorithm,
+        collector=Shards(collectors) if len(seeds) > 1 else collectors[0],
+        questions=questions,
+        run=run,
+        entropy_tokens=3,
+        model=lm,
+        replica=replica,
+        processing_class=grammar.tokenizer,
+        train_dataset=Dataset.from_list(rows),
+        args=grpo_config(run.checkpoints, t, limits.completion_tokens, job.seed),
         tokens_per_pass=t.tokens_per_pass,
-    )  # fmt: skip
+    )
 
 
 def house(job):

@@ -53,9 +53,17 @@ def model(seed=0, scale=1.0, hidden_size=32, num_heads=4, num_kv_heads=2):
     """A 2-layer Qwen3; `scale` above 1 sharpens its distribution."""
     t = tokenizer()
     made = build_model(
-        len(t), seed, hidden_size=hidden_size, num_layers=2, num_heads=num_heads, num_kv_heads=num_kv_heads,
-        intermediate_size=64, pad_id=t.pad_token_id, bos_id=t.bos_token_id, eos_id=t.eos_token_id,
-    )  # fmt: skip
+        len(t),
+        seed,
+        hidden_size=hidden_size,
+        num_layers=2,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        intermediate_size=64,
+        pad_id=t.pad_token_id,
+        bos_id=t.bos_token_id,
+        eos_id=t.eos_token_id,
+    )
     with torch.no_grad():
         made.lm_head.weight.mul_(scale)
     return made

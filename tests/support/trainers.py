@@ -35,7 +35,13 @@ def trainer(tmp_path, job, lm=None, varied=True, **overrides):
     algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(3))
     run = RunDirectory.open(tmp_path / "run", job)
     return AgenticTrainer(
-        algorithm=algorithm, collector=collector, questions=questions, run=run, entropy_tokens=3, model=lm,
-        processing_class=tokenizer(), train_dataset=Dataset.from_list(rows),
+        algorithm=algorithm,
+        collector=collector,
+        questions=questions,
+        run=run,
+        entropy_tokens=3,
+        model=lm,
+        processing_class=tokenizer(),
+        train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, 64, job.seed),
-    )  # fmt: skip
+    )

@@ -66,8 +66,12 @@ def engine(lm, seed=0, stop=None, temperature=1.0, **kwargs):
     """As `tiny.engine`."""
     grammar = Grammar(tokenizer())
     made = VllmEngine(
-        sampler(), list(grammar.close) if stop is None else stop, grammar.eos_id, temperature,
-        child_seed(seed, "test"), **kwargs,
-    )  # fmt: skip
+        sampler(),
+        list(grammar.close) if stop is None else stop,
+        grammar.eos_id,
+        temperature,
+        child_seed(seed, "test"),
+        **kwargs,
+    )
     made.sampler.load(lm)
     return made

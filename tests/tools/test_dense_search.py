@@ -46,9 +46,11 @@ def corpus(tmp_path):
 
 
 def opened(corpus, encoder, **changes):
-    return open_search(SearchConfig(
-        corpus=str(corpus), encoder=str(encoder), encoder_revision=folder_revision(encoder), results=5, **changes
-    ))  # fmt: skip
+    return open_search(
+        SearchConfig(
+            corpus=str(corpus), encoder=str(encoder), encoder_revision=folder_revision(encoder), results=5, **changes
+        )
+    )
 
 
 @cache

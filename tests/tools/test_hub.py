@@ -140,9 +140,11 @@ def test_pinning_without_a_network_is_one_line(tmp_path, monkeypatch, capsys):
 def test_a_bad_network_environment_is_named_before_the_hub_is_asked(tmp_path, monkeypatch, lock_file, own_cache):
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     for ask in (
-        lambda: pin(HUB, "a/b"), lambda: pin(GITHUB, "a/b"), lambda: data_file("train_10k", lock=lock_file),
+        lambda: pin(HUB, "a/b"),
+        lambda: pin(GITHUB, "a/b"),
+        lambda: data_file("train_10k", lock=lock_file),
         lambda: model_folder("a/b", COMMIT),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UserError, match="ALL_PROXY names a SOCKS proxy"):
             ask()
 

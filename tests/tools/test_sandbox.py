@@ -245,8 +245,16 @@ def _threads(sandbox) -> list[int]:
     return [len(os.listdir(f"/proc/{server}/task")) for server in servers(sandbox)]
 
 
-@pytest.mark.parametrize("hog", ["x = [0] * 10**9", "x = bytearray(200 << 20)", "import numpy\nx = numpy.ones(10**9)",
-                                 "x = []\nwhile True: x.append(bytes(1 << 20))", "x = 'ab' * (1 << 27)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "hog",
+    [
+        "x = [0] * 10**9",
+        "x = bytearray(200 << 20)",
+        "import numpy\nx = numpy.ones(10**9)",
+        "x = []\nwhile True: x.append(bytes(1 << 20))",
+        "x = 'ab' * (1 << 27)",
+    ],
+)
 def test_memory(sandbox, hog):
     assert sandbox.run(hog) == SandboxResult(False, "", "MemoryError: the program needs more than 128 MB")
 
@@ -262,8 +270,12 @@ def test_file_size(sandbox):
 
 
 def test_endless(sandbox):
-    loops = ["while True: pass", "import time\ntime.sleep(99)", "print('x')\nn = 9\nn**n**n",
-             "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"]  # fmt: skip
+    loops = [
+        "while True: pass",
+        "import time\ntime.sleep(99)",
+        "print('x')\nn = 9\nn**n**n",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    ]
     start = time.monotonic()
     results = sandbox.run_many(loops)  # on two workers
     assert 1.9 < time.monotonic() - start < 4
@@ -307,8 +319,11 @@ def test_output_is_bounded(sandbox):
         ("x = = 2", "", "SyntaxError: invalid syntax"),
         ("raise ValueError('two\\nlines')", "", "ValueError: two lines"),
         ("class Own(Exception): pass\nraise Own", "", "Own"),
-        ("import json\njson.loads('{')", "", "json.decoder.JSONDecodeError: Expecting property name enclosed in double "
-         "quotes: line 1 column 2 (char 1)"),
+        (
+            "import json\njson.loads('{')",
+            "",
+            "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
         ("def f(): f()\nf()", "", "RecursionError: maximum recursion depth exceeded"),
         ("import reproduce", "", "ModuleNotFoundError: No module named 'reproduce'"),
         ("print('a')\nimport sys\nsys.exit()", "a", None),
@@ -321,7 +336,7 @@ def test_output_is_bounded(sandbox):
         ("import numpy\nnumpy.arange(3) + 1", "[1 2 3]", None),
         ("import os\nos.getcwd()", "/tmp", None),
     ],
-)  # fmt: skip
+)
 def test_text(sandbox, program, output, error):
     assert sandbox.run(program) == SandboxResult(error is None, output, error)
 
@@ -441,9 +456,12 @@ with PythonSandbox(Limits(seconds=60), workers=1, backend=sys.argv[1]) as sandbo
 def test_nothing_outlives_the_owner(backend, end, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, backend], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        [sys.executable, "-c", OWNER, backend],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell job inherits it ignored
-    )  # fmt: skip
+    )
     word, process = owner.stdout.readline().split()
     time.sleep(0.3)
     processes = _tree(int(process))

@@ -45,7 +45,8 @@ WRITERS = {
     "a byte at the end of a hole": "files or new(); os.lseek(files[0], 4096, 1); os.write(files[0], b'x')",
     "blocks beyond the end": "allocate(new(), 1, ctypes.c_long(0), ctypes.c_long(9 << 20)) and fail()",
 }
-FILL = """
+FILL = (
+    """
 import ctypes, itertools, os
 files, number = [], itertools.count()
 allocate = ctypes.CDLL(None, use_errno=True).fallocate
@@ -59,7 +60,9 @@ try:
         {}
 except OSError as problem:
     print(problem)
-""" + HELD  # fmt: skip
+"""
+    + HELD
+)
 
 
 @pytest.mark.parametrize("way", WRITERS)
@@ -263,8 +266,12 @@ with PythonSandbox(workers=1, backend=sys.argv[1], preload=False) as sandbox:
         where = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, capture_output=True, text=True, env=where, check=False)
         assert done.stdout.splitlines() == [
-            f"{FULL}: 'x'", f"{FULL}: 'x'", "1", "RuntimeError: can't start new thread", " 2",
-        ], done.stderr  # fmt: skip
+            f"{FULL}: 'x'",
+            f"{FULL}: 'x'",
+            "1",
+            "RuntimeError: can't start new thread",
+            " 2",
+        ], done.stderr
 
 
 # The ledger by itself

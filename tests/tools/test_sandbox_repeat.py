@@ -17,7 +17,7 @@ CLOCKS = {
     "logging.error('x'); s.getvalue()",
     "timeit": "import timeit\ntimeit.timeit('1 + 1', number=10)",
     "loop": "import time\nn, end = 0, time.time() + 1\nwhile time.time() < end: n += 1\nn",
-}  # fmt: skip
+}
 CHANCES = {
     "urandom": "import os\nprint(os.urandom(8), os.urandom(8), os.getrandom(4))",
     "random": "import random\nprint(random.random(), random.Random().random(), random.SystemRandom().random())",
@@ -29,32 +29,45 @@ CHANCES = {
     "numpy seed": "import numpy as np\nnp.random.seed()\nnp.random.rand()",
     "sympy": "import sympy\nprint(sympy.randMatrix(2), sympy.core.random.random())",
     "mpmath": "import mpmath\nmpmath.rand()",
-}  # fmt: skip
+}
 FIXED = {
     "process": ("import os\nos.getpid()", "2"),
     "hash": ("print(hash('a') == hash('a'), {'x', 'y', 'z'})", None),
     "start": ("from datetime import datetime\ndatetime.now()", "2025-01-01 00:00:00.001000"),
     "steps": ("import time\na = time.perf_counter()\nround(time.perf_counter() - a, 9)", "0.001"),
     "sleep": ("import time\na = time.monotonic()\ntime.sleep(0.02)\nround(time.monotonic() - a, 9)", "0.021"),
-    "given time": ("import time\nprint(time.ctime(0), time.strftime('%Y', time.gmtime(0)), time.gmtime(86400).tm_mday)",
-                   "Thu Jan  1 00:00:00 1970 1970 2"),
-    "types": ("from datetime import *\nd = datetime(2020, 1, 2)\nprint(repr(d), type(d.now()), "
-              "isinstance(d, date), repr(d - timedelta(1)))",
-              "datetime.datetime(2020, 1, 2, 0, 0) <class 'datetime.datetime'> True "
-              "datetime.datetime(2020, 1, 1, 0, 0)"),
-    "subclass": ("from datetime import *\nclass D(datetime): 0\nprint([type(f()).__name__ for f in (D.now, D.today)])",
-                 "['D', 'D']"),
-    "own seed": ("import random\nrandom.seed(7)\nprint(random.random(), random.Random(7).random())",
-                 "0.32383276483316237 0.32383276483316237"),
-    "numpy's own seed": ("from numpy.random import *\nseed(0)\nprint(rand(), default_rng(0).random())",
-                         "0.5488135039273248 0.6369616873214543"),
-    "waiting": ("import queue, threading\ntry: queue.Queue().get(timeout=.05)\nexcept queue.Empty: print('empty')\n"
-                "threading.Event().wait(0.01)\nc = threading.Condition()\nwith c: print(c.wait_for(bool, 0.05))",
-                "empty\nFalse"),
+    "given time": (
+        "import time\nprint(time.ctime(0), time.strftime('%Y', time.gmtime(0)), time.gmtime(86400).tm_mday)",
+        "Thu Jan  1 00:00:00 1970 1970 2",
+    ),
+    "types": (
+        "from datetime import *\nd = datetime(2020, 1, 2)\nprint(repr(d), type(d.now()), "
+        "isinstance(d, date), repr(d - timedelta(1)))",
+        "datetime.datetime(2020, 1, 2, 0, 0) <class 'datetime.datetime'> True datetime.datetime(2020, 1, 1, 0, 0)",
+    ),
+    "subclass": (
+        "from datetime import *\nclass D(datetime): 0\nprint([type(f()).__name__ for f in (D.now, D.today)])",
+        "['D', 'D']",
+    ),
+    "own seed": (
+        "import random\nrandom.seed(7)\nprint(random.random(), random.Random(7).random())",
+        "0.32383276483316237 0.32383276483316237",
+    ),
+    "numpy's own seed": (
+        "from numpy.random import *\nseed(0)\nprint(rand(), default_rng(0).random())",
+        "0.5488135039273248 0.6369616873214543",
+    ),
+    "waiting": (
+        "import queue, threading\ntry: queue.Queue().get(timeout=.05)\nexcept queue.Empty: print('empty')\n"
+        "threading.Event().wait(0.01)\nc = threading.Condition()\nwith c: print(c.wait_for(bool, 0.05))",
+        "empty\nFalse",
+    ),
     "as class attribute": ("import time\nclass A: now = time.time\nA().now() > 0", "True"),
-    "shown": ("import time\nprint(time.time, time.sleep.__name__, time.time.__doc__[:6])",
-              "<built-in function time> sleep time()"),
-}  # fmt: skip
+    "shown": (
+        "import time\nprint(time.time, time.sleep.__name__, time.time.__doc__[:6])",
+        "<built-in function time> sleep time()",
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -90,14 +90,47 @@ def allow(url):
 @pytest.mark.parametrize(
     "address",
     [
-        "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1", "192.0.0.8",
-        "192.88.99.1", "192.168.1.1", "198.18.0.1", "203.0.113.5", "224.0.0.1", "240.0.0.1", "255.255.255.255",
-        "168.63.129.16", "100.100.100.200", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-        "64:ff9b::a9fe:a9fe", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "2001::1",
-        "2001:0:5ef5:79fb:0:59d:a0d5:4ae", "2001:db8::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1",
-        "100::1", "3fff::1", "4000::1", "::ffff:0:10.0.0.1",
+        "0.0.0.0",
+        "10.1.2.3",
+        "100.64.0.1",
+        "127.0.0.1",
+        "127.9.9.9",
+        "169.254.169.254",
+        "172.16.0.1",
+        "192.0.0.8",
+        "192.88.99.1",
+        "192.168.1.1",
+        "198.18.0.1",
+        "203.0.113.5",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "168.63.129.16",
+        "100.100.100.200",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b::7f00:1",
+        "64:ff9b:1::1",
+        "2002:7f00:1::",
+        "2002:a9fe:a9fe::1",
+        "2001::1",
+        "2001:0:5ef5:79fb:0:59d:a0d5:4ae",
+        "2001:db8::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
+        "100::1",
+        "3fff::1",
+        "4000::1",
+        "::ffff:0:10.0.0.1",
     ],
-)  # fmt: skip
+)
 def test_numbers_that_are_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
     host = f"[{address}]" if ":" in address else address
@@ -113,18 +146,49 @@ def test_numbers_that_are_public(address):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://router.home/", "http://a.home.arpa/", "http://intranet.corp/", "http://printer.local/", "http://x.lan/",
-        "http://db.internal/", "http://host.docker.internal/", "http://foo.localhost/", "http://LOCALHOST/",
-        "http://intranet/", "http://router.home./", "http://x.localdomain/", "http://127.1/", "http://0x7f.0.0.1/",
-        "http://2130706433/", "http://0177.0.0.1/", "http://1.2.3.4.5/", "http://127\u30020\u30020\u30021/",
-        "http://\u24db\u24de\u24d2\u24d0\u24db/", "http://example.org:22/", "http://example.org:8080/",
-        "https://example.org:6379/", "http://user@example.org/", "http://a:b@example.org/", "file:///etc/passwd",
-        "ftp://example.org/", "gopher://example.org/", "javascript:alert(1)", "//example.org/", "", "http://",
+        "http://router.home/",
+        "http://a.home.arpa/",
+        "http://intranet.corp/",
+        "http://printer.local/",
+        "http://x.lan/",
+        "http://db.internal/",
+        "http://host.docker.internal/",
+        "http://foo.localhost/",
+        "http://LOCALHOST/",
+        "http://intranet/",
+        "http://router.home./",
+        "http://x.localdomain/",
+        "http://127.1/",
+        "http://0x7f.0.0.1/",
+        "http://2130706433/",
+        "http://0177.0.0.1/",
+        "http://1.2.3.4.5/",
+        "http://127\u30020\u30020\u30021/",
+        "http://\u24db\u24de\u24d2\u24d0\u24db/",
+        "http://example.org:22/",
+        "http://example.org:8080/",
+        "https://example.org:6379/",
+        "http://user@example.org/",
+        "http://a:b@example.org/",
+        "file:///etc/passwd",
+        "ftp://example.org/",
+        "gopher://example.org/",
+        "javascript:alert(1)",
+        "//example.org/",
+        "",
+        "http://",
         "http:///a",
-        "http://exa mple.org/", "http://[::1", "http://a..b/", "http://.example.org/", "http://example.org:99999/",
-        "http://%6c%6fcalhost/", f"http://{'a' * 64}.org/", "http://example.org\\@10.0.0.1/", "http://10.0.0.1#@a.org/",
+        "http://exa mple.org/",
+        "http://[::1",
+        "http://a..b/",
+        "http://.example.org/",
+        "http://example.org:99999/",
+        "http://%6c%6fcalhost/",
+        f"http://{'a' * 64}.org/",
+        "http://example.org\\@10.0.0.1/",
+        "http://10.0.0.1#@a.org/",
     ],
-)  # fmt: skip
+)
 def test_addresses_that_no_page_has(url):
     with pytest.raises(Unusable, match="address"):
         check_public(url)
@@ -230,10 +294,12 @@ GZIP, ZLIB, RAW = 31, 15, -15
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "raw", "gzip, gzip", "outer"])
 def test_a_body_is_bounded_while_it_is_inflated(coding):
     data = {
-        "gzip": lambda: packed(BOMB, GZIP), "deflate": lambda: packed(BOMB, ZLIB), "raw": lambda: packed(BOMB, RAW),
+        "gzip": lambda: packed(BOMB, GZIP),
+        "deflate": lambda: packed(BOMB, ZLIB),
+        "raw": lambda: packed(BOMB, RAW),
         "gzip, gzip": lambda: packed(packed(BOMB, GZIP), GZIP),
         "outer": lambda: packed(BOMB, GZIP),  # the outer coding alone grows, and what is inside is no gzip
-    }[coding]()  # fmt: skip
+    }[coding]()
     header = {"raw": "deflate", "outer": "gzip, gzip"}.get(coding, coding)
     tracemalloc.start()
     try:
@@ -310,7 +376,7 @@ def drip(start, piece, every):
         drip(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 99999\r\n\r\n", b"x", 0.05),
         drip(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.05),
     ],
-)  # fmt: skip
+)
 def test_a_reply_that_drips_ends_with_the_time_limit(send):
     """Headers, bodies, and redirects' bodies, which are not read: the connection is closed then."""
     started = time.monotonic()
@@ -321,15 +387,23 @@ def test_a_reply_that_drips_ends_with_the_time_limit(send):
 @pytest.mark.parametrize(
     "sent_bytes",
     [
-        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000, b"HTTP/1.1 200 OK\r\nA: " + b"b" * 1_000_000, b"x" * 1_000_000,
-        b"HTTP/1.1 999999 X\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", b"\x16\x03\x01\x02\x00",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000,
+        b"HTTP/1.1 200 OK\r\nA: " + b"b" * 1_000_000,
+        b"x" * 1_000_000,
+        b"HTTP/1.1 999999 X\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
         b"\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", b"HTTP/1.1 302 Found\r\nlocation: \xff\r\n\r\n",
-        b"HTTP/1.1 302 Found\r\nlocation: http://[::1\r\n\r\n", b"HTTP/1.1 302 Found\r\nlocation: //\r\n\r\n",
-        b"HTTP/1.1 304 Not Modified\r\n\r\n", b"HTTP/1.1 300 Choices\r\n\r\n", b"HTTP/1.1 302 Found\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: \xff\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://[::1\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: //\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 300 Choices\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\n\r\n",
     ],
-)  # fmt: skip
+)
 def test_no_bytes_of_a_server_raise(sent_bytes):
     outcome = sent(raw_server(lambda connection: connection.sendall(sent_bytes)), check=allow, timeout_seconds=3.0)
     assert outcome.error and len(outcome.error) < 40
@@ -338,15 +412,36 @@ def test_no_bytes_of_a_server_raise(sent_bytes):
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("4", 4.0), ("4.0", 4.0), (" 4 ", 4.0), ("0.5", 0.5), ("Wed, 21 Oct 2026 07:28:05 GMT", 5.0),
-        ("Wed, 21 Oct 2026 07:28:05 -0000", 5.0), ("Wednesday, 21-Oct-26 07:28:05 GMT", 5.0),
-        ("Wed, 21 Oct 2026 09:28:05 +0200", 5.0), ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0), ("1e9", 30.0),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", 30.0), ("99999999999999999999", 30.0), ("\xb2", 0.0), ("\u0664", 0.0),
-        ("-4", 0.0), ("nan", 0.0), ("inf", 0.0), ("-inf", 0.0), ("1e999", 0.0), ("1_0", 0.0), ("", 0.0), ("soon", 0.0),
-        ("0x10", 0.0), ("4, 5", 0.0), ("Wed, 99 Oct 99999 99:99:99 GMT", 0.0), ("1" * 5000, 0.0), ("\0", 0.0),
+        ("4", 4.0),
+        ("4.0", 4.0),
+        (" 4 ", 4.0),
+        ("0.5", 0.5),
+        ("Wed, 21 Oct 2026 07:28:05 GMT", 5.0),
+        ("Wed, 21 Oct 2026 07:28:05 -0000", 5.0),
+        ("Wednesday, 21-Oct-26 07:28:05 GMT", 5.0),
+        ("Wed, 21 Oct 2026 09:28:05 +0200", 5.0),
+        ("Wed, 21 Oct 2026 07:00:00 GMT", 0.0),
+        ("1e9", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 30.0),
+        ("99999999999999999999", 30.0),
+        ("\xb2", 0.0),
+        ("\u0664", 0.0),
+        ("-4", 0.0),
+        ("nan", 0.0),
+        ("inf", 0.0),
+        ("-inf", 0.0),
+        ("1e999", 0.0),
+        ("1_0", 0.0),
+        ("", 0.0),
+        ("soon", 0.0),
+        ("0x10", 0.0),
+        ("4, 5", 0.0),
+        ("Wed, 99 Oct 99999 99:99:99 GMT", 0.0),
+        ("1" * 5000, 0.0),
+        ("\0", 0.0),
         ("Wed, 21 Oct 2026 07:28:05 +999999", 0.0),
     ],
-)  # fmt: skip
+)
 def test_how_long_a_service_asks_us_to_wait(text, seconds):
     assert seconds_to_wait(text, 30.0, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
 
@@ -382,26 +477,40 @@ def filled(start, piece, end=""):
 
 
 HOSTILE = {
-    "comments": filled("", "<!--"), "declarations": filled("", "<!["), "tags": filled("", "<p"),
+    "comments": filled("", "<!--"),
+    "declarations": filled("", "<!["),
+    "tags": filled("", "<p"),
     "ends": filled("", "</"),
-    "instructions": filled("", "<?"), "less": filled("", "<"), "references": filled("", "&#x1"),
-    "entities": filled("", "&lt;"), "long entity": filled("&", "a"), "nested": filled("", "<div>"),
-    "formatting": filled("", "<b><p>"), "tables": filled("", "<table><tr><td>"), "misnested": filled("", "<a><p></a>"),
-    "ends below": filled("<x>" * 150_000, "</y>"), "ends of a kind": filled("<div>" * 100_000, "</b>"),
-    "attribute": filled('<p a="', "x"), "quotes": filled("", '<p a="'), "same attribute": filled("<p ", "a=1 ", ">"),
+    "instructions": filled("", "<?"),
+    "less": filled("", "<"),
+    "references": filled("", "&#x1"),
+    "entities": filled("", "&lt;"),
+    "long entity": filled("&", "a"),
+    "nested": filled("", "<div>"),
+    "formatting": filled("", "<b><p>"),
+    "tables": filled("", "<table><tr><td>"),
+    "misnested": filled("", "<a><p></a>"),
+    "ends below": filled("<x>" * 150_000, "</y>"),
+    "ends of a kind": filled("<div>" * 100_000, "</b>"),
+    "attribute": filled('<p a="', "x"),
+    "quotes": filled("", '<p a="'),
+    "same attribute": filled("<p ", "a=1 ", ">"),
     "attributes": ("<p " + " ".join(f"a{i}=1" for i in range(MB // 9)) + ">").encode(),
     "of the body": "".join(f"<body a{i}=1>" for i in range(MB // 13)).encode(),
     "namespaces": ("<p " + " ".join(f"xmlns:a{i}=x" for i in range(MB // 14)) + ">").encode(),
-    "script": filled("<script>", "<!--<script>"), "title": filled("<title>", "</titl"),
+    "script": filled("<script>", "<!--<script>"),
+    "title": filled("<title>", "</titl"),
     "doctype": filled("<!DOCTYPE ", "x"),
-    "names": "".join(f"<t{i}>" for i in range(MB // 8)).encode(), "zeros": bytes(MB),
+    "names": "".join(f"<t{i}>" for i in range(MB // 8)).encode(),
+    "zeros": bytes(MB),
     "bytes": random.Random(0).randbytes(MB),
     "marks": filled("a", "\u0315\u0300"),  # normalising sorts them
-    "charsets": filled("", "<meta charset=utf-16>"), "main": filled("", "<main><article>"),
+    "charsets": filled("", "<meta charset=utf-16>"),
+    "main": filled("", "<main><article>"),
     "a declared entity": (
         "<!DOCTYPE a [" + "".join(f'<!ENTITY a{i + 1} "&a{i};&a{i};">' for i in range(60)) + "]>&a60;"
     ).encode(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -496,15 +605,28 @@ def test_what_a_page_says_in_any_dress(monkeypatch, data, kind, found):
 # -- the environment ---------------------------------------------------------------------------------------------------
 
 BAD = [
-    ("ALL_PROXY", "socks5://127.0.0.1:1080"), ("all_proxy", "socks5h://127.0.0.1:1080"),
+    ("ALL_PROXY", "socks5://127.0.0.1:1080"),
+    ("all_proxy", "socks5h://127.0.0.1:1080"),
     ("ALL_PROXY", "socks://1.2.3.4:1"),
-    ("HTTPS_PROXY", "socks4://1.2.3.4:1"), ("HTTP_PROXY", " http://proxy:3128 "), ("http_proxy", "http://proxy:3128\n"),
-    ("HTTP_PROXY", "http://"), ("HTTP_PROXY", "http://proxy:port"), ("HTTP_PROXY", "http://proxy:99999"),
-    ("HTTPS_PROXY", "ftp://proxy:21"), ("HTTPS_PROXY", "https://proxy:443"), ("HTTPS_PROXY", "http://[::1:3128"),
-    ("HTTPS_PROXY", "http://pr\u00f6xy:1"), ("NO_PROXY", "localhost,[::1]"), ("no_proxy", "http://a.org"),
-    ("NO_PROXY", "a b"), ("SSL_CERT_FILE", "/nowhere/ca.pem"), ("SSL_CERT_FILE", "/"), ("SSL_CERT_FILE", __file__),
-    ("SSL_CERT_DIR", "/nowhere"), ("SSLKEYLOGFILE", "/nowhere/keys.log"),
-]  # fmt: skip
+    ("HTTPS_PROXY", "socks4://1.2.3.4:1"),
+    ("HTTP_PROXY", " http://proxy:3128 "),
+    ("http_proxy", "http://proxy:3128\n"),
+    ("HTTP_PROXY", "http://"),
+    ("HTTP_PROXY", "http://proxy:port"),
+    ("HTTP_PROXY", "http://proxy:99999"),
+    ("HTTPS_PROXY", "ftp://proxy:21"),
+    ("HTTPS_PROXY", "https://proxy:443"),
+    ("HTTPS_PROXY", "http://[::1:3128"),
+    ("HTTPS_PROXY", "http://pr\u00f6xy:1"),
+    ("NO_PROXY", "localhost,[::1]"),
+    ("no_proxy", "http://a.org"),
+    ("NO_PROXY", "a b"),
+    ("SSL_CERT_FILE", "/nowhere/ca.pem"),
+    ("SSL_CERT_FILE", "/"),
+    ("SSL_CERT_FILE", __file__),
+    ("SSL_CERT_DIR", "/nowhere"),
+    ("SSLKEYLOGFILE", "/nowhere/keys.log"),
+]
 
 
 def opens(tmp_path, mode):

@@ -69,11 +69,23 @@ def test_no_mixture_of_markup_raises():
 @pytest.mark.parametrize(
     "url",
     [
-        "file:///etc/passwd", "ftp://x.org/a", "http://", "http://localhost:8000/", "http://127.0.0.1/", "http://127.1/",
-        "http://[::1]/", "http://10.0.0.3/", "http://169.254.169.254/latest/", "http://2130706433/", "http://0x7f.1/",
-        "http://intranet/", "http://db.internal/", "http://printer.local./", "http://[::ffff:10.0.0.1]/",
+        "file:///etc/passwd",
+        "ftp://x.org/a",
+        "http://",
+        "http://localhost:8000/",
+        "http://127.0.0.1/",
+        "http://127.1/",
+        "http://[::1]/",
+        "http://10.0.0.3/",
+        "http://169.254.169.254/latest/",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://intranet/",
+        "http://db.internal/",
+        "http://printer.local./",
+        "http://[::ffff:10.0.0.1]/",
     ],
-)  # fmt: skip
+)
 def test_only_public_addresses_are_fetched(url):
     with pytest.raises(Unusable, match="address"):
         check_public(url)
@@ -118,9 +130,16 @@ def server_of(paths, summary=SUMMARY):
 def opened(server, monkeypatch, **changes):
     monkeypatch.setenv("SERPER_API_KEY", "0123456789")
     settings = dict(
-        service="serper", endpoint=f"{server.url}/search", mode="live", pages="text", page_timeout_seconds=10.0,
-        results=20, pages_read=20, concurrency=8, requests_per_second=0.0,
-    )  # fmt: skip
+        service="serper",
+        endpoint=f"{server.url}/search",
+        mode="live",
+        pages="text",
+        page_timeout_seconds=10.0,
+        results=20,
+        pages_read=20,
+        concurrency=8,
+        requests_per_second=0.0,
+    )
     return open_search(SearchConfig(**settings | changes), check=lambda url: check_but_here(url, server))
 
 

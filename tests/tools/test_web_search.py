@@ -48,9 +48,16 @@ def keys(monkeypatch):
 def config(server, service="serper", **changes):
     """Hosted search at `server`, impatient."""
     settings = dict(
-        service=service, endpoint=f"{server.url}/search", mode="live", timeout_seconds=5.0, backoff_seconds=0.01,
-        backoff_cap_seconds=0.05, requests_per_second=0.0, zone="serp", concurrency=8,
-    )  # fmt: skip
+        service=service,
+        endpoint=f"{server.url}/search",
+        mode="live",
+        timeout_seconds=5.0,
+        backoff_seconds=0.01,
+        backoff_cap_seconds=0.05,
+        requests_per_second=0.0,
+        zone="serp",
+        concurrency=8,
+    )
     return SearchConfig(**settings | changes)
 
 

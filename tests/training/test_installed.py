@@ -31,9 +31,7 @@ def test_lora_without_peft_is_refused_before_the_warm_start(monkeypatch, tmp_pat
     missing(monkeypatch, "peft")
     monkeypatch.setattr(runner, "resolve", lambda *a: [job(lora=LoraConfig())])
     runs = tmp_path / "runs"
-    for begin in (
-        lambda j: runner.train("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs),
-    ):  # fmt: skip
+    for begin in (lambda j: runner.train("2", "smoke", runs_root=runs), lambda j: prepare_warm_start(j, runs)):
         with pytest.raises(UserError, match="training.lora .*peft"):
             begin(job(lora=LoraConfig()))
     assert not any(tmp_path.iterdir())

@@ -16,8 +16,7 @@ from reproduce.training.token_logps import scored_head, token_logps
 
 LORA = LoraConfig(rank=4, alpha=8.0)
 needs_peft = pytest.mark.skipif(
-    importlib.util.find_spec("peft") is None,
-    reason="the extra peft is missing: pip install -r requirements-gpu.txt",
+    importlib.util.find_spec("peft") is None, reason="the extra peft is missing: pip install -r requirements-gpu.txt"
 )
 
 

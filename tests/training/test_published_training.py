@@ -93,10 +93,13 @@ def test_groups_of_one_are_no_problem_for_a_baseline_that_is_no_group(method):
     for_run(load(method), max_completion_tokens=9, updates_per_rollout=2, group_size=1)
 
 
-@pytest.mark.parametrize(("profile", "ppo", "grpo", "alpha"), [
-    ("paper", (128, 1, 32, 3e-6), (16, 8, 16, 5e-6), 0.05),
-    ("paper-alfworld", (128, 1, 16, 5e-6), (16, 8, 16, 5e-6), 0.1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("profile", "ppo", "grpo", "alpha"),
+    [
+        ("paper", (128, 1, 32, 3e-6), (16, 8, 16, 5e-6), 0.05),
+        ("paper-alfworld", (128, 1, 16, 5e-6), (16, 8, 16, 5e-6), 0.1),
+    ],
+)
 def test_table_3_at_full_size_has_each_methods_published_form(profile, ppo, grpo, alpha):
     for job in resolve("3", profile, ["ppo", "ppo+epo", "grpo", "grpo+epo"], [0], here=False):
         t = job.training

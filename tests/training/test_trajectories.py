@@ -76,11 +76,15 @@ def test_noise_a_thousand_times_that_of_another_processor_flips_no_token(method,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("switches", [
-    {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-    {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX", "ONEDNN_MAX_CPU_ISA": "AVX"},
-    {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
-], ids=["SSE", "AVX", "two threads"])  # fmt: skip
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+        {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX", "ONEDNN_MAX_CPU_ISA": "AVX"},
+        {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
+    ],
+    ids=["SSE", "AVX", "two threads"],
+)
 def test_other_instruction_sets_give_the_recorded_numbers(switches, tmp_path):
     """As far as one machine can be another: no vector code, older vector code, other orders of summation."""
     code = (

@@ -70,11 +70,16 @@ def a_trainer(tmp_path, kind, job, **settings):
     algorithm = load(job.method)
     algorithm = algorithm.with_overrides(rollout=algorithm.rollout.with_entropy_tokens(3))
     made = AgenticTrainer(
-        algorithm=algorithm, collector=collector, questions=questions, run=RunDirectory.open(tmp_path / "run", job),
-        entropy_tokens=3, model=lm, processing_class=tokenizer(),
+        algorithm=algorithm,
+        collector=collector,
+        questions=questions,
+        run=RunDirectory.open(tmp_path / "run", job),
+        entropy_tokens=3,
+        model=lm,
+        processing_class=tokenizer(),
         train_dataset=Dataset.from_list([{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]),
         args=grpo_config(tmp_path / "run" / "checkpoints", t, 24, job.seed),
-    )  # fmt: skip
+    )
     return made
 
 

@@ -33,9 +33,15 @@ def gaia(levels=(39, 52, 12)):
 
 def hle(math=207):
     counts = {
-        "Math": math, "Biology/Medicine": 63, "Physics": 40, "Chemistry": 20, "Computer Science/AI": 66,
-        "Engineering": 9, "Humanities/Social Science": 63, "Other": 500 - math - 261,
-    }  # fmt: skip
+        "Math": math,
+        "Biology/Medicine": 63,
+        "Physics": 40,
+        "Chemistry": 20,
+        "Computer Science/AI": 66,
+        "Engineering": 9,
+        "Humanities/Social Science": 63,
+        "Other": 500 - math - 261,
+    }
     names = [name for name, count in counts.items() for _ in range(count)]
     return [{"id": str(i), "question": f"Q{i}?", "answer": "a", "category": name} for i, name in enumerate(names)]
 
@@ -77,9 +83,11 @@ def test_levels_and_parts_are_those_of_the_papers(tmp_path):
 
 
 def test_math_is_read_in_either_form_and_its_size_is_not_known(tmp_path):
-    write(tmp_path, "math", [
-        {"question": "1 + 1?", "answer": "2"}, {"problem": "2 + 2?", "solution": "It is \\boxed{3}, no, \\boxed{4}."},
-    ])  # fmt: skip
+    write(
+        tmp_path,
+        "math",
+        [{"question": "1 + 1?", "answer": "2"}, {"problem": "2 + 2?", "solution": "It is \\boxed{3}, no, \\boxed{4}."}],
+    )
     assert [(q.question, q.golds) for q in load("math", tmp_path)] == [("1 + 1?", ["2"]), ("2 + 2?", ["4"])]
     hub.write_lines(tmp_path / "math" / "test.jsonl", [{"problem": "2 + 2?", "solution": "four"}])
     with pytest.raises(UserError, match="line 1: key 'solution'"):
@@ -95,9 +103,10 @@ def test_the_accepted_answers_as_one_text():
 
 
 def sft(**changes):
-    row = {"system": hub.SYSTEM, "conversations": [
-        {"from": "human", "value": "Q?"}, {"from": "gpt", "value": hub.answered("Ada", "Oslo")},
-    ]}  # fmt: skip
+    row = {
+        "system": hub.SYSTEM,
+        "conversations": [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": hub.answered("Ada", "Oslo")}],
+    }
     return row | changes
 
 
@@ -113,8 +122,9 @@ def test_sft_rows_learn_what_the_model_wrote_and_not_what_tools_answered(tmp_pat
     assert len(list(read_sft(path))) == 2
     (row,) = read_sft(path, 1)
     assert row.messages == [
-        {"role": "system", "content": "Think, search, answer in \\boxed{...}."}, {"role": "user", "content": "Q?"},
-    ]  # fmt: skip
+        {"role": "system", "content": "Think, search, answer in \\boxed{...}."},
+        {"role": "user", "content": "Q?"},
+    ]
     assert "".join(text for text, _ in row.pieces) == hub.answered("Ada", "Oslo")
     assert [(text, learned) for text, learned in row.pieces if not learned] == [
         ("<result> Page 1: Ada was born in Oslo </result>", False)
@@ -190,9 +200,17 @@ def test_the_real_overlap_is_what_is_known_of_it():
 
 def task(folder, prompts="paper"):
     return open_questions(
-        ["hotpotqa", "webwalker"], "train_10k", "valid", prompts, None, lambda name: data_file(name, folder),
-        lambda question, answer: grade(question, answer).correct, -1.0, 0.1, check_rows=False,
-    )  # fmt: skip
+        ["hotpotqa", "webwalker"],
+        "train_10k",
+        "valid",
+        prompts,
+        None,
+        lambda name: data_file(name, folder),
+        lambda question, answer: grade(question, answer).correct,
+        -1.0,
+        0.1,
+        check_rows=False,
+    )
 
 
 def test_the_backspace_is_repaired_under_paper_and_kept_under_released(tmp_path):

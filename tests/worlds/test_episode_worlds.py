@@ -79,11 +79,17 @@ def test_no_more_environments_than_asked_for_and_every_episode_is_played():
 
 def hub_job(folder, **task) -> JobConfig:
     data = changed(
-        model={"name_or_path": str(folder), "hidden_size": None, "num_layers": None, "num_heads": None,
-               "num_kv_heads": None, "intermediate_size": None},
+        model={
+            "name_or_path": str(folder),
+            "hidden_size": None,
+            "num_layers": None,
+            "num_heads": None,
+            "num_kv_heads": None,
+            "intermediate_size": None,
+        },
         warm_start={"demonstrations": 0, "noise": 0.0},
         training={"steps": 1, "prompts_per_step": 1, "group_size": 2, "minibatches": 1, "epochs": 2},
-    )  # fmt: skip
+    )
     data["task"] |= {"max_tool_calls": 3, "max_completion_tokens": 4, **task}
     data["task"]["families"] = ["pick_and_place_simple"]
     data["evaluation"] |= {"checks": None}
@@ -160,10 +166,12 @@ def test_a_hub_model_s_run_on_episodes_trains_on_what_it_sampled_from_and_is_eva
         (episodes(games="mine"), "'task.episodes.games' must be one of published"),
         (episodes(engine="fast"), "'task.episodes.engine' must be one of stepper, real"),
         (episodes(at_a_time=0), "'task.episodes.at_a_time' must be"),
-        ({**changed("paper"), "warm_start": {**changed("paper")["warm_start"], "demonstrations": 5, "noise": 0.1}},
-         "'warm_start.demonstrations' must be 0"),
+        (
+            {**changed("paper"), "warm_start": {**changed("paper")["warm_start"], "demonstrations": 5, "noise": 0.1}},
+            "'warm_start.demonstrations' must be 0",
+        ),
     ],
-)  # fmt: skip
+)
 def test_settings_that_mean_nothing_are_refused_when_they_are_read(data, message):
     with pytest.raises(UserError, match=message):
         JobConfig.from_dict(data)
@@ -213,7 +221,7 @@ ROOM = Step(
         "objects": ("door", "picture"),
         "templates": ("wait", "open OBJ"),
     },
-)  # fmt: skip
+)
 
 
 def test_scienceworld_s_forms_show_task_templates_objects_and_the_past():
@@ -251,9 +259,11 @@ def logged(answers) -> SimpleNamespace:
     """Evaluation rows of one method, two seeds x (two IID tasks, one OOD task), one sample each."""
     places = [(seed, task) for seed in (0, 1) for task in ("a", "b", "c")]
     frame = pd.DataFrame(
-        [{"method": "grpo", "seed": seed, "question_id": task, "split": "ood" if task == "c" else "iid", "sample": 0}
-         for seed, task in places]
-    ).assign(answer=answers)  # fmt: skip
+        [
+            {"method": "grpo", "seed": seed, "question_id": task, "split": "ood" if task == "c" else "iid", "sample": 0}
+            for seed, task in places
+        ]
+    ).assign(answer=answers)
     splits = np.array(["iid", "iid", "ood"])
     scores = Scores((0, 1), ("a", "b", "c"), np.ones(3), np.array(["kind"] * 3), splits, np.zeros((2, 3, 1), bool))
     return SimpleNamespace(evals=frame, scores={"grpo": scores}, where=lambda kind: f"{kind}.parquet")
@@ -317,8 +327,10 @@ def test_a_killed_run_on_the_real_simulator_keeps_its_finished_episodes_and_leav
 def episodes_in(run) -> list[list[dict]]:
     """The lines of each file of kept episodes in the first step of a run."""
     files = sorted((run / "parts" / "episodes" / "shard-0").glob("1-*.jsonl"))
-    return [[json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            for path in files]  # fmt: skip
+    return [
+        [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        for path in files
+    ]
 
 
 def wait_for(found, process, seconds=400):

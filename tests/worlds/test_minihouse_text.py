@@ -48,10 +48,19 @@ def test_messages_and_answers_hold_no_unknown_word_and_stay_short(episodes):
 
 FRIDGE = Step(
     "You open the fridge 1. The fridge 1 is open. In it, you see a bread 1, and a mug 2.",
-    ("close fridge 1", "examine fridge 1", "go to drawer 1", "go to drawer 3", "go to shelf 1", "help", "look",
-     "take bread 1 from fridge 1", "take mug 2 from fridge 1"),
+    (
+        "close fridge 1",
+        "examine fridge 1",
+        "go to drawer 1",
+        "go to drawer 3",
+        "go to shelf 1",
+        "help",
+        "look",
+        "take bread 1 from fridge 1",
+        "take mug 2 from fridge 1",
+    ),
     info={"goal": "Your task is to: put a hot bread in fridge."},
-)  # fmt: skip
+)
 THINGS, PLACES = ("bread", "mug", "mug2"), ("drawer", "drawer3", "fridge", "shelf")
 
 

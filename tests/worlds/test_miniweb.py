@@ -65,8 +65,10 @@ def test_panels_have_every_level_and_gold_answers_that_follow_from_the_world():
 
 
 def test_deep_search_needs_four_to_seven_calls():
-    calls = {q.level: {x.minimum_calls for x in panels()[("mini-deepsearch", "test")] if x.level == q.level}
-             for q in panels()[("mini-deepsearch", "test")]}  # fmt: skip
+    calls = {
+        q.level: {x.minimum_calls for x in panels()[("mini-deepsearch", "test")] if x.level == q.level}
+        for q in panels()[("mini-deepsearch", "test")]
+    }
     assert calls == {1: {4}, 2: {5}, 3: {6, 7}}
 
 
@@ -138,9 +140,7 @@ def test_a_panel_is_levels_in_turn_and_refuses_to_be_too_short():
         task.panel("test", 999)
 
 
-@pytest.mark.parametrize(
-    "line", ["{", json.dumps({"id": "x"}), json.dumps({"nonsense": 1}), "[]", json.dumps("text")],
-)  # fmt: skip
+@pytest.mark.parametrize("line", ["{", json.dumps({"id": "x"}), json.dumps({"nonsense": 1}), "[]", json.dumps("text")])
 def test_a_malformed_question_row_names_file_and_line(tmp_path, line):
     source = panel_path(WORLDS, "mini-math", "test").read_text().splitlines()
     path = tmp_path / "panel.jsonl"

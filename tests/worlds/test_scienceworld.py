@@ -290,9 +290,12 @@ OWNER = """
 def test_no_java_process_outlives_its_owner(ending):
     word = ending if isinstance(ending, str) else "stay"
     owner = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(OWNER), word], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        cwd=ROOT, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-c", textwrap.dedent(OWNER), word],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        start_new_session=True,
+    )
     try:
         process = psutil.Process(int(owner.stdout.readline()))
         if word == "stay":
@@ -335,9 +338,10 @@ def test_scores_and_moves_are_those_of_the_packages_own_environment(pool):
             _, _, done, info = theirs.step(action)
             expected.append((info["score"], info["moves"], done))
         assert pool.variations()["find-animal"] == {
-            "train": tuple(theirs.get_variations_train()), "iid": tuple(theirs.get_variations_dev()),
+            "train": tuple(theirs.get_variations_train()),
+            "iid": tuple(theirs.get_variations_dev()),
             "ood": tuple(theirs.get_variations_test()),
-        }  # fmt: skip
+        }
         theirs.close()
     assert [(step.info["score"], step.info["moves"], step.done) for step in ours] == expected[: len(ours)]
     assert ours[-1].done

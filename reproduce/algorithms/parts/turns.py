@@ -132,11 +132,17 @@ class EpisodeAndStep:
 
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
         advantages_BT = episode_and_step(
-            rewards_B, groups_B, tensors["turns_BT"], tensors["anchors_BT"], mask_BT,
-            step_weight=self.step_weight, discount=self.step_discount,
-            divide_by_std=self.normalisation == "mean_std", over_steps=self.episode_statistics == "steps",
+            rewards_B,
+            groups_B,
+            tensors["turns_BT"],
+            tensors["anchors_BT"],
+            mask_BT,
+            step_weight=self.step_weight,
+            discount=self.step_discount,
+            divide_by_std=self.normalisation == "mean_std",
+            over_steps=self.episode_statistics == "steps",
             std_epsilon=self.std_epsilon,
-        )  # fmt: skip
+        )
         return advantages_BT, {}
 
 

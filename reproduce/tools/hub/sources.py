@@ -80,12 +80,14 @@ FILES: dict[str, DataFile] = {
         for name in ("2wiki", "hotpotqa", "musique", "bamboogle", "aime24", "aime25", "math500", "gsm8k", "webwalker")
     },
     "math": DataFile(
-        AUTHORS, GITHUB, (),
+        AUTHORS,
+        GITHUB,
+        (),
         "math: the authors' file is in no mirror of their repository; put MATH's test questions as math/test.jsonl "
         "(question and answer, or problem and solution) into the folder that task.data.folder names",
     ),
     "gaia": _gated("gaia", "gaia-benchmark/GAIA", "103 text-only validation questions"),
     "hle": _gated("hle", "cais/hle", "500 questions"),
     "xbench": _gated("xbench", "xbench/DeepSearch", "100 questions"),
-}  # fmt: skip
+}
 """Name of an SFT, RL or evaluation set -> where its file is."""

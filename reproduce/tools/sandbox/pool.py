@@ -25,8 +25,9 @@ class PythonSandbox:
     Several threads may share it (their calls take turns); a forked child must open its own.
     """
 
-    def __init__(self, limits: Limits = DEFAULTS, workers: int = 2, *, backend: str | None = None,
-                 preload: bool = True):  # fmt: skip
+    def __init__(
+        self, limits: Limits = DEFAULTS, workers: int = 2, *, backend: str | None = None, preload: bool = True
+    ):
         if workers < 1:
             raise UserError(f"sandbox: workers is {workers}; set it to 1 or more")
         chosen = BACKENDS if backend is None else [known for known in BACKENDS if known.name == backend]

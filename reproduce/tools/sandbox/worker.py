@@ -64,11 +64,18 @@ class Worker:
         self._messages = tempfile.TemporaryFile()
         proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            self._process = self._spawn(lambda: subprocess.Popen(
-                [*launch.command, str(theirs.fileno()), str(proc)], env=launch.environment, cwd="/",
-                pass_fds=(theirs.fileno(), proc), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=self._messages, start_new_session=True,
-            ))  # fmt: skip
+            self._process = self._spawn(
+                lambda: subprocess.Popen(
+                    [*launch.command, str(theirs.fileno()), str(proc)],
+                    env=launch.environment,
+                    cwd="/",
+                    pass_fds=(theirs.fileno(), proc),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._messages,
+                    start_new_session=True,
+                )
+            )
         except OSError as problem:
             raise Unavailable(str(problem)) from None
         finally:

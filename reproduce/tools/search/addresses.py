@@ -15,9 +15,24 @@ from reproduce.tools.search.outcomes import Unusable
 PORTS = {"http": 80, "https": 443}
 
 _LOCAL_NAMES = (
-    "local", "localhost", "localdomain", "internal", "intranet", "private", "corp", "home", "lan", "mail", "workgroup",
-    "domain", "host", "arpa", "onion", "alt", "invalid",
-)  # fmt: skip
+    "local",
+    "localhost",
+    "localdomain",
+    "internal",
+    "intranet",
+    "private",
+    "corp",
+    "home",
+    "lan",
+    "mail",
+    "workgroup",
+    "domain",
+    "host",
+    "arpa",
+    "onion",
+    "alt",
+    "invalid",
+)
 """Last labels that no public site has: RFC 6761, 6762 (appendix G), 7686, 8375, 9476, and what ICANN keeps free."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: how a machine without IPv4 sees every IPv4 site
@@ -27,16 +42,28 @@ _NOT_PUBLIC = tuple(
     map(
         ipaddress.ip_network,
         (
-            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-            "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
-            "203.0.113.0/24", "224.0.0.0/3",
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",
             "168.63.129.16/32",  # the platform services of Azure, on a public number
             "2001::/23",  # protocols, Teredo (RFC 4380) among them, which holds an IPv4 address
-            "2001:db8::/32", "3fff::/20",  # documentation
+            "2001:db8::/32",
+            "3fff::/20",  # documentation
             "2002::/16",  # 6to4 (RFC 3056), which holds an IPv4 address
         ),
     )
-)  # fmt: skip
+)
 """IANA's special-purpose registries, written out because `is_global` differs between versions of Python."""
 
 

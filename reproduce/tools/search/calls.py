@@ -55,9 +55,17 @@ class Calls:
     """
 
     def __init__(
-        self, counts: Counts, ask: Callable[[dict, str], Outcome], transport: Transport | None = None, *, mode: str,
-        recording: Recording | None, session: str = "", threads: int = 1, retry: bool = True,
-    ):  # fmt: skip
+        self,
+        counts: Counts,
+        ask: Callable[[dict, str], Outcome],
+        transport: Transport | None = None,
+        *,
+        mode: str,
+        recording: Recording | None,
+        session: str = "",
+        threads: int = 1,
+        retry: bool = True,
+    ):
         if mode not in MODES or (recording is None) != (mode == "live"):
             raise ValueError(f"mode {mode!r} with recording {recording!r}")
         self.counts, self.ask, self.mode, self.recording = counts, ask, mode, recording

@@ -28,14 +28,7 @@ class ChatModel:
     """
 
     def __init__(
-        self,
-        kind: str,
-        config: ChatConfig,
-        *,
-        mode: str,
-        recording: Recording | None,
-        seed: int = 0,
-        session: str = "",
+        self, kind: str, config: ChatConfig, *, mode: str, recording: Recording | None, seed: int = 0, session: str = ""
     ):
         self.config, self.counts = config, Counts(kind)
         self._transport = None

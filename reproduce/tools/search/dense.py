@@ -51,9 +51,13 @@ class Encoder:
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Vectors (len(texts), width), float32."""
         asked = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt",
+            texts,
+            padding=True,
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_tensors="pt",
             split_special_tokens=True,  # a passage that spells [SEP] holds a text
-        )  # fmt: skip
+        )
         asked = asked.to(self.device)
         hidden_BTH = self.model(**asked).last_hidden_state
         mask_BT1 = asked["attention_mask"][..., None]
@@ -100,9 +104,11 @@ class DenseIndex:
         done = kept.get("done", 0) if stamp.items() <= kept.items() else 0
         width = encode([PASSAGE]).shape[1]
         shape = (self.passages, width)
-        vectors = np.lib.format.open_memmap(part, "r+") if done else np.lib.format.open_memmap(
-            part, "w+", dtype=np.float32, shape=shape
-        )  # fmt: skip
+        vectors = (
+            np.lib.format.open_memmap(part, "r+")
+            if done
+            else np.lib.format.open_memmap(part, "w+", dtype=np.float32, shape=shape)
+        )
         with tqdm(total=self.passages, initial=done, desc=f"embedding passages ({device})", unit="passage") as bar:
             for start in range(done, self.passages, BATCH):
                 end = min(start + BATCH, self.passages)

@@ -100,9 +100,15 @@ def _page_transport(config: SearchConfig, seed: int, key: Secret, check: Check, 
         )
     retry = RetryPolicy(config.page_timeout_seconds, PAGE_ATTEMPTS, max_bytes=MAX_PAGE_BYTES)
     return Transport(
-        "page", retry, RateLimiter(0), seed, connections=config.concurrency, check=check, secrets=[key],
+        "page",
+        retry,
+        RateLimiter(0),
+        seed,
+        connections=config.concurrency,
+        check=check,
+        secrets=[key],
         count=counts.add,
-    )  # fmt: skip
+    )
 
 
 def _retry_policy(config: SearchConfig) -> RetryPolicy:
@@ -139,10 +145,19 @@ class HostedSearch:
         self.counts = Counts("search")
         recording = calls["recording"]
         shared = None if recording is None else recording.folder / f".rate-{service.name}"
-        self.transport = None if key is None else Transport(
-            service.name, _retry_policy(self.config), RateLimiter(self.config.requests_per_second, shared), seed,
-            connections=self.config.concurrency, secrets=[key], count=self.counts.add,
-        )  # fmt: skip
+        self.transport = (
+            None
+            if key is None
+            else Transport(
+                service.name,
+                _retry_policy(self.config),
+                RateLimiter(self.config.requests_per_second, shared),
+                seed,
+                connections=self.config.concurrency,
+                secrets=[key],
+                count=self.counts.add,
+            )
+        )
         self.calls = Calls(self.counts, self._ask, self.transport, threads=self.config.concurrency, **calls)
 
     def search_many(self, queries: Sequence[str]) -> list[Found]:

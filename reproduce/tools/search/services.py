@@ -49,9 +49,12 @@ class Service(ABC):
         """The call as it is recorded and looked up."""
         c = self.config
         return {
-            "service": self.name, "query": self.cut(query), "results": c.results, "country": c.country,
+            "service": self.name,
+            "query": self.cut(query),
+            "results": c.results,
+            "country": c.country,
             "language": c.language,
-        }  # fmt: skip
+        }
 
     def cut(self, query: str) -> str:
         """The query as the engine takes it: one line, not longer than it accepts."""
@@ -106,9 +109,12 @@ class Brave(Service):
     def request(self, query: str, key: Secret) -> Request:
         c = self.config
         params = {
-            "q": query, "count": min(c.results, self.MOST_RESULTS), "country": c.country.upper(),
-            "search_lang": c.language, "text_decorations": "false",
-        }  # fmt: skip
+            "q": query,
+            "count": min(c.results, self.MOST_RESULTS),
+            "country": c.country.upper(),
+            "search_lang": c.language,
+            "text_decorations": "false",
+        }
         headers = {"X-Subscription-Token": key.reveal(), "Accept": "application/json"}
         return Request("GET", self.url, params=params, headers=headers)
 

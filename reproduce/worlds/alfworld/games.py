@@ -122,9 +122,7 @@ def _draw(rng: np.random.Generator, size: Size, split: str, kind: str) -> House 
     if stand:
         things += [_thing(rng, name, stand, size, things) for name in lamps]
     start = _start(rng, number, receptacles)
-    return House(
-        number, tuple(receptacles), tuple(things), start, goal.thing, goal.target, goal.lamp, size.untidy
-    )  # fmt: skip
+    return House(number, tuple(receptacles), tuple(things), start, goal.thing, goal.target, goal.lamp, size.untidy)
 
 
 def _goal(rng: np.random.Generator, number: int, every: list[Receptacle], kind: str) -> _Goal | None:
@@ -158,7 +156,7 @@ def _lamps(number: int) -> list[str]:
 
 def _things(
     rng: np.random.Generator, number: int, receptacles: list[Receptacle], goal: _Goal, kind: str, size: Size
-) -> list[Thing] | None:  # fmt: skip
+) -> list[Thing] | None:
     """The goal's things and others, each in a receptacle where it fits, so that the goal does not hold at the start."""
     fits = wheel.constants().VAL_RECEPTACLE_OBJECTS
     copies = 2 if kind == "pick_two_obj_and_place" else 1

@@ -71,9 +71,12 @@ class SourceGame:
         domain, grammar = wheel.rule_files()
         sentence = task_sentence(grammar)
         return {
-            "pddl_domain": domain, "grammar": grammar.replace(sentence, self.task), "pddl_problem": self.problem,
-            "walkthrough": list(self.plan), "solvable": True,
-        }  # fmt: skip
+            "pddl_domain": domain,
+            "grammar": grammar.replace(sentence, self.task),
+            "pddl_problem": self.problem,
+            "walkthrough": list(self.plan),
+            "solvable": True,
+        }
 
     def save(self, path: Path) -> None:
         """Writes the file that the real engine loads."""
@@ -92,9 +95,11 @@ def source_game(house: House, rng: np.random.Generator, id: str, kind: str, spli
     problem = "\n".join(
         [f"(define (problem {id})", "(:domain alfred)", "(:objects"]
         + [f"    {name} - {type}" for name, type in sorted(objects.items())]
-        + [")", "(:init"] + [f"    ({fact})" for fact in sorted(facts)] + [")"]
+        + [")", "(:init"]
+        + [f"    ({fact})" for fact in sorted(facts)]
+        + [")"]
         + [goal["pddl"].format(**gaps).replace("#", "-")]
-    )  # fmt: skip
+    )
     return SourceGame(id, kind, split, house.room, problem, task, _plan(house, kind, names))
 
 

@@ -132,16 +132,27 @@ EVALUATION_FILES: dict[str, QuestionFile] = {
         QuestionFile("math", None, (), "math", read_golds=_math_golds),
         QuestionFile("webwalker", 200, _QA, "qa"),
         QuestionFile(
-            "gaia", 103, ("task_id", "Question", "answer", "Level"), "qa", question_key="Question", level_key="Level",
-            parts={"1": 39, "2": 52, "3": 12}, part_of=lambda row: str(row["Level"]),
+            "gaia",
+            103,
+            ("task_id", "Question", "answer", "Level"),
+            "qa",
+            question_key="Question",
+            level_key="Level",
+            parts={"1": 39, "2": 52, "3": 12},
+            part_of=lambda row: str(row["Level"]),
         ),
         QuestionFile(
-            "hle", 500, (*_QA, "category"), "qa", names=("hle/top.json",), parts={"NS": 330, "CE": 75, "SF": 95},
+            "hle",
+            500,
+            (*_QA, "category"),
+            "qa",
+            names=("hle/top.json",),
+            parts={"NS": 330, "CE": 75, "SF": 95},
             part_of=_hle_part,
         ),
         QuestionFile("xbench", 100, _QA, "qa"),
     )
-}  # fmt: skip
+}
 
 
 def question_path(name: str, data_dir: str | Path) -> Path:

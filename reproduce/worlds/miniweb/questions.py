@@ -95,9 +95,19 @@ def _web_question(world: World, family: str, split: str, level: int, starts, rng
         text = f"{text} {operation} {' '.join(attributes)}"
     calls = (2 if deep else 1) * len(path) + (operation != "read")
     return MiniQuestion(
-        _id(family, split, text), family, level, split, text, str(gold), tuple(path), tuple(relations), attributes,
-        operation, "", calls,
-    )  # fmt: skip
+        _id(family, split, text),
+        family,
+        level,
+        split,
+        text,
+        str(gold),
+        tuple(path),
+        tuple(relations),
+        attributes,
+        operation,
+        "",
+        calls,
+    )
 
 
 def _math_question(world: World, family: str, split: str, level: int, starts, rng) -> MiniQuestion | None:

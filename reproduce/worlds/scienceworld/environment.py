@@ -74,9 +74,14 @@ class ScienceWorld:
     name = "scienceworld"
 
     def __init__(
-        self, pool: SimulatorPool | None = None, *, rule: str = "released", listing: str = "objects",
-        move_limit: int | None = MOVE_LIMIT, kinds: Sequence[str] | None = None,
-    ):  # fmt: skip
+        self,
+        pool: SimulatorPool | None = None,
+        *,
+        rule: str = "released",
+        listing: str = "objects",
+        move_limit: int | None = MOVE_LIMIT,
+        kinds: Sequence[str] | None = None,
+    ):
         for setting, value, known in (("rule", rule, RULES), ("listing", listing, LISTINGS)):
             if value not in known:
                 raise UserError(f"ScienceWorld: {setting} is {value!r}; choose {', '.join(known)}")

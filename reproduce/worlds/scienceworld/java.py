@@ -75,10 +75,13 @@ class Jvm:
         command = [program, *options, "-classpath", os.pathsep.join(map(str, classpath)), _ENTRY]
         try:
             self._process = subprocess.Popen(
-                [*command, "--die-on-broken-pipe", "--enable-auth", "0"], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=self._messages, start_new_session=True,
+                [*command, "--die-on-broken-pipe", "--enable-auth", "0"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._messages,
+                start_new_session=True,
                 cwd=tempfile.gettempdir(),  # the simulator writes a table of its types to where it runs
-            )  # fmt: skip
+            )
         except OSError as error:
             raise UserError(f"Java does not start ({program}: {error.strerror}); repair it or {INSTALL}") from None
         self._socket: socket.socket | None = None

@@ -14,9 +14,17 @@ from reproduce.worlds.scienceworld.pool import SimulatorPool
 from reproduce.worlds.text_environment import Task
 
 ROOMS = (
-    "art studio", "bathroom", "bedroom", "foundry", "greenhouse", "hallway", "kitchen", "living room", "outside",
+    "art studio",
+    "bathroom",
+    "bedroom",
+    "foundry",
+    "greenhouse",
+    "hallway",
+    "kitchen",
+    "living room",
+    "outside",
     "workshop",
-)  # fmt: skip
+)
 """Targets of `teleport to` under the "easy" simplifications."""
 
 WAIT, TOUR, GOLD, GOLD_WHOLE = "wait", "tour, then wait", "gold path, 30 turns", "gold path, to its end"
@@ -43,9 +51,13 @@ def panel(tasks: list[Task], size: int, seed: int) -> list[Task]:
 
 
 def measure(
-    pool: SimulatorPool, tasks: list[Task], policies: tuple[str, ...] = POLICIES, workers: int = 1,
-    keep: Callable[[dict], None] = lambda row: None, finished: Container[tuple[str, str]] = frozenset(),
-) -> list[dict]:  # fmt: skip
+    pool: SimulatorPool,
+    tasks: list[Task],
+    policies: tuple[str, ...] = POLICIES,
+    workers: int = 1,
+    keep: Callable[[dict], None] = lambda row: None,
+    finished: Container[tuple[str, str]] = frozenset(),
+) -> list[dict]:
     """One row per policy and task: policy, split, kind, task, turns, gold_length, score, released, strict.
 
     score: the raw final score, -100 to 100. released, strict: whether the episode is a success under that rule.
@@ -84,7 +96,12 @@ def _row(pool: SimulatorPool, task: Task, policy: str, path: tuple[str, ...]) ->
     with ScienceWorld(pool, listing="none", **free) as environment:
         episode = play(environment, task, chosen, len(path) if policy == GOLD_WHOLE else TURNS)
     return {
-        "policy": policy, "split": task.split, "kind": task.kind, "task": task.id, "turns": len(episode.actions),
-        "gold_length": len(path) if follows else 0, "score": episode.last.info["score"],
+        "policy": policy,
+        "split": task.split,
+        "kind": task.kind,
+        "task": task.id,
+        "turns": len(episode.actions),
+        "gold_length": len(path) if follows else 0,
+        "score": episode.last.info["score"],
         **{rule: episode.last.success[rule] == 1.0 for rule in ("released", "strict")},
-    }  # fmt: skip
+    }

@@ -22,17 +22,19 @@ from reproduce.worlds.scienceworld.environment import MOVE_LIMIT, SIMPLIFICATION
 from reproduce.worlds.scienceworld.pool import VERSION
 from reproduce.worlds.scienceworld.scripted import POLICIES
 
-SCHEMA = pa.schema({
-    "policy": pa.string(),
-    "split": pa.string(),
-    "kind": pa.string(),  # task type
-    "task": pa.string(),  # task type/variation
-    "turns": pa.int32(),
-    "gold_length": pa.int32(),  # actions in the expert's path, 0 for policies that do not follow it
-    "score": pa.int32(),  # -100 to 100, as it stands at the end
-    "released": pa.bool_(),
-    "strict": pa.bool_(),
-})  # fmt: skip
+SCHEMA = pa.schema(
+    {
+        "policy": pa.string(),
+        "split": pa.string(),
+        "kind": pa.string(),  # task type
+        "task": pa.string(),  # task type/variation
+        "turns": pa.int32(),
+        "gold_length": pa.int32(),  # actions in the expert's path, 0 for policies that do not follow it
+        "score": pa.int32(),  # -100 to 100, as it stands at the end
+        "released": pa.bool_(),
+        "strict": pa.bool_(),
+    }
+)
 """A row per episode."""
 
 ROWS, ABOUT, PART = "success_rules.parquet", "success_rules.json", "success_rules.part.jsonl"
@@ -42,9 +44,14 @@ COMMAND = "python -m reproduce.commands.check_scienceworld"
 def settings(episodes: int, seed: int) -> dict:
     """Settings that decide the rows, apart from the simulator's own chance. episodes: tasks of each split."""
     return {
-        "episodes": episodes, "seed": seed, "policies": list(POLICIES), "turns": TURNS, "move_limit": MOVE_LIMIT,
-        "simplification": SIMPLIFICATION, "scienceworld": VERSION,
-    }  # fmt: skip
+        "episodes": episodes,
+        "seed": seed,
+        "policies": list(POLICIES),
+        "turns": TURNS,
+        "move_limit": MOVE_LIMIT,
+        "simplification": SIMPLIFICATION,
+        "scienceworld": VERSION,
+    }
 
 
 class Record:

@@ -14,19 +14,48 @@ import sys
 from replaced import replace
 
 ONE_PATH = (
-    "open", "stat", "lstat", "listdir", "scandir", "mkdir", "rmdir", "remove", "unlink", "readlink", "chdir", "access",
-    "truncate", "utime", "chmod", "chown", "lchown", "statvfs", "mkfifo", "mknod", "listxattr", "getxattr",
-)  # fmt: skip
+    "open",
+    "stat",
+    "lstat",
+    "listdir",
+    "scandir",
+    "mkdir",
+    "rmdir",
+    "remove",
+    "unlink",
+    "readlink",
+    "chdir",
+    "access",
+    "truncate",
+    "utime",
+    "chmod",
+    "chown",
+    "lchown",
+    "statvfs",
+    "mkfifo",
+    "mknod",
+    "listxattr",
+    "getxattr",
+)
 TWO_PATHS = ("rename", "replace", "link", "symlink")
 WORDS = ("path", "src", "dst", "file")  # what these functions call their paths
 ON_THE_ROOT = ("stat", "lstat", "chdir", "access")  # what may be asked of "/"
 NOBODY, OWN, PARENT = 65534, 2, 1
 ANSWERS = {
-    "getuid": NOBODY, "geteuid": NOBODY, "getgid": NOBODY, "getegid": NOBODY, "getgroups": [NOBODY],
-    "getresuid": (NOBODY,) * 3, "getresgid": (NOBODY,) * 3, "getpid": OWN, "getppid": PARENT, "getpgrp": OWN,
-    "cpu_count": 1, "getloadavg": (0.0, 0.0, 0.0),
+    "getuid": NOBODY,
+    "geteuid": NOBODY,
+    "getgid": NOBODY,
+    "getegid": NOBODY,
+    "getgroups": [NOBODY],
+    "getresuid": (NOBODY,) * 3,
+    "getresgid": (NOBODY,) * 3,
+    "getpid": OWN,
+    "getppid": PARENT,
+    "getpgrp": OWN,
+    "cpu_count": 1,
+    "getloadavg": (0.0, 0.0, 0.0),
     "uname": os.uname_result(("Linux", "sandbox", "6.0", "#1", os.uname().machine)),
-}  # fmt: skip
+}
 
 _places: list[tuple[str, str]] = []  # (path that is shown, path that it is)
 _visible: list[str] = []

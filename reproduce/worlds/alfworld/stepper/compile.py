@@ -115,7 +115,9 @@ def _check_place(rules: Rules) -> None:
         arrives = [e for e in action.effects if e.predicate == rules.place and e.positive]
         leaves = [e for e in action.effects if e.predicate == rules.place and not e.positive]
         needed = [Literal(e.predicate, e.args) for e in leaves]
-        if len(arrives) != len(leaves) or len(arrives) > 1 or any(
-            literal not in d.literals for literal in needed for d in action.precondition
-        ):  # fmt: skip
+        if (
+            len(arrives) != len(leaves)
+            or len(arrives) > 1
+            or any(literal not in d.literals for literal in needed for d in action.precondition)
+        ):
             raise UserError(f"PDDL domain: {action.name} does not keep exactly one {rules.place}; not supported")

@@ -28,10 +28,16 @@ def shortened(game: Game, rules: Rules) -> Game:
     for kind in {game.objects[id] for id in used} - set(CLASSES):
         short |= {id: _id(kind, rank) for rank, id in enumerate(id for id in used if game.objects[id] == kind)}
     return Game(
-        game.id, game.kind, game.split, game.task,
-        {short[id]: game.objects[id] for id in used}, {short[id]: game.names[id] for id in used},
-        frozenset((fact[0], *(short[arg] for arg in fact[1:])) for fact in facts), game.goal, game.plan,
-    )  # fmt: skip
+        game.id,
+        game.kind,
+        game.split,
+        game.task,
+        {short[id]: game.objects[id] for id in used},
+        {short[id]: game.names[id] for id in used},
+        frozenset((fact[0], *(short[arg] for arg in fact[1:])) for fact in facts),
+        game.goal,
+        game.plan,
+    )
 
 
 def write_games(path: Path, games: list[Game]) -> None:
@@ -47,10 +53,18 @@ def write_games(path: Path, games: list[Game]) -> None:
         for id, kind in sorted(game.objects.items()):
             if kind not in CLASSES:
                 objects.setdefault(kind, []).append(game.names[id])
-        lines.append({
-            "id": game.id, "kind": game.kind, "split": game.split, "task": game.task, "plan": game.plan,
-            "objects": objects, "facts": _grouped(game.facts - shared), "goal": [goals.index(form), *constants],
-        })  # fmt: skip
+        lines.append(
+            {
+                "id": game.id,
+                "kind": game.kind,
+                "split": game.split,
+                "task": game.task,
+                "plan": game.plan,
+                "objects": objects,
+                "facts": _grouped(game.facts - shared),
+                "goal": [goals.index(form), *constants],
+            }
+        )
     header = {"facts": _grouped(shared), "goals": goals}
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in [header, *lines]))
 
@@ -83,9 +97,16 @@ def _game(value: dict, shared: set[Fact], goals: list, rules: Rules) -> Game:
     number, *constants = value["goal"]
     goal = _joined(goals[number], constants)
     return Game(
-        value["id"], value["kind"], value["split"], value["task"], objects, names, frozenset(facts), goal,
+        value["id"],
+        value["kind"],
+        value["split"],
+        value["task"],
+        objects,
+        names,
+        frozenset(facts),
+        goal,
         tuple(value["plan"]),
-    )  # fmt: skip
+    )
 
 
 def _id(kind: str, rank: int) -> str:

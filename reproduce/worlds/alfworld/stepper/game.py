@@ -10,9 +10,13 @@ from reproduce.worlds.alfworld.stepper.pddl import Disjunct, read_problem
 
 Goal = tuple[tuple[Disjunct, ...], ...]
 KINDS = (
-    "pick_and_place_simple", "look_at_obj_in_light", "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep", "pick_cool_then_place_in_recep", "pick_two_obj_and_place",
-)  # fmt: skip
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
 """ALFWorld's six task types (arXiv 2010.03768, table 1), by their names in its files."""
 
 _ESCAPES = {"_bar_": "|", "_minus_": "-", "_plus_": "+", "_dot_": ".", "_comma_": ","}

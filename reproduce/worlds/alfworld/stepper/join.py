@@ -28,9 +28,13 @@ class Join:
     """The static part of a condition, prepared."""
 
     def __init__(
-        self, index: FactIndex, types: Mapping[str, str], literals: Sequence[Literal],
-        dynamic: frozenset[str] = frozenset(), known: Collection[str] = (),
-    ):  # fmt: skip
+        self,
+        index: FactIndex,
+        types: Mapping[str, str],
+        literals: Sequence[Literal],
+        dynamic: frozenset[str] = frozenset(),
+        known: Collection[str] = (),
+    ):
         """types: type of every variable. literals: all that will be asked of a binding; those on dynamic predicates are
         no part of the join. known: variables that have a value before it starts."""
         self.index, self.types = index, types

@@ -16,9 +16,7 @@ from reproduce.worlds.alfworld.stepper.grammar import Production, Symbol
 from reproduce.worlds.alfworld.stepper.pddl import Action, Disjunct, Literal
 
 START, TASK = "intro", "task"
-PROVEN = {
-    "b13aed82b0bc0f7719bac48ef9d1c17ca49806e711b8164537590ae4e8729ec5": "alfworld 0.4.2 (games since 0.4.0)",
-}
+PROVEN = {"b13aed82b0bc0f7719bac48ef9d1c17ca49806e711b8164537590ae4e8729ec5": "alfworld 0.4.2 (games since 0.4.0)"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,11 @@ class Rules:
         and kept by the facts of these that they need."""
         count = Counter(
             literal.predicate
-            for action in self.actions for d in action.precondition for literal in d.literals
+            for action in self.actions
+            for d in action.precondition
+            for literal in d.literals
             if literal.positive and literal.predicate in self.dynamic
-        )  # fmt: skip
+        )
         return tuple(sorted(count, key=lambda name: (-count[name], name))[:2])
 
     @property
@@ -92,14 +92,19 @@ class Rules:
         return {
             "predicates": self.predicates,
             "actions": [
-                [a.name, a.parameters, [[d.extra, _plain(d.literals)] for d in a.precondition],
-                 _plain(a.effects), _plain(a.conditional)]
+                [
+                    a.name,
+                    a.parameters,
+                    [[d.extra, _plain(d.literals)] for d in a.precondition],
+                    _plain(a.effects),
+                    _plain(a.conditional),
+                ]
                 for a in self.actions
             ],
             "commands": self.commands,
             "feedback": self.feedback,
             "productions": {name: [[p.condition, p.symbols] for p in ps] for name, ps in self.productions.items()},
-        }  # fmt: skip
+        }
 
     def check_proven(self) -> None:
         """UserError unless these rules were proven equal to the real engine."""
@@ -114,10 +119,15 @@ def rules_from_json(value: dict) -> Rules:
     """Reads what `Rules.to_json` wrote."""
     value = _tuples(value)
     actions = tuple(
-        Action(name, parameters, tuple(Disjunct(extra, _literals(found)) for extra, found in precondition),
-               _literals(effects), _literals(conditional))
+        Action(
+            name,
+            parameters,
+            tuple(Disjunct(extra, _literals(found)) for extra, found in precondition),
+            _literals(effects),
+            _literals(conditional),
+        )
         for name, parameters, precondition, effects, conditional in value["actions"]
-    )  # fmt: skip
+    )
     productions = {name: tuple(Production(*pair) for pair in pairs) for name, pairs in value["productions"].items()}
     return Rules(value["predicates"], actions, value["commands"], value["feedback"], productions)
 
