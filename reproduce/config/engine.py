@@ -49,8 +49,8 @@ class EngineConfig:
         for key in FOR_SERVER:
             if self.name == "vllm_server" and not getattr(self, key):
                 yield key, "must be set for a vLLM server"
-        foreign = {"vllm": FOR_SERVER, "vllm_server": COLOCATED, "transformers": FOR_SERVER + COLOCATED + FOR_BOTH}
+        foreign = {"vllm": FOR_SERVER, "vllm_server": COLOCATED}.get(self.name, FOR_SERVER + COLOCATED + FOR_BOTH)
         defaults = {field.name: field.default for field in fields(self)}
-        for key in foreign[self.name]:
+        for key in foreign:
             if getattr(self, key) != defaults[key]:
                 yield key, f"is not read by the engine {self.name}: leave it out"
