@@ -9,7 +9,7 @@ from typing import NamedTuple
 import matplotlib
 
 from analysis import comparison, load, readme, style, text_table, write
-from analysis.execute import execute
+from analysis.execute import executing
 from analysis.load import Source
 from analysis.reported import load_reported
 from reproduce.errors import UserError
@@ -109,31 +109,31 @@ def _build(
     folder = _folder(base, profile, figures)
     in_place = not own and profile == DEFAULT_PROFILE and figures is None
     target = load.ROOT / "analysis" if in_place else (base if own else folder) / "notebooks"
-    files, text, notebooks = [], [], {}
-    with repeatable():
-        for source in loaded if only != "figures" else ():
-            more, lines = _table(source, data_folder, folder)
-            files, text = files + more, text + lines
-            notebooks[f"table{source.table}"] = "table"
-            if in_place and _in_readme(source.experiment, folder):
-                files.append(load.ROOT / "README.md")
-        for source in loaded if only != "tables" else ():
-            wanted = FIGURES.get(source.table, {})
-            for module in dict.fromkeys(wanted.values()):
-                drawn = importlib.import_module(f"analysis.{module}").figures(source)
-                files += style.save_all(drawn, folder)
-            notebooks |= {name: name for name in wanted}
-        if not own and only != "figures":
-            for name in (name for name, needed in STANDALONE.items() if (data_folder / needed).is_dir()):
-                files += _standalone(name, data_folder, folder)
-                notebooks[name] = name
     environment = {
         "REPRODUCE_PROFILE": profile,
         "REPRODUCE_SOURCE": str(root),
         "REPRODUCE_DATA": str(data_folder),
         "REPRODUCE_SETTINGS": loaded[0].settings,
     }
-    return BuildResult(list(dict.fromkeys(files + execute(notebooks, environment, target))), "\n".join(text))
+    tables = loaded if only != "figures" else []
+    drawn = [(source, FIGURES.get(source.table, {})) for source in loaded if only != "tables"]
+    alone = [n for n, needed in STANDALONE.items() if tables and not own and (data_folder / needed).is_dir()]
+    notebooks = {f"table{source.table}": "table" for source in tables}
+    notebooks |= {name: name for names in [*(names for _, names in drawn), alone] for name in names}
+    files, text = [], []
+    with executing(notebooks, environment, target) as finish, repeatable():
+        for source in tables:
+            more, lines = _table(source, data_folder, folder)
+            files, text = files + more, text + lines
+            if in_place and _in_readme(source.experiment, folder):
+                files.append(load.ROOT / "README.md")
+        for source, names in drawn:
+            for module in dict.fromkeys(names.values()):
+                made = importlib.import_module(f"analysis.{module}").figures(source)
+                files += style.save_all(made, folder)
+        for name in alone:
+            files += _standalone(name, data_folder, folder)
+        return BuildResult(list(dict.fromkeys(files + finish())), "\n".join(text))
 
 
 @contextmanager

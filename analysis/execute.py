@@ -2,7 +2,9 @@
 
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from analysis import load
@@ -34,21 +36,36 @@ def execute(notebooks: dict[str, str], environment: dict[str, str], target: Path
     Raises:
         UserError: What a cell raised as such, or that a notebook took too long or lost its kernel.
     """
+    with executing(notebooks, environment, target) as finish:
+        return finish()
+
+
+@contextmanager
+def executing(
+    notebooks: dict[str, str], environment: dict[str, str], target: Path
+) -> Iterator[Callable[[], list[Path]]]:
+    """`execute` beside the caller's own work: what it yields waits for the end, saves, and returns the paths.
+
+    An error of the caller's, Ctrl-C too, ends the kernels: nothing goes on behind the command's back.
+    """
     managers = []
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch, ThreadPoolExecutor(KERNELS) as pool:
         variables = os.environ | ENVIRONMENT | environment | {"IPYTHONDIR": scratch}
         work = [pool.submit(_run, *item, variables, Path(scratch), managers) for item in notebooks.items()]
         try:
-            texts = [one.result() for one in work]
-        except BaseException:  # Ctrl-C too: nothing goes on behind the command's back
+            yield lambda: _save(target, dict(zip(notebooks, [one.result() for one in work], strict=True)))
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for manager in managers:
                 if manager.provisioner and manager.provisioner.has_process:
                     manager.provisioner.process.kill()
             raise
+
+
+def _save(target: Path, texts: dict[str, str]) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
-    paths = [target / f"{name}.ipynb" for name in notebooks]
-    for path, text in zip(paths, texts, strict=True):
+    paths = [target / f"{name}.ipynb" for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
         temporary = path.with_suffix(".tmp")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
