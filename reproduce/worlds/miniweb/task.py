@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from reproduce.config.sections import TaskConfig
@@ -143,8 +144,13 @@ def _open(config: JobConfig, grader=None) -> Iterator[MiniTask]:
         yield open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus)
 
 
-def _words(task: TaskConfig) -> list[str]:
-    return load_world(world_file(task.world)).vocabulary()
+def _words(task: TaskConfig) -> tuple[str, ...]:
+    return _vocabulary(world_file(task.world))
+
+
+@cache
+def _vocabulary(file: Path) -> tuple[str, ...]:
+    return tuple(load_world(file).vocabulary())
 
 
 def _panels(config: JobConfig) -> MiniTask:
