@@ -10,11 +10,11 @@ from reproduce.errors import UserError
 from reproduce.evaluation.evaluate import evaluate
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
-from reproduce.training.cold_start import train_cold_start
 from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
 from reproduce.training.installed import check_installed
 from reproduce.training.parallel import Follower, gathered, own_device, process_index, processes
 from reproduce.training.setup import Setup, open_setup
+from reproduce.training.sft_warm_start import train_on_sft_set
 from reproduce.training.warm_start import load_warm_start, save_warm_start, train_warm_start
 
 
@@ -78,6 +78,6 @@ def _make(config: JobConfig, setup: Setup, folder: Path, report) -> None:
     if w.demonstrations == 0:
         save_warm_start(model, tokenizer, folder, [])
     elif w.data is not None:
-        train_cold_start(model, tokenizer, w, setup.demonstrations(collector), folder, report)
+        train_on_sft_set(model, tokenizer, w, setup.demonstrations(collector), folder, report)
     else:
         train_warm_start(model, collector, w, setup.demonstrations(collector), folder, report)

@@ -19,9 +19,9 @@ from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.engines.host import EngineHost, open_engine
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.rollouts.grammar import ACTIONS, WEB_TOOLS, Grammar, SpeltGrammar
-from reproduce.training.cold_start import sft_rows
 from reproduce.training.hub_model import load_hub_model
 from reproduce.training.parallel import processes
+from reproduce.training.sft_warm_start import sft_rows
 from reproduce.training.tiny_model import build_model, word_tokenizer
 from reproduce.training.warm_start import tool_rows, turn_rows
 from reproduce.worlds.benchmarks.files import checked_file

@@ -42,8 +42,8 @@ from reproduce.tools.sandbox.source import program_source
 from reproduce.tools.search.bm25 import PassageIndex, read_search_cache
 from reproduce.tools.search.cache import Recording
 from reproduce.tools.search.corpus import open_corpus, read_corpus
-from reproduce.training.cold_start import sft_rows
 from reproduce.training.hub_model import load_folder
+from reproduce.training.sft_warm_start import sft_rows
 from reproduce.training.warm_start import load_warm_start, save_warm_start
 from reproduce.worlds.actions import ParsedAction
 from reproduce.worlds.benchmarks.datasets.rl import load_rl

@@ -232,8 +232,8 @@ def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cold_start_takes_the_processes_of_the_runs(tmp_path):
-    """A table on a hub's model as a command begins it: cold start and run, each by two processes."""
+def test_an_sft_warm_start_takes_the_processes_of_the_runs(tmp_path):
+    """A table on a hub's model as a command begins it: warm start and run, each by two processes."""
     model, data = hub.checkpoint(tmp_path / "model"), hub.data_folder(tmp_path / "data")
     changes = {"warm_start": {"batch_size": 4}, "training": {"steps": 1, "rollout_shards": 2}}
     jobs = pinned([JobConfig.from_dict(hub.config(model, data, **changes))])

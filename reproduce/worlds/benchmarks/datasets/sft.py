@@ -1,4 +1,4 @@
-"""The SFT set of the cold start (ARPO-SFT-54K, LLaMA-Factory's ShareGPT format): whole trajectories as demonstrations.
+"""The SFT set of the warm start (ARPO-SFT-54K, LLaMA-Factory's ShareGPT format): whole trajectories as demonstrations.
 
 A row has `conversations`, a list of {"from", "value"} that a person and the model write in turn, and may have `system`.
 The model's text holds tool calls and, between `<result>` tags, what the tools answered. Those answers are shown and not

@@ -1,4 +1,4 @@
-"""A cold start in one process of several: cold_child.main([runs root, model folder, data folder, key=value ...]).
+"""A warm start in one process of several: sft_child.main([runs root, model folder, data folder, key=value ...]).
 
 fsdp=1 divides the weights; cut=N ends process by process after update N, as a kill would.
 """
@@ -13,7 +13,7 @@ import torch
 
 from reproduce.config.tables import JobConfig
 from reproduce.grid.freeze_inputs import pinned
-from reproduce.training import cold_start
+from reproduce.training import sft_warm_start
 from reproduce.training.parallel import process_index
 from reproduce.training.prepare import prepare_warm_start
 
@@ -34,8 +34,8 @@ def main(words: list[str]) -> None:
     if settings.get("fsdp"):
         parallel_child.divide_weights()
     torch.set_num_threads(1)
-    cold_start.CHECKPOINT_EVERY = 3
-    told, cut = cold_start._Told.on_step_end, settings.get("cut")
+    sft_warm_start.CHECKPOINT_EVERY = 3
+    told, cut = sft_warm_start._Told.on_step_end, settings.get("cut")
     seen: list[int] = []
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -46,7 +46,7 @@ def main(words: list[str]) -> None:
         if state.global_step == cut:
             raise Cut
 
-    cold_start._Told.on_step_end = on_step_end
+    sft_warm_start._Told.on_step_end = on_step_end
     try:
         prepare_warm_start(job(Path(model), Path(data)), Path(root))
     except Cut:

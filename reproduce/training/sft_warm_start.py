@@ -1,7 +1,7 @@
-"""The cold start of a hub's model: supervised fine-tuning on an SFT set (ARPO-SFT-54K) by TRL's `SFTTrainer`.
+"""The warm start of a hub's model: supervised fine-tuning on an SFT set (ARPO-SFT-54K) by TRL's `SFTTrainer`.
 
 As many processes take part as the launcher started. Weights may be divided among them (FSDP, ZeRO-3); a whole copy
-takes them over at the end. Checkpoints lie beside the folder that is made, and a killed cold start goes on from the
+takes them over at the end. Checkpoints lie beside the folder that is made, and a killed warm start goes on from the
 last one.
 """
 
@@ -81,7 +81,7 @@ class _Told(TrainerCallback):
             complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", {})
 
 
-def train_cold_start(model, tokenizer, config, rows: list[dict], folder: Path, report) -> None:
+def train_on_sft_set(model, tokenizer, config, rows: list[dict], folder: Path, report) -> None:
     """Fine-tunes `model` and saves it with its tokenizer to `folder` (replaced in one step). Every process calls it.
 
     config: `WarmStartConfig` with `data`. rows: as of `sft_rows`. report(stage, step, total): progress. UserError if

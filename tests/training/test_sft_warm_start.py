@@ -1,17 +1,17 @@
-"""The cold start on an SFT set: several processes make what one makes, and a killed one goes on."""
+"""The warm start on an SFT set: several processes make what one makes, and a killed one goes on."""
 
 from pathlib import Path
 
-import cold_child
 import hub
 import pytest
+import sft_child
 import torch
 from process_groups import together
 from safetensors.torch import load_file
 
 from reproduce.errors import UserError
 from reproduce.runs.reader import read_run
-from reproduce.training import cold_start
+from reproduce.training import sft_warm_start
 from reproduce.training.master_weights import MasterAdamW
 from reproduce.training.prepare import prepare_warm_start, warm_start_folder
 from reproduce.training.sampler_copy import divided
@@ -25,10 +25,10 @@ def files(tmp_path_factory):
 
 
 def made(root: Path, files, count: int, *settings: str, codes=None) -> Path:
-    """The warm start's folder after a cold start by `count` processes, which end with `codes` (default: all 0)."""
+    """The warm start's folder after a warm start by `count` processes, which end with `codes` (default: all 0)."""
     words = [str(root), *map(str, files), *settings]
-    assert together(cold_child.main, count, words, seconds=120) == (codes or [0] * count)
-    return warm_start_folder(cold_child.job(*files), root)
+    assert together(sft_child.main, count, words, seconds=120) == (codes or [0] * count)
+    return warm_start_folder(sft_child.job(*files), root)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -44,12 +44,12 @@ def same(one: dict, two: dict) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [(), ("fsdp=1",)], ids=["whole", "divided"])
-def test_two_processes_make_the_cold_start_that_one_makes(tmp_path, files, settings):
+def test_two_processes_make_the_warm_start_that_one_makes(tmp_path, files, settings):
     one, two = made(tmp_path / "one", files, 1), made(tmp_path / "two", files, 2, *settings)
     same(weights(one), weights(two))
     start = load_file(files[0] / "model.safetensors")
     assert max(float((value - start[name]).abs().max()) for name, value in weights(one).items()) > 0.01
-    job = cold_child.job(*files)
+    job = sft_child.job(*files)
     rows = [read_run(job.warm_start_job().directory(tmp_path / name)).eval.to_pylist() for name in ("one", "two")]
     assert len(rows[0]) == 8 and [r["question_id"] for r in rows[0]] == [r["question_id"] for r in rows[1]]
     assert not list(one.parent.glob("*.sft")) and not list(two.parent.glob("*.sft"))
@@ -57,7 +57,7 @@ def test_two_processes_make_the_cold_start_that_one_makes(tmp_path, files, setti
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_killed_cold_start_goes_on_from_its_last_checkpoint(tmp_path, files, count):
+def test_a_killed_warm_start_goes_on_from_its_last_checkpoint(tmp_path, files, count):
     whole = made(tmp_path / "whole", files, count)
     cut = made(tmp_path / "cut", files, count, "cut=5", codes=[9] * count)
     assert not cut.exists()
@@ -79,20 +79,20 @@ def test_another_number_of_processes_does_not_go_on(tmp_path, files, capfd):
 
 def test_bfloat16_weights_are_trained_on_float32_copies(tmp_path, files, monkeypatch):
     seen = []
-    train = cold_start._Trainer.train
+    train = sft_warm_start._Trainer.train
 
     def spy(self, *arguments, **options):
         found = train(self, *arguments, **options)
         seen.append(self.optimizer.optimizer if hasattr(self.optimizer, "optimizer") else self.optimizer)
         return found
 
-    monkeypatch.setattr(cold_start._Trainer, "train", spy)
-    folder = prepare_warm_start(cold_child.job(*files, dtype="bfloat16"), tmp_path)
+    monkeypatch.setattr(sft_warm_start._Trainer, "train", spy)
+    folder = prepare_warm_start(sft_child.job(*files, dtype="bfloat16"), tmp_path)
     assert isinstance(seen[0], MasterAdamW) and not divided()
     assert all(value.dtype == torch.bfloat16 for value in weights(folder).values())
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(cold_start, "processes", lambda: 3)
+    monkeypatch.setattr(sft_warm_start, "processes", lambda: 3)
     with pytest.raises(UserError, match="warm_start.batch_size: .* 3 processes"):
-        cold_start.train_cold_start(None, None, cold_child.job(*files).warm_start, [], tmp_path, None)
+        sft_warm_start.train_on_sft_set(None, None, sft_child.job(*files).warm_start, [], tmp_path, None)
