@@ -9,6 +9,7 @@ from pathlib import Path
 import parallel_child
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 
 def free_port() -> str:
@@ -18,6 +19,7 @@ def free_port() -> str:
 
 
 def _child(main: Callable, rank: int, count: int, port: str, words: list[str]) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # what a test of this process left behind
     if count > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
