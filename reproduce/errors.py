@@ -1,6 +1,8 @@
-"""The error that a user is meant to read, and the system errors that stand for a full disk."""
+"""The error that a user is meant to read, names that it suggests, and the system errors of a full disk."""
 
 import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class UserError(Exception):
@@ -8,6 +10,11 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def closest(name, valid: Iterable[str]) -> str:
+    """Of `valid`, which is not empty, the name closest in spelling to `name`: what a message suggests."""
+    return get_close_matches(str(name), list(valid), n=1, cutoff=0.0)[0]
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

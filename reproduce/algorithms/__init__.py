@@ -4,8 +4,7 @@ from importlib import import_module
 
 from reproduce.algorithms.base import Algorithm
 from reproduce.algorithms.run import check_group_size, for_run, inert_at_one_update
-from reproduce.algorithms.settings import nearest
-from reproduce.errors import UserError
+from reproduce.errors import UserError, closest
 
 # name -> module:constant below this package; one line registers a method
 _METHODS = {
@@ -58,7 +57,7 @@ def load(name: str, **overrides) -> Algorithm:
     """
     if name not in _METHODS:
         known = ", ".join(names())
-        raise UserError(f"unknown method {name!r}; did you mean {nearest(name, _METHODS)!r}? known: {known}")
+        raise UserError(f"unknown method {name!r}; did you mean {closest(name, _METHODS)!r}? known: {known}")
     module, constant = _METHODS[name].split(":")
     algorithm = getattr(import_module(f"reproduce.algorithms.{module}"), constant)
     return algorithm.with_overrides(**overrides)

@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import fields, is_dataclass, replace
-from difflib import get_close_matches
 
 from reproduce.algorithms.parts import PARTS, part_name
-from reproduce.errors import UserError
+from reproduce.errors import UserError, closest
 
 # setting: (lowest, highest, whether the lowest itself is allowed); a number not listed may be any finite one. A part of
 # a method's own has such a dict itself, as `ranges`
@@ -121,11 +120,6 @@ UNREAD = {
 }
 
 
-def nearest(key: str, valid) -> str:
-    """The valid name closest in spelling to `key`."""
-    return get_close_matches(str(key), sorted(valid), n=1, cutoff=0.0)[0]
-
-
 def flat_settings(parts: dict[str, tuple]) -> dict[str, tuple[str, int, object]]:
     """setting name -> (slot, index in the slot, value), for `parts` as slot -> tuple of part objects."""
     found = {}
@@ -189,7 +183,7 @@ def chosen_part(method: str, slot: str, choice, current: tuple = ()):
             return own
         known = ", ".join(sorted(PARTS[slot]))
         raise UserError(
-            f"{method}: unknown {slot} {choice!r}; did you mean {nearest(choice, PARTS[slot])!r}? known: {known}"
+            f"{method}: unknown {slot} {choice!r}; did you mean {closest(choice, PARTS[slot])!r}? known: {known}"
         )
     kind = PARTS[slot][choice]
     return None if kind is None else kind()
@@ -213,7 +207,7 @@ def override(algorithm, overrides: dict):
         if key in PARTS:
             continue
         if key not in known:
-            raise UserError(f"{method}: unknown setting {key!r}; did you mean {nearest(key, [*known, *PARTS])!r}?")
+            raise UserError(f"{method}: unknown setting {key!r}; did you mean {closest(key, [*known, *PARTS])!r}?")
         slot, index, current = known[key]
         members = list(parts[slot])
         value = checked(method, key, value, current, ranges_of(members[index]))

@@ -3,7 +3,6 @@
 The annotation of a setting says all that is known of it: its type, its range, whether a config's hash covers it.
 """
 
-import difflib
 import functools
 import re
 import typing
@@ -17,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic.types import StrictBool, StrictFloat, StrictInt
 from pydantic_core import PydanticCustomError
 
-from reproduce.errors import UserError
+from reproduce.errors import UserError, closest
 
 
 class InHash(Enum):
@@ -146,5 +145,5 @@ def hashed(value, annotation):
 
 def nearest(key, valid) -> str:
     """The end of an error message that names the valid key nearest to `key`."""
-    match = difflib.get_close_matches(str(key), list(valid), n=1, cutoff=0.0)
-    return f"; did you mean '{match[0]}'?" if match else ""
+    names = list(valid)
+    return f"; did you mean '{closest(key, names)}'?" if names else ""

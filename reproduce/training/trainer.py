@@ -44,7 +44,7 @@ from reproduce.training.batch_tensors import (
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.master_weights import in_float32
-from reproduce.training.micro_batches import own_parts, values_of, whole_loss
+from reproduce.training.micro_batches import own_parts, take, values_of, whole_loss
 from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.training.parallel import gathered, processes, share_random_state, wait_for_all
 from reproduce.training.reference import Reference
@@ -172,12 +172,14 @@ class AgenticTrainer(GRPOTrainer):
         self.batch = self.collector.collect(
             questions, self.num_generations, self.algorithm, self.rl_step, self.sampling
         )
-        paths = [row.path for row in self.batch.training_rows()]
+        training_rows = self.batch.training_rows()
+        paths = [row.path for row in training_rows]
         output = path_tensors(paths, self.processing_class.pad_token_id, self.accelerator.device)
         mask_BT = self.loss_mask(output)
-        side_B = torch.tensor([row.side for row in self.batch.training_rows()], device=mask_BT.device)
-        if bool(side_B.any()):
-            self._score_side_rows(output, side_B, [row.path for row in self.batch.training_rows() if row.side])
+        side_B = torch.tensor([row.side for row in training_rows], device=mask_BT.device)
+        side_paths = [row.path for row in training_rows if row.side]
+        if side_paths:
+            self._score_side_rows(output, side_B, side_paths)
         gap_metrics = {}
         if self.gap is not None:
             rows = self.args.per_device_train_batch_size * processes()
@@ -199,7 +201,7 @@ class AgenticTrainer(GRPOTrainer):
         counts_J = counted(self.batch, mask_BT.device, sides="sides_BT" in self.algorithm.advantage_needs)
         advantages_JL = torch.where(counts_J[:, None], advantages_JL, 0.0)
         output["advantages"] = advantages_BT = fold.split(advantages_JL)
-        if bool(side_B.any()):
+        if side_paths:
             output["tool_mask"] = output["tool_mask"] * (~side_B | (advantages_BT != 0).any(1))[:, None]
             mask_BT = self.loss_mask(output)
         output["rollout_entropies"] = entropies_BT
@@ -213,7 +215,7 @@ class AgenticTrainer(GRPOTrainer):
     @torch.no_grad()
     def _score_side_rows(self, output, side_B: torch.Tensor, paths: list[TokenPath]) -> None:
         """Gives side rows, sampled at another temperature, log-probs and entropies of the policy at the step's own."""
-        logps_BT, entropies_BT = self.score(self.model, {k: v[side_B] for k, v in output.items()}, entropy=True)
+        logps_BT, entropies_BT = self.score(self.model, take(output, side_B.nonzero()[:, 0]), entropy=True)
         output["old_per_token_logps"][side_B] = logps_BT.to(output["old_per_token_logps"].dtype)
         for path, entropies in zip(paths, entropies_BT.tolist(), strict=True):
             path.entropies = entropies[: path.length]
