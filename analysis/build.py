@@ -1,32 +1,27 @@
-"""Build tables and figures from published results or from your own runs, then the notebooks that show them."""
+"""Build tables and figures from published results or from your own runs, by executing the notebooks that write them."""
 
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-
-from analysis import comparison, load, readme, style, text_table, write
-from analysis.execute import executing
-from analysis.load import Source
-from analysis.reported import load_reported
+from analysis import load, readme
+from analysis.execute import execute
+from reproduce.arguments import DEFAULT_PROFILE
 from reproduce.errors import UserError
 
 FIGURES = {
-    "1": {"figure_stability": "stability"},
-    "2": {"figure_entropy": "entropy", "figure_diversity": "diversity"},
-    "3": {"figure_epo_dynamics": "epo", "figure_epo_ablation": "epo"},
+    "1": ("figure_stability",),
+    "2": ("figure_entropy", "figure_diversity"),
+    "3": ("figure_epo_dynamics", "figure_epo_ablation"),
+    "4": (),
+    "5": (),
 }
-"""Table -> its figure notebooks -> the module of analysis/ whose `figures(source)` draws them."""
+"""Table -> the notebooks of its figures. The table itself is the notebook `table`."""
 
 STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld"}
 """Notebooks that belong to no table -> the folder of data that each needs: what papers and released code disagree
 about, measured on one committed batch; what ScienceWorld's success rules are worth, on scripted episodes."""
 
 KINDS = ("tables", "figures")
-DEFAULT_PROFILE = "mini"
 
 
 class BuildResult(NamedTuple):
@@ -46,7 +41,7 @@ def build(
     data_root: str | Path | None = None,
     settings: str = "",
 ) -> BuildResult:
-    """Compute `table`, write its files and figures, and execute its notebooks.
+    """Execute the notebooks of `table`, which compute and write its files and figures.
 
     source: "results" reads data/results/<profile>; "runs" reads `runs_root`/<profile> and, if results of the same table
     are published, compares with them. only: "tables" or "figures"; None builds both.
@@ -57,13 +52,13 @@ def build(
     folder `notebooks` beside the runs or the figures, so that committed notebooks never hold other numbers.
     Raises UserError for an unknown argument and for missing or broken input.
     """
-    name = write.spec(table).table
+    if str(table) not in FIGURES:
+        raise UserError(f"table {table} is not part of this version; choose one of {', '.join(FIGURES)}")
     if source not in (load.RESULTS, "runs"):
         raise UserError(f"source {source!r} is unknown; choose results or runs")
-    own, data_folder = source == "runs", _data_folder(data_root)
-    root = Path(runs_root).resolve() if own else load.RESULTS
-    loaded = load.load_source(profile, f"table{name}.{settings}".removesuffix("."), root, data_folder)
-    return _build([loaded], profile, root, only, figures, data_folder)
+    root = Path(runs_root).resolve() if source == "runs" else load.RESULTS
+    loaded = load.load_source(profile, f"table{table}.{settings}".removesuffix("."), root, _data_folder(data_root))
+    return _build([loaded], root, only, figures, _data_folder(data_root))
 
 
 def build_all(
@@ -77,16 +72,14 @@ def build_all(
     Raises UserError if no table has any.
     """
     data_folder = _data_folder(data_root)
-    base, lines, loaded = data_folder / "results" / profile, [], []
-    for name in write.SPECS:
-        if (base / f"table{name}").is_dir():
-            loaded.append(load.load_source(profile, f"table{name}", load.RESULTS, data_folder))
-        else:
-            lines.append(f"Table {name}: no published results for profile {profile}, skipped.")
-    if not loaded:
+    base = data_folder / "results" / profile
+    there = [name for name in FIGURES if (base / f"table{name}").is_dir()]
+    if not there:
         raise UserError(f"{base} does not exist or holds no table: run `make reproduce-table2`, then `make publish`")
-    result = _build(loaded, profile, load.RESULTS, only, figures, data_folder)
-    return BuildResult(result.files, "\n".join([result.text, *lines]) if lines else result.text)
+    loaded = [load.load_source(profile, f"table{name}", load.RESULTS, data_folder) for name in there]
+    files, text = _build(loaded, load.RESULTS, only, figures, data_folder)
+    absent = [f"Table {n}: no published results for profile {profile}, skipped." for n in FIGURES if n not in there]
+    return BuildResult(files, "\n".join([text, *absent]) if absent else text)
 
 
 def _data_folder(data_root: str | Path | None) -> Path:
@@ -94,109 +87,40 @@ def _data_folder(data_root: str | Path | None) -> Path:
 
 
 def _build(
-    loaded: list[Source],
-    profile: str,
-    root: Path | str,
-    only: str | None,
-    figures: str | Path | None,
-    data_folder: Path,
+    loaded: list[load.Source], root: Path | str, only: str | None, figures: str | Path | None, data_folder: Path
 ) -> BuildResult:
-    """The tables of `loaded`, all in the same folders. root: the runs' root, or load.RESULTS."""
+    """Executes the notebooks of `loaded`, sources of one profile. root: the runs' root, or load.RESULTS."""
     if only not in (None, *KINDS):
         raise UserError(f"only={only!r} is unknown; choose {' or '.join(KINDS)}")
-    own = root != load.RESULTS
-    base = Path(root) / profile / loaded[0].experiment if own else None
-    folder = _folder(base, profile, figures)
+    own, profile = root != load.RESULTS, loaded[0].profile
+    default = load.ROOT / "figures" / ("" if profile == DEFAULT_PROFILE else profile)
+    folder = Path(figures).resolve() if figures else loaded[0].folder / "figures" if own else default
     in_place = not own and profile == DEFAULT_PROFILE and figures is None
-    target = load.ROOT / "analysis" if in_place else (base if own else folder) / "notebooks"
+    target = load.ROOT / "analysis" if in_place else (loaded[0].folder if own else folder) / "notebooks"
+    notebooks = {}
+    if only != "figures":
+        notebooks |= {source.experiment.partition(".")[0]: "table" for source in loaded}
+        if not own:
+            notebooks |= {name: name for name, needed in STANDALONE.items() if (data_folder / needed).is_dir()}
+    if only != "tables":
+        notebooks |= {name: name for source in loaded for name in FIGURES[source.table]}
     environment = {
         "REPRODUCE_PROFILE": profile,
         "REPRODUCE_SOURCE": str(root),
         "REPRODUCE_DATA": str(data_folder),
         "REPRODUCE_SETTINGS": loaded[0].settings,
+        "REPRODUCE_FIGURES": str(folder),
     }
-    tables = loaded if only != "figures" else []
-    drawn = [(source, FIGURES.get(source.table, {})) for source in loaded if only != "tables"]
-    alone = [n for n, needed in STANDALONE.items() if tables and not own and (data_folder / needed).is_dir()]
-    notebooks = {f"table{source.table}": "table" for source in tables}
-    notebooks |= {name: name for names in [*(names for _, names in drawn), alone] for name in names}
-    files, text = [], []
-    with executing(notebooks, environment, target) as finish, repeatable():
-        for source in tables:
-            more, lines = _table(source, data_folder, folder)
-            files, text = files + more, text + lines
-            if in_place and _in_readme(source.experiment, folder):
-                files.append(load.ROOT / "README.md")
-        for source, names in drawn:
-            for module in dict.fromkeys(names.values()):
-                made = importlib.import_module(f"analysis.{module}").figures(source)
-                files += style.save_all(made, folder)
-        for name in alone:
-            files += _standalone(name, data_folder, folder)
-        return BuildResult(list(dict.fromkeys(files + finish())), "\n".join(text))
+    reports = execute(notebooks, environment, target)
+    files = [Path(file) for report in reports.values() for file in report["files"]]
+    files += [target / f"{name}.ipynb" for name in notebooks]
+    if in_place:
+        changed = [_in_readme(name, folder) for name, source in notebooks.items() if source == "table"]
+        files += [load.ROOT / "README.md"] if any(changed) else []
+    return BuildResult(files, "\n".join(text for report in reports.values() for text in report["text"]))
 
 
-@contextmanager
-def repeatable() -> Iterator[None]:
-    """Sums of one thread and figures without a window: the same data give the same bytes on any number of cores."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    threads, backend = torch.get_num_threads(), matplotlib.get_backend(auto_select=False)
-    matplotlib.use("agg")
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        if backend:  # a notebook that called us goes on with its own
-            matplotlib.use(backend)
-
-
-def _folder(base: Path | None, profile: str, figures: str | Path | None) -> Path:
-    if figures is not None:
-        return Path(figures).resolve()
-    if base is not None:
-        return base / "figures"
-    return load.ROOT / "figures" if profile == DEFAULT_PROFILE else load.ROOT / "figures" / profile
-
-
-def _table(source: Source, data_folder: Path, folder: Path) -> tuple[list[Path], list[str]]:
-    """Writes a table and its figures, and compares own runs with the published ones. (files, texts for a terminal)"""
-    built = write.build(source)
-    files = text_table.save(write.files(built, load_reported(data_folder / "papers")), folder)
-    files += style.save_all(write.figures(built), folder)
-    text = [text_table.text(t) for t in write.terminal_tables(built)]
-    if source.origin == load.RESULTS:
-        return files, text
-    if source.settings:
-        text.append("These runs have settings of the command line, so they are not compared with the published ones.\n")
-    elif (data_folder / "results" / source.profile / source.experiment).is_dir():
-        published = load.load_source(source.profile, source.experiment, load.RESULTS, data_folder)
-        compared = comparison.compare(write.build(published), built)
-        files += text_table.save(compared.files(), folder)
-        text.append(compared.text)
-    else:
-        text.append(f"No published results for profile {source.profile}, so there is nothing to compare with.\n")
-    return files, text
-
-
-def _standalone(name: str, data_folder: Path, folder: Path) -> list[Path]:
-    """Writes what belongs to no table."""
-    if name == "fidelity":
-        from analysis.fidelity.audit import load_audit
-
-        measured = load_audit(data_folder)
-        files, figures = measured.files(), measured.figures()
-    else:
-        from analysis import scripted_policies
-
-        measured = scripted_policies.load(data_folder / STANDALONE[name])
-        files, figures = scripted_policies.files(measured), scripted_policies.figures(measured)
-    return [*text_table.save(files, folder), *style.save_all(figures, folder)]
-
-
-def _in_readme(stem: str, folder: Path) -> bool:
+def _in_readme(table: str, folder: Path) -> bool:
     """Puts the table into README.md. Returns whether it changed."""
-    return readme.insert(load.ROOT / "README.md", stem, readme.shown((folder / f"{stem}.md").read_text("utf-8"), stem))
+    text = (folder / f"{table}.md").read_text(encoding="utf-8")
+    return readme.insert(load.ROOT / "README.md", table, readme.shown(text, table))

@@ -7,12 +7,10 @@ parameters, so ours are stated here and under the table. With several samples of
 opposite of diversity: a policy that always answers alike piles its samples up into one cluster per question.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.sparse import csr_matrix
 
 from analysis import format, pairing, statistics, style
@@ -218,12 +216,3 @@ def figure_pass_at_k(source: Source):
     axes.set(xlabel="k (samples of a question)", ylabel="pass@k (% of questions)", xticks=curve.index)
     axes.legend()
     return figure
-
-
-def figures(source: Source) -> Iterator[tuple[str, Figure]]:
-    """(file name without ending, figure) of every diversity figure."""
-    source = shown(source)
-    found, distance = clusters(source), distances(source)
-    yield "diversity_clusters", figure_clusters(source, found)
-    yield "diversity_measures", figure_measures(source, found, distance)
-    yield "diversity_pass_at_k", figure_pass_at_k(source)

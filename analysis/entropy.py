@@ -10,7 +10,6 @@ from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis import format, pairing, style
 from analysis.curves import draw_band, errorbar, from_zero, legend, method_axis
@@ -214,11 +213,3 @@ def figure_clip(source: Source):
     left.set_ylabel("Tokens outside the clip range (%)")
     right.set_ylabel("Entropy (nats per token)\noutside (filled), inside (open)")
     return figure
-
-
-def figures(source: Source) -> Iterator[tuple[str, Figure]]:
-    """(file name without ending, figure) of every entropy figure."""
-    yield "entropy_training", figure_training(source)
-    yield "entropy_tool_results", figure_tool_results(source)
-    yield "entropy_in_a_row", figure_in_a_row(source)
-    yield "entropy_clip", figure_clip(source)

@@ -1,10 +1,7 @@
 """EPO's figures on table 3: how reward, success and entropy move during training, and its ablations."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis import curves, format, pairing, style, table
 from analysis.load import Source
@@ -134,11 +131,3 @@ def factor_table(source: Source, methods: tuple[str, ...]) -> TextTable:
         "factor: over all tokens; 1 is the plain entropy bonus."
     )
     return TextTable("What the smoothing changes", header, rows, notes=[note])
-
-
-def figures(source: Source) -> Iterator[tuple[str, Figure]]:
-    """(file name without ending, figure) of every figure of EPO."""
-    yield "epo_dynamics", figure_curves(source, CORE)
-    for name, methods in (("epo_ablation", ABLATION), ("epo_ablation_grpo", ABLATION_GRPO)):
-        yield f"{name}_last", figure_last(source, methods)
-        yield name, figure_curves(source, methods, ABLATION_CURVES)

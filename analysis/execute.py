@@ -1,10 +1,10 @@
 """Turn notebook sources into executed notebooks, headless, with nbclient: the same data give the same bytes."""
 
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from analysis import load
@@ -12,104 +12,108 @@ from reproduce.errors import UserError
 
 SOURCES = load.ROOT / "analysis" / "notebooks"
 TIMEOUT = 600  # seconds for one cell
-KERNELS = 2  # at a time
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
+KERNELS = 2  # each executes one notebook after the other, so that imports are paid for twice, not per notebook
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+ENVIRONMENT = ONE_THREAD | {
     "PYTHONHASHSEED": "0",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
+LAST = "from analysis import notebook\nprint(notebook.report())\nget_ipython().run_line_magic('reset', '-sf')"
+"""A cell that is not saved: what the notebook wrote, and no names for the next one."""
 
 
-def execute(notebooks: dict[str, str], environment: dict[str, str], target: Path) -> list[Path]:
-    """Execute notebooks and save them as target/<name>.ipynb, all or none. Returns the paths.
+def execute(notebooks: dict[str, str], environment: dict[str, str], target: Path) -> dict[str, dict]:
+    """Execute notebooks and save them as target/<name>.ipynb, all or none.
 
     The same data give the same bytes: one thread, no user start-up files, fixed cell ids, no timestamps, no stderr.
+    An error, Ctrl-C too, ends the kernels: nothing goes on behind the command's back.
 
     Args:
         notebooks: Name to source, such as {"table1": "table"} for analysis/notebooks/table.py. A source with a cell
             tagged "parameters" gets `TABLE`, the name without "table".
         environment: Variables of the kernels beside `ENVIRONMENT`.
 
+    Returns:
+        Name to what the notebook reports (`notebook.report`).
+
     Raises:
         UserError: What a cell raised as such, or that a notebook took too long or lost its kernel.
     """
-    with executing(notebooks, environment, target) as finish:
-        return finish()
-
-
-@contextmanager
-def executing(
-    notebooks: dict[str, str], environment: dict[str, str], target: Path
-) -> Iterator[Callable[[], list[Path]]]:
-    """`execute` beside the caller's own work: what it yields waits for the end, saves, and returns the paths.
-
-    An error of the caller's, Ctrl-C too, ends the kernels: nothing goes on behind the command's back.
-    """
-    managers = []
+    pending, texts, reports, managers = deque(notebooks.items()), {}, {}, []
     with tempfile.TemporaryDirectory(prefix="reproduce-") as scratch, ThreadPoolExecutor(KERNELS) as pool:
         variables = os.environ | ENVIRONMENT | environment | {"IPYTHONDIR": scratch}
-        work = [pool.submit(_run, *item, variables, Path(scratch), managers) for item in notebooks.items()]
+        kernels = [Path(scratch) / f"kernel{i}.log" for i in range(min(KERNELS, len(notebooks)))]
+        work = [pool.submit(_kernel, pending, texts, reports, variables, log, managers) for log in kernels]
         try:
-            yield lambda: _save(target, dict(zip(notebooks, [one.result() for one in work], strict=True)))
+            for one in wait(work, return_when=FIRST_EXCEPTION).done:
+                one.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pending.clear()
             for manager in managers:
                 if manager.provisioner and manager.provisioner.has_process:
                     manager.provisioner.process.kill()
             raise
-
-
-def _save(target: Path, texts: dict[str, str]) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
-    paths = [target / f"{name}.ipynb" for name in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    return paths
+    for name in notebooks:
+        temporary = target / f"{name}.tmp"
+        temporary.write_text(texts[name], encoding="utf-8")
+        temporary.replace(target / f"{name}.ipynb")
+    return {name: reports[name] for name in notebooks}
 
 
-def _run(name: str, source: str, variables: dict[str, str], scratch: Path, managers: list) -> str:
-    """The executed notebook as text. managers: gets the kernel's."""
-    import jupytext
+def _kernel(pending: deque, texts: dict, reports: dict, variables: dict[str, str], log: Path, managers: list) -> None:
+    """One kernel executes pending notebooks until none is left. managers: gets the kernel's; log: of its errors."""
+    import nbformat
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
+    # No kernel directories: the kernel is this interpreter, whatever "python3" means in the user's Jupyter.
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    managers.append(manager)
+    client = NotebookClient(nbformat.v4.new_notebook(), km=manager, timeout=TIMEOUT, record_timing=False)
+    with log.open("w+", errors="replace") as errors:
+        start = {"env": variables, "cwd": str(load.ROOT), "stderr": errors}
+        with client.setup_kernel(**start, cleanup_kc=True):
+            while pending:
+                name, source = pending.popleft()
+                client.nb = _read(name, source)
+                client.nb.cells.append(nbformat.v4.new_code_cell(LAST))
+                _run(client, name, errors)
+                reports[name] = json.loads("".join(o.text for o in client.nb.cells.pop().outputs if o.name == "stdout"))
+                texts[name] = _text(client.nb)
+
+
+def _read(name: str, source: str):
+    import jupytext
 
     notebook = jupytext.read(SOURCES / f"{source}.py", fmt="py:percent")
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()):
             cell.source = f'TABLE = "{name.removeprefix("table")}"'
-    # No kernel directories: the kernel is this interpreter, whatever "python3" means in the user's Jupyter.
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    managers.append(manager)
+    return notebook
+
+
+def _run(client, name: str, errors) -> None:
+    """Executes the client's notebook; an error names it with the cell."""
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
     at = [0]
-    client = NotebookClient(
-        notebook,
-        km=manager,
-        timeout=TIMEOUT,
-        record_timing=False,
-        on_cell_start=lambda cell, cell_index: at.append(cell_index),
-    )
-    with (scratch / f"{name}.log").open("w+", errors="replace") as log:
-        try:
-            client.execute(env=variables, cwd=str(load.ROOT), stderr=log, cleanup_kc=True)
-        except (RuntimeError, CellExecutionError, CellTimeoutError) as error:
-            where = f"notebook {name}, cell {at[-1]}"
-            if isinstance(error, CellTimeoutError):
-                raise UserError(f"{where}: took longer than {TIMEOUT} s") from None
-            if not isinstance(error, CellExecutionError):  # the kernel died
-                log.seek(0)
-                reason = " ".join([str(error), *log.read().split("\n")[-2:]]).strip()
-                raise UserError(f"{where}: was stopped before its end ({reason}); build again") from error
-            if error.ename == "UserError":
-                raise UserError(f"{where}: {error.evalue}") from None
-            raise RuntimeError(f"{where}: {error}") from None
-    return _text(notebook)
+    client.on_cell_start = lambda cell, cell_index: at.append(cell_index)
+    try:
+        client.execute()
+    except (RuntimeError, CellExecutionError, CellTimeoutError) as error:
+        where = f"notebook {name}, cell {at[-1]}"
+        if isinstance(error, CellTimeoutError):
+            raise UserError(f"{where}: took longer than {client.timeout} s") from None
+        if not isinstance(error, CellExecutionError):  # the kernel died
+            errors.seek(0)
+            reason = " ".join([str(error), *errors.read().split("\n")[-2:]]).strip()
+            raise UserError(f"{where}: was stopped before its end ({reason}); build again") from error
+        if error.ename == "UserError":
+            raise UserError(f"{where}: {error.evalue}") from None
+        raise RuntimeError(f"{where}: {error}") from None
 
 
 def _text(notebook) -> str:

@@ -1,20 +1,36 @@
-"""Shared code of the notebooks: where they read from, set by environment variables, and how they show tables.
+"""Shared code of the notebooks: where they read from and write to, set by environment variables, and what they show.
 
 REPRODUCE_PROFILE    profile, default mini
 REPRODUCE_SOURCE     "results" (published, default) or the folder that holds your runs, such as runs
 REPRODUCE_DATA       the data folder, default data/
 REPRODUCE_SETTINGS   settings of the command line under which the runs were made, as their folder names them
+REPRODUCE_FIGURES    the folder for files and figures; without it a notebook shows them and writes none
+
+`make tables figures` sets the last one: the notebooks are what computes and writes every table and figure.
 """
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
-from analysis import load, text_table
+from analysis import comparison, load, style, text_table, write
+from analysis.execute import ONE_THREAD
 from analysis.reported import load_reported
+from analysis.table import Table
 from analysis.text_table import TextTable
+
+# Sums of one thread, in the libraries that are loaded and in those to come: the same bytes on any number of cores.
+threadpool_limits(1)
+os.environ.update(ONE_THREAD)
+
+_report: dict[str, list[str]] = {"files": [], "text": []}
 
 
 def source(table: str) -> load.Source:
@@ -30,9 +46,49 @@ def data_folder() -> Path:
     return load.ROOT / os.environ.get("REPRODUCE_DATA", "data")
 
 
-def papers() -> pd.DataFrame:
-    """The papers' reported numbers, `data/papers/`."""
-    return load_reported(data_folder() / "papers")
+def table(built: Table) -> None:
+    """Write the table's files and show it; own runs stand beside the published ones, if there are any."""
+    papers = load_reported(data_folder() / "papers")
+    save(write.files(built, papers))
+    show(*write.blocks(built, papers))
+    _report["text"] += map(text_table.text, write.terminal_tables(built))
+    if built.source.origin != load.RESULTS:
+        _compare(built)
+
+
+def _compare(built: Table) -> None:
+    own = built.source
+    if own.settings:
+        text = "These runs have settings of the command line, so they are not compared with the published ones.\n"
+    elif (data_folder() / "results" / own.profile / own.experiment).is_dir():
+        published = load.load_source(own.profile, own.experiment, load.RESULTS, data_folder())
+        compared = comparison.compare(write.build(published), built)
+        save(compared.files())
+        show(compared.table)
+        text = compared.text
+    else:
+        text = f"No published results for profile {own.profile}, so there is nothing to compare with.\n"
+    _report["text"].append(text)
+
+
+def save(files: dict[str, str]) -> None:
+    """Write name -> text."""
+    if folder := os.environ.get("REPRODUCE_FIGURES"):
+        _report["files"] += map(str, text_table.save(files, Path(folder)))
+
+
+def draw(stem: str, figure: Figure) -> None:
+    """Write a figure under the name `stem`, and show it."""
+    if folder := os.environ.get("REPRODUCE_FIGURES"):
+        _report["files"].append(str(style.save(figure, Path(folder), stem)))
+    display(figure)
+    plt.close(figure)
+
+
+def draw_all(figures: Iterable[tuple[str, Figure]]) -> None:
+    """`draw` every (stem, figure)."""
+    for stem, figure in figures:
+        draw(stem, figure)
 
 
 def show(*tables: TextTable) -> None:
@@ -52,3 +108,11 @@ def show_frame(frame: pd.DataFrame, title: str, digits: int = 1) -> None:
     rows = [[cell(v) for v in row] for row in frame.itertuples(index=False)]
     words = frozenset(j for j, c in enumerate(frame.columns) if not pd.api.types.is_numeric_dtype(frame[c]))
     show(TextTable(title, [str(c) for c in frame.columns], rows, words=words))
+
+
+def report() -> str:
+    """What was written since the last report, as JSON: `files`, and `text` for a terminal."""
+    made = json.dumps(_report)
+    for part in _report.values():
+        part.clear()
+    return made

@@ -5,11 +5,8 @@ tokens lie outside the clip range on either side, how large the gradient is, and
 start.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis import style
 from analysis.curves import REFERENCE
@@ -100,8 +97,3 @@ def figure_runs(source: Source):
 
 def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:.1f}"
-
-
-def figures(source: Source) -> Iterator[tuple[str, Figure]]:
-    """(file name without ending, figure)."""
-    yield "stability_runs", figure_runs(source)

@@ -1,11 +1,6 @@
 """How methods are named, ordered and coloured, and how a figure is written so that equal data give equal bytes."""
 
-from collections.abc import Iterable
 from pathlib import Path
-
-import matplotlib
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
 
 WARM_START = "warm_start"
 BASELINE = "grpo"
@@ -79,22 +74,18 @@ RC = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "svg.hashsalt": "reproduce",
-    "svg.fonttype": "path",
     "pdf.fonttype": 42,
 }
-_NO_DATES = {"pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None}, "svg": {"Date": None}}
-
-
-def apply() -> None:
-    """Set this repository's figure style for the running process."""
-    matplotlib.rcdefaults()
-    plt.rcParams.update(RC)
+NO_DATES = dict.fromkeys(("CreationDate", "ModDate", "Creator", "Producer"))
 
 
 def subplots(*shape: int, **options):
     """`plt.subplots` in this repository's style. shape: rows and columns."""
-    apply()
+    import matplotlib
+    import matplotlib.pyplot as plt  # here: what only reads results loads without it
+
+    matplotlib.rcdefaults()
+    plt.rcParams.update(RC)
     return plt.subplots(*shape, layout="constrained", **options)
 
 
@@ -145,23 +136,13 @@ def look(method: str, methods=()) -> dict:
     return mark | {"ms": 6, "capsize": 3, "ls": "none"}
 
 
-def save(figure, folder: Path, stem: str) -> list[Path]:
-    """Write `folder/stem.pdf` and `.svg`, without dates: the same data give the same bytes. Returns both paths."""
-    folder = Path(folder)
+def save(figure, folder: Path, stem: str) -> Path:
+    """Write `folder/stem.pdf` without dates, so that the same data give the same bytes. Returns the path.
+
+    The figure keeps the layout of the file in whatever it is drawn to next.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    with plt.rc_context({"svg.hashsalt": stem}):
-        for extension, metadata in _NO_DATES.items():
-            path = folder / f"{stem}.{extension}"
-            figure.savefig(path, metadata=metadata, bbox_inches="tight")
-            paths.append(path)
-    return paths
-
-
-def save_all(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
-    """`save` every (stem, figure), closing each before the next is drawn. Returns all paths."""
-    paths = []
-    for stem, figure in figures:
-        paths += save(figure, folder, stem)
-        plt.close(figure)
-    return paths
+    path = folder / f"{stem}.pdf"
+    figure.savefig(path, metadata=NO_DATES, bbox_inches="tight")
+    figure.set_layout_engine("none")
+    return path

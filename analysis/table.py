@@ -76,7 +76,7 @@ class Spec:
         return [r for r in self.ranking if r in set(rows)] + [r for r in style.order(rows) if r not in self.ranking]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """`frame`: index method, columns as in the glossary of analysis/README.md (scores in percent, differences in
     points, `<column>_low`, `<column>_high`, `<column>_bold`)."""

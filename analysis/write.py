@@ -1,6 +1,7 @@
 """The tables by name: what each prints, and the files that it leaves in figures/."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,24 +23,17 @@ from analysis import (
 from analysis.load import Source
 from analysis.table import Spec, Table
 from analysis.text_table import TextTable
-from reproduce.errors import UserError
 
 SPECS: dict[str, Spec] = {s.table: s for s in (table1.SPEC, table2.SPEC, table3.SPEC, table4.SPEC, table5.SPEC)}
 
 
-def spec(name: str | int) -> Spec:
-    """The spec of a table. UserError that lists the tables there are."""
-    if str(name) not in SPECS:
-        raise UserError(f"table {name} is not part of this version; choose one of {', '.join(SPECS)}")
-    return SPECS[str(name)]
-
-
 def build(source: Source) -> Table:
     """Every number of the source's table."""
-    built = table.build(source, spec(source.table))
+    built = table.build(source, SPECS[source.table])
     return built.spec.complete(built) if built.spec.complete else built
 
 
+@lru_cache(maxsize=1)
 def main_table(built: Table) -> TextTable:
     """The measured table with its notes."""
     notes = [training_steps.collapse_note(built.source, built.spec.name)]
@@ -64,10 +58,16 @@ def _has_reported(built: Table, papers: pd.DataFrame | None) -> bool:
     return bool(wanted and papers is not None and len(reported.reported_cells(papers, wanted)))
 
 
+@lru_cache(maxsize=1)
 def frames(built: Table) -> dict[str, pd.DataFrame]:
     """Ending of a CSV file's name -> its frame: the runs, and every pair of rows or what the spec has instead."""
     more = built.spec.frames(built.source) if built.spec.frames else {"pairs": table.pairs(built.source)}
     return {"runs": table.runs(built.source), **more}
+
+
+def times(built: Table) -> TextTable:
+    """Minutes and dates, apart from the table."""
+    return provenance.time_table(built.source, built.spec.name)
 
 
 def figures(built: Table) -> Iterator[tuple[str, Figure]]:
@@ -86,13 +86,12 @@ def files(built: Table, papers: pd.DataFrame | None) -> dict[str, str]:
     the same bytes whenever the same seeds ran on the same code.
     """
     stem, printed = f"table{built.spec.table}", blocks(built, papers)
-    times = provenance.time_table(built.source, built.spec.name)
     found = {
         f"{stem}.md": "\n".join(map(text_table.markdown, printed)),
         f"{stem}.tex": "\n".join(map(text_table.latex, printed)),
         f"{stem}.csv": built.frame.to_csv(float_format="%.4f"),
-        f"{stem}_time.md": text_table.markdown(times),
-        f"{stem}_time.csv": pd.DataFrame(times.rows, columns=times.header).to_csv(index=False),
+        f"{stem}_time.md": text_table.markdown(times(built)),
+        f"{stem}_time.csv": pd.DataFrame(times(built).rows, columns=times(built).header).to_csv(index=False),
     }
     for ending, frame in frames(built).items():
         found[f"{stem}_{ending}.csv"] = frame.to_csv(index=False, float_format="%.4f")

@@ -163,10 +163,6 @@ def build(options) -> int:
     from analysis.build import build_all
 
     paths, text = build_all(profile=options.profile, only=options.what)
-    if options.what == "tables" and options.profile == DEFAULT_PROFILE:
-        from reproduce.commands.plan import readme
-
-        readme.insert()
     if text:
         print(text)
     for path in paths:

@@ -5,9 +5,12 @@ another (say, sampling). No module in this package touches a global random gener
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def child_seed(seed: int, *names: str | int) -> int:
@@ -21,8 +24,10 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng(child_seed(seed, *names))
 
 
-def torch_stream(seed: int, *names: str | int, device: str = "cpu") -> torch.Generator:
+def torch_stream(seed: int, *names: str | int, device: str = "cpu") -> "torch.Generator":
     """A torch generator for the stream `names` of the root `seed`."""
+    import torch  # here: what only draws NumPy's numbers, such as the tables, loads without it
+
     generator = torch.Generator(device=device)
     generator.manual_seed(child_seed(seed, *names))
     return generator

@@ -1,13 +1,9 @@
 """The whole audit: read its inputs, compute its numbers, and what it writes and draws."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from analysis import fidelity
-from analysis.fidelity import figures as drawn
 from analysis.fidelity import table
 from analysis.fidelity.rows import Discrepancy, load_rows
 from analysis.reported import load_reported
@@ -30,12 +26,6 @@ class Audit:
     def files(self) -> dict[str, str]:
         """Name -> text."""
         return table.files(self.rows, self.values, self.about)
-
-    def figures(self) -> Iterator[tuple[str, Figure]]:
-        """(file name without ending, figure)."""
-        yield "fidelity_distances", drawn.figure_distances(self.rows, self.values)
-        yield "fidelity_gradient_factors", drawn.figure_factors()
-        yield "fidelity_schedules", drawn.figure_schedules(self.batch)
 
 
 def load_audit(data_folder: Path) -> Audit:

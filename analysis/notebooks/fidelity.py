@@ -20,6 +20,7 @@ from analysis.fidelity import figures, table
 from analysis.fidelity.audit import load_audit
 
 audit = load_audit(notebook.data_folder())
+notebook.save(audit.files())
 
 # %% [markdown]
 # ## How many
@@ -34,21 +35,21 @@ notebook.show_frame(table.counts(audit.rows).reset_index(names="method"), "Discr
 # "entropy term" are of the gradient of EPO's entropy terms alone, a small part of the whole (EPO-1).
 
 # %%
-_ = figures.figure_distances(audit.rows, audit.values)
+notebook.draw("fidelity_distances", figures.figure_distances(audit.rows, audit.values))
 
 # %% [markdown]
 # ## What a token's gradient is multiplied by
 # PPO's clip removes the gradient above the upper bound; AEPO keeps it, bounded. The released code adds a dual clip.
 
 # %%
-_ = figures.figure_factors()
+notebook.draw("fidelity_gradient_factors", figures.figure_factors())
 
 # %% [markdown]
 # ## Two schedules
 # The phase weight of EPO's smoothing, and the budget of whole trajectories of AEPO, which real entropies hardly move.
 
 # %%
-_ = figures.figure_schedules(audit.batch)
+notebook.draw("fidelity_schedules", figures.figure_schedules(audit.batch))
 
 # %% [markdown]
 # ## All rows

@@ -23,15 +23,15 @@ notebook.show(diversity.diversity_table(source, found, distance))
 # One panel per method, its first seed, one trajectory per question; colours are clusters inside a panel, grey is noise.
 
 # %%
-_ = diversity.figure_clusters(source, found)
+notebook.draw("diversity_clusters", diversity.figure_clusters(source, found))
 # %% [markdown]
 # ## Three measures
 # Mean with 95 % interval; small dots are single runs.
 
 # %%
-_ = diversity.figure_measures(source, found, distance)
+notebook.draw("diversity_measures", diversity.figure_measures(source, found, distance))
 # %% [markdown]
 # ## pass@k
 
 # %%
-_ = diversity.figure_pass_at_k(source)
+notebook.draw("diversity_pass_at_k", diversity.figure_pass_at_k(source))

@@ -22,23 +22,23 @@ notebook.show(entropy.premises_table(source), entropy.start_end_table(source))
 # Mean over seeds with the 95 % bootstrap interval over seeds.
 
 # %%
-_ = entropy.figure_training(source)
+notebook.draw("entropy_training", entropy.figure_training(source))
 # %% [markdown]
 # ## Around tool results
 # Left: entropy by position after a tool result. Right: the tokens right after a result against the rest of the segment.
 
 # %%
-_ = entropy.figure_tool_results(source)
+notebook.draw("entropy_tool_results", entropy.figure_tool_results(source))
 # %% [markdown]
 # ## High-entropy tool steps in a row
 # A tool step counts as high-entropy if it lies above the median. Shuffling inside trajectories gives what chance would.
 
 # %%
-_ = entropy.figure_in_a_row(source)
+notebook.draw("entropy_in_a_row", entropy.figure_in_a_row(source))
 # %% [markdown]
 # ## Tokens outside the clip range
 # How many tokens have a probability ratio outside [1 − ε_low, 1 + ε_high],
 # and how their entropy compares with the rest.
 
 # %%
-_ = entropy.figure_clip(source)
+notebook.draw("entropy_clip", entropy.figure_clip(source))

@@ -21,10 +21,10 @@ notebook.show(table3.effects_table(source))
 # ## On PPO
 
 # %%
-_ = epo.figure_last(source, epo.ABLATION)
+notebook.draw("epo_ablation_last", epo.figure_last(source, epo.ABLATION))
 
 # %%
-_ = epo.figure_curves(source, epo.ABLATION, epo.ABLATION_CURVES)
+notebook.draw("epo_ablation", epo.figure_curves(source, epo.ABLATION, epo.ABLATION_CURVES))
 
 # %%
 notebook.show(epo.entropy_table(source, epo.ABLATION), epo.factor_table(source, epo.ABLATION))
@@ -33,10 +33,10 @@ notebook.show(epo.entropy_table(source, epo.ABLATION), epo.factor_table(source, 
 # ## On GRPO
 
 # %%
-_ = epo.figure_last(source, epo.ABLATION_GRPO)
+notebook.draw("epo_ablation_grpo_last", epo.figure_last(source, epo.ABLATION_GRPO))
 
 # %%
-_ = epo.figure_curves(source, epo.ABLATION_GRPO, epo.ABLATION_CURVES)
+notebook.draw("epo_ablation_grpo", epo.figure_curves(source, epo.ABLATION_GRPO, epo.ABLATION_CURVES))
 
 # %%
 notebook.show(epo.entropy_table(source, epo.ABLATION_GRPO), epo.factor_table(source, epo.ABLATION_GRPO))

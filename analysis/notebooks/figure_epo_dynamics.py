@@ -19,7 +19,7 @@ source = notebook.source("3")
 # multiplies the entropy gradient by, and the share of tokens that it acts on.
 
 # %%
-_ = epo.figure_curves(source, epo.CORE)
+notebook.draw("epo_dynamics", epo.figure_curves(source, epo.CORE))
 
 # %%
 notebook.show(epo.entropy_table(source, epo.CORE), epo.factor_table(source, epo.CORE))

@@ -14,7 +14,7 @@ from analysis import notebook, stability
 source = notebook.source("1")
 
 # %%
-_ = stability.figure_runs(source)
+notebook.draw("stability_runs", stability.figure_runs(source))
 
 # %% [markdown]
 # ## At their worst

@@ -17,6 +17,7 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 from analysis import notebook, scripted_policies
 
 measured = scripted_policies.load(notebook.data_folder() / "scienceworld")
+notebook.save(scripted_policies.files(measured))
 
 # %% [markdown]
 # ## Success under each rule
@@ -27,7 +28,7 @@ measured = scripted_policies.load(notebook.data_folder() / "scienceworld")
 notebook.show(scripted_policies.rates_table(measured))
 
 # %%
-_ = scripted_policies.figure_rules(measured)
+notebook.draw("success_rules", scripted_policies.figure_rules(measured))
 
 # %% [markdown]
 # ## Against the expert
@@ -49,4 +50,4 @@ notebook.show(scripted_policies.gold_table(measured))
 notebook.show(scripted_policies.kinds_table(measured))
 
 # %%
-_ = scripted_policies.figure_kinds(measured)
+notebook.draw("success_rules_kinds", scripted_policies.figure_kinds(measured))

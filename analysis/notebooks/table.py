@@ -13,13 +13,12 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import format, notebook, provenance, write
+from analysis import format, notebook, write
 
-source = notebook.source(TABLE)
-built = write.build(source)
+built = write.build(notebook.source(TABLE))
 
 # %%
-notebook.show(*write.blocks(built, notebook.papers()))
+notebook.table(built)
 
 # %% [markdown]
 # ## Training curves
@@ -28,14 +27,14 @@ notebook.show(*write.blocks(built, notebook.papers()))
 # A grid of settings (table 5) has a curve a cell, and a heat map of pass@1 with one colour scale for all methods.
 
 # %%
-_ = dict(write.figures(built))
+notebook.draw_all(write.figures(built))
 
 # %% [markdown]
 # ## Time
 # Wall time changes from run to run, so it stands apart from the table.
 
 # %%
-notebook.show(provenance.time_table(source, built.spec.name))
+notebook.show(write.times(built))
 
 # %% [markdown]
 # ## Over runs

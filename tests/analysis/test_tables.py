@@ -1,7 +1,6 @@
 """Tables 1, 4 and 5: families, variants and grids, on small synthetic results; and many rows at once."""
 
 import json
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -354,10 +353,11 @@ def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, ti
 def test_every_table_leaves_its_files_and_figures(root, tmp_path, name):
     built = write.build(results_of(root, name))
     files = text_table.save(write.files(built, reported_frame()), tmp_path)
-    found = {p.name for p in [*files, *style.save_all(write.figures(built), tmp_path)]}
-    ends = {".md", ".tex", ".csv", "_runs.csv", "_time.md", "_time.csv", "_training.pdf", "_training.svg"}
+    figures = [style.save(figure, tmp_path, stem) for stem, figure in write.figures(built)]
+    found = {p.name for p in [*files, *figures]}
+    ends = {".md", ".tex", ".csv", "_runs.csv", "_time.md", "_time.csv", "_training.pdf"}
     assert {f"table{name}{end}" for end in ends} <= found
-    assert ("table5_heat.svg" in found) == ("table5_best.csv" in found) == (name == "5")
+    assert ("table5_heat.pdf" in found) == ("table5_best.csv" in found) == (name == "5")
     assert ("table1_reported.csv" in found) == (name == "1")
     assert f"Table {name}" in (tmp_path / f"table{name}.md").read_text()
 
@@ -366,21 +366,20 @@ def test_figures_of_nothing_say_so(tmp_path):
     one = {"grpo": GRID[cell_name("grpo", 1e-3, 2)]}
     root = write_results(tmp_path, {"grpo": 0.4}, seeds=(0,), table="table5", variants=one)
     source = results_of(root, 5).only([style.WARM_START])
-    built = table.build(source, write.spec(5))
+    built = table.build(source, write.SPECS["5"])
     assert all(figure.axes for _, figure in write.figures(built))
-    assert curves.figure_curves(source, write.spec(2)).axes
+    assert curves.figure_curves(source, write.SPECS["2"]).axes
 
 
 def test_tables_without_results_are_one_line_each(tmp_path, monkeypatch):
     root = write_results(tmp_path / "data")
     executed = []
 
-    @contextmanager
-    def executing(names, environment, target):
+    def execute(names, environment, target):
         executed.extend(names)
-        yield list
+        return {}
 
-    monkeypatch.setattr(build_module, "executing", executing)
+    monkeypatch.setattr(build_module, "execute", execute)
     result = build_module.build_all(data_root=root, figures=tmp_path / "figures", only="tables")
     assert executed == ["table2"]
     assert result.text.splitlines()[-4:] == [
@@ -397,8 +396,9 @@ def test_the_readme_has_a_block_for_every_table():
 
 
 def test_unknown_tables_are_refused():
+    assert list(build_module.FIGURES) == list(write.SPECS)
     with pytest.raises(UserError, match="table 6 .* 1, 2, 3, 4, 5"):
-        write.spec(6)
+        build_module.build(6)
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_the_output_ends_with_the_table_and_its_files(whole):
     assert output.count("Python tool: ") == 1, "which sandbox confines model-written code is said once"
     for name in ("table2.md", "table2.tex", "table2.csv"):
         assert name in output and (runs / "smoke/table2/figures" / name).stat().st_size > 200
-    kinds = {p.name.split("_")[0] for p in (runs / "smoke/table2/figures").glob("*.svg")}
+    kinds = {p.name.split("_")[0] for p in (runs / "smoke/table2/figures").glob("*.pdf")}
     assert {"entropy", "diversity"} <= kinds
 
 
