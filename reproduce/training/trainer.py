@@ -15,6 +15,7 @@ fill a batch up to a size that TRL can split (`training.padding_rows`).
 `tests/training/test_trainer.py` fails loudly when a signature that this relies on changes.
 """
 
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -45,6 +46,7 @@ from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.master_weights import in_float32
 from reproduce.training.micro_batches import own_parts, take, values_of, whole_loss
+from reproduce.training.own_forward import with_own_forward
 from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.training.parallel import gathered, processes, share_random_state, wait_for_all
 from reproduce.training.reference import Reference
@@ -116,7 +118,9 @@ class AgenticTrainer(GRPOTrainer):
             group_size=self.num_generations,
         )
         self.reference = reference.to(self.model.device)
-        self.states = self.algorithm.states(RunServices(collector.max_turns, partial(self._critic, start)))
+        self.states = self.algorithm.states(
+            RunServices(collector.max_turns, partial(self._critic, start), self._policy, self._policy_copy)
+        )
         if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
             raise UserError("the launcher divides weights (fsdp, zero3), which needs cards: take one_gpu or ddp")
         self.host, self.gap = collector.host, None
@@ -214,7 +218,7 @@ class AgenticTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def _score_side_rows(self, output, side_B: torch.Tensor, paths: list[TokenPath]) -> None:
-        """Gives side rows, sampled at another temperature, log-probs and entropies of the policy at the step's own."""
+        """Gives side rows log-probs and entropies of the policy at the step's own temperature."""
         logps_BT, entropies_BT = self.score(self.model, take(output, side_B.nonzero()[:, 0]), entropy=True)
         output["old_per_token_logps"][side_B] = logps_BT.to(output["old_per_token_logps"].dtype)
         for path, entropies in zip(paths, entropies_BT.tolist(), strict=True):
@@ -247,6 +251,14 @@ class AgenticTrainer(GRPOTrainer):
     def _critic(self, start) -> Critic:
         start, rate, decay = start.to(self.model.device), self.args.learning_rate, self.args.weight_decay
         return Critic(start, self.algorithm, rate, decay, self.tokens_per_pass)
+
+    def _policy(self):
+        if divided():
+            raise UserError("a part asks for the policy's weights, which the launcher divides: take one_gpu or ddp")
+        return self.accelerator.unwrap_model(self.model)
+
+    def _policy_copy(self):
+        return with_own_forward(copy.deepcopy(self._policy())).eval().requires_grad_(False)
 
     def _states_read(self, name: str) -> bool:
         return any(name in state.reads for state in self.states)
