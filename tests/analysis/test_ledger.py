@@ -1,5 +1,6 @@
 """The ledger: its rule, its measures on small cases with known answers, and its definitions."""
 
+import json
 import math
 import subprocess
 from dataclasses import replace
@@ -10,11 +11,12 @@ import pytest
 from places import ROOT
 
 from analysis import fidelity
-from analysis.ledger import doses
+from analysis.ledger import doses, regimes
 from analysis.ledger.cascade import drawdown, moving_mean
 from analysis.ledger.claims import DEFINITIONS, Claim, Measured, definitions, verdict
 from analysis.ledger.intervals import Exact, Ratio, Share, ShareDifference
 from analysis.ledger.measures import MEASURES
+from analysis.ledger.regimes import load_regimes
 from analysis.ledger.table import DEFINED_AT
 from analysis.statistics import Effect
 from reproduce.errors import UserError
@@ -128,3 +130,27 @@ def test_the_ledger_names_the_commit_that_defined_it():
     if found.returncode:
         pytest.skip("no git history here")
     assert found.stdout == DEFINITIONS.read_text("utf-8")
+
+
+def test_every_regime_has_results_and_the_present_ones_are_those_of_the_tables():
+    found = load_regimes(ROOT / "data")
+    seen = {(r.about["table"], r.about["regime"]): r for r in found}
+    assert len(seen) == len(found) == 8 and all(len(r.seeds) >= 5 for r in found)
+    for table in {r.about["table"] for r in found}:
+        last = [r for r in found if r.about["table"] == table][-1]
+        assert last.about["results"] == f"data/results/mini/{table}"
+    shown = regimes.frame(found).set_index(["table", "regime", "method"])["difference"].round(1)
+    assert shown["table2", "1", "dapo"] == 2.7 and shown["table3", "2", "grpo+epo"] == 1.8
+    for regime in found:
+        folder = ROOT / regime.about["results"]
+        commits = {m["code_commit"][:7] for m in json.loads((folder / "manifests.json").read_text())}
+        assert commits == set(regime.about["trained_at"].split())
+
+
+def test_a_record_without_a_column_or_a_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="regimes.csv"):
+        load_regimes(tmp_path)
+    (tmp_path / "results" / "mini").mkdir(parents=True)
+    (tmp_path / "results" / "mini" / "regimes.csv").write_text("table,regime\n1,1\n")
+    with pytest.raises(UserError, match="results"):
+        load_regimes(tmp_path)
