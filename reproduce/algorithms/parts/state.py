@@ -18,13 +18,14 @@ from reproduce.errors import UserError
 class RunServices:
     """Services of a run for its states.
 
-    max_turns: the most turns that a trajectory can have. value_network: opens the network of a critic, from the policy
-    at its start (`reproduce.training.critic`). policy: gives the causal LM that is trained; never write to it.
-    policy_copy: gives a frozen copy of it, such as a moving average starts from; `copy.deepcopy` would give one that
-    runs the policy's own forward. Both raise UserError where weights are divided among processes.
+    max_turns: the most turns that a trajectory can have. seed: of the run. value_network: opens the network of a
+    critic, from the policy at its start (`reproduce.training.critic`). policy: gives the causal LM that is trained;
+    never write to it. policy_copy: gives a frozen copy of it, such as a moving average starts from; `copy.deepcopy`
+    would give one that runs the policy's own forward. Both raise UserError where weights are divided among processes.
     """
 
     max_turns: int
+    seed: int
     value_network: Callable[[], "State"]
     policy: Callable[[], Any]
     policy_copy: Callable[[], Any]
