@@ -105,6 +105,11 @@ class Source:
         """A row per method, seed and RL step (steps.parquet); sorted."""
         return self._frame("steps", ["step"])
 
+    @cached_property
+    def rollouts(self) -> pd.DataFrame:
+        """A row per method, seed, logged RL step and trajectory (rollouts.parquet); sorted."""
+        return self._frame("rollouts", ["step", "group", "row"])
+
     def where(self, kind: str) -> str:
         """The file (published) or folder (own runs) that `kind` came from, for messages."""
         return str(self.folder / f"{kind}.parquet") if self.origin == RESULTS else str(self.folder)

@@ -12,6 +12,8 @@ from reproduce.errors import UserError
 
 LOSS_METRICS = ("regulariser_loss", "kept_gradient_fraction", "token_level_advantage_fraction")
 """Of the metrics of `Algorithm.loss`, those that say what a method's parts do."""
+SAMPLER = "sampler_logps_BT"
+"""Log-probabilities of the sampler, which only a method that weights by them itself reads."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,8 @@ class Algorithm:
         advantage never reached the loss); regulariser_loss; and what the regularisers report.
 
         `extra` holds what else the parts need by name: tensors, and numbers such as `rl_step`. sampler_weights_BT: what
-        each token's surrogate is multiplied by where another implementation sampled it (`training.sampler_weights`).
+        each token's surrogate is multiplied by where another implementation sampled it (`training.sampler_weights`); a
+        method that weights by the sampler's log-probabilities itself does not read them.
 
         Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
         """
@@ -227,25 +230,28 @@ class Algorithm:
         if advantages_BT is not None and advantages_BT.dim() == 1:
             advantages_BT = advantages_BT[:, None].expand(mask_BT.shape)
         given = {"logps_BT": logps_BT, "old_logps_BT": old_logps_BT, "advantages_BT": advantages_BT}
-        given |= {"entropies_BT": entropies_BT, "sampler_weights_BT": sampler_weights_BT}
+        given |= {"entropies_BT": entropies_BT, "sampler_weights_BT": sampler_weights_BT, "clip_range": self.clip_range}
         tensors = _clean(self.name, mask_BT, given | extra)
         self._require(self.loss_parts(), tensors)
         advantages_BT = tensors["advantages_BT"].detach()
 
         ratio = self.ratio(tensors, mask_BT)
         surrogate = self.surrogate(ratio, advantages_BT)
-        values_BT = -surrogate.objective_BT
+        values_BT, reported = -surrogate.objective_BT, {}
         if self.token_weight is not None:
-            values_BT = values_BT * self.token_weight(tensors, mask_BT)
-        if sampler_weights_BT is not None:
+            weight = self.token_weight(tensors, mask_BT)
+            weight_BT, found = weight if isinstance(weight, tuple) else (weight, {})
+            self._require_declared("token_weight", self.token_weight, found)
+            values_BT, reported = values_BT * weight_BT, reported | found
+        if sampler_weights_BT is not None and SAMPLER not in self.loss_needs:
             values_BT = values_BT * tensors["sampler_weights_BT"].detach()
         loss = self.aggregation(values_BT, mask_BT, normalizer, rows)
-        regularisation, reported = loss.new_zeros(()), {}
+        regularisation = loss.new_zeros(())
         for part in self._active_regularisers():
             own = getattr(part, "own_aggregation", False)
             value = part(tensors, mask_BT, normalizer, rows) if own else part(tensors, mask_BT)
             value, found = value if isinstance(value, tuple) else (value, {})
-            self._require_declared(part, found)
+            self._require_declared("regularisers", part, found)
             reported |= found
             regularisation = regularisation + (value if own else self.aggregation(value, mask_BT, normalizer, rows))
         metrics = _metrics(ratio, surrogate, advantages_BT, mask_BT, self.clip_range, regularisation)
@@ -254,11 +260,11 @@ class Algorithm:
     def _active_regularisers(self) -> list:
         return [part for part in self.regularisers if getattr(part, "active", True)]
 
-    def _require_declared(self, part, reported: dict):
+    def _require_declared(self, slot: str, part, reported: dict):
         """ValueError for a metric that a part reports and does not declare: a run would have no column for it."""
         for name in reported.keys() - set(getattr(part, "metrics", ())):
-            kind = part_name("regularisers", part)
-            raise ValueError(f"{self.name}: regularisers part {kind!r} reports {name}, which is not in its metrics")
+            kind = part_name(slot, part)
+            raise ValueError(f"{self.name}: {slot} part {kind!r} reports {name}, which is not in its metrics")
 
     def _require(self, parts: list[tuple[str, object]], tensors: dict):
         """ValueError for the first tensor that one of `parts` reads and `tensors` lacks."""

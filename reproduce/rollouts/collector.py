@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from reproduce.algorithms import Algorithm
-from reproduce.algorithms.parts.state import Sampling
+from reproduce.algorithms.parts.state import Sampling, SideRows
 from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar, Limits, Rollout, Trajectory
@@ -113,16 +113,23 @@ class Collector:
         """Prompt token ids, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(self.task.prompt(question))]
 
-    def engine(self, purpose: tuple, temperature: float | None = None) -> Engine:
-        """An engine on the model whose sampling stream is that of `purpose`. temperature: None is the collector's."""
-        temperature = self.temperature if temperature is None else temperature
-        return self.host.engine(self.model, self.grammar, temperature, self.seed, *purpose)
+    def engine(self, purpose: tuple, drawn: Sampling | SideRows | None = None) -> Engine:
+        """An engine whose sampling stream is that of `purpose`. drawn: as for `sample`."""
+        temperature = self.temperature if drawn is None else drawn.temperature
+        return self.host.engine(self._model(drawn), self.grammar, temperature, self.seed, *purpose)
+
+    def _model(self, drawn: Sampling | SideRows | None):
+        other = drawn.model if isinstance(drawn, SideRows) else None
+        return self.model if other is None else other
 
     def sample(
-        self, questions: list, k: int, purpose: tuple, policy=Independent(), temperature: float | None = None
+        self, questions: list, k: int, purpose: tuple, policy=Independent(), drawn: Sampling | SideRows | None = None
     ) -> tuple[list[ScoredGroup], Rollout]:
-        """k scored trajectories for each question; `purpose` names the random streams."""
-        engine, environment = self.engine(purpose, temperature), self.task.environment
+        """k scored trajectories for each question; `purpose` names the random streams.
+
+        drawn: the temperature, and of side rows the model; None: the collector's.
+        """
+        engine, environment = self.engine(purpose, drawn), self.task.environment
         if policy.branches and not engine.has_entropies:
             raise UserError(
                 f"engine.top_logprobs: {type(policy).__name__} branches by entropy, of which 0 log-probabilities tell "
@@ -140,7 +147,7 @@ class Collector:
                 self.limits,
                 tools,
                 initial_entropies=self.initial_entropies,
-                model=self.model,
+                model=self._model(drawn),
             )
             rollout = loop.rollout(questions, prompts, k, policy, branching)
         without_truncated(engine, [path for rows in rollout.groups for t in rows for path in t.paths])
@@ -162,7 +169,6 @@ class Collector:
         `max_generation_batches` - 1 times, twice as many as are missing so that few rounds suffice; what is still
         missing then is filled with dropped groups, whose advantage is 0.
         """
-        temperature = None if sampling is None else sampling.temperature
         self.host.costs()  # of evaluations since the last step
         kept: list[ScoredGroup] = []
         dropped: list[ScoredGroup] = []
@@ -173,7 +179,7 @@ class Collector:
             if attempt:
                 drawn = self.task.train_questions(2 * wanted, child_seed(self.seed, "dynamic-sampling", step, attempt))
                 questions = drawn[: 2 * (wanted - len(kept))]
-            groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout, temperature)
+            groups, rollout = self.sample(questions, k, (step, attempt), algorithm.rollout, sampling)
             cost["sampled_tokens"] += rollout.sampled_tokens
             cost["tool_calls"] += rollout.tool_calls
             cost["groups_sampled"] += len(groups)
@@ -196,7 +202,7 @@ class Collector:
         if sampling is None or sampling.side_rows is None:
             return []
         asked = questions[: math.ceil(sampling.side_rows.share * len(questions))]
-        groups, rollout = self.sample(asked, k, (step, "side"), algorithm.rollout, sampling.side_rows.temperature)
+        groups, rollout = self.sample(asked, k, (step, "side"), algorithm.rollout, sampling.side_rows)
         for group in groups:
             group.side = True
         cost["sampled_tokens"] += rollout.sampled_tokens

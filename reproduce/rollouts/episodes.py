@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from reproduce.algorithms.parts.state import Sampling, SideRows
 from reproduce.algorithms.policies import Independent
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Collector, ScoredGroup, without_truncated
@@ -42,9 +43,11 @@ class EpisodeCollector(Collector):
         k: int,
         purpose: tuple,
         policy=Independent(),
-        temperature: float | None = None,
+        drawn: Sampling | SideRows | None = None,
     ) -> tuple[list[ScoredGroup], Rollout]:
         """k scored episodes of each task; `purpose` names the random streams. UserError for a policy that branches.
+
+        drawn: as of `Collector.sample`.
 
         An episode whose environment gets lost is played again from its start, and its dropped turns are counted as
         sampled. Episodes that an interrupted call of the same purpose finished are taken over (`kept_episodes`); what
@@ -60,7 +63,7 @@ class EpisodeCollector(Collector):
         kept = self._kept(questions, k, purpose)
         waiting = kept.restore(episodes) if kept else episodes
         restored = [episode for episode in episodes if episode.turns]
-        engine = self.engine((*purpose, "after", len(restored)) if restored else purpose, temperature)
+        engine = self.engine((*purpose, "after", len(restored)) if restored else purpose, drawn)
         tokens, calls = sum(episode.length for episode in restored), sum(episode.calls for episode in restored)
         together = min(self.task.at_a_time or len(waiting), len(waiting))
         environments = self.task.environments(together)

@@ -15,13 +15,12 @@ from trl import SFTConfig, SFTTrainer
 from reproduce.environment import set_precision
 from reproduce.errors import UserError
 from reproduce.rollouts.chat import ChatCollector
-from reproduce.seeding import child_seed
 from reproduce.training.checkpoints import complete, last_checkpoint, load_carried
 from reproduce.training.master_weights import in_float32, low_precision
 from reproduce.training.own_forward import with_own_forward
 from reproduce.training.parallel import process_index, processes, wait_for_all
 from reproduce.training.sampler_copy import Replica, divided
-from reproduce.training.warm_start import save_warm_start
+from reproduce.training.warm_start import common_settings, save_warm_start
 from reproduce.worlds.benchmarks.datasets.sft import read_sft
 
 CHECKPOINT_EVERY = 50
@@ -91,17 +90,10 @@ def train_on_sft_set(model, tokenizer, config, rows: list[dict], folder: Path, r
     if share != int(share):
         raise UserError(f"warm_start.batch_size: must be a multiple of the {processes()} processes")
     scratch = folder.with_name(folder.name + ".sft")
-    on_cpu = next(model.parameters()).device.type == "cpu"
     whole = Replica(model) if divided() else None
     set_precision("bfloat16" if low_precision(model) else "float32")
     args = SFTConfig(
-        output_dir=str(scratch),
-        seed=child_seed(config.seed, "sft") % 2**31,
-        report_to="none",
-        disable_tqdm=True,
-        num_train_epochs=config.max_epochs,
-        learning_rate=config.learning_rate,
-        max_grad_norm=1.0,
+        **common_settings(config, scratch, model),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=int(share),
         weight_decay=config.data.weight_decay,
@@ -110,14 +102,8 @@ def train_on_sft_set(model, tokenizer, config, rows: list[dict], folder: Path, r
         save_strategy="steps",
         save_steps=CHECKPOINT_EVERY,
         save_total_limit=2,
-        logging_steps=50,
-        use_cpu=on_cpu,
-        fp16=False,
         bf16=low_precision(model),
-        max_length=None,
-        packing=False,
-        dataloader_pin_memory=False,
-        gradient_checkpointing=not on_cpu,
+        gradient_checkpointing=next(model.parameters()).device.type != "cpu",
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
     )

@@ -15,6 +15,7 @@ fill a batch up to a size that TRL can split (`training.padding_rows`).
 `tests/training/test_trainer.py` fails loudly when a signature that this relies on changes.
 """
 
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,7 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
+from reproduce.algorithms.base import SAMPLER
 from reproduce.algorithms.parts.state import RolloutBatch, RunServices, Sampling
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
@@ -45,6 +47,7 @@ from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.master_weights import in_float32
 from reproduce.training.micro_batches import own_parts, take, values_of, whole_loss
+from reproduce.training.own_forward import with_own_forward
 from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.training.parallel import gathered, processes, share_random_state, wait_for_all
 from reproduce.training.reference import Reference
@@ -116,12 +119,22 @@ class AgenticTrainer(GRPOTrainer):
             group_size=self.num_generations,
         )
         self.reference = reference.to(self.model.device)
-        self.states = self.algorithm.states(RunServices(collector.max_turns, partial(self._critic, start)))
+        self.states = self.algorithm.states(
+            RunServices(
+                collector.max_turns, self.args.seed, partial(self._critic, start), self._policy, self._policy_copy
+            )
+        )
         if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
             raise UserError("the launcher divides weights (fsdp, zero3), which needs cards: take one_gpu or ddp")
         self.host, self.gap = collector.host, None
         if self.host.own_weights:
             self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self._states_read("entropies_BT"))
+        if SAMPLER in self.algorithm.loss_needs and (self.gap is None or self.host.config.correction == "none"):
+            print(
+                f"warning: {self.algorithm.name} weights by the sampler's log-probabilities, which here count as the "
+                "trainer's: its weight is the plain ratio (engine.name vllm, with a correction, has both)",
+                flush=True,
+            )
         self.sampling = Sampling(self.temperature)
         self.batch: Batch | None = None
         self.updates: list[dict[str, float]] = []
@@ -180,7 +193,7 @@ class AgenticTrainer(GRPOTrainer):
         side_paths = [row.path for row in training_rows if row.side]
         if side_paths:
             self._score_side_rows(output, side_B, side_paths)
-        gap_metrics = {}
+        gap_metrics, sampler_logps_BT = {}, output["old_per_token_logps"]
         if self.gap is not None:
             rows = self.args.per_device_train_batch_size * processes()
             tensors, gap_metrics = self.gap.close(output, mask_BT, paths, rows, partial(self.score, self.model))
@@ -193,7 +206,7 @@ class AgenticTrainer(GRPOTrainer):
         shaped_J = rewards_J if penalty_J is None else rewards_J + penalty_J
         self._step_metrics = dict.fromkeys(self.algorithm.metrics, float("nan"))
         self._step_metrics |= batch_metrics(self.batch, self.entropy_tokens)
-        output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_J, fold)
+        output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_J, fold, sampler_logps_BT)
         extra = {name: fold.join(output[name]) for name in self.algorithm.advantage_needs if name in output}
         advantages_JL, metrics = self.algorithm.advantages_and_metrics(
             shaped_J, groups_J, fold.mask_JL, entropies_BT=fold.join(entropies_BT), **extra
@@ -214,19 +227,31 @@ class AgenticTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def _score_side_rows(self, output, side_B: torch.Tensor, paths: list[TokenPath]) -> None:
-        """Gives side rows, sampled at another temperature, log-probs and entropies of the policy at the step's own."""
+        """Gives side rows log-probs and entropies of the policy at the step's own temperature."""
         logps_BT, entropies_BT = self.score(self.model, take(output, side_B.nonzero()[:, 0]), entropy=True)
         output["old_per_token_logps"][side_B] = logps_BT.to(output["old_per_token_logps"].dtype)
         for path, entropies in zip(paths, entropies_BT.tolist(), strict=True):
             path.entropies = entropies[: path.length]
 
-    def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
+    def _named_tensors(
+        self, output, mask_BT, entropies_BT, rewards_J, fold, sampler_logps_BT
+    ) -> dict[str, torch.Tensor]:
         """Tensors that the algorithm's parts read by name, beyond log-probs, advantages and entropies."""
         algorithm, read = self.algorithm, {name for state in self.states for name in state.reads}
         needs = {*algorithm.advantage_needs, *algorithm.loss_needs, *read} - self._numbers().keys() - PASSED
         needs.update(companions(algorithm.loss_needs, self.batch.single_turns))
-        made_here = {"ref_logps_BT", *(name for state in self.states for name in state.makes)}
+        made_here = {
+            "ref_logps_BT",
+            "old_entropies_BT",
+            SAMPLER,
+            *(name for state in self.states for name in state.makes),
+        }
         named = rollout_tensors(self.batch, tuple(sorted(needs - made_here)), mask_BT.shape[1], mask_BT.device)
+        if SAMPLER in needs:
+            named[SAMPLER] = sampler_logps_BT
+        if "old_entropies_BT" in needs:
+            with torch.no_grad():
+                named["old_entropies_BT"] = self.score(self.model, output, entropy=True)[1]
         if "ref_logps_BT" in needs:
             with torch.no_grad(), self.reference.policy() as start:
                 named["ref_logps_BT"] = self.score(start, output)[0]
@@ -247,6 +272,14 @@ class AgenticTrainer(GRPOTrainer):
     def _critic(self, start) -> Critic:
         start, rate, decay = start.to(self.model.device), self.args.learning_rate, self.args.weight_decay
         return Critic(start, self.algorithm, rate, decay, self.tokens_per_pass)
+
+    def _policy(self):
+        if divided():
+            raise UserError("a part asks for the policy's weights, which the launcher divides: take one_gpu or ddp")
+        return self.accelerator.unwrap_model(self.model)
+
+    def _policy_copy(self):
+        return with_own_forward(copy.deepcopy(self._policy())).eval().requires_grad_(False)
 
     def _states_read(self, name: str) -> bool:
         return any(name in state.reads for state in self.states)

@@ -108,21 +108,9 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
     scratch = folder.with_name(folder.name + ".sft")
     set_precision("float32")
     args = SFTConfig(
-        output_dir=str(scratch),
-        seed=child_seed(config.seed, "sft") % 2**31,
-        report_to="none",
-        disable_tqdm=True,
-        num_train_epochs=config.max_epochs,
-        learning_rate=config.learning_rate,
-        max_grad_norm=1.0,
+        **common_settings(config, scratch, model),
         save_strategy="no",
-        logging_steps=50,
-        use_cpu=next(model.parameters()).device.type != "cuda",
-        fp16=False,
         bf16=False,
-        max_length=None,
-        packing=False,
-        dataloader_pin_memory=False,
         per_device_train_batch_size=config.batch_size,
         dataloader_drop_last=True,
         weight_decay=0.01,
@@ -154,6 +142,25 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         )
     save_warm_start(model, collector.grammar.tokenizer, folder, stop.history)
     return stop.history
+
+
+def common_settings(config, folder: Path, model) -> dict:
+    """Settings of `SFTConfig` that every warm start has. config: `WarmStartConfig`; folder: of checkpoints."""
+    return dict(
+        output_dir=str(folder),
+        seed=child_seed(config.seed, "sft") % 2**31,
+        report_to="none",
+        disable_tqdm=True,
+        num_train_epochs=config.max_epochs,
+        learning_rate=config.learning_rate,
+        max_grad_norm=1.0,
+        logging_steps=50,
+        use_cpu=next(model.parameters()).device.type != "cuda",
+        fp16=False,
+        max_length=None,
+        packing=False,
+        dataloader_pin_memory=False,
+    )
 
 
 def check_size(rows: int, config) -> None:

@@ -202,6 +202,8 @@ def test_parts_called_inert_act_only_when_the_policy_has_moved(name):
     moved["rewards_B"] = moved["rewards_B"].abs() * torch.tensor([1, -1, -1, 1, 1, -1])  # both signs in each group
     advantages = advantages_of(algorithm, moved)
     still = moved | {"logps_BT": moved["old_logps_BT"]}
+    if "old_entropies_BT" in still:
+        still["entropies_BT"] = still["old_entropies_BT"] = moved["old_entropies_BT"].abs()
     torch.testing.assert_close(
         loss_and_gradient(algorithm, still, advantages)[1],
         loss_and_gradient(plain, still, advantages)[1],

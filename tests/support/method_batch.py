@@ -8,7 +8,13 @@ from reproduce.algorithms import Algorithm, for_run, load
 from reproduce.algorithms.parts.surrogates import Surrogate
 
 ROWS, TOKENS = 6, 9
-NUMBERS = {"rl_step": 3, "rl_steps": 10, "entropy_reference": 0.4, "turn_entropy_reference": [0.3, 0.5, 0.4]}
+NUMBERS = {
+    "draw_seed": 7,
+    "rl_step": 3,
+    "rl_steps": 10,
+    "entropy_reference": 0.4,
+    "turn_entropy_reference": [0.3, 0.5, 0.4],
+}
 NUMBERS["turn_entropy_reference_with_current_left_padded"] = [0.0, 0.4, 0.5]
 
 

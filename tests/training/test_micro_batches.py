@@ -18,16 +18,17 @@ def update(made, output: dict, limit: int | None) -> tuple[torch.Tensor, dict[st
     """(loss, gradients, metrics) of one update by all states and the policy, which end as they were."""
     made.tokens_per_pass, made.updates = limit, []
     critics = [state for state in made.states if isinstance(state, Critic)]
-    before = [copy.deepcopy(critic.state_dict()) for critic in critics]
+    before = [copy.deepcopy(state.state_dict()) for state in made.states]
     made.model.zero_grad()
     for critic in critics:
         critic.tokens_per_pass = limit
     loss = made.loss_on(made.model, output)
     loss.backward()
     gradients = {name: value.grad.clone() for name, value in made.model.named_parameters()}
-    for critic, state in zip(critics, before, strict=True):
+    for critic in critics:
         gradients |= {f"critic.{name}": value.grad.clone() for name, value in critic.network.named_parameters()}
-        critic.load_state_dict(state)
+    for state, saved in zip(made.states, before, strict=True):
+        state.load_state_dict(saved)
     return loss.detach(), gradients, made.updates.pop()
 
 

@@ -1,5 +1,6 @@
 """The TRL subclass: the private names it relies on, tokens in = tokens out, honest losses, and exact resumption."""
 
+import copy
 import inspect
 import json
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from reproduce.algorithms.parts.state import Sampling, SideRows, State
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import consecutive_high
 from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.own_forward import with_own_forward
 
 
 def test_the_private_names_of_trl_are_still_there():
@@ -405,6 +407,82 @@ def test_a_part_of_a_users_own_samples_at_a_temperature_that_it_changes(tmp_path
     again = trainer(tmp_path, job, talker(), **settings)
     again.load_checkpoint(again.run.checkpoints / f"checkpoint-{2 * again.updates_per_step}")
     assert tiny.state(again, "heat").sampling(Sampling(1.0)).temperature == 2.0
+
+
+class Follows(State):
+    """Side rows from a moving average of the policy's weights."""
+
+    name = "follows"
+
+    def __init__(self, run):
+        self.policy, self.average = run.policy, run.policy_copy()
+
+    def sampling(self, planned):
+        return replace(planned, side_rows=SideRows(1.0, planned.temperature, self.average))
+
+    @torch.no_grad()
+    def on_step_end(self):
+        for own, trained in zip(self.average.parameters(), self.policy().parameters(), strict=True):
+            own.lerp_(trained, 0.5)
+
+    def state_dict(self):
+        return self.average.state_dict()
+
+    def load_state_dict(self, state):
+        self.average.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class Followed(GroupZScore):
+    """The group z-score of own rows and of side rows."""
+
+    needs = ("sides_BT",)
+
+    def state(self, run):
+        return Follows(run)
+
+
+def test_a_part_of_a_users_own_samples_side_rows_from_other_weights(tmp_path):
+    """They are drawn from the average, own rows from the policy; the loss has the policy's log-probs of both."""
+    job = config("grpo", steps=3, learning_rate=1e-2, checkpoint_every=1)
+    made = trainer(tmp_path, job, talker(), advantage=Followed())
+    collect, drawn, olds = made.collector.collect, [], []
+    collect_batch = made.collect_batch
+
+    def record(*args):
+        policy = with_own_forward(copy.deepcopy(made.model)).eval()
+        average = copy.deepcopy(tiny.state(made, "follows").average)
+        batch = collect(*args)
+        drawn.append([(path, group.side, policy, average) for group in batch.groups for path in paths_of(group)])
+        for group in batch.groups:
+            for path in paths_of(group):
+                path.drawn = list(path.logps)
+        return batch
+
+    def paths_of(group):
+        return [trajectory.path for trajectory in group.trajectories]
+
+    def keep(indices):
+        output = collect_batch(indices)
+        olds.append(output["old_per_token_logps"])
+        return output
+
+    made.collector.collect, made.collect_batch = record, keep
+    made.train()
+    apart = []
+    for step, (paths, old_BT) in enumerate(zip(drawn, olds, strict=True)):
+        for row, (path, side, policy, average) in enumerate(paths):
+            mask = torch.tensor(path.sampled)
+            own, other = (tiny.full_forward(lm, path.prompt, path.completion)[0][mask] for lm in (policy, average))
+            assert torch.allclose(torch.tensor(path.drawn)[mask], other if side else own, atol=1e-4)
+            assert torch.allclose(old_BT[row][: len(path.completion)][mask].float(), own, atol=1e-4)
+            if side and step:
+                apart.append(float((own - other).abs().max()))
+    assert max(apart) > 0.1, "the average is not the policy"
+    again = trainer(tmp_path, job, talker(), advantage=Followed())
+    again.load_checkpoint(again.run.checkpoints / f"checkpoint-{3 * again.updates_per_step}")
+    kept, found = (tiny.state(which, "follows").average.state_dict() for which in (made, again))
+    assert all(torch.equal(kept[name], found[name]) for name in kept)
 
 
 class Beside(State):

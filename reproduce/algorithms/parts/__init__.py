@@ -6,8 +6,9 @@ are trained on (loss mask); every other position may hold anything, NaN and inf 
 
 A part is any frozen dataclass with a call as below and `needs`, the names of the tensors that it reads (an absent one
 is refused before the part is called). `tensors` is a dict of named tensors in which masked-out entries are already
-zero; `mask_BT` is boolean. Your own object can stand in any slot: `load("grpo", token_weight=MyWeight())`; its fields
-are then settings like all others. What else a part may have:
+zero, and of numbers: `clip_range`, of the surrogate, is always there in a loss. `mask_BT` is boolean. Your own object
+can stand in any slot: `load("grpo", token_weight=MyWeight())`; its fields are then settings like all others. What else
+a part may have:
 
 metrics                names of what it reports, as `part/metric` (`reproduce.runs.schema.PART_METRIC`): they become
                        columns of a run's steps
@@ -23,7 +24,8 @@ state(run)             what it carries from step to step (`parts.state`)
 | advantage      | (rewards_B, groups_B, tensors, mask_BT)                    | advantages_BT, dict of floats |
 | ratio          | (tensors, mask_BT)                                         | ratios.Ratio       |
 | surrogate      | (ratio, advantages_BT); has `clip_range`                   | surrogates.Surrogate |
-| token_weight   | (tensors, mask_BT), or None                                | weight_BT                     |
+| token_weight   | (tensors, mask_BT), or None                                | weight_BT,                    |
+|                |                                                            | or (weight_BT, dict of floats) |
 | regularisers   | tuple of (tensors, mask_BT); `active` False skips one      | value_BT, added to the loss,  |
 |                |                                                            | or (value_BT, dict of floats) |
 |                | or, with `own_aggregation`, (tensors, mask_BT, normalizer, rows) | scalar, dict of floats  |

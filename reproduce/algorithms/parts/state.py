@@ -18,25 +18,33 @@ from reproduce.errors import UserError
 class RunServices:
     """Services of a run for its states.
 
-    max_turns: the most turns that a trajectory can have. value_network: opens the network of a critic, from the policy
-    at its start (`reproduce.training.critic`).
+    max_turns: the most turns that a trajectory can have. seed: of the run. value_network: opens the network of a
+    critic, from the policy at its start (`reproduce.training.critic`). policy: gives the causal LM that is trained;
+    never write to it. policy_copy: gives a frozen copy of it, such as a moving average starts from; `copy.deepcopy`
+    would give one that runs the policy's own forward. Both raise UserError where weights are divided among processes.
     """
 
     max_turns: int
+    seed: int
     value_network: Callable[[], "State"]
+    policy: Callable[[], Any]
+    policy_copy: Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class SideRows:
-    """Groups that a step samples beside its own: its first questions once more, at another temperature.
+    """Groups that a step samples beside its own: its first questions once more, at another temperature or by a model
+    with other weights.
 
-    share: of the step's questions, above 0 and at most 1. Old log-probabilities and entropies of side rows are the
+    share: of the step's questions, above 0 and at most 1. model: a causal LM that reads the policy's tokens, such as a
+    moving average of it; None: the policy. Old log-probabilities and entropies of side rows are the
     policy's at the step's own temperature. Only an advantage part that reads `sides_BT` gives them an advantage; a side
     row without one is in no mini-batch. Metrics and records are of the step's own groups. UserError for a bad share.
     """
 
     share: float
     temperature: float
+    model: Any = None
 
     def __post_init__(self):
         if not 0.0 < self.share <= 1.0:

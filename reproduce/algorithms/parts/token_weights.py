@@ -61,5 +61,5 @@ class TopEntropy:
         keep_BT = top_entropy(entropies_BT, mask_BT, self.top_entropy_fraction)
         weight_BT = keep_BT.to(entropies_BT.dtype)
         if self.top_entropy_denominator == "kept":
-            weight_BT = weight_BT * (mask_BT.sum() / keep_BT.sum().clamp(min=1))
+            weight_BT = weight_BT * (mask_BT.sum().to(weight_BT.dtype) / keep_BT.sum().clamp(min=1))
         return weight_BT

@@ -1,0 +1,189 @@
+"""figures/claims.md and figures/claims.csv: the ledger, the doses, and what others measured on the released models."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import fidelity, load
+from analysis.ledger import doses
+from analysis.ledger.claims import Claim, Measured, definitions, verdict
+from analysis.ledger.doses import LEAST, Dose
+from analysis.ledger.intervals import Interval
+from analysis.ledger.measures import measure
+from analysis.load import Source
+from analysis.text_table import MISSING, TextTable, markdown
+
+DEFINED_AT = "e73fbc6"
+"""The commit of `analysis/preregistration.md`; a test holds the file to it."""
+TABLES = ("table1", "table2", "table3", "table4")
+OTHERS = Path("papers") / "checkpoints" / "evaluations_by_others.csv"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim with what was measured for it. dose: of its component, if it is about one."""
+
+    claim: Claim
+    measured: Measured
+    dose: Dose | None
+
+    @property
+    def verdict(self) -> str:
+        return verdict(self.claim, self.measured, None if self.dose is None else self.dose.dose)
+
+    @property
+    def weakest(self) -> tuple[str, Interval] | None:
+        """The effect that is furthest from the claimed side, with its label."""
+        sign = 1 if self.claim.side == "above" else -1
+        effects = self.measured.effects.items()
+        return min(effects, key=lambda item: sign * item[1].value, default=None)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Entries in the order of the definitions; doses of all components; rows that others measured."""
+
+    entries: list[Entry]
+    doses: list[Dose]
+    others: list[dict[str, str]]
+
+    @property
+    def markdown(self) -> str:
+        """The whole page."""
+        return "\n".join(map(markdown, self.tables))
+
+    @property
+    def tables(self) -> list[TextTable]:
+        """The tables of the page, in order."""
+        entries = ledger_table(self.entries), decides_table(self.entries)
+        return [*entries, dose_table(self.doses), others_table(self.others)]
+
+    def files(self) -> dict[str, str]:
+        """Name -> text."""
+        return {"claims.md": self.markdown, "claims.csv": frame(self.entries).to_csv(index=False, float_format="%.4f")}
+
+
+def load_ledger(data_folder: Path, profile: str = "mini") -> Ledger:
+    """The ledger of the published results of a profile. UserError for a table without results or a broken file."""
+    tables = {name: load.load_source(profile, name, load.RESULTS, data_folder) for name in TABLES}
+    return ledger(tables, fidelity.load_batch(data_folder / "fidelity"), data_folder / OTHERS)
+
+
+def ledger(tables: dict[str, Source], batch: fidelity.Batch, others: Path) -> Ledger:
+    """The ledger of these tables (name -> source) and this batch."""
+    found = doses.doses(batch)
+    by_name = {dose.component: dose for dose in found}
+    entries = [Entry(c, measure(c.id, tables, batch), by_name.get(c.component)) for c in definitions()]
+    with others.open(encoding="utf-8", newline="") as file:
+        return Ledger(entries, found, list(csv.DictReader(file)))
+
+
+def frame(entries: list[Entry]) -> pd.DataFrame:
+    """A row per effect of every claim; a claim without effects has one row."""
+    rows = []
+    for entry in entries:
+        about = {
+            "id": entry.claim.id,
+            "paper": entry.claim.paper,
+            "claim": entry.claim.claim,
+            "verdict": entry.verdict,
+            "gate": entry.claim.gate,
+            "gate_met": {True: "yes", False: "no", None: ""}[entry.measured.gate],
+            "gate_value": entry.measured.gate_value,
+            "dose": None if entry.dose is None else entry.dose.dose,
+            "runs": entry.measured.runs,
+        }
+        for label, effect in entry.measured.effects.items() or [("", None)]:
+            ends = effect and effect.interval()
+            rows.append(
+                about
+                | {
+                    "effect": label,
+                    "value": ends and ends.value,
+                    "low": ends and ends.low,
+                    "high": ends and ends.high,
+                    "unit": entry.claim.unit,
+                    "side": entry.claim.side,
+                    "beyond": entry.claim.beyond,
+                    "margin": entry.claim.margin,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def ledger_table(entries: list[Entry]) -> TextTable:
+    """A row per claim: its verdict, its weakest effect, its gate and its dose."""
+    rows, bold = [], set()
+    for i, entry in enumerate(entries):
+        claim, measured = entry.claim, entry.measured
+        gate = {True: f"met: {measured.gate_value}", False: f"not met: {measured.gate_value}", None: MISSING}
+        dose = MISSING if entry.dose is None else f"{entry.dose.dose:.2g} %"
+        rows.append([claim.id, claim.claim, entry.verdict, _shown(entry), gate[measured.gate], dose])
+        bold.add((i, 2))
+    notes = [
+        f"How each claim is tested, margins, gates and the rule of the verdict: `analysis/preregistration.md`, commit "
+        f"{DEFINED_AT}. Effects with 95 % intervals, conditional on the question panels and on one warm start per "
+        "table. Of several effects the one furthest from the claim is shown; all stand in `claims.csv`.",
+        f"Gate: a premise, measured on the base method. Dose: how much the component changes what it acts on (next "
+        f"table); below {LEAST:.0f} % it is not tested.",
+    ]
+    header = ["", "Claim", "Verdict", "Measured", "Gate", "Dose"]
+    words = frozenset(range(len(header)))
+    return TextTable(
+        "What the abstracts of AEPO and EPO claim, and what holds here", header, rows, frozenset(bold), notes, words
+    )
+
+
+def decides_table(entries: list[Entry]) -> TextTable:
+    """A row per claim: how it is tested here, and what data would settle it."""
+    rows = [[e.claim.id, e.claim.here, e.claim.decides] for e in entries]
+    return TextTable(
+        "How they are tested, and what would decide",
+        ["", "Tested as", "What would decide"],
+        rows,
+        words=frozenset({0, 1, 2}),
+    )
+
+
+def _shown(entry: Entry) -> str:
+    if entry.weakest is None:
+        return MISSING
+    label, effect = entry.weakest
+    ends = effect.interval()
+    count = len(entry.measured.effects)
+    which = f" (of {count})" if count > 1 else ""
+    runs = f"; {entry.measured.runs}" if entry.measured.runs else ""
+    return f"{label}: {ends.value:+.1f} [{ends.low:+.1f}, {ends.high:+.1f}] {entry.claim.unit}{which}{runs}"
+
+
+def dose_table(found: list[Dose]) -> TextTable:
+    """A row per component."""
+    rows = [[dose.component, dose.unit, f"{dose.dose:.2g} %", dose.detail] for dose in found]
+    notes = [
+        "Measured on the audit's batch (`figures/fidelity.md`): one RL step of AEPO on table 2's questions, the last "
+        "update of the step. EPO's terms act on GRPO's loss there."
+    ]
+    return TextTable(
+        "How much each component changes",
+        ["Component", "Measure", "Dose", "Consists of"],
+        rows,
+        notes=notes,
+        words=frozenset({0, 1, 3}),
+    )
+
+
+def others_table(rows: list[dict[str, str]]) -> TextTable:
+    """What other people measured on the released models, as printed in public issues."""
+    header = ["Model", "Method", "Questions", "Value", "Metric", "By", "Where"]
+    cells = [
+        [r["model"], r["method"], r["dataset"], r["value"], r["metric"], r["paper"], r["source_url"]] for r in rows
+    ]
+    notes = [
+        "Not measured here. The papers' AIME cells are multiples of 1/30, as of a single run; a cold start without any "
+        "RL stands above the released ARPO model on GAIA and HLE in issue 26."
+    ]
+    return TextTable(
+        "What others measured on the released models", header, cells, notes=notes, words=frozenset({0, 1, 2, 4, 5, 6})
+    )
