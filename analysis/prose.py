@@ -64,7 +64,7 @@ class Cells:
         )
 
     def listed(self, number: int, side: str) -> str:
-        """Rows above or below the baseline of a table after adjustment, with their differences; "none" if there are none."""
+        """Rows above or below a table's baseline after adjustment, with differences; "none" if there are none."""
         frame = self._frame(f"table{number}")
         told = frame[(frame["adjusted_1"] < ALPHA) & ((frame["difference_1"] > 0) == (side == "above"))]
         rows = [f"{style.name(row)} ({self.effect(f'table{number}', row, 'difference_1')})" for row in told["method"]]
