@@ -17,5 +17,11 @@ def closest(name, valid: Iterable[str]) -> str:
     return get_close_matches(str(name), list(valid), n=1, cutoff=0.0)[0]
 
 
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise UserError if a setting's value is none of its choices."""
+    if value not in choices:
+        raise UserError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk; `reproduce.exits` has a line for it."""
