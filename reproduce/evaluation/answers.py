@@ -154,28 +154,9 @@ def _words(text: str, depth: int):
     return Words(" ".join(kept) or bare.casefold(), False)
 
 
-_BASES = {
-    name: base
-    for base, names in {
-        2: "two binary",
-        3: "three ternary",
-        4: "four",
-        5: "five",
-        6: "six",
-        7: "seven",
-        8: "eight octal",
-        9: "nine",
-        10: "ten decimal",
-        11: "eleven",
-        12: "twelve",
-        13: "thirteen",
-        14: "fourteen",
-        15: "fifteen",
-        16: "sixteen hexadecimal hex",
-        20: "twenty",
-    }.items()
-    for name in names.split()
-}
+_BASES = dict(two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, eleven=11, twelve=12)
+_BASES |= dict(thirteen=13, fourteen=14, fifteen=15, sixteen=16, twenty=20)
+_BASES |= dict(binary=2, ternary=3, octal=8, decimal=10, hexadecimal=16, hex=16)
 _DIGITS = r"\(?\s*(?P<digits>[-+]?[0-9](?:[0-9A-Z ]*[0-9A-Z])?(?:\.[0-9A-Z]+)?)\s*\)?"
 _SUBSCRIPT = re.compile(
     _DIGITS + r"\s*_\s*\{?\s*\(?\s*(?:\\text\s*\{)?\s*(?:base[\s-]*)?(?P<base>\d{1,2}|[a-z]+)\s*\)?\s*\}?\s*\}?"
@@ -315,7 +296,6 @@ def _flat(items) -> tuple:
 
 _CUP = re.compile(r"\\cup(?![A-Za-z])|(?<![A-Za-z\\])U(?![A-Za-z])")
 _REALS = re.compile(r"\\mathbb\{R\}|\\text\s*\{\s*all real numbers\s*\}|all real numbers", re.IGNORECASE)
-_WITHOUT = re.compile(r"\\(?:setminus|backslash)(?![A-Za-z])")
 _WHOLE = Piece(True, "-" + INFINITY, INFINITY, True)
 
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from reproduce.closing import Closing
 from reproduce.config.judge import JudgeConfig
 from reproduce.evaluation.graders import MAX_ANSWER_CHARS, final_answer
 from reproduce.evaluation.undress import plain_text
@@ -52,7 +53,7 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-class Judge:
+class Judge(Closing):
     """Judges answers, many at a time. Use it as a context manager or call `close`.
 
     UserError for a bad setting, a missing key or a replay without a recording, before the first call.
@@ -61,12 +62,6 @@ class Judge:
     def __init__(self, config: JudgeConfig, *, seed: int = 0, session: str = ""):
         recording = open_recording(config.mode, config.cache_dir)
         self._model = ChatModel("judge", config.chat, mode=config.mode, recording=recording, seed=seed, session=session)
-
-    def __enter__(self) -> "Judge":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
 
     def close(self) -> None:
         self._model.close()

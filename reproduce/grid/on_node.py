@@ -30,14 +30,14 @@ class OnNode:
         here = submitit.JobEnvironment()
         command = list(self.command)
         if self.nodes > 1:
-            command[self.words : self.words] = self._place(here.global_rank, here.hostnames[0], here.job_id)
+            command[self.words : self.words] = self.place(here.global_rank, here.hostnames[0], here.job_id)
         environment = {**child_environment(), PARENT: str(os.getpid())}
         with open(self.log, "ab") as output:
             return subprocess.run(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             ).returncode
 
-    def _place(self, node: int, first: str, job: str) -> list[str]:
+    def place(self, node: int, first: str, job: str) -> list[str]:
         """Words of `accelerate launch`; the port is the same on all nodes of a job, and differs between jobs."""
         return [
             "--num_machines",

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from reproduce.closing import Closing
 from reproduce.rollouts.grammar import PROGRAMS
 
 
-class ToolPool:
+class ToolPool(Closing):
     """The tools of `environment` (`reproduce.worlds.miniweb.tools`) behind `workers` threads; close it after use."""
 
     def __init__(self, environment, workers: int):
@@ -29,12 +30,6 @@ class ToolPool:
         self._running: list[Future] = []
         self.waiting = 0
         """Calls submitted whose results `finished` has not given yet."""
-
-    def __enter__(self) -> "ToolPool":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
 
     def close(self) -> None:
         """Drops what has not begun and waits for the rest."""

@@ -63,11 +63,11 @@ def test_episodes_in_threads_are_those_of_one_after_another():
 def test_no_more_environments_than_asked_for_and_every_episode_is_played():
     made = collector(job=config(episodes={"at_a_time": 5}))
     opened = []
-    of = made.task._open
-    made.task._open = lambda count: opened.append(count) or of(count)
+    of = made.task.open_environments
+    made.task.open_environments = lambda count: opened.append(count) or of(count)
     made.task.score = lambda success, faults: pytest.fail("unused") if len(faults) != 4 else None
     sampled, rollout = tokens(made)
-    assert len(made.task._environments) == 5 and sum(opened) == 4  # one was there
+    assert sum(opened) == 4 and len(made.task.environments(5)) == 5 and sum(opened) == 4  # one was there
     assert len(sampled) == 3 * 4 * 4 == rollout.tool_calls
     assert rollout.sampled_tokens == sum(path.length for g in rollout.groups for e in g for path in e.paths)
     places = [id(e.environment) for group in rollout.groups for e in group]

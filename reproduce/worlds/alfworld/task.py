@@ -20,12 +20,16 @@ from reproduce.worlds.task import World
 from reproduce.worlds.text_environment import TextEnvironment
 
 MINI_GAMES = f"generated-{SIZE}"
-"""The games that MiniHouse has, with what the real engine needs beside."""
+"""MiniHouse's games, with the files that the real engine needs."""
 PUBLISHED = (None, "published")
 
 
 def games_of(task: TaskConfig) -> Source:
-    """The games that `task.episodes.games` names. UserError if they are not those that the config was made with."""
+    """Open the games that `task.episodes.games` names.
+
+    Raises:
+        UserError: they are not those that the config was made with.
+    """
     name, expected = task.episodes.games, task.episodes.games_sha256
     source = PublishedGames() if name in PUBLISHED else GeneratedGames(SEED, name.removeprefix("generated-"), PER_KIND)
     if expected is not None and source.sha256() != expected:
@@ -58,7 +62,7 @@ def _check(config: JobConfig) -> None:
 
 
 def _freeze(config: JobConfig) -> TaskConfig:
-    """With the hash of the published games, where these are played. UserError if they are not there."""
+    """Fill in the hash of the published games, if these are played. Raises UserError if they are missing."""
     episodes = config.task.episodes
     if episodes.games not in PUBLISHED:
         return config.task
