@@ -199,7 +199,7 @@ _MODULES = {
         "reproduce.commands.bench",
         "compare our rollout and training speed with TRL's own, as ratios in one run",
     ),
-    "pin-hub": ("reproduce.tools.hub.lock", "write down the hub revisions of models and data that have none yet"),
+    "pin-hub": ("reproduce.tools.hub.lock", "write down the Hub revisions of models and data that have none yet"),
     "overlap": ("reproduce.worlds.benchmarks.overlap", "questions that the RL sets and the evaluation sets share"),
     "plan": (
         "reproduce.commands.plan.cli",

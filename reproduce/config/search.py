@@ -55,7 +55,7 @@ class SearchConfig:
     corpus: Unhashed[str | None] = None
     corpus_sha256: str | None = None  # of its titles and texts; filled in when a table's jobs are made
     index_dir: Unhashed[str | None] = None  # None: beside the corpus
-    encoder: Unhashed[str | None] = None  # dense search: a hub model (intfloat/e5-base-v2) or a folder; None: BM25
+    encoder: Unhashed[str | None] = None  # dense search: a Hub model (intfloat/e5-base-v2) or a folder; None: BM25
     encoder_revision: Later[str | None] = None  # filled in when a table's jobs are made
     results: Count = 10  # paper, released
     result_chars: Count = 1000  # released: characters of each snippet

@@ -42,7 +42,7 @@ class EpisodeConfig:
     invalid_penalty: Amount = 0.0  # for each turn in the wrong format; released code: 0.1, the paper has none
     history: Whole = 2  # past turns that a message shows (released code)
     at_a_time: Later[Count | None] = None  # episodes played at the same time; None: all of a batch
-    prompt_tokens: Later[Count | None] = None  # hub models: the longest message; a longer one leaves out older turns
+    prompt_tokens: Later[Count | None] = None  # Hub models: the longest message; a longer one leaves out older turns
     success_rule: Later[Literal["released", "strict", "score"] | None] = None  # scienceworld's reward; None: released
     games: Later[Literal["published", "generated-full", "generated-mini"] | None] = None  # alfworld; None: published
     engine: Later[Literal["stepper", "real"] | None] = None  # alfworld; None: stepper, some hundred times faster
@@ -104,10 +104,12 @@ class ModelConfig:
     def problems(self):
         shape = {name: getattr(self, name) for name in SHAPE}
         if self.name_or_path is not None:
-            yield from ((name, "is the hub model's own: leave it out") for name in SHAPE if shape[name] is not None)
+            yield from (
+                (name, "is decided by the Hub model: leave it out") for name in SHAPE if shape[name] is not None
+            )
             return
         if self.revision is not None:
-            yield "revision", "is that of a hub model: set name_or_path too"
+            yield "revision", "belongs to a Hub model: set name_or_path too"
         missing = [name for name in SHAPE if shape[name] is None]
         yield from ((name, "is missing (or name a model: name_or_path)") for name in missing)
         if missing:

@@ -99,16 +99,16 @@ class JobConfig:
     def _hub_problems(self):
         hub, web = self.model.name_or_path is not None, self.task.world == WEB
         if not hub and (self.warm_start.demonstrations == 0 or self.warm_start.data is not None):
-            yield "warm_start", "needs demonstrations of its world: the model is made from scratch"
+            yield "warm_start", "needs demonstrations of its world: the model is trained from scratch"
         if hub and self.task.episodes is not None and self.warm_start.demonstrations:
-            yield "warm_start.demonstrations", "must be 0: in a world of episodes a hub model begins as it is"
+            yield "warm_start.demonstrations", "must be 0: in a world of episodes a Hub model begins as it is"
         if not hub and self.task.episodes is not None and self.task.episodes.prompt_tokens is not None:
-            yield "task.episodes.prompt_tokens", "belongs to hub models: leave it out"
+            yield "task.episodes.prompt_tokens", "belongs to Hub models: leave it out"
         for name, value in (("task.data", self.task.data), ("search", self.search)):
             if web != (value is not None):
                 yield name, "is missing: the world web needs it" if web else "belongs to the world web: leave it out"
         if web and not hub:
-            yield "model.name_or_path", "is missing: a model made from scratch cannot read the world web"
+            yield "model.name_or_path", "is missing: a model trained from scratch cannot read the world web"
         if self.judge is not None and not web:
             yield "judge", "belongs to the world web: leave it out"
 

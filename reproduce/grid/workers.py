@@ -51,7 +51,7 @@ class Child:
 
     @property
     def reason(self) -> str:
-        """Why it has no exit code of its own, "" if it has one."""
+        """Why it has no exit code, "" if it has one."""
         return "the process that started it was killed; is there enough memory?" if self.returncode == LOST else ""
 
     def wait(self, timeout: float | None = None) -> int:

@@ -54,7 +54,7 @@ class Batch:
         return [(g, group, i) for g, group in enumerate(self.groups) for i in range(len(group.trajectories))]
 
     def training_rows(self) -> list[TrainingRow]:
-        """List the rows to train on, in the order of the trainer's tensors: all paths of all trajectories of `rows()`."""
+        """List the rows to train on, in the order of the trainer's tensors: each path of each trajectory of `rows`."""
         return [
             TrainingRow(g, trajectory, path, group.side)
             for g, group in enumerate(self.groups)

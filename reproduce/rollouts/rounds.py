@@ -41,7 +41,7 @@ class Rounds:
         self._outcomes[trajectory].append(outcome)
 
     def finished(self) -> list[Candidate] | None:
-        """Return the candidates of a finished round, in their parents' order of creation; None if it is not finished."""
+        """Return the candidates of a finished round, in their parents' order of creation; None if it still runs."""
         if not self.active or not all(self._outcomes[t] for t in self.active):
             return None
         outcomes = [self._outcomes[t].pop(0) for t in self.active]

@@ -113,4 +113,4 @@ class World:
 
 def no_words(task: TaskConfig) -> Sequence[str]:
     """Refuse a vocabulary: only Hub models can read this world. Raises UserError."""
-    raise UserError(f"model.name_or_path is missing: a model made from scratch cannot read the world {task.world}")
+    raise UserError(f"model.name_or_path is missing: a model trained from scratch cannot read the world {task.world}")

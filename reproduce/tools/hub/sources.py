@@ -9,7 +9,7 @@ sets whose owners ask for consent from there.
 from dataclasses import dataclass
 
 HUB, DATASET, GITHUB = "models", "datasets", "github"
-"""Kinds of repository; the first two are the Hugging Face hub's."""
+"""Kinds of repository; the first two are the Hugging Face Hub's."""
 
 AUTHORS = "RUC-NLPIR/ARPO"
 

@@ -41,7 +41,7 @@ def games_of(task: TaskConfig) -> Source:
 def _open(config: JobConfig, grader=None) -> Iterator[EpisodeTask]:
     episodes = config.task.episodes
     if config.model.name_or_path is None and episodes.games != MINI_GAMES:
-        raise UserError(f"task.episodes.games: a model made from nothing knows the words of {MINI_GAMES} alone")
+        raise UserError(f"task.episodes.games: a model trained from scratch knows the words of {MINI_GAMES} alone")
     source = games_of(config.task)
 
     def real(count: int) -> list[TextEnvironment]:
