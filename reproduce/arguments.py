@@ -9,23 +9,23 @@ from reproduce.errors import UserError
 
 DEFAULT_PROFILE = "mini"
 MOST_SEEDS = 1000
-"""Seeds that one command may ask for; more is a slip of the keyboard."""
+"""The most seeds that one command may ask for; more is a typing error."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises UserError on words it does not know, for one line instead of a page."""
+    """An argparse parser that raises UserError for bad arguments: one line instead of a page."""
 
     def error(self, message: str):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def first_line(docstring: str | None) -> str:
-    """The first line of a module's docstring, for `--help`; empty where Python runs without docstrings."""
+    """Return the first line of a module's docstring, for `--help`; "" where Python runs without docstrings."""
     return (docstring or "").partition("\n")[0]
 
 
 def readable_output() -> None:
-    """From now on what the terminal's encoding lacks is printed as `?`, and a width that is none is forgotten."""
+    """Print characters that the terminal's encoding lacks as `?`, and ignore an empty or zero COLUMNS."""
     if not os.environ.get("COLUMNS", "80").strip("0"):
         del os.environ["COLUMNS"]  # an empty or zero width would print empty lines
     for stream in (sys.stdout, sys.stderr):
@@ -34,7 +34,7 @@ def readable_output() -> None:
 
 
 def names(text: str) -> list[str]:
-    """`"grpo, aepo"` -> ["grpo", "aepo"]."""
+    """Read names: `"grpo, aepo"` -> ["grpo", "aepo"]."""
     found = [name.strip() for name in text.split(",") if name.strip()]
     if not found:
         raise argparse.ArgumentTypeError("name at least one")
@@ -42,7 +42,7 @@ def names(text: str) -> list[str]:
 
 
 def seeds(text: str) -> list[int]:
-    """`"0,4-6"` -> [0, 4, 5, 6]."""
+    """Read seeds: `"0,4-6"` -> [0, 4, 5, 6]."""
     found: list[int] = []
     for part in names(text):
         first, dash, last = part.partition("-")
@@ -61,19 +61,19 @@ def seeds(text: str) -> list[int]:
 
 
 def _whole(text: str) -> bool:
-    """Whether the text is a whole number from 0 that a seed may be: below 2**32, in ASCII digits."""
+    """Whether the text is a seed: a whole number from 0 to 2**32 - 1, in ASCII digits."""
     return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**32
 
 
 def count(text: str) -> int:
-    """A number of runs at a time, 1 or more."""
+    """Read a number of runs at a time, 1 or more."""
     if not _whole(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of runs; write 1 or more")
     return int(text)
 
 
 def folder(text: str) -> Path:
-    """A folder, there or to be made; not a file, and not below one."""
+    """Read a folder that exists or can be made: not a file, and not below one."""
     path = Path(text)
     for place in (path, *path.absolute().parents):
         if place.exists() or place.is_symlink():
@@ -84,14 +84,23 @@ def folder(text: str) -> Path:
 
 
 def given(path: Path | None, command: str, holds: str) -> Path:
-    """The folder that `--data` names; UserError if it is missing. holds: what lies in the folder."""
+    """Return the folder that `--data` names.
+
+    Args:
+        path: the folder, None where none is named.
+        command: the command, for the error.
+        holds: what lies in the folder, for the error.
+
+    Raises:
+        UserError: no folder is named.
+    """
     if path is None:
         raise UserError(f"no folder is named: make {command} DATA=FOLDER (or --data FOLDER), which holds {holds}")
     return path
 
 
 def new_file(text: str) -> Path:
-    """A file to write: not a folder, and not below a file."""
+    """Read a file to write: not a folder, and not below a file."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{path} is a folder: name a file in it")
@@ -100,5 +109,5 @@ def new_file(text: str) -> Path:
 
 
 def add_settings(parser: argparse.ArgumentParser, metavar: str, help: str) -> None:
-    """The option `--set`, whose words `reproduce.config.command_line` reads."""
+    """Add the option `--set`, whose words `reproduce.config.command_line` reads."""
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar=metavar, help=help)

@@ -19,7 +19,7 @@ from reproduce.training.main import make_warm_start, run
 
 
 def main(words: list[str] | None = None) -> int:
-    """Runs one command; prints a UserError as one line."""
+    """Run one command and return its exit code. A UserError is printed as one line."""
     die_with_parent()
     arguments.readable_output()
     return exit_code(lambda: _command(sys.argv[1:] if words is None else words))
@@ -33,6 +33,7 @@ def _command(words: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     top = arguments.Parser(prog="python -m reproduce", description=arguments.first_line(__doc__))
     commands = top.add_subparsers(title="commands", required=True, metavar="command")
 
@@ -96,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def table(options) -> int:
-    """Runs what is missing of a table, then builds and prints it."""
+    """Run the missing runs of a table, then build and print it."""
     from reproduce.grid import runner
 
     profile = f"{options.profile}-{options.task}" if options.task else options.profile
@@ -125,7 +126,7 @@ def table(options) -> int:
 
 
 def _listed(title: str, paths: list[Path]) -> str:
-    """The files by folder, in lines of 100 characters at most where names allow."""
+    """List files by folder, in lines of at most 100 characters where names allow."""
     lines = [title]
     for folder in dict.fromkeys(path.parent for path in paths):
         names = ", ".join(path.name for path in paths if path.parent == folder)
@@ -134,15 +135,17 @@ def _listed(title: str, paths: list[Path]) -> str:
 
 
 def job(options) -> int:
-    """One run in this process. Its output goes to the terminal; the grid sends it to log.txt."""
+    """Do one run in this process. Its output goes to the terminal; the grid sends it to log.txt."""
     return run(options.directory)
 
 
 def warm_start(options) -> int:
+    """Make and evaluate the warm start of a config."""
     return make_warm_start(options.config, options.runs_root)
 
 
 def publish(options) -> int:
+    """Consolidate finished runs into data/results."""
     from reproduce.runs.publish import experiments, left_out, publish
 
     for experiment in [] if options.experiment else left_out(options.profile, options.runs_root):
@@ -160,6 +163,7 @@ def publish(options) -> int:
 
 
 def build(options) -> int:
+    """Rebuild tables or figures from the committed results."""
     from analysis.build import build_all
 
     paths, text = build_all(profile=options.profile, only=options.what)
@@ -171,6 +175,7 @@ def build(options) -> int:
 
 
 def status(options) -> int:
+    """Print the runs and their state."""
     from reproduce.grid.status import print_status
 
     return print_status(options.runs_root, options.profile)
@@ -190,7 +195,7 @@ _MODULES = {
         "reproduce.commands.bench",
         "compare our rollout and training speed with TRL's own, as ratios in one run",
     ),
-    "pin-hub": ("reproduce.tools.hub.lock", "write down the hub revisions of models and data that have none yet"),
+    "pin-hub": ("reproduce.tools.hub.lock", "write down the Hub revisions of models and data that have none yet"),
     "overlap": ("reproduce.worlds.benchmarks.overlap", "questions that the RL sets and the evaluation sets share"),
     "plan": (
         "reproduce.commands.plan.cli",
@@ -208,4 +213,4 @@ def _program(module: str, words: list[str]) -> int:
 
 
 PROGRAMS = {name: partial(_program, module) for name, (module, _) in _MODULES.items()}
-"""Commands with options of their own: all words after the command's name are theirs."""
+"""Commands with options of their own: they get all words after their name."""

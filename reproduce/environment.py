@@ -1,7 +1,8 @@
-"""The environment in which runs start: what can change a result is set here or left out, and never inherited.
+"""The environment in which runs start: whatever can change a result is set here or left out, never inherited.
 
-Variables that libraries read behind a config's back (accelerate's precision, a launcher's ranks, switches of Python and
-of arithmetic libraries) would change results under an unchanged config hash. So children get an allow-list.
+Variables that libraries read without asking the config (accelerate's precision, a launcher's ranks, switches of Python
+and of arithmetic libraries) would change results under an unchanged config hash. So a child gets an allow-list of the
+user's variables.
 """
 
 import os
@@ -9,10 +10,12 @@ import re
 from pathlib import Path
 
 LAUNCHED = "REPRODUCE_LAUNCHED"
-"""Set by our launchers on the processes of a run: their RANK, WORLD_SIZE and ACCELERATE_* are meant."""
+"""Our launchers set this on the processes of a run, whose RANK, WORLD_SIZE and ACCELERATE_* are then kept."""
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Two one-thread processes do not disturb each other; one two-thread process suffers when anything else runs."""
+"""Two processes of one thread each do not disturb each other; one process of two threads suffers when anything else
+runs.
+"""
 
 FIXED = {
     **ONE_THREAD,
@@ -44,10 +47,12 @@ _LAUNCHER = (
 
 
 def child_environment(network: bool = True, launched: bool = False) -> dict[str, str]:
-    """The environment of a child process: of the user's variables those that no result depends on, and `FIXED`.
+    """Build the environment of a child process: `FIXED`, and those of the user's variables that no result depends on.
 
-    network: it may send something, so proxies and certificates are kept. launched: it is a process of a launcher, whose
-    own variables (ranks, addresses, accelerate's switches) are kept.
+    Args:
+        network: the child may send something, so proxies and certificates are kept.
+        launched: the child is a process of a launcher, whose own variables (ranks, addresses, accelerate's switches)
+            are kept.
     """
     parts = [*_KEPT, *([f"(?i:{_NETWORK})"] if network else []), *([_LAUNCHER] if launched else [])]
     kept = re.compile("|".join(f"(?:{part})" for part in parts))
@@ -55,9 +60,10 @@ def child_environment(network: bool = True, launched: bool = False) -> dict[str,
 
 
 def settle(network: bool = True) -> None:
-    """Makes this process's environment that of a child, before torch, accelerate or any library of theirs is imported.
+    """Give this process the environment of a child.
 
-    Called first by whatever runs a job, so that a job started by hand equals one that the grid starts.
+    Whatever runs a job calls this before it imports torch, accelerate or a library of theirs, so that a job started by
+    hand equals one that the grid starts.
     """
     clean = child_environment(network, launched=LAUNCHED in os.environ)
     for name in set(os.environ) - set(clean):
@@ -66,5 +72,5 @@ def settle(network: bool = True) -> None:
 
 
 def set_precision(dtype: str) -> None:
-    """Tells accelerate the precision that the config names; without this a variable of the user's would decide."""
+    """Tell accelerate the precision that the config names; otherwise a variable of the user's would decide."""
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if dtype == "bfloat16" else "no"

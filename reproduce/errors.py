@@ -1,4 +1,4 @@
-"""The error that a user is meant to read, names that it suggests, and the system errors of a full disk."""
+"""The error that users read, the names that it suggests, and the system errors of a full disk."""
 
 import errno
 from collections.abc import Iterable
@@ -6,16 +6,22 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Bad input: the message is one line that names the file, key or setting and says what to do.
+    """Bad input. The message is one line that names the file, key or setting and says what to do.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 def closest(name, valid: Iterable[str]) -> str:
-    """Of `valid`, which is not empty, the name closest in spelling to `name`: what a message suggests."""
+    """Find the name in `valid`, which is not empty, that is spelt most like `name`."""
     return get_close_matches(str(name), list(valid), n=1, cutoff=0.0)[0]
 
 
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise UserError if a setting's value is none of its choices."""
+    if value not in choices:
+        raise UserError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a full disk; `reproduce.exits` has a line for it."""
+"""Errors of a full disk; `reproduce.exits` has a line for them."""

@@ -1,6 +1,6 @@
-"""From an action's errors to an exit code and one line on the error stream.
+"""Turn the errors of an action into an exit code and one line on the error stream.
 
-0 done, 1 a run failed, 2 bad input (the line says what to do), 130 interrupted.
+0: done. 1: a run failed. 2: bad input; the line says what to do. 130: interrupted.
 """
 
 import os
@@ -11,9 +11,10 @@ from reproduce.errors import FULL, UserError
 
 
 def exit_code(action: Callable[[], int | None]) -> int:
-    """Call `action` and return its exit code, None being 0. An error that a user can mend is one line and code 2.
+    """Call `action` and return its exit code, where None counts as 0. An error that the user can fix becomes one line
+    and 2.
 
-    Raises what is not a user's to mend.
+    All other errors are raised.
     """
     try:
         return action() or 0
@@ -35,7 +36,7 @@ def exit_code(action: Callable[[], int | None]) -> int:
 
 
 def _mended(error: OSError) -> str:
-    """Advice for an error that names a file; raises any other."""
+    """Advise on an error that names a file; raise any other."""
     if error.errno in FULL:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}: free space and run the same command again; finished runs are untouched"

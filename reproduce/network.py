@@ -1,7 +1,7 @@
 """Network settings of the environment: proxies, exceptions from them, certificates. Bad values are refused.
 
-HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (their lower-case names come first), SSL_CERT_FILE, SSL_CERT_DIR and
-SSLKEYLOGFILE are read. An error names the variable and never its value, which may hold a password.
+We read HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (lower-case names win), SSL_CERT_FILE, SSL_CERT_DIR and
+SSLKEYLOGFILE. An error names the variable and never its value, which may hold a password.
 """
 
 import ipaddress
@@ -21,7 +21,9 @@ _ENTRY = re.compile(r"(\*?\.)?(?P<host>[A-Za-z0-9_.-]+?)\.?(:(?P<port>\d{1,5}))?
 
 @dataclass(frozen=True)
 class Proxy:
-    """variable: where it comes from. url: http://host:port, without user and password, which are in `auth`."""
+    """A proxy. variable: the environment variable that names it. url: http://host:port, without the user and password
+    in `auth`.
+    """
 
     variable: str
     url: str
@@ -33,13 +35,13 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Proxies:
-    """by_scheme: "http" or "https" -> its proxy. exceptions: the entries of NO_PROXY."""
+    """All proxies. by_scheme: "http" or "https" -> its proxy. exceptions: the entries of NO_PROXY."""
 
     by_scheme: dict[str, Proxy]
     exceptions: tuple[str, ...] = ()
 
     def of(self, scheme: str, host: str, port: int | None) -> Proxy | None:
-        """The proxy of an address; None where it is reached directly."""
+        """Find the proxy of an address; None where it is reached directly."""
         proxy = self.by_scheme.get(scheme)
         if proxy is None or any(_matches(entry, host.lower().rstrip("."), port or 0) for entry in self.exceptions):
             return None
@@ -47,7 +49,11 @@ class Proxies:
 
 
 def read_proxies() -> Proxies:
-    """The proxies of the environment. UserError, naming the variable, for a value that cannot be used."""
+    """Read the proxies of the environment.
+
+    Raises:
+        UserError: a value cannot be used; the message names the variable.
+    """
     every, exceptions = _proxy("all_proxy"), _exceptions()
     found = {scheme: _proxy(f"{scheme}_proxy") or every for scheme in SCHEMES}
     found = {} if "*" in exceptions else {scheme: proxy for scheme, proxy in found.items() if proxy is not None}
@@ -55,9 +61,10 @@ def read_proxies() -> Proxies:
 
 
 def ssl_context() -> ssl.SSLContext:
-    """How certificates are checked: by SSL_CERT_FILE or SSL_CERT_DIR, else by certifi's authorities.
+    """Make the context that checks certificates: by SSL_CERT_FILE or SSL_CERT_DIR, else by certifi's authorities.
 
-    UserError, naming the variable, if one names what is not there or cannot be read.
+    Raises:
+        UserError: a variable names something that is missing or cannot be read.
     """
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file and not Path(file).is_file():
@@ -74,13 +81,17 @@ def ssl_context() -> ssl.SSLContext:
 
 
 def check_network_environment() -> None:
-    """UserError for a variable that would break every client of this process, the hub's too."""
+    """Refuse variables that would break every client of this process, the Hub's too.
+
+    Raises:
+        UserError: the first bad variable.
+    """
     read_proxies()
     ssl_context()
 
 
 def _variable(name: str) -> tuple[str, str]:
-    """(the name that is set, its value); the lower-case one first."""
+    """(name of the variable that is set, its value); the lower-case name wins."""
     for known in (name, name.upper()):
         if os.environ.get(known):
             return known, os.environ[known]

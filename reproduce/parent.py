@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, even by kill -9."""
+"""Processes that end when the process that started them ends, even by kill -9."""
 
 import ctypes
 import os
@@ -8,18 +8,18 @@ import threading
 import time
 
 PARENT = "REPRODUCE_PARENT_PID"
-"""The environment variable by which a child learns whose end is its own."""
+"""The environment variable that tells a child which process to end with."""
 
 
 def die_with_parent() -> None:
-    """Called first by a child: from now on it is killed when the process that started it ends, even by kill -9."""
+    """Ask to be killed when the process that started this one ends. Every child calls this first."""
     parent = os.environ.pop(PARENT, "")
     if parent.isascii() and parent.isdigit() and int(parent):  # anything else is not ours
         die_with(int(parent))
 
 
 def die_with(parent: int) -> None:
-    """From now on this process is killed when its parent, of process id `parent`, ends, even by kill -9."""
+    """Ask to be killed when the parent, of process id `parent`, ends, even by kill -9."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def shown(path: Path) -> str:
-    """The path as a user would type it: relative to the current directory where it lies below it."""
+    """Return the path relative to the current directory if it lies below it."""
     path = Path(path)
     cwd = Path(os.getcwd())
     return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)

@@ -1,4 +1,4 @@
-"""Foreign text made safe: whatever a file, a page, a service or a program brings in passes `clean` once."""
+"""Clean foreign text: whatever a file, a page, a service or a program brings in passes `clean` once."""
 
 import re
 import sys
@@ -12,12 +12,13 @@ JOINER = "\u034f"  # the combining grapheme joiner, which that format puts behin
 
 
 def clean(text: str) -> str:
-    """`text` as valid Unicode in normal form C, without byte-order marks and control characters.
+    """Return `text` as valid Unicode in normal form C, without byte-order marks and control characters.
 
-    Two halves of a surrogate pair are joined, a lone half becomes U+FFFD: no tokenizer, file or request can hold it.
-    Tab, line ends, form feed and backspace stay, separators become a space, other control characters go. The public RL
-    files hold a form feed of `\\frac` and a backspace of `\\boxed`; the backspace is their loader's affair. A joiner
-    breaks runs of more than 30 combining marks, which no language has: normalising takes quadratic time in them.
+    Two halves of a surrogate pair are joined. A lone half becomes U+FFFD, since no tokenizer, file or request can hold
+    it. Tab, line ends, form feed and backspace stay, separators become a space, other control characters go. (The
+    public RL files hold a form feed of `\\frac` and a backspace of `\\boxed`; their loader repairs the backspace.) Runs
+    of more than 30 combining marks, which no language has, are broken by a joiner: normalising takes quadratic time in
+    them.
     """
     text = _CONTROL.sub("", _SPACING.sub(" ", text))
     if text.isascii():
@@ -28,13 +29,13 @@ def clean(text: str) -> str:
 
 @cache
 def _marks() -> re.Pattern:
-    """Finds `MOST_MARKS` combining marks with another one behind them."""
+    """A pattern that finds `MOST_MARKS` combining marks with another one behind them."""
     marks = "".join(filter(unicodedata.combining, map(chr, range(0x300, sys.maxunicode + 1))))
     return re.compile(f"[{marks}]{{{MOST_MARKS}}}(?=[{marks}])")
 
 
 def cleaned(value):
-    """`value` with every string in it cleaned, keys included: lists and mappings are walked, the rest is kept."""
+    """Clean every string in `value`, keys included. Lists and mappings are walked; other values are kept."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):

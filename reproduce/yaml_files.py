@@ -1,6 +1,6 @@
-"""YAML files, read strictly: UTF-8, and no key twice in a mapping. What cannot be read is a UserError naming the file.
+"""Read YAML files strictly: UTF-8, and no key twice in a mapping. Errors name the file.
 
-The YAML library lets the last of two equal keys win, so that a setting that was written twice would be lost in silence.
+The YAML library lets the last of two equal keys win, so a setting that is written twice would be lost in silence.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from reproduce.errors import UserError
 
 
 class _Strict(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice. A key beside `<<` may override what `<<` brings in."""
+    """A SafeLoader that refuses a key given twice. A key beside `<<` may override what `<<` brings in."""
 
     def compose_mapping_node(self, anchor):
         node = super().compose_mapping_node(anchor)
@@ -27,8 +27,14 @@ class _Strict(yaml.SafeLoader):
 
 
 def read_yaml_value(path: Path | str) -> object:
-    """Contents of the file, None for an empty one. UserError for a file that is missing, a folder, unreadable, not
-    UTF-8, not YAML, or that gives a key twice."""
+    """Read a YAML file.
+
+    Returns:
+        Its contents, None for an empty file.
+
+    Raises:
+        UserError: the file is missing, a folder, unreadable, not UTF-8 or not YAML, or gives a key twice.
+    """
     path = Path(path)
     try:
         return yaml.load(path.read_bytes().decode("utf-8-sig"), _Strict)
@@ -45,7 +51,11 @@ def read_yaml_value(path: Path | str) -> object:
 
 
 def read_yaml(path: Path | str) -> dict:
-    """The mapping in `path`; UserError as of `read_yaml_value`, and for anything but a mapping."""
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        UserError: as `read_yaml_value`, and for anything but a mapping.
+    """
     data = read_yaml_value(path)
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold a mapping of keys to values")

@@ -1,4 +1,6 @@
-"""Algorithms by name: `load("aepo")` is the published setting, `load("aepo", clip_high=0.28)` is your change to it."""
+"""Load algorithms by name: `load("aepo")` is the published setting, `load("aepo", clip_high=0.28)` is your change to
+it.
+"""
 
 from importlib import import_module
 
@@ -48,19 +50,27 @@ __all__ = ["Algorithm", "check_group_size", "for_run", "inert_at_one_update", "l
 
 
 def names() -> tuple[str, ...]:
-    """The methods that `load` knows."""
+    """List the methods that `load` knows."""
     return tuple(_METHODS)
 
 
 def module_of(name: str) -> str:
-    """The module of a method in this package, such as "dr_grpo"."""
+    """Name the module of a method in this package, such as "dr_grpo"."""
     return _METHODS[name].split(":")[0]
 
 
 def load(name: str, **overrides) -> Algorithm:
-    """The algorithm `name`, with parts (`aggregation="token_mean"`) or settings (`clip_high=0.28`) overridden.
+    """Load a method, with parts (`aggregation="token_mean"`) or settings (`clip_high=0.28`) overridden.
 
-    Raises UserError for an unknown name, part or setting (naming the nearest valid one) and for a bad value.
+    Args:
+        name: one of `names()`.
+        **overrides: slot -> part, or setting -> value.
+
+    Returns:
+        The algorithm.
+
+    Raises:
+        UserError: a name, part or setting is unknown (the message suggests the nearest one), or a value is bad.
     """
     if name not in _METHODS:
         known = ", ".join(names())

@@ -1,4 +1,4 @@
-"""An algorithm is a composition of parts; this file turns one into advantages, a loss and metrics."""
+"""Turn a composition of parts into advantages, a loss and metrics."""
 
 from dataclasses import dataclass, field
 
@@ -7,25 +7,25 @@ from torch import Tensor
 
 from reproduce.algorithms.parts import PARTS, TokenRatio, part_name
 from reproduce.algorithms.parts.state import RunServices, State
-from reproduce.algorithms.settings import checked, flat_settings, override, ranges_of
+from reproduce.algorithms.settings import checked, flat_settings, override
 from reproduce.errors import UserError
 
 LOSS_METRICS = ("regulariser_loss", "kept_gradient_fraction", "token_level_advantage_fraction")
-"""Of the metrics of `Algorithm.loss`, those that say what a method's parts do."""
+"""Metrics of `Algorithm.loss` that describe the effect of a method's parts."""
 SAMPLER = "sampler_logps_BT"
-"""Log-probabilities of the sampler, which only a method that weights by them itself reads."""
+"""The sampler's log-probabilities, which only a method reads that weights by them itself."""
 
 
 @dataclass(frozen=True)
 class Algorithm:
     """loss = Aggregate(token_weight * -surrogate(ratio, advantage)) + sum Aggregate(regulariser).
 
-    With a critic, its own loss is `value_loss`, which shares no parameter with `loss`.
+    With a critic there is also `value_loss`, which shares no parameter with `loss`.
 
-    Every field from `rollout` to `critic` is a slot (see `reproduce.algorithms.parts` for what fits in). Instances are
-    frozen; `with_overrides` returns a changed copy. Settings are checked whenever an instance is made.
+    Every field from `rollout` to `critic` is a slot; `reproduce.algorithms.parts` lists what fits in. Instances are
+    frozen and check their settings when they are made. `with_overrides` returns a changed copy.
 
-    sources: setting, or slot -> where its published value is from; what a part's own `sources` says is not repeated.
+    sources: setting or slot -> where its published value comes from. A part may name the sources of its own defaults.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Algorithm:
                 else f"{self.name}: advantage part {part!r} needs values_BT, which a critic gives; set critic to token"
             )
         for key, (slot, index, value) in flat_settings(self.parts()).items():
-            checked(self.name, key, value, value, ranges_of(self.parts()[slot][index]))
+            checked(self.name, self.parts()[slot][index], key, value)
 
     def parts(self) -> dict[str, tuple]:
-        """slot -> the parts in it, as a tuple."""
+        """List the parts of every slot as slot -> tuple."""
         values = {slot: getattr(self, slot) for slot in PARTS}
         return {
             slot: tuple(value) if slot == "regularisers" else () if value is None else (value,)
@@ -65,14 +65,14 @@ class Algorithm:
         }
 
     def with_overrides(self, **overrides) -> "Algorithm":
-        """A copy with other parts (by slot) or settings (by name); UserError as `load` raises it."""
+        """Return a copy with other parts (by slot) or settings (by name). Raises UserError as `load` does."""
         return override(self, overrides)
 
     @property
     def settings(self) -> dict:
-        """Everything that defines the method, flat and JSON-able: part names by slot and every part's settings.
+        """All that defines the method, flat and JSON-able: the parts' names by slot, and every part's settings.
 
-        `load(algorithm.name, **algorithm.settings)` is the same algorithm when all parts are named ones.
+        `load(algorithm.name, **algorithm.settings)` gives the same algorithm if all of its parts have names.
         """
         parts = self.parts()
         names = {slot: part_name(slot, members[0] if members else None) for slot, members in parts.items()}
@@ -80,20 +80,20 @@ class Algorithm:
         return names | {key: value for key, (_, _, value) in flat_settings(parts).items()}
 
     def loss_parts(self) -> list[tuple[str, object]]:
-        """(slot, part) of every part that the loss calls."""
+        """List (slot, part) for every part that the loss calls."""
         slots = ("ratio", "surrogate", "token_weight", "aggregation")
         parts = [(slot, getattr(self, slot)) for slot in slots if getattr(self, slot) is not None]
         return parts + [("regularisers", part) for part in self._active_regularisers()]
 
     def states(self, run: RunServices) -> list[State]:
-        """States of the method's parts in `run`, in the order of the slots."""
+        """Make the states of the method's parts for a run, in the order of the slots."""
         active = [*self._active_regularisers(), *(getattr(self, slot) for slot in PARTS if slot != "regularisers")]
         made = [part.state(run) for part in active if hasattr(part, "state")]
         return [state for state in made if state is not None]
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of what the method's parts report beside the metrics of every loss, in the order of the slots."""
+        """Names of the metrics that the method's parts report, in the order of the slots."""
         declared = [getattr(part, "metrics", ()) for members in self.parts().values() for part in members]
         return tuple(dict.fromkeys([*LOSS_METRICS, *(name for names in declared for name in names)]))
 
@@ -104,7 +104,7 @@ class Algorithm:
 
     @property
     def advantage_needs(self) -> tuple[str, ...]:
-        """Names of the tensors that `advantages` cannot do without, beyond rewards, groups and mask."""
+        """Names of the tensors that `advantages` requires beyond rewards, groups and mask."""
         return tuple(getattr(self.advantage, "needs", ()))
 
     @property
@@ -114,7 +114,7 @@ class Algorithm:
 
     @property
     def loss_needs(self) -> tuple[str, ...]:
-        """Names of the tensors and numbers that `loss` cannot do without, beyond the mask."""
+        """Names of the tensors and numbers that `loss` requires beyond the mask."""
         return tuple(dict.fromkeys(name for _, part in self.loss_parts() for name in getattr(part, "needs", ())))
 
     @property
@@ -124,37 +124,61 @@ class Algorithm:
 
     @property
     def max_generation_batches(self) -> int:
-        """Generation batches that may be sampled to fill one training batch; 1 without dynamic sampling."""
+        """How many generation batches may be sampled to fill one training batch; 1 without dynamic sampling."""
         return self.group_filter.max_generation_batches if self.dynamic_sampling else 1
 
     def filter_groups(self, rewards_B: Tensor, groups_B: Tensor) -> Tensor:
-        """keep_B (bool): rows of groups that dynamic sampling keeps; all True without it.
+        """Mark the rows of the groups that dynamic sampling keeps.
 
-        Pass the task's reward, before any overlong penalty: DAPO filters on accuracy.
+        Args:
+            rewards_B: the task's rewards (B,), before any overlong penalty: DAPO filters on accuracy.
+            groups_B: group ids (B,), int64.
+
+        Returns:
+            keep_B (B,), bool; all True without dynamic sampling.
         """
         if not self.dynamic_sampling:
             return torch.ones_like(rewards_B, dtype=torch.bool)
         return self.group_filter(rewards_B, groups_B)
 
     def overlong_penalty(self, lengths_B: Tensor, max_length: int) -> Tensor | None:
-        """penalty_B <= 0 to add to the rewards, or None if the method has none. Lengths and max_length in tokens."""
+        """Compute the penalty on long completions.
+
+        Args:
+            lengths_B: completion lengths (B,), in tokens.
+            max_length: the length at which completions are cut, in tokens.
+
+        Returns:
+            penalty_B (B,), at most 0, to be added to the rewards; None if the method has no such penalty.
+        """
         if self.reward_shaping is None or not self.reward_shaping.overlong_penalty:
             return None
         return self.reward_shaping(lengths_B, max_length)
 
     def advantages(self, rewards_B, groups_B, mask_BT, *, entropies_BT=None, **extra) -> Tensor:
-        """advantages_BT (no gradient, 0 outside the mask) of a whole rollout batch.
+        """Compute the advantages of a whole rollout batch.
 
-        rewards_B: float; groups_B: int64 group ids; mask_BT: 1/True at loss-mask tokens; entropies_BT: entropies in
-        nats at rollout. Statistics over tokens span all rows given, so call it once per rollout batch, not per
-        micro-batch. Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
+        Statistics over tokens span all rows given, so call this once per rollout batch, not per micro-batch.
+
+        Args:
+            rewards_B: rewards (B,), float.
+            groups_B: group ids (B,), int64.
+            mask_BT: loss mask (B, T), True or 1 at the tokens that are trained on.
+            entropies_BT: token entropies at rollout (B, T), in nats.
+            **extra: other tensors that the advantage part reads, by name (`advantage_needs`).
+
+        Returns:
+            advantages_BT (B, T), without gradient, 0 outside the mask.
+
+        Raises:
+            ValueError: a tensor is missing or has another shape; the message names method, part and tensor.
         """
         return self.advantages_and_metrics(rewards_B, groups_B, mask_BT, entropies_BT=entropies_BT, **extra)[0]
 
     def advantages_and_metrics(
         self, rewards_B, groups_B, mask_BT, *, entropies_BT=None, **extra
     ) -> tuple[Tensor, dict[str, float]]:
-        """As `advantages`, with what the advantage part has to report (empty for a plain group z-score)."""
+        """Compute what `advantages` returns, and the metrics of the advantage part (none for a plain group z-score)."""
         mask_BT = mask_BT.bool()
         tensors = _clean(self.name, mask_BT, {"entropies_BT": entropies_BT} | extra)
         self._require([("advantage", self.advantage)], tensors)
@@ -164,9 +188,18 @@ class Algorithm:
         return torch.where(mask_BT, advantages_BT, 0.0).detach(), metrics
 
     def returns(self, rewards_B, mask_BT, values_BT) -> Tensor:
-        """returns_BT that the critic is fitted to (no gradient, 0 outside the mask), for the whole rollout batch.
+        """Compute the returns that the critic is fitted to, for the whole rollout batch.
 
-        values_BT: the critic's values at rollout. ValueError if the method has no critic.
+        Args:
+            rewards_B: rewards (B,).
+            mask_BT: loss mask (B, T).
+            values_BT: the critic's values at rollout (B, T).
+
+        Returns:
+            returns_BT (B, T), without gradient, 0 outside the mask.
+
+        Raises:
+            ValueError: the method has no critic.
         """
         self._require_critic()
         mask_BT = mask_BT.bool()
@@ -176,10 +209,20 @@ class Algorithm:
     def value_loss(
         self, values_BT: Tensor, old_values_BT: Tensor, returns_BT: Tensor, mask_BT: Tensor, *, normalizer=None
     ) -> tuple[Tensor, dict[str, float]]:
-        """The critic's scalar loss and metrics: value_loss, value_clip_fraction (share of tokens without gradient).
+        """Compute the critic's loss. Whatever is outside the mask changes neither loss nor gradient.
 
-        Only values_BT (the critic's, now) carries gradient; old_values_BT are those at rollout. normalizer as in
-        `loss`. What stands outside the mask reaches neither loss nor gradient. ValueError as in `loss`.
+        Args:
+            values_BT: the critic's values now (B, T), the only input with gradient.
+            old_values_BT: its values at rollout (B, T).
+            returns_BT: the returns (B, T).
+            mask_BT: loss mask (B, T).
+            normalizer: as in `loss`.
+
+        Returns:
+            The scalar loss, and the metrics value_loss and value_clip_fraction (share of tokens without gradient).
+
+        Raises:
+            ValueError: as `loss`, and if the method has no critic.
         """
         self._require_critic()
         mask_BT = mask_BT.bool()
@@ -206,25 +249,39 @@ class Algorithm:
         rows: int | None = None,
         **extra,
     ) -> tuple[Tensor, dict[str, float]]:
-        """Scalar loss (to minimise) and metrics. Only `logps_BT` (and a part's own inputs) carry gradient.
+        """Compute the scalar loss to minimise, and its metrics.
 
-        normalizer: loss-mask tokens of the update batch; rows: its rows. An update batch is all that enters one
-        optimiser step: pass both when it is split into micro-batches and *add* the micro-batch losses (do not divide
-        by their number); None counts the tensors given. Each aggregation reads the one it needs. advantages_BT may
-        also be (B,). Whatever stands outside the mask, NaN and inf included, changes neither loss nor gradient.
+        Only `logps_BT` (and a part's own inputs) carry gradient. Whatever is outside the mask, NaN and inf included,
+        changes neither loss nor gradient.
 
-        Metrics, over the loss-mask tokens given (weight by `tokens` to average micro-batches): tokens; ratio_mean,
-        ratio_max; approx_kl (k3 estimate of KL(pi_old || pi), nats); outside_clip_fraction (ratio outside
-        `clip_range`, whatever the advantage's sign); clip_fraction_low / _high (gradient removed or bounded because
-        the ratio is too low / too high); kept_gradient_fraction (bounded but not removed);
-        token_level_advantage_fraction (tokens of rows whose advantage differs between tokens: 0 if an entropy-aware
-        advantage never reached the loss); regulariser_loss; and what the regularisers report.
+        An update batch is all that enters one optimiser step. If you split it into micro-batches, pass `normalizer` and
+        `rows` of the whole batch and add the micro-batch losses; do not divide by their number. Each aggregation reads
+        the one it needs.
 
-        `extra` holds what else the parts need by name: tensors, and numbers such as `rl_step`. sampler_weights_BT: what
-        each token's surrogate is multiplied by where another implementation sampled it (`training.sampler_weights`); a
-        method that weights by the sampler's log-probabilities itself does not read them.
+        Args:
+            logps_BT: log pi of the sampled tokens (B, T), in nats.
+            old_logps_BT: log pi_old (B, T), in nats.
+            advantages_BT: advantages, (B, T) or (B,).
+            mask_BT: loss mask (B, T), True or 1 at the tokens that are trained on.
+            entropies_BT: entropies of the current policy (B, T), in nats, for parts that read them.
+            sampler_weights_BT: factors (B, T) on each token's surrogate where another implementation sampled it
+                (`training.sampler_weights`). A method that weights by the sampler's log-probabilities itself ignores
+                them.
+            normalizer: loss-mask tokens of the update batch; None counts the tokens given.
+            rows: rows of the update batch; None counts the rows given.
+            **extra: other tensors and numbers that parts read by name, such as `rl_step` (`loss_needs`).
 
-        Raises ValueError naming method, part and tensor if a tensor is missing or has another shape.
+        Returns:
+            The loss, and metrics over the loss-mask tokens given (weight them by `tokens` to average micro-batches):
+                tokens; ratio_mean and ratio_max; approx_kl (k3 estimate of KL(pi_old || pi), nats);
+                outside_clip_fraction (ratio outside `clip_range`, whatever the advantage's sign); clip_fraction_low and
+                _high (gradient removed or bounded because the ratio is too low or too high); kept_gradient_fraction
+                (bounded but not removed); token_level_advantage_fraction (tokens of rows whose advantage differs
+                between tokens: 0 if an entropy-aware advantage never reached the loss); regulariser_loss; and what the
+                regularisers report.
+
+        Raises:
+            ValueError: a tensor is missing or has another shape; the message names method, part and tensor.
         """
         mask_BT = mask_BT.bool()
         if advantages_BT is not None and advantages_BT.dim() == 1:

@@ -1,11 +1,12 @@
 """CISPO, Clipped IS-weight Policy Optimization (MiniMax-M1, arXiv 2506.13585).
 
-J = (1 / sum_i |y_i|) sum_i sum_t sg(min(delta, 1 + eps_high)) A_i log pi(y_t), A_i the group z-score
-The weight is clipped, not the update: every token keeps a gradient. No lower bound, no KL; dynamic sampling and length
-penalty as in DAPO.
+    J = (1 / sum_i |y_i|) sum_i sum_t sg(min(delta, 1 + eps_high)) A_i log pi(y_t), A_i the group z-score
 
-The paper tunes eps_high and does not print it; 1 + eps_high = 5 is the cap that TRL recommends, after ScaleRL (arXiv
-2510.13786). verl's version bounds the weight on both sides: clip_low below 1 does.
+The weight is clipped, not the update: every token keeps a gradient. There is no lower bound and no KL. Dynamic sampling
+and length penalty are DAPO's.
+
+The paper tunes eps_high and does not print it. 1 + eps_high = 5 is the cap that TRL recommends, after ScaleRL (arXiv
+2510.13786). verl bounds the weight on both sides: set clip_low below 1 for that.
 """
 
 from reproduce.algorithms.base import Algorithm

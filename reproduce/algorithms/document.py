@@ -1,4 +1,4 @@
-"""The methods and their settings as Markdown, from the method files: the generated blocks of this folder's README."""
+"""Write the methods and their settings as Markdown: the generated blocks of this folder's README."""
 
 import json
 import math
@@ -11,15 +11,16 @@ from reproduce.errors import UserError
 
 
 def methods() -> str:
-    """A table with a row per method: its parts and its citation."""
+    """Write a table with one row per method: its parts and its citation."""
     head = ("method", "rollout", "advantage", "ratio", "surrogate", "aggregation", "further parts", "citation")
     return _table(head, [_method_row(load(name)) for name in names()])
 
 
 def settings() -> str:
-    """A section per method: each setting with its published value and the source of it.
+    """Write a section per method: each setting with its published value and that value's source.
 
-    UserError for a setting without a source.
+    Raises:
+        UserError: a setting has no source, or `sources` names a setting that the method does not have.
     """
     return "\n\n".join(_section(load(name)) for name in names())
 

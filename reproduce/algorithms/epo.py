@@ -9,7 +9,7 @@ L_MT is the loss of the base method, aggregated as it is there (assumed: the pap
 A token's entropy gradient is multiplied by 1 - alpha beta_k above the corridor, 1 + alpha beta_k below it: with the
 published constants smoothing weakens the bonus by 10 to 20 % on the tokens above, and kappa_l = 0 leaves none below.
 EPO-Base: the bonus alone. EPO w/o DW: a constant in place of beta_k. EPO-Decay: the bonus falls with the turn.
-The ablations stand on PPO: section 5.4 compares PPO+EPO-Base with PPO+EPO-Decay.
+The ablations are built on PPO: section 5.4 compares PPO+EPO-Base with PPO+EPO-Decay.
 """
 
 from dataclasses import replace

@@ -1,8 +1,9 @@
 """GPPO, Gradient-Preserving clipping Policy Optimization (Klear-Reasoner, arXiv 2508.07629).
 
-J = mean over tokens of min(delta A, clip(delta; (1 - eps) delta / sg(delta), (1 + eps) delta / sg(delta)) A)
-The value is PPO's; out of range the gradient is (1 + eps) A (A > 0, delta too high) or (1 - eps) A (A < 0, delta too
-low) instead of 0. AEPO's clip is the upper half of it. Klear-Reasoner's additional SFT loss is no part of GPPO.
+    J = mean over tokens of min(delta A, clip(delta; (1 - eps) delta / sg(delta), (1 + eps) delta / sg(delta)) A)
+
+The value is PPO's. Out of range the gradient is (1 + eps) A (A > 0, delta too high) or (1 - eps) A (A < 0, delta too
+low) instead of 0. AEPO's clip is the upper half of it. Klear-Reasoner's additional SFT loss does not belong to GPPO.
 """
 
 from reproduce.algorithms.base import Algorithm

@@ -23,7 +23,10 @@ from reproduce.algorithms.policies import Independent
 
 
 def covariance(advantages_BT: Tensor, logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """cov_BT of each loss-mask token, without gradient; 0 outside the mask."""
+    """Compute cov_BT (B, T) of each loss-mask token, without gradient; 0 outside the mask.
+
+    advantages_BT: A (B, T). logps_BT: log pi (B, T), in nats. mask_BT: loss mask (B, T).
+    """
     tokens = mask_BT.sum().clamp(min=1)
     centred = [torch.where(mask_BT, x.detach(), 0.0) for x in (advantages_BT, logps_BT)]
     centred = [x - x.sum() / tokens for x in centred]

@@ -1,105 +1,43 @@
-"""Overriding parts and settings of an algorithm by name, with every mistake refused in one line."""
+"""Override the parts and settings of an algorithm by name. Every mistake is one line that names the setting."""
 
 import math
 from dataclasses import fields, is_dataclass, replace
+from types import NoneType
+from typing import get_args, get_type_hints
 
 from reproduce.algorithms.parts import PARTS, part_name
 from reproduce.errors import UserError, closest
 
-# setting: (lowest, highest, whether the lowest itself is allowed); a number not listed may be any finite one. A part of
-# a method's own has such a dict itself, as `ranges`
-RANGES = {
-    "initial_fraction": (0.0, 1.0, False),
-    "alpha": (0.0, 1.0, True),
-    "entropy_weight": (0.0, math.inf, True),
-    "threshold": (0.0, 1.0, True),
-    "entropy_tokens": (1, math.inf, True),
-    "beta": (0.0, math.inf, True),
-    "step_weight": (0.0, math.inf, True),
-    "step_discount": (0.0, 1.0, True),
-    "micro_batch_sequences": (1.0, math.inf, True),
-    "statistics_sequences": (1.0, math.inf, True),
-    "micro_batch_limit": (1, math.inf, True),
-    "statistics_limit": (1, math.inf, True),
-    "penalty_slope": (0.0, 1.0, True),
-    "std_epsilon": (0.0, 1.0, False),
-    "whitening_epsilon": (0.0, 1.0, False),
-    "entropy_coefficient": (0.0, math.inf, True),
-    "log_ratio_bound": (0.0, 80.0, False),
-    "clip_low": (0.0, 1.0, True),
-    "clip_high": (0.0, math.inf, True),
-    "dual_clip": (1.0, math.inf, False),
-    "beta_1": (0.0, math.inf, True),
-    "beta_2": (0.0, math.inf, True),
-    "top_entropy_fraction": (0.0, 1.0, False),
-    "kl_coefficient": (0.0, math.inf, True),
-    "length_constant": (1, math.inf, True),
-    "max_generation_batches": (1, math.inf, True),
-    "overlong_buffer": (0.0, 1.0, False),
-    "overlong_factor": (0.0, math.inf, True),
-    "discount": (0.0, 1.0, False),
-    "gae_lambda": (0.0, 1.0, True),
-    "critic_learning_rate": (0.0, math.inf, False),
-    "value_clip": (0.0, math.inf, False),
-    "value_loss_weight": (0.0, math.inf, False),
-    "critic_max_grad_norm": (0.0, math.inf, False),
-    "kl_bound": (0.0, math.inf, False),
-    "entropy_bonus": (0.0, math.inf, True),
-    "decay_start": (0.0, math.inf, True),
-    "decay_end": (0.0, math.inf, True),
-    "decay_rate": (0.0, math.inf, True),
-    "smoothing_weight": (0.0, math.inf, True),
-    "corridor_low": (0.0, math.inf, True),
-    "corridor_high": (0.0, math.inf, True),
-    "phase_decay": (0.0, math.inf, True),
-    "phase_weight": (0.0, math.inf, True),
-    "turn_gate": (0, math.inf, True),
-    "schedule_epochs": (2, math.inf, True),
+FROM_0, ABOVE_0, FROM_1 = (0.0, math.inf, True), (0.0, math.inf, False), (1, math.inf, True)
+SHARE, SHARE_ABOVE_0 = (0.0, 1.0, True), (0.0, 1.0, False)
+_RANGES = {
+    FROM_0: "entropy_weight beta beta_1 beta_2 step_weight entropy_coefficient clip_high kl_coefficient "
+    "overlong_factor entropy_bonus decay_start decay_end decay_rate smoothing_weight corridor_low corridor_high "
+    "phase_decay phase_weight turn_gate",
+    ABOVE_0: "critic_learning_rate value_clip value_loss_weight critic_max_grad_norm kl_bound",
+    FROM_1: "entropy_tokens micro_batch_sequences statistics_sequences micro_batch_limit statistics_limit "
+    "length_constant max_generation_batches",
+    SHARE: "alpha threshold step_discount penalty_slope clip_low gae_lambda",
+    SHARE_ABOVE_0: "initial_fraction std_epsilon whitening_epsilon top_entropy_fraction overlong_buffer discount",
+    (0.0, 80.0, False): "log_ratio_bound",
+    (1.0, math.inf, False): "dual_clip",
+    (2, math.inf, True): "schedule_epochs",
 }
-INTEGERS = {
-    "entropy_tokens",
-    "length_constant",
-    "max_generation_batches",
-    "turn_gate",
-    "schedule_epochs",
-    "micro_batch_limit",
-    "statistics_limit",
-}
-OPTIONAL = {
-    "dual_clip",
-    "length_constant",
-    "critic_learning_rate",
-    "value_clip",
-    "turn_gate",
-    "micro_batch_sequences",
-    "statistics_sequences",
-    "micro_batch_limit",
-    "statistics_limit",
-}
+RANGES = {name: limits for limits, names in _RANGES.items() for name in names.split()}
+"""Setting -> (lowest, highest, whether the lowest itself is allowed). Any other number may take any finite value.
+
+A part that belongs to one method has such a dict of its own, `ranges`.
+"""
 _SMOOTHING = (
-    "smoothing_weight",
-    "corridor_low",
-    "corridor_high",
-    "smoothing_reference",
-    "phase_schedule",
-    "phase_decay",
-    "phase_weight",
-    "penalty_form",
-    "include_current_step",
-    "left_padded_history",
-    "turn_gate",
-    "schedule_epochs",
-)
+    "smoothing_weight corridor_low corridor_high smoothing_reference phase_schedule phase_decay phase_weight "
+    "penalty_form include_current_step left_padded_history turn_gate schedule_epochs"
+).split()
+_FACTOR = ("entropy_coefficient", "statistics_sequences", "statistics_limit")
 _DECAY = ("decay_by", "decay_start", "decay_end", "decay_rate")
 # (switch, value): settings that nothing reads then, so changing them would be a silent no-op
 UNREAD = {
-    ("entropy_advantage", False): (
-        "entropy_coefficient",
-        "factor_silently_off",
-        "statistics_sequences",
-        "statistics_limit",
-    ),
-    ("factor_silently_off", True): ("entropy_coefficient", "statistics_sequences", "statistics_limit"),
+    ("entropy_advantage", False): (*_FACTOR, "factor_silently_off"),
+    ("factor_silently_off", True): _FACTOR,
     ("statistics_sequences", None): ("statistics_limit",),
     ("micro_batch_sequences", None): ("micro_batch_limit",),
     ("dynamic_budget", False): ("beta", "budget_floor_plus_one", "pilot_mean_all_segments"),
@@ -121,7 +59,17 @@ UNREAD = {
 
 
 def flat_settings(parts: dict[str, tuple]) -> dict[str, tuple[str, int, object]]:
-    """setting name -> (slot, index in the slot, value), for `parts` as slot -> tuple of part objects."""
+    """List the settings of all parts under their own names.
+
+    Args:
+        parts: slot -> the parts in it.
+
+    Returns:
+        setting -> (slot, index in the slot, value).
+
+    Raises:
+        UserError: two parts have a setting of the same name.
+    """
     found = {}
     for slot, members in parts.items():
         for index, part in enumerate(members):
@@ -134,42 +82,56 @@ def flat_settings(parts: dict[str, tuple]) -> dict[str, tuple[str, int, object]]
     return found
 
 
-def ranges_of(part) -> dict[str, tuple]:
-    """The ranges of a part's settings, in the form of `RANGES`: the part's own `ranges` come before the list here."""
-    return RANGES | getattr(part, "ranges", {})
+def checked(method: str, part, key: str, value):
+    """Check a value against the annotation and the range of a part's setting.
 
+    Args:
+        method: the method's name, for the error.
+        part: the part; its field `key` is the setting.
+        key: the setting.
+        value: the new value.
 
-def checked(method: str, key: str, value, current, ranges: dict[str, tuple] = RANGES):
-    """`value` in the type of the setting, or UserError saying what it must be.
+    Returns:
+        The value, as a float where the setting is a number with a range and no integer.
 
-    current: the value it replaces. ranges: as of `ranges_of`.
+    Raises:
+        UserError: the value has the wrong type or is out of range.
     """
-    if key not in ranges:
-        if isinstance(current, bool) and not isinstance(value, bool):
-            raise UserError(f"{method}: {key} must be true or false, not {value!r}")
-        if isinstance(current, str) and not isinstance(value, str):
-            raise UserError(f"{method}: {key} must be a string, not {value!r}")
-        if isinstance(current, (int, float)) and not isinstance(current, bool):
-            finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            if not finite:
-                raise UserError(f"{method}: {key} must be a number, not {value!r}")
+    hint = get_type_hints(type(part))[key]
+    kinds = get_args(hint) or (hint,)
+    if value is None and NoneType in kinds:
         return value
-    if value is None and key in OPTIONAL:
-        return value
-    low, high, inclusive = ranges[key]
-    kind = "an integer" if key in INTEGERS else "a number"
-    number = isinstance(value, int if key in INTEGERS else (int, float)) and not isinstance(value, bool)
-    inside = number and math.isfinite(value) and value <= high and (value >= low if inclusive else value > low)
-    if not inside:
-        limits = f"{'from' if inclusive else 'above'} {low:g}" + (f" to {high:g}" if high < math.inf else " up")
-        raise UserError(f"{method}: {key} must be {kind} {limits}, not {value!r}")
-    return value if key in INTEGERS else float(value)
+    limits = (RANGES | getattr(part, "ranges", {})).get(key)
+    if bool in kinds or str in kinds:
+        kind, wanted = (bool, "true or false") if bool in kinds else (str, "a string")
+        if not isinstance(value, kind):
+            raise UserError(f"{method}: {key} must be {wanted}, not {value!r}")
+    elif int in kinds or float in kinds:
+        whole = float not in kinds
+        low, high, inclusive = limits or (-math.inf, math.inf, True)
+        number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and (low <= value if inclusive else low < value) and value <= high):
+            within = f" {'from' if inclusive else 'above'} {low:g}" + (f" to {high:g}" if high < math.inf else " up")
+            kind = "an integer" if whole else "a number"
+            raise UserError(f"{method}: {key} must be {kind}{within if limits else ''}, not {value!r}")
+        return float(value) if limits and not whole else value
+    return value
 
 
 def chosen_part(method: str, slot: str, choice, current: tuple = ()):
-    """A part from its name in `PARTS`, or the object itself; None and "none" empty a slot that may be empty.
+    """Find a part by its name in `PARTS`, or take the object that is given.
 
-    `current`: the parts now in the slot. A part that is in no registry can be named only where it already stands.
+    Args:
+        method: the method's name, for the error.
+        slot: a key of `PARTS`.
+        choice: a name or a part; None and "none" empty a slot that may be empty.
+        current: the parts that are in the slot now. A part that no registry lists can be named only while it is in use.
+
+    Returns:
+        The part, or None for an empty slot.
+
+    Raises:
+        UserError: the name is unknown, or the object cannot be called.
     """
     if choice is None:
         choice = "none"
@@ -190,10 +152,20 @@ def chosen_part(method: str, slot: str, choice, current: tuple = ()):
 
 
 def override(algorithm, overrides: dict):
-    """`algorithm` with parts replaced (keys that are slots) and then single settings (all other keys).
+    """Replace parts (keys that are slots), then single settings (all other keys).
 
-    A replaced part starts from its own defaults. Raises UserError on an unknown key (naming the nearest valid one), a
-    value out of range or of the wrong type, and a setting that a switch of the result leaves unread.
+    A replaced part starts from its own defaults.
+
+    Args:
+        algorithm: the `Algorithm` to change.
+        overrides: slot or setting -> new value.
+
+    Returns:
+        A changed copy.
+
+    Raises:
+        UserError: a key is unknown, a value is out of range or of the wrong type, or a switch of the result leaves a
+            changed setting unread.
     """
     method = algorithm.name
     parts = algorithm.parts()
@@ -208,10 +180,9 @@ def override(algorithm, overrides: dict):
             continue
         if key not in known:
             raise UserError(f"{method}: unknown setting {key!r}; did you mean {closest(key, [*known, *PARTS])!r}?")
-        slot, index, current = known[key]
+        slot, index, _ = known[key]
         members = list(parts[slot])
-        value = checked(method, key, value, current, ranges_of(members[index]))
-        members[index] = replace(members[index], **{key: value})
+        members[index] = replace(members[index], **{key: checked(method, members[index], key, value)})
         parts[slot] = tuple(members)
     slots = {slot: members if slot == "regularisers" else next(iter(members), None) for slot, members in parts.items()}
     changed = replace(algorithm, **slots)
@@ -220,7 +191,16 @@ def override(algorithm, overrides: dict):
 
 
 def refuse_unread(algorithm, before: dict, overrides: dict):
-    """UserError if an override changed a setting that the resulting algorithm never reads."""
+    """Refuse an override that changes a setting which the resulting algorithm never reads.
+
+    Args:
+        algorithm: the algorithm after the change.
+        before: its settings before, as `flat_settings` gives them.
+        overrides: setting -> new value.
+
+    Raises:
+        UserError: a switch leaves a changed setting unread.
+    """
     settings = algorithm.settings
     for (switch, state), keys in UNREAD.items():
         for key in keys:

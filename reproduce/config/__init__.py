@@ -1,1 +1,1 @@
-"""Table files, their typed settings, and the jobs they describe. Imports no trainer, model or world."""
+"""Table files, their typed settings, and the jobs that they describe. Imports no trainer, model or world."""

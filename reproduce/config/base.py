@@ -1,6 +1,6 @@
-"""Settings that several tables share: a table's file names them as `base`, and its own keys win over them.
+"""Settings that several tables share. A table's file names them as `base`, and its own keys win over them.
 
-A profile that only the table has is called after one of the base, such as smoke-scienceworld, and builds on that.
+A profile that only one table has is named after one of the base, such as smoke-scienceworld, and builds on it.
 """
 
 from pathlib import Path
@@ -13,8 +13,10 @@ from reproduce.yaml_files import read_yaml
 
 @section
 class Settings:
-    """The part of a file that a table and its base both have. A table's `defaults` and `profiles` win over the base's
-    key by key; its `groups` replace them."""
+    """The part of a file that a table and its base both have.
+
+    A table's `defaults` and `profiles` win over the base's key by key; its `groups` replace the base's.
+    """
 
     defaults: dict[str, Any]
     profiles: dict[str, dict | None]
@@ -22,7 +24,19 @@ class Settings:
 
 
 def with_base(data: dict, path: Path, folder: Path) -> tuple[dict, str]:
-    """The table's mapping merged onto its base's, and what error messages call the two."""
+    """Merge a table's mapping onto its base's.
+
+    Args:
+        data: the table's mapping; `base` is removed from it.
+        path: the table's file.
+        folder: where the base's file lies.
+
+    Returns:
+        The merged mapping, and the name of both files for error messages.
+
+    Raises:
+        UserError: the base is missing or malformed, or a profile belongs to neither.
+    """
     name = data.pop("base")
     if not isinstance(name, str) or Path(name).name != name:
         raise UserError(f"{path.name}: 'base' must be the name of a file beside it, not {name!r}")
@@ -44,7 +58,7 @@ def with_base(data: dict, path: Path, folder: Path) -> tuple[dict, str]:
 
 
 def _merged(below: dict, above: dict) -> dict:
-    """`above` over `below`; where both hold a mapping its keys are merged."""
+    """Put `above` over `below`; where both hold a mapping its keys are merged."""
     merged = {**below, **above}
     for key in below.keys() & above.keys():
         if isinstance(below[key], dict) and isinstance(above[key], dict):

@@ -1,7 +1,7 @@
-"""Settings from the command line, `--set section.key=value`: one way to read them for `table`, `tune` and `plan`.
+"""Read settings from the command line, `--set section.key=value`, for `table`, `tune` and `plan`.
 
-A key is that of the config (`tables.JobConfig`), or `algorithm.<method>.<setting>`. The type of the setting
-decides how its value is read: `null` for none where that is allowed, commas between the items of a list.
+A key is one of the config (`tables.JobConfig`), or `algorithm.<method>.<setting>`. The setting's type decides how its
+value is read: `null` is None where that is allowed, commas separate the items of a list.
 """
 
 import dataclasses
@@ -27,9 +27,12 @@ LONGEST = 120
 
 
 def parsed(words: Sequence[str]) -> dict[str, str]:
-    """`["training.steps=48 task.max_tool_calls=6"]` -> key -> value as text; blanks and words both divide settings.
+    """Split words into settings: `["training.steps=48 task.max_tool_calls=6"]` -> key -> value as text.
 
-    UserError for anything else, and for a key that is given twice.
+    Blanks and words both separate settings.
+
+    Raises:
+        UserError: a word is no setting, or a key is given twice.
     """
     found: dict[str, str] = {}
     for word in " ".join(words).split():
@@ -43,10 +46,18 @@ def parsed(words: Sequence[str]) -> dict[str, str]:
 
 
 def changed(jobs: Sequence[JobConfig], settings: Mapping[str, str]) -> list[JobConfig]:
-    """The jobs under these settings.
+    """Apply settings to the jobs of a table.
 
-    UserError, naming the key, for one that there is not, for a value that does not fit, for an algorithm that no row
-    runs, and for a setting that is a row's own or in which the rows differ.
+    Args:
+        jobs: the table's jobs.
+        settings: key -> value as text, as `parsed` gives them.
+
+    Returns:
+        The changed jobs.
+
+    Raises:
+        UserError: a key does not exist, a value does not fit, no row runs the algorithm, or a setting belongs to one
+            row or differs between rows. The message names the key.
     """
     for key in settings:
         _check_shared(jobs, key)
@@ -61,8 +72,11 @@ def changed(jobs: Sequence[JobConfig], settings: Mapping[str, str]) -> list[JobC
 
 
 def applied(jobs: list[JobConfig], settings: Mapping[str, str]) -> list[JobConfig]:
-    """A table's jobs under these settings, as the experiment `<table>.<label>`, so that their runs have a folder of
-    their own. Without settings the jobs as they are. UserError as of `changed`."""
+    """Apply settings to a table's jobs, and rename the experiment to `<table>.<label>` so that their runs get their own
+    folder.
+
+    Without settings the jobs stay as they are. Raises UserError as `changed` does.
+    """
     made = changed(jobs, settings) if settings else jobs
     name = label({key: _shown(made, key) for key in sorted(settings) if not changes_nothing(key)})
     return [dataclasses.replace(job, experiment=f"{job.experiment}.{name}") for job in made] if name else made
@@ -74,9 +88,10 @@ def changes_nothing(key: str) -> bool:
 
 
 def label(settings: Mapping[str, str]) -> str:
-    """The settings as one name of a folder, such as "task.max_tool_calls-6_training.steps-48"; "" for none.
+    """Write settings as one name of a folder, such as "task.max_tool_calls-6_training.steps-48"; "" for none.
 
-    What a name cannot hold, and what is too long, is replaced by a hash, so that two settings never share a name.
+    Characters that a name cannot hold, and what is too long, are replaced by a hash, so that two settings never share a
+    name.
     """
     words = [f"{key}-{settings[key]}" for key in settings]
     text = "_".join(words)
@@ -88,8 +103,11 @@ def label(settings: Mapping[str, str]) -> str:
 
 
 def _path(key: str) -> list[FieldInfo]:
-    """The settings that a key passes, its own last. UserError for a key that there is not, that names a section, or
-    that is filled in."""
+    """List the settings that a key passes, its own last.
+
+    Raises:
+        UserError: the key does not exist, names a section, or is filled in by us.
+    """
     names = key.split(".")
     if names[0] not in SECTIONS:
         raise UserError(f"{key} is not a setting that all rows share{nearest(names[0], SECTIONS)}")
@@ -154,7 +172,7 @@ def _scalar(text: str) -> int | float | bool | str | None:
 
 
 def _check_shared(jobs: Sequence[JobConfig], key: str) -> None:
-    """UserError for a setting that is a row's own, that no row or not the world has, or in which the rows differ."""
+    """Refuse a setting that belongs to one row, that no row or not the world has, or in which the rows differ."""
     places = [_place(job, key) for job in jobs]
     section, name = (*key.split("."), "")[:2]
     if section != ALGORITHM:
@@ -175,7 +193,7 @@ def _check_shared(jobs: Sequence[JobConfig], key: str) -> None:
 
 
 def _shown(jobs: list[JobConfig], key: str) -> str:
-    """The setting's value as the jobs have it, so that 5e-4 and 0.0005 are one name."""
+    """The setting's value as the jobs have it, so that 5e-4 and 0.0005 give one name."""
     value = next(_at(job, place) for job in jobs if (place := _place(job, key)))
     if isinstance(value, list):
         return ",".join(map(str, value))

@@ -13,6 +13,6 @@ class JudgeConfig:
     cache_dir: Unhashed[str | None] = None
 
     def problems(self):
-        """(setting, what is wrong with it) for settings that do not go together."""
+        """Yield (setting, problem) for settings that do not go together."""
         if self.mode != "live" and not self.cache_dir:
             yield "cache_dir", f"must name the folder of the recording when mode is {self.mode}"

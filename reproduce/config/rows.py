@@ -11,7 +11,7 @@ from reproduce.errors import UserError
 
 @section
 class VariantConfig:
-    """A row of a table that is a method with other settings; `name` becomes its directory."""
+    """A row that is a method with other settings; its name becomes the directory of its runs."""
 
     method: str
     algorithm: dict = field(default_factory=dict)
@@ -24,7 +24,7 @@ class VariantConfig:
 
 @section
 class GridConfig:
-    """The same grid of training settings for each method; numbers are multiples of the profile's own settings."""
+    """The same grid of training settings for each method. Numbers are multiples of the profile's own settings."""
 
     methods: list[str]
     learning_rate: list[Positive]
@@ -37,7 +37,19 @@ class GridConfig:
                 yield key, f"must list one value or more, each once, not {values}"
 
     def cells(self, method: str, training: TrainingConfig, source: str) -> dict[str, VariantConfig]:
-        """name -> variant of `method` for every cell; training: the settings that the multiples are of."""
+        """Make the variants of a method, one for every cell.
+
+        Args:
+            method: the method.
+            training: the settings that the multiples refer to.
+            source: the table's file, for the error.
+
+        Returns:
+            name -> variant.
+
+        Raises:
+            UserError: a number of mini-batches is not whole.
+        """
         made = {}
         for cell in combinations({"rate": self.learning_rate, "batches": self.minibatches}):
             rate, batches = cell["rate"], cell["batches"]
@@ -50,12 +62,16 @@ class GridConfig:
 
 
 def combinations(values: Mapping[str, Sequence]) -> list[dict]:
-    """Every combination of one value a key, in order; without keys one, empty."""
+    """List every combination of one value per key, in order; without keys there is one, empty."""
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
 def expanded(names: list[str], groups: dict, source: str, inside: tuple = ()) -> list[str]:
-    """The names with every group replaced by its members."""
+    """Replace every group among the names by its members.
+
+    Raises:
+        UserError: a group contains itself.
+    """
     found = []
     for name in names:
         if name in inside:

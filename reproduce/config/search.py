@@ -1,7 +1,8 @@
 """Settings of search, pages and chat endpoints. They hold no key: keys come from the environment (`keys.py`).
 
-Sources: "released" is the official ARPO/AEPO code (search tool of `evaluation/src/tools`, training yaml), "paper" is
-arXiv 2507.19849 (search: Bing, US-EN, ten results; deep search reads pages of at most 6,000 tokens). The rest is ours.
+Sources: "released" is the official ARPO/AEPO code (search tool of `evaluation/src/tools`, training yaml); "paper" is
+arXiv 2507.19849 (search: Bing, US-EN, ten results; deep search reads pages of at most 6,000 tokens). "ours" is our
+choice.
 """
 
 import re
@@ -21,8 +22,8 @@ _KEY_LIKE = re.compile(r"key|token|secret|passw|auth|signature|credential|^sig$"
 class ChatConfig:
     """A model behind an OpenAI-compatible endpoint (`POST <base_url>/chat/completions`), asked at temperature 0.
 
-    base_url: such as http://localhost:8000/v1. key_variable: environment variable with its key; None for a server that
-    wants none. max_tokens: of a reply, the thinking of a thinking model included.
+    base_url: such as http://localhost:8000/v1. key_variable: the environment variable that holds its key; None for a
+    server without one. max_tokens: of a reply, including the thinking of a thinking model.
     """
 
     base_url: Unhashed[str]
@@ -35,7 +36,7 @@ class ChatConfig:
     requests_per_second: Unhashed[Amount] = 0.0  # 0: no limit
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """(setting, what is wrong with it) for addresses and names that lead nowhere."""
+        """Yield (setting, problem) for addresses and names that lead nowhere."""
         yield from _url_problems("base_url", self.base_url)
         if not self.model:
             yield "model", "must name the model as the endpoint knows it"
@@ -46,15 +47,15 @@ class SearchConfig:
     """Where searches go, what they give, and whether they are recorded.
 
     service: "local" (over `corpus`, a JSONL or parquet file, by BM25 or an `encoder`) or a hosted engine. mode and
-    cache_dir (hosted and pages): see `calls.py`; live needs no cache_dir. pages: "none" gives snippets, "text" the text
-    of the first `pages_read` results, "summary" what the model `summary` finds in it for the query.
+    cache_dir (hosted services and pages): see `calls.py`; live needs no cache_dir. pages: "none" gives snippets, "text"
+    the text of the first `pages_read` results, "summary" a summary of it for the query by the model `summary`.
     """
 
     service: Literal["local", "serper", "brave", "brightdata"] = "local"
     corpus: Unhashed[str | None] = None
     corpus_sha256: str | None = None  # of its titles and texts; filled in when a table's jobs are made
     index_dir: Unhashed[str | None] = None  # None: beside the corpus
-    encoder: Unhashed[str | None] = None  # dense search: a hub model (intfloat/e5-base-v2) or a folder; None: BM25
+    encoder: Unhashed[str | None] = None  # dense search: a Hub model (intfloat/e5-base-v2) or a folder; None: BM25
     encoder_revision: Later[str | None] = None  # filled in when a table's jobs are made
     results: Count = 10  # paper, released
     result_chars: Count = 1000  # released: characters of each snippet
@@ -78,7 +79,7 @@ class SearchConfig:
     summary: ChatConfig | None = None
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """(setting, what is wrong with it) for settings that do not go together, and a bad address."""
+        """Yield (setting, problem) for settings that do not go together, and for a bad address."""
         if self.service == "local" and not self.corpus:
             yield "corpus", "must name a JSONL or parquet file when service is local"
         if self.service != "local" and self.encoder is not None:

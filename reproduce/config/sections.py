@@ -1,4 +1,4 @@
-"""The sections of a config: what a job's task, model, warm start, training and evaluation may be set to."""
+"""The sections of a config: task, model, warm start, training and evaluation of a job."""
 
 import re
 from dataclasses import field
@@ -33,16 +33,16 @@ WARM_START_TRAINING = ("temperature", "device", "dtype")
 
 @section
 class EpisodeConfig:
-    """A world of episodes: every turn is a prompt of its own, and one reward comes at the end (EPO, arXiv 2509.22576).
+    """A world of episodes: every turn is a prompt, and one reward comes at the end (EPO, arXiv 2509.22576).
 
-    `format_penalty` and `tool_bonus` of the task play no part there.
+    `format_penalty` and `tool_bonus` of the task are not used there.
     """
 
     success_reward: Positive = 1.0  # the paper; released code: 10
     invalid_penalty: Amount = 0.0  # for each turn in the wrong format; released code: 0.1, the paper has none
     history: Whole = 2  # past turns that a message shows (released code)
     at_a_time: Later[Count | None] = None  # episodes played at the same time; None: all of a batch
-    prompt_tokens: Later[Count | None] = None  # hub models: the longest message; a longer one leaves out older turns
+    prompt_tokens: Later[Count | None] = None  # Hub models: the longest message; a longer one leaves out older turns
     success_rule: Later[Literal["released", "strict", "score"] | None] = None  # scienceworld's reward; None: released
     games: Later[Literal["published", "generated-full", "generated-mini"] | None] = None  # alfworld; None: published
     engine: Later[Literal["stepper", "real"] | None] = None  # alfworld; None: stepper, some hundred times faster
@@ -51,7 +51,7 @@ class EpisodeConfig:
 
 @section
 class DataConfig:
-    """Real questions: the RL set that is trained on, and the form of its prompts. `task.families` are evaluated."""
+    """Real questions: the RL set to train on, and the form of its prompts. `task.families` are evaluated."""
 
     train: Literal[RL_SETS]
     validation: Literal[RL_SETS] = "valid"  # an RL set; evaluation.split validation takes it in place of the families
@@ -63,7 +63,7 @@ class DataConfig:
 
 @section
 class TaskConfig:
-    """The agent's questions and how it is rewarded (rewards: AEPO, arXiv 2510.14545).
+    """The agent's questions and rewards (rewards: AEPO, arXiv 2510.14545).
 
     In a world of episodes a tool call is a turn, a completion is one answer, and families are kinds of task.
     """
@@ -87,10 +87,9 @@ class TaskConfig:
 
 @section
 class ModelConfig:
-    """A Qwen3-architecture model made from scratch, or (`name_or_path`) one of the hub or of a folder, which has a
-    shape of its own.
+    """A Qwen3-architecture model trained from scratch, or (`name_or_path`) a model of the Hub or of a folder.
 
-    revision: the commit of the hub, or the hash of the folder's files; filled in when a table's jobs are made, from
+    revision: the Hub's commit, or the hash of the folder's files. We fill it in when a table's jobs are made, from
     `data/hub.lock.json` (`reproduce.grid.freeze_inputs`).
     """
 
@@ -105,10 +104,12 @@ class ModelConfig:
     def problems(self):
         shape = {name: getattr(self, name) for name in SHAPE}
         if self.name_or_path is not None:
-            yield from ((name, "is the hub model's own: leave it out") for name in SHAPE if shape[name] is not None)
+            yield from (
+                (name, "is decided by the Hub model: leave it out") for name in SHAPE if shape[name] is not None
+            )
             return
         if self.revision is not None:
-            yield "revision", "is that of a hub model: set name_or_path too"
+            yield "revision", "belongs to a Hub model: set name_or_path too"
         missing = [name for name in SHAPE if shape[name] is None]
         yield from ((name, "is missing (or name a model: name_or_path)") for name in missing)
         if missing:
@@ -120,12 +121,12 @@ class ModelConfig:
 
 
 SHAPE = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size")
-"""The settings of a model made from scratch."""
+"""The settings of a model that is trained from scratch."""
 
 
 @section
 class SFTDataConfig:
-    """A warm start on the rows of an SFT set, each row once an epoch, with nothing measured before the end.
+    """A warm start on the rows of an SFT set, each row once per epoch, with nothing measured before the end.
 
     Sources: "paper" is appendix C.1 of ARPO (arXiv 2507.19849), "released" its LLaMA-Factory yaml.
     """
@@ -142,7 +143,7 @@ class SFTDataConfig:
 class WarmStartConfig:
     """SFT on noisy demonstrations until the validation success lies in [success_low, success_high]; or on `data`.
 
-    demonstrations 0: no SFT, the hub model as it is. With `data` it is the most rows that are taken.
+    demonstrations 0: no SFT, the Hub model is used as it is. With `data` it is the largest number of rows.
     """
 
     demonstrations: Whole
@@ -165,7 +166,7 @@ class WarmStartConfig:
 
 @section
 class LoraConfig:
-    """Low-rank adapters (arXiv 2106.09685, package peft) in place of the weights: the base stays as it was loaded."""
+    """Low-rank adapters (arXiv 2106.09685, package peft). Only they are trained; the base stays as it was loaded."""
 
     rank: Count = 64
     alpha: Positive = 128.0  # the update is alpha / rank times the product of the two factors
@@ -180,7 +181,8 @@ class LoraConfig:
 
 @section
 class ScheduleConfig:
-    """Cosine decay of the policy's learning rate over the RL steps, after a linear warm-up; a critic's stays constant.
+    """Cosine decay of the policy's learning rate over the RL steps, after a linear warm-up. A critic's rate stays
+    constant.
 
     The defaults are EPO's (arXiv 2509.22576 v2, tables 2 and 3; its released launcher has the same).
     """
@@ -191,7 +193,7 @@ class ScheduleConfig:
 
 @section
 class TrainingConfig:
-    """One RL step = a batch of prompts_per_step x group_size trajectories, then epochs x minibatches updates."""
+    """One RL step is a batch of prompts_per_step x group_size trajectories, then epochs x minibatches updates."""
 
     steps: Count
     prompts_per_step: Count
@@ -224,7 +226,9 @@ class TrainingConfig:
 
 @section
 class CheckConfig:
-    """EPO's own evaluation beside the fixed panel: random tasks of each split, one episode each, during training."""
+    """EPO's own evaluation during training, in addition to the fixed panel: random tasks of each split, one episode
+    each.
+    """
 
     every: Count = 5  # RL steps between two (released code)
     questions: Count = 16  # tasks of each split (released code)
@@ -234,8 +238,8 @@ class CheckConfig:
 class EvaluationConfig:
     """The fixed panel: `questions` of each family from `split`, `samples` each, from the last checkpoint.
 
-    In a world of episodes the split "test" is EPO's IID and OOD splits, `questions` of each. The temperature is that of
-    the checks too.
+    In a world of episodes the split "test" is EPO's IID and OOD splits, `questions` of each. The checks use the same
+    temperature.
     """
 
     questions: Count

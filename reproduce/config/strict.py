@@ -1,6 +1,6 @@
-"""Sections of configs as pydantic dataclasses, and what pydantic finds wrong with one as a line that names the key.
+"""Sections of configs as pydantic dataclasses. A bad setting is one line that names its key.
 
-The annotation of a setting says all that is known of it: its type, its range, whether a config's hash covers it.
+The annotation of a setting holds its type, its range, and whether a config's hash covers it.
 """
 
 import functools
@@ -20,14 +20,14 @@ from reproduce.errors import UserError, closest
 
 
 class InHash(Enum):
-    """Whether a config's hash covers a setting; it does where nothing is said."""
+    """Whether a config's hash covers a setting. It does unless the annotation says otherwise."""
 
     NEVER = "it says where things are or how services are asked, not what they answer"
     IF_SET = "older configs lack it, and None is what they mean"
 
 
 def _number(value):
-    """YAML 1.1 reads 1e-3 (without a point) as a string."""
+    """Read 1e-3 as a number: YAML 1.1 takes it for a string where the point is missing."""
     text = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
     return float(value) if text else value
 
@@ -46,9 +46,9 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 
 @typing.dataclass_transform(frozen_default=True)
 def section(cls):
-    """The class as a frozen pydantic dataclass that takes no unknown key.
+    """Make the class a frozen pydantic dataclass that takes no unknown key.
 
-    Its method `problems`, if it has one, yields (key, what is wrong) for settings that do not go together.
+    Its method `problems`, if it has one, yields (key, problem) for settings that do not go together.
     """
     if hasattr(cls, "problems"):
         cls.checked = model_validator(mode="after")(_checked)
@@ -65,7 +65,17 @@ def _checked(self):
 
 
 def build(cls, data: dict, source: str, prefix: str = ""):
-    """A section from a mapping. UserError, naming `source` and the key, for an unknown, missing or unfit setting."""
+    """Build a section from a mapping.
+
+    Args:
+        cls: the section's class.
+        data: the mapping.
+        source: the file's name, for the error.
+        prefix: put before the keys in the error.
+
+    Raises:
+        UserError: a setting is unknown, missing or does not fit; the message names `source` and the key.
+    """
     try:
         return _adapter(cls).validate_python(data)
     except ValidationError as error:
@@ -109,7 +119,7 @@ def _said(error, cls, prefix: str) -> str:
 
 
 def _inside(cls, place: tuple) -> list[str]:
-    """The keys that there are at a place of a section."""
+    """List the keys of a place inside a section."""
     for key in place:
         cls = typing.get_args(cls)[-1] if typing.get_origin(cls) else settings(cls)[key].annotation
         cls = bare(cls)
@@ -117,19 +127,19 @@ def _inside(cls, place: tuple) -> list[str]:
 
 
 def settings(cls) -> dict[str, FieldInfo]:
-    """name -> annotation and marks of each setting of a section; {} for what is no section."""
+    """Map the name of each setting of a section to its annotation and marks; {} for anything but a section."""
     return getattr(cls, "__pydantic_fields__", {})
 
 
 def bare(annotation):
-    """A setting's type without None, range and marks."""
+    """Strip None, range and marks from a setting's type."""
     if typing.get_origin(annotation) in (UnionType, typing.Union):
         annotation = next(kind for kind in typing.get_args(annotation) if kind is not NoneType)
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
 
 
 def hashed(value, annotation):
-    """The part of a setting's value (a mapping, where it is a section) that a config's hash covers."""
+    """Return the part of a setting's value (a mapping, where it is a section) that a config's hash covers."""
     known = settings(bare(annotation))
     if not known or not isinstance(value, dict):
         return value
@@ -144,6 +154,6 @@ def hashed(value, annotation):
 
 
 def nearest(key, valid) -> str:
-    """The end of an error message that names the valid key nearest to `key`."""
+    """End an error message with the valid key nearest to `key`; "" without valid keys."""
     names = list(valid)
     return f"; did you mean '{closest(key, names)}'?" if names else ""

@@ -1,7 +1,7 @@
 """Typed, strict configs. An unknown key is an error that names the key, the file and the nearest valid key.
 
-A table's file says which methods or variants it compares, on which task, and names the file of shared settings that it
-builds on (`base`). `TableConfig.jobs` resolves it to one `JobConfig` per row and seed, the only thing that a job reads.
+A table's file says which methods or variants it compares and on which task, and names the file of shared settings that
+it builds on (`base`). `TableConfig.jobs` resolves it to one `JobConfig` per row and seed. A job reads nothing else.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ from reproduce.yaml_files import read_yaml
 TABLES = Path(__file__).resolve().parent / "tables"
 UNHASHED = {name for name, setting in settings(TrainingConfig).items() if InHash.NEVER in setting.metadata}
 NOT_OF_A_VARIANT = {*WARM_START_TRAINING, *UNHASHED}
-"""The settings of `training` that every row of a table shares: its warm start depends on them, or no result does."""
+"""The settings of `training` that all rows of a table share: the warm start depends on them, or no result does."""
 
 
 @section
 class JobConfig:
-    """Everything that one run reads."""
+    """All that one run reads."""
 
     profile: Unhashed[str]
     experiment: Unhashed[str]
@@ -54,24 +54,22 @@ class JobConfig:
     evaluation: EvaluationConfig
     algorithm: dict = field(default_factory=dict)  # overrides of the method's published settings
     entropy_tokens: Count = 5  # tokens after a tool result that count as "right after"
-    variant: Unhashed[str | None] = (
-        None  # the row's name in a table that compares variants of methods; None: a plain method
-    )
+    variant: Unhashed[str | None] = None  # the row's name in a table of variants; None: a plain method
     training_changes: Unhashed[dict] = field(
         default_factory=dict
-    )  # what the variant changes of `training`, already in it
+    )  # the variant's own part of `training`, already in it
     search: Later[SearchConfig | None] = None  # the search tool of the world web
     engine: Later[EngineConfig | None] = None  # what samples; None: Transformers, tools in batches
     judge: Later[JudgeConfig | None] = None  # decides `correct` in the world web; None: math-verify, exact match
 
     @property
     def name(self) -> str:
-        """Name of the run: its variant, or its method."""
+        """The run's name: its variant, or its method."""
         return self.variant or self.method
 
     @property
     def sends(self) -> bool:
-        """Whether a run may send something: to the hub, a search engine, a model server or a tracker."""
+        """Whether a run may send something: to the Hub, a search engine, a model server or a tracker."""
         searches = self.search is not None and self.search.mode != "replay"
         return searches or self.judge is not None or bool(self.model.name_or_path or self.training.report_to)
 
@@ -101,59 +99,63 @@ class JobConfig:
     def _hub_problems(self):
         hub, web = self.model.name_or_path is not None, self.task.world == WEB
         if not hub and (self.warm_start.demonstrations == 0 or self.warm_start.data is not None):
-            yield "warm_start", "needs demonstrations of its world: the model is made from scratch"
+            yield "warm_start", "needs demonstrations of its world: the model is trained from scratch"
         if hub and self.task.episodes is not None and self.warm_start.demonstrations:
-            yield "warm_start.demonstrations", "must be 0: in a world of episodes a hub model begins as it is"
+            yield "warm_start.demonstrations", "must be 0: in a world of episodes a Hub model begins as it is"
         if not hub and self.task.episodes is not None and self.task.episodes.prompt_tokens is not None:
-            yield "task.episodes.prompt_tokens", "belongs to hub models: leave it out"
+            yield "task.episodes.prompt_tokens", "belongs to Hub models: leave it out"
         for name, value in (("task.data", self.task.data), ("search", self.search)):
             if web != (value is not None):
                 yield name, "is missing: the world web needs it" if web else "belongs to the world web: leave it out"
         if web and not hub:
-            yield "model.name_or_path", "is missing: a model made from scratch cannot read the world web"
+            yield "model.name_or_path", "is missing: a model trained from scratch cannot read the world web"
         if self.judge is not None and not web:
             yield "judge", "belongs to the world web: leave it out"
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> "JobConfig":
-        """Reads a resolved config. Raises UserError naming the file and key on anything it does not know."""
+        """Read a resolved config.
+
+        Raises:
+            UserError: a key or value is bad; the message names file and key.
+        """
         return build(cls, read_yaml(Path(path)), str(path))
 
     @classmethod
     def from_dict(cls, data: dict, source: str = "config") -> "JobConfig":
-        """As `from_yaml`; `source` is what error messages call the data."""
+        """As `from_yaml`, from a mapping. source: the name of the data in error messages."""
         return build(cls, data, source)
 
     def to_dict(self) -> dict:
-        """Plain nested dicts, in the order of the fields; `from_dict` gives the same config back."""
+        """Return plain nested dicts in the order of the fields; `from_dict` gives the same config back."""
         return dataclasses.asdict(self)
 
     def to_text(self) -> str:
-        """The config as YAML, for `from_yaml`."""
+        """Write the config as YAML, for `from_yaml`."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     def to_yaml(self, path: Path | str) -> None:
         Path(path).write_text(self.to_text())
 
     def warm_start_job(self) -> "JobConfig":
-        """The config under which the shared warm start is evaluated: no method, no seed of a single run."""
+        """Make the config under which the shared warm start is evaluated: no method, and no seed of a single run."""
         return dataclasses.replace(
             self, method=WARM_START, seed=self.warm_start.seed, algorithm={}, variant=None, training_changes={}
         )
 
     def directory(self, runs_root: Path) -> Path:
-        """`<runs_root>/<profile>/<experiment>/<name>/<seed>`; the warm start has no seed directory."""
+        """Return `<runs_root>/<profile>/<experiment>/<name>/<seed>`; the warm start has no seed directory."""
         path = Path(runs_root) / self.profile / self.experiment / self.name
         return path if self.method == WARM_START else path / str(self.seed)
 
 
 ROW = ("method", "seed", "algorithm", "variant", "training_changes")
-"""Settings of a job that tell the rows of one table apart."""
+"""Settings of a job that distinguish the rows of a table."""
 SECTIONS = tuple(name for name in settings(JobConfig) if name not in ("profile", "experiment", *ROW))
 """Settings that all rows of a table share."""
 _PARTS = {name: dict | None if settings(bare(settings(JobConfig)[name].annotation)) else Any for name in SECTIONS}
 Changes = section(type("Changes", (), {"__annotations__": _PARTS, **dict.fromkeys(SECTIONS)}))
-"""Some settings of each section, or none of it."""
+"""Some settings of each section, or none."""
 
 
 @section
@@ -172,7 +174,7 @@ def _mapping(value):
 
 @section
 class TableConfig:
-    """One table: its rows and seeds, `defaults` for every section, and what each profile changes."""
+    """One table: its rows and seeds, `defaults` for every section, and each profile's changes."""
 
     experiment: str
     methods: list[str]  # what runs by default: methods, variants or groups
@@ -187,7 +189,15 @@ class TableConfig:
 
     @classmethod
     def load(cls, table: int | str, folder: Path | None = None) -> "TableConfig":
-        """The config of table `table`, merged with its base. Raises UserError that lists the tables there are."""
+        """Load the config of a table, merged with its base.
+
+        Args:
+            table: such as 2.
+            folder: where the files lie; None: this package's `tables`.
+
+        Raises:
+            UserError: there is no such table (the message lists them), or its file is bad.
+        """
         folder = TABLES if folder is None else folder
         path = folder / f"table{table}.yaml"
         if not path.is_file():
@@ -197,9 +207,17 @@ class TableConfig:
         return build(cls, {**data, "source": source}, source)
 
     def rows(self, profile: str, wanted: list[str] | None = None) -> dict[str, VariantConfig | None]:
-        """name -> its variant, None for a plain method, in order; `wanted`: methods, variants or groups.
+        """List the rows of a table.
 
-        Raises UserError on a name given twice, and on a method outside the grid of a table that has one.
+        Args:
+            profile: a profile of the table.
+            wanted: methods, variants or groups; None: the table's.
+
+        Returns:
+            name -> its variant, None for a plain method, in order.
+
+        Raises:
+            UserError: a name is given twice, or lies outside the grid of a table that has one.
         """
         cells, groups = self._cells(profile), dict(self.groups)
         for method, variants in cells.items():
@@ -214,9 +232,15 @@ class TableConfig:
         return {name: variants.get(name) for name in names}
 
     def jobs(self, profile: str, methods: list[str] | None = None, seeds: list[int] | None = None) -> list[JobConfig]:
-        """One JobConfig per row and seed, seeds outermost so that every row gets its first seed first.
+        """Make one JobConfig per row and seed. Seeds are the outer loop, so every row gets its first seed first.
 
-        methods: methods, variants or groups. Raises UserError on an unknown profile, a bad seed or setting.
+        Args:
+            profile: a profile of the table.
+            methods: methods, variants or groups; None: the table's.
+            seeds: None: the table's.
+
+        Raises:
+            UserError: the profile, a seed or a setting is bad.
         """
         changes = self._profile(profile)
         overrides = {**self.algorithm, **changes.algorithm}
@@ -249,7 +273,9 @@ class TableConfig:
         return jobs
 
     def method_names(self, profile: str) -> list[str]:
-        """The methods that the table's and the profile's settings name, for a check that they exist."""
+        """List the methods that the table's and the profile's settings name, so that the caller can check that they
+        exist.
+        """
         changes = self._profile(profile)
         return [*self.algorithm, *changes.algorithm, *changes.method_training]
 
@@ -259,7 +285,7 @@ class TableConfig:
         return self.profiles[profile]
 
     def _section(self, section: str, changes: ProfileConfig):
-        """A section, or the plain setting of that name, as the profile has it; None where neither says anything."""
+        """A section, or the plain setting of that name, as the profile has it; None if neither sets it."""
         default, change = getattr(self.defaults, section), getattr(changes, section)
         if default is None or change is None or not isinstance(change, dict):
             return default if change is None else change
@@ -284,12 +310,12 @@ class TableConfig:
 
 
 def _check_shared(changes: dict, source: str) -> None:
-    """UserError if a row's own training settings change what the shared warm start depends on."""
+    """Refuse a row's own training settings if the shared warm start depends on them."""
     for key in changes:
         if key in NOT_OF_A_VARIANT:
             raise UserError(f"{source}.{key} must be the same for all rows of a table: they share a warm start")
 
 
 def tables(folder: Path = TABLES) -> list[str]:
-    """The names of the tables that have a file, such as "2"."""
+    """List the names of the tables that have a file, such as "2"."""
     return sorted(path.stem.removeprefix("table") for path in folder.glob("table*.yaml"))

@@ -1,16 +1,16 @@
-"""The parts of a mathematical answer, read from its plain LaTeX (`reproduce.evaluation.undress`).
+"""Read the parts of a mathematical answer from its plain LaTeX (`reproduce.evaluation.undress`).
 
 A parser of expressions drops what it does not know: the base of a number, am and pm, the brackets of a pair, the order
-of the letters of a word. So these parts are read here, and only single expressions are left to the parser:
+of the letters of a word. So we read these parts here, and leave only single expressions to the parser:
 
-Words         "east", "(B)", "even"
-Based         digits and their base: 2516_8
-Clock         a time of day: 4:51:06 p.m.
-Amount        an expression and its unit: 15\\text{ cm}^2, \\$18.90, 90^\\circ, 15%
-Ratio         1 : 2 : 3
-Sequence      "list" (no brackets, any order), "set" (any order), "tuple" ( ), "bracket" [ ]
-Intervals     pieces of the real line, from brackets, unions or inequalities
-Named         x = 5, f(x) = ..., x \\in ...
+    Words         "east", "(B)", "even"
+    Based         digits and their base: 2516_8
+    Clock         a time of day: 4:51:06 p.m.
+    Amount        an expression and its unit: 15\\text{ cm}^2, \\$18.90, 90^\\circ, 15%
+    Ratio         1 : 2 : 3
+    Sequence      "list" (no brackets, any order), "set" (any order), "tuple" ( ), "bracket" [ ]
+    Intervals     pieces of the real line, from brackets, unions or inequalities
+    Named         x = 5, f(x) = ..., x \\in ...
 """
 
 import re
@@ -34,7 +34,7 @@ class Words(NamedTuple):
 
 
 class Based(NamedTuple):
-    """A number that is written in another base than ten. digits: without leading zeros, upper case."""
+    """A number in another base than ten. digits: without leading zeros, upper case."""
 
     digits: str
     base: int
@@ -67,7 +67,7 @@ class Sequence(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """An interval. left_open, right_open: whether the end is left out; an infinite end is always open."""
+    """An interval. left_open, right_open: whether the end is excluded; an infinite end is always open."""
 
     left_open: bool
     left: str
@@ -76,7 +76,7 @@ class Piece(NamedTuple):
 
 
 class Intervals(NamedTuple):
-    """A union of intervals. name: the variable, where inequalities were written."""
+    """A union of intervals. name: the variable, if inequalities were written."""
 
     pieces: tuple[Piece, ...]
     name: str | None
@@ -89,7 +89,7 @@ class Named(NamedTuple):
 
 
 def read(text: str, depth: int = 0):
-    """The parts of an answer in plain LaTeX. Whatever is none of the kinds above is an Amount without unit."""
+    """Read the parts of an answer in plain LaTeX. Anything but the kinds above is an Amount without unit."""
     text = text.strip().rstrip(",;").strip()
     if depth > MAX_DEPTH or "\\begin" in text:
         return Amount(text, None)
@@ -105,7 +105,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 
 
 def split(text: str, separator: re.Pattern) -> list[tuple[str, str]]:
-    """(separator in front, part) of the parts of a text, cut at the separators that are inside no bracket."""
+    """Cut a text at the separators that are inside no bracket. Returns (separator in front, part) of each part."""
     parts, depth, start, before, position = [], 0, 0, "", 0
     while position < len(text):
         match = separator.match(text, position) if depth == 0 else None
@@ -125,7 +125,7 @@ def split(text: str, separator: re.Pattern) -> list[tuple[str, str]]:
 
 
 def balanced(text: str) -> bool:
-    """Whether every brace closes within the text, so that it cannot break out of what it is put into."""
+    """Whether every brace closes within the text, so that it cannot break out of its surroundings."""
     return closing_brace("{" + text + "}", 1) == len(text) + 1
 
 
@@ -154,28 +154,9 @@ def _words(text: str, depth: int):
     return Words(" ".join(kept) or bare.casefold(), False)
 
 
-_BASES = {
-    name: base
-    for base, names in {
-        2: "two binary",
-        3: "three ternary",
-        4: "four",
-        5: "five",
-        6: "six",
-        7: "seven",
-        8: "eight octal",
-        9: "nine",
-        10: "ten decimal",
-        11: "eleven",
-        12: "twelve",
-        13: "thirteen",
-        14: "fourteen",
-        15: "fifteen",
-        16: "sixteen hexadecimal hex",
-        20: "twenty",
-    }.items()
-    for name in names.split()
-}
+_BASES = dict(two=2, three=3, four=4, five=5, six=6, seven=7, eight=8, nine=9, ten=10, eleven=11, twelve=12)
+_BASES |= dict(thirteen=13, fourteen=14, fifteen=15, sixteen=16, twenty=20)
+_BASES |= dict(binary=2, ternary=3, octal=8, decimal=10, hexadecimal=16, hex=16)
 _DIGITS = r"\(?\s*(?P<digits>[-+]?[0-9](?:[0-9A-Z ]*[0-9A-Z])?(?:\.[0-9A-Z]+)?)\s*\)?"
 _SUBSCRIPT = re.compile(
     _DIGITS + r"\s*_\s*\{?\s*\(?\s*(?:\\text\s*\{)?\s*(?:base[\s-]*)?(?P<base>\d{1,2}|[a-z]+)\s*\)?\s*\}?\s*\}?"
@@ -307,7 +288,7 @@ def _several(text: str, depth: int):
 
 
 def _flat(items) -> tuple:
-    """Items, with the two values of a plus-minus in the place of their list."""
+    """Items, with the two values of a plus-minus instead of their list."""
     return tuple(
         one for item in items for one in (item.items if isinstance(item, Sequence) and item.kind == LIST else [item])
     )
@@ -315,7 +296,6 @@ def _flat(items) -> tuple:
 
 _CUP = re.compile(r"\\cup(?![A-Za-z])|(?<![A-Za-z\\])U(?![A-Za-z])")
 _REALS = re.compile(r"\\mathbb\{R\}|\\text\s*\{\s*all real numbers\s*\}|all real numbers", re.IGNORECASE)
-_WITHOUT = re.compile(r"\\(?:setminus|backslash)(?![A-Za-z])")
 _WHOLE = Piece(True, "-" + INFINITY, INFINITY, True)
 
 
@@ -337,8 +317,11 @@ def _union(text: str, depth: int):
 
 
 def _piece(text: str, always: bool) -> Piece | None:
-    """The interval that is written with brackets. One with two round or two square brackets counts in a union
-    (`always`) or with an infinite end; elsewhere it may be a pair."""
+    """The interval that is written with brackets.
+
+    One with two round or two square brackets counts in a union (`always`) or with an infinite end; elsewhere it may be
+    a pair.
+    """
     if not text or text[0] not in "([" or text[-1] not in ")]":
         return None
     ends = [part for _, part in split(text[1:-1], _COMMAS)]
@@ -455,7 +438,7 @@ def _amount(text: str) -> Amount:
 
 
 def _only_units(text: str, position: int) -> bool:
-    """Whether nothing but words of units and the signs between them follows."""
+    """Whether nothing follows but words of units and the signs between them."""
     while position < len(text):
         match = _UNIT_WORD.match(text, position) or _UNIT_SIGN.match(text, position)
         if not match:

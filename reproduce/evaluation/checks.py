@@ -1,7 +1,7 @@
-"""EPO's own way to evaluate (arXiv 2509.22576, released code): often, on a few tasks that are drawn anew each time.
+"""EPO's own evaluation during training (arXiv 2509.22576, released code): often, on a few tasks that are drawn anew.
 
-Every 5 RL steps, 16 tasks of each split, one episode each (temperature 0.4 there). The paper's `Succ.*` is the best of
-these evaluations, an order statistic of noise. Here it stands beside the whole fixed panel at the last checkpoint.
+Every 5 RL steps it plays 16 tasks of each split, one episode each (temperature 0.4 there). The paper's `Succ.*` is the
+best of these evaluations, an order statistic of noise. We show it beside the whole fixed panel at the last checkpoint.
 """
 
 from reproduce.rollouts.episodes import EpisodeCollector
@@ -10,16 +10,16 @@ from reproduce.worlds.text_environment import IID, OOD
 
 
 class Checks:
-    """Success on random tasks of each split after every `every` RL steps; draws from streams of its own.
+    """Success on random tasks of each split after every `every` RL steps; it draws from its own streams.
 
-    collector: on the model that is trained, with the temperature of the checks. questions: tasks of each split.
+    collector: on the model that trains, with the temperature of the checks. questions: tasks of each split.
     """
 
     def __init__(self, collector: EpisodeCollector, every: int, questions: int):
         self.collector, self.every, self.questions = collector, every, questions
 
     def __call__(self, step: int) -> dict[str, float]:
-        """check_success_<split> after RL step `step` (from 1); empty if none is due."""
+        """Return check_success_<split> after RL step `step` (from 1); empty if none is due."""
         if step % self.every:
             return {}
         return {f"check_success_{split}": self._success(split, step) for split in (IID, OOD)}

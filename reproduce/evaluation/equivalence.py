@@ -1,8 +1,8 @@
-"""Whether an answer in mathematics is right: the parts of gold and answer (`reproduce.evaluation.answers`) compared.
+"""Decide whether a mathematical answer is right: compare the parts (`reproduce.evaluation.answers`) of gold and answer.
 
-Every part counts: a base, am or pm, brackets, order in a tuple, how often a value stands in a list, the letters of a
-word, a unit that both sides state. What an answer may leave out or add: a unit, the name of the unknown (`x = 5`), the
-form of a number. Single expressions go to `reproduce.evaluation.expressions`.
+Every part counts: a base, am or pm, brackets, order in a tuple, how often a value is in a list, the letters of a word,
+a unit that both sides state. An answer may leave out or add a unit or the name of the unknown (`x = 5`), and write a
+number in another form. Single expressions go to `reproduce.evaluation.expressions`.
 """
 
 from fractions import Fraction
@@ -37,8 +37,13 @@ MAX_ITEMS = 100
 def equivalent(gold: str, answer: str, *, percent_asked: bool = False) -> bool:
     """Whether the answer means the same as the gold; both as written, without box.
 
-    percent_asked: the question asks for a percentage, so that "15%" answers it where the gold is "15".
-    `expressions.TimeLimit` if the comparison takes too long.
+    Args:
+        gold: the accepted answer.
+        answer: the given answer.
+        percent_asked: the question asks for a percentage, so that "15%" answers it if the gold is "15".
+
+    Raises:
+        TimeLimit: the comparison takes too long.
     """
     expected, given = plain_latex(gold), plain_latex(answer)
     if given and given == expected:
@@ -205,7 +210,7 @@ def _same_amount(gold: Amount, given: Amount, percent: bool) -> bool:
 
 
 def _same_share(gold: Amount, given: Amount, percent: bool) -> bool:
-    """Percentages. "15" answers the gold "15%"; "15%" answers "15" only where the question asks for percent."""
+    """Compare percentages. "15" answers the gold "15%"; "15%" answers "15" only if the question asks for percent."""
     if gold.unit == given.unit:
         return equal(gold.latex, given.latex)
     if gold.unit is None:

@@ -1,4 +1,4 @@
-"""The fixed test panel: n samples a question from the last checkpoint."""
+"""Evaluate the fixed test panel: n samples per question from the last checkpoint."""
 
 from reproduce.rollouts.collector import Collector, row_record
 
@@ -15,12 +15,22 @@ def evaluate(
     batch: int = BATCH,
     part: tuple[int, int] = (0, 1),
 ) -> list[dict]:
-    """Rows of eval.parquet: `samples` trajectories for each of the first `questions` of the panel `split`, of each
-    family. A row's split is its question's own (the test panel of a world of episodes holds two).
+    """Sample trajectories on the first questions of a panel.
 
     Sampling draws from the stream ("evaluation", split), so two checkpoints of equal weights give equal rows.
-    report(stage, done, total): progress, in questions. batch: trajectories that are sampled together. part: (i, n) for
-    the batches i, i + n, i + 2 n, ... alone.
+
+    Args:
+        collector: samples and scores.
+        split: the panel.
+        questions: of each family.
+        samples: per question.
+        checkpoint: its name in the rows.
+        report: report(stage, done, total) shows progress, in questions.
+        batch: trajectories that are sampled together.
+        part: (i, n): only the batches i, i + n, i + 2 n, ...
+
+    Returns:
+        Rows of eval.parquet. A row's split is its question's own (the test panel of a world of episodes holds two).
     """
     panel = collector.task.panel(split, questions)
     per_batch = max(1, batch // samples)

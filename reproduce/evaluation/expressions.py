@@ -1,7 +1,7 @@
-"""Whether two expressions in LaTeX are equal: numbers exactly, everything else by math-verify in another process.
+"""Decide whether two LaTeX expressions are equal: numbers exactly, everything else by math-verify in another process.
 
-That process (`math_worker`) has limits of time and memory, so that no answer can stop the one that grades, and any
-thread may ask. It ends with this one, is started when the first expression needs it, and again after it was ended.
+That process (`math_worker`) has limits of time and memory, so no answer can stop the grader, and any thread may ask. It
+ends with this process. It is started when the first expression needs it, and again after it was ended.
 """
 
 import json
@@ -105,10 +105,13 @@ _WORKER = _Worker()
 
 @lru_cache(maxsize=65536)
 def equal(gold: str, answer: str) -> bool:
-    """Whether two expressions (plain LaTeX, no units, no lists) are equal. TimeLimit if that takes too long.
+    """Whether two expressions (plain LaTeX, no units, no lists) are equal.
 
-    Numbers are compared exactly. A decimal number with six significant digits or more is also equal to a value of which
-    it is the rounding, or the beginning. Decimals within an expression are exact fractions.
+    Numbers are compared exactly. A decimal number with six significant digits or more also equals a value of which it
+    is the rounding, or the beginning. Decimals within an expression are exact fractions.
+
+    Raises:
+        TimeLimit: the comparison takes too long.
     """
     if _squeezed(gold) == _squeezed(answer):
         return True
@@ -145,8 +148,10 @@ _REPEATING = re.compile(_SIGN + r"(?P<whole>\d*)\.(?P<fixed>\d*)\\(?:overline|do
 
 
 def number(latex: str) -> Fraction | None:
-    """The exact value of a number: 5, -.5, 1/2, \\frac{1}{2}, 1\\frac{1}{2}, 1e6, 1.5\\times 10^{6}, 0.\\overline{3}.
-    None for anything else."""
+    """Return the exact value of a number; None for anything else.
+
+    Forms: 5, -.5, 1/2, \\frac{1}{2}, 1\\frac{1}{2}, 1e6, 1.5\\times 10^{6}, 0.\\overline{3}.
+    """
     text = latex.strip()
     if match := _DECIMAL.fullmatch(text):
         return _signed(match, Fraction(match["number"].rstrip(".")))

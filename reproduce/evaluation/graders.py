@@ -1,13 +1,13 @@
-"""Graders of final answers: mathematics by equivalence, question answering by normalised match and token F1.
+"""Grade final answers: mathematics by equivalence, question answering by normalised match and token F1.
 
-Two normalisers exist in the released ARPO/AEPO code and they differ; both are here under their own names:
-`normalise_training` (the reward: lower case, punctuation deleted, articles dropped) and `normalise_evaluation` (the
-evaluation scripts: lower case, articles dropped, punctuation kept). `grade` uses the evaluation one unless told
-otherwise. Both, and so exact match and token F1, are as published but for one thing: gold and answer are first brought
-to one Unicode form. The papers' own headline accuracies come from an LLM judge, which is more lenient than either.
+The released ARPO/AEPO code has two normalisers that differ. We have both: `normalise_training` (the reward: lower case,
+no punctuation, no articles) and `normalise_evaluation` (the evaluation scripts: lower case, no articles, punctuation
+kept). `grade` uses the evaluation one unless you choose. Both, and so exact match and token F1, are as published except
+that gold and answer are first brought to one Unicode form. The papers' own headline accuracies come from an LLM judge,
+which is more lenient than either.
 
-Mathematics: both sides are undressed (`undress`), read part by part (`answers`) and compared (`equivalence`); single
-expressions are math-verify's. `data/graders/pairs.csv` shows where this changes math-verify's own verdict.
+Mathematics: we undress both sides (`undress`), read them part by part (`answers`) and compare (`equivalence`);
+math-verify compares single expressions. `data/graders/pairs.csv` shows where this changes math-verify's own verdict.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ MAX_ANSWER_CHARS = 1000  # longer "answers" are runaway generations and are wron
 
 @lru_cache(maxsize=65536)
 def normalise_evaluation(answer: str) -> str:
-    """The evaluation scripts' normaliser: lower case, articles a/an/the dropped, single spaces; punctuation stays.
-    Before that, one Unicode form (`undress.unify`)."""
+    """Normalise as the evaluation scripts do: lower case, no articles a/an/the, single spaces; punctuation stays.
+
+    Before that, bring the answer to one Unicode form (`undress.unify`).
+    """
     return " ".join(ARTICLES.sub(" ", unify(answer).lower()).split())
 
 
@@ -37,11 +39,11 @@ NORMALISERS: dict[str, Callable[[str], str]] = {"evaluation": normalise_evaluati
 
 
 class Grade(NamedTuple):
-    """correct: the verdict; f1: best token F1 over the golds, in [0, 1]; method: what decided.
+    """correct: the verdict. f1: best token F1 over the golds, in [0, 1]. method: how it was decided.
 
     method is "empty", "too long", "equal" (same text up to spaces and outer dollar signs), "math-verify" (compared part
-    by part, expressions by math-verify), "time limit" (wrong, because the comparison took too long), or
-    "match (evaluation)" / "match (training)".
+    by part, expressions by math-verify), "time limit" (wrong, because the comparison took too long), or "match
+    (evaluation)" / "match (training)".
     """
 
     correct: bool
@@ -50,19 +52,27 @@ class Grade(NamedTuple):
 
 
 def final_answer(text: str | None) -> str | None:
-    """The answer in a text: the content of its last box, or the whole text if it has none. None if the last box is
-    never closed, or for None."""
+    """Return the content of a text's last box, or the whole text if it has none; None if the last box never closes, or
+    for None.
+    """
     return boxed(text) if text and "\\boxed" in text else text
 
 
 def grade(question: Question, answer: str | None, *, normaliser: str = "evaluation") -> Grade:
-    """Grade a final answer.
+    """Grade a final answer. Any thread may call this.
 
-    answer: the answer string, or a text that holds it in `\\boxed{...}` (then the last box counts); None or blank is
-    wrong. Questions with `answer_type` "math": equal text first, then equivalence, so that no peculiarity of a gold's
-    LaTeX can fail an answer that repeats it. "qa": exact match after the normaliser, marks around the whole answer
-    (bold, code, `\\text{}`, dollar signs) taken off.
-    Raises UserError for an unknown normaliser or a missing math-verify; nothing for any answer. Any thread may call it.
+    For questions with `answer_type` "math" equal text is right, then equivalence decides, so that no peculiarity of a
+    gold's LaTeX can fail an answer that repeats it. "qa" is exact match after the normaliser; marks around the whole
+    answer (bold, code, `\\text{}`, dollar signs) are removed.
+
+    Args:
+        question: with its golds.
+        answer: the answer, or a text that holds it in `\\boxed{...}` (then the last box counts). None or blank is
+            wrong.
+        normaliser: "evaluation" or "training".
+
+    Raises:
+        UserError: the normaliser is unknown, or math-verify is missing. No answer raises.
     """
     if normaliser not in NORMALISERS:
         raise UserError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")

@@ -1,11 +1,11 @@
 """A language model as grader, behind any OpenAI-compatible endpoint.
 
-What is judged is what the papers judge (ARPO, arXiv 2507.19849: Qwen2.5-72B-Instruct for all but the four token-F1
-sets): question, accepted answers and final answer go in, and the answer is correct if it means the same as one of the
-accepted ones. The wording is ours. Three things differ from the released judge on purpose: temperature 0 and a
-recording of every reply, so that a table can be made again; a reply without a clear verdict, or no reply, is
-"undecided" and reported, where the released code calls it wrong or asks a string comparison instead; and no comparison
-of strings overrules the model.
+It judges what the papers' judge does (ARPO, arXiv 2507.19849: Qwen2.5-72B-Instruct for all but the four token-F1 sets):
+it gets question, accepted answers and final answer, and the answer is correct if it means the same as one of the
+accepted ones. The wording is ours. We differ from the released judge in three ways, on purpose. Temperature is 0 and
+every reply is recorded, so that you can make a table again. A reply without a clear verdict, or no reply, is
+"undecided" and reported, where the released code calls it wrong or compares strings instead. No comparison of strings
+overrules the model.
 """
 
 import json
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from reproduce.closing import Closing
 from reproduce.config.judge import JudgeConfig
 from reproduce.evaluation.graders import MAX_ANSWER_CHARS, final_answer
 from reproduce.evaluation.undress import plain_text
@@ -45,37 +46,41 @@ _ALONE = re.compile(r"[\s*_`\"'.]*(correct|incorrect)[\s*_`\"'.!]*", re.IGNORECA
 
 
 class Verdict(NamedTuple):
-    """verdict: "correct", "incorrect" or "undecided". reason: "" where the model decided; "empty" or "too long" for
-    answers that are wrong without asking; "no verdict in the reply", or the error of the call, where undecided."""
+    """A verdict.
+
+    verdict: "correct", "incorrect" or "undecided". reason: "" if the model decided; "empty" or "too long" for answers
+    that are wrong without asking; "no verdict in the reply", or the error of the call, if undecided.
+    """
 
     verdict: str
     reason: str = ""
 
 
-class Judge:
+class Judge(Closing):
     """Judges answers, many at a time. Use it as a context manager or call `close`.
 
-    UserError for a bad setting, a missing key or a replay without a recording, before the first call.
+    Raises:
+        UserError: before the first call, for a bad setting, a missing key or a replay without a recording.
     """
 
     def __init__(self, config: JudgeConfig, *, seed: int = 0, session: str = ""):
         recording = open_recording(config.mode, config.cache_dir)
         self._model = ChatModel("judge", config.chat, mode=config.mode, recording=recording, seed=seed, session=session)
 
-    def __enter__(self) -> "Judge":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
-
     def close(self) -> None:
         self._model.close()
 
     def judge_many(self, answers: Sequence[tuple[Question, str | None]]) -> list[Verdict]:
-        """A verdict for each (question, answer), in order. An answer may hold its text in `\\boxed{...}`.
-        The judge sees it as `undress.plain_text` leaves it: no marks around it, one Unicode form.
+        """Judge answers.
 
-        No answer, a blank one, and one longer than `graders.MAX_ANSWER_CHARS` are wrong without asking, as in `grade`.
+        The judge sees an answer as `undress.plain_text` leaves it: no marks around it, one Unicode form. No answer, a
+        blank one, and one longer than `graders.MAX_ANSWER_CHARS` are wrong without asking, as in `grade`.
+
+        Args:
+            answers: (question, answer); an answer may hold its text in `\\boxed{...}`.
+
+        Returns:
+            A verdict for each, in order.
         """
         given = [final_answer(answer) for _, answer in answers]
         unasked = [_unasked(answer) for answer in given]
@@ -88,12 +93,12 @@ class Judge:
         return [known or _verdict(*next(replies)) for known in unasked]
 
     def costs(self) -> dict[str, float]:
-        """judge_calls, judge_requests, judge_cache_hits, judge_errors, judge_misses since it was opened."""
+        """Return judge_calls, judge_requests, judge_cache_hits, judge_errors, judge_misses since it was opened."""
         return self._model.counts.costs()
 
 
 def prompt(question: Question, answer: str) -> str:
-    """The prompt for the judge. Its fields are JSON strings, so that an answer cannot pass for another field."""
+    """Write the prompt for the judge. Its fields are JSON strings, so that an answer cannot pass for another field."""
     return PROMPT.format(
         question=json.dumps(question.question, ensure_ascii=False),
         golds=json.dumps(list(question.golds), ensure_ascii=False),
@@ -102,7 +107,7 @@ def prompt(question: Question, answer: str) -> str:
 
 
 def parse_verdict(reply: str) -> str:
-    """ "correct" or "incorrect" if the reply says so in exactly one way, "undecided" otherwise.
+    """Return "correct" or "incorrect" if the reply says so in exactly one way, else "undecided".
 
     A verdict is a line `Verdict: ...`, the tag `<judgment>...</judgment>`, or a reply of that one word. Thinking
     between `<think>` tags does not count; two verdicts that differ are none.
@@ -115,8 +120,13 @@ def parse_verdict(reply: str) -> str:
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Counts of correct, incorrect and undecided; `accuracy` (undecided is not correct) and `accuracy_if_undecided_\
-correct`, between which the judge's accuracy lies; `undecided_reasons`: reason -> count."""
+    """Count verdicts.
+
+    Returns:
+        Counts of correct, incorrect and undecided; `accuracy` (undecided is not correct) and
+            `accuracy_if_undecided_correct`, between which the judge's accuracy lies; `undecided_reasons`: reason ->
+            count.
+    """
     counts = Counter(verdict.verdict for verdict in verdicts)
     reasons = Counter(verdict.reason for verdict in verdicts if verdict.verdict == UNDECIDED)
     n = len(verdicts)

@@ -1,9 +1,9 @@
-"""The process that decides whether two expressions are equal: SymPy on the parser and the comparison of math-verify.
+"""The process that decides whether two expressions are equal: SymPy with the parser and the comparison of math-verify.
 
-It reads one JSON list a line, `["equal", gold, answer]` or `["rounds", expression, decimal]`, and writes `true` or
+It reads one JSON list per line, `["equal", gold, answer]` or `["rounds", expression, decimal]`, and writes `true` or
 `false`. Whatever SymPy does with a hostile expression (`9^{9^{9}}` is computed without end) happens here: a timer of
-the kernel ends the process when a request has used its seconds of processor time, and its memory is limited. Run as a
-script by `reproduce.evaluation.expressions`; it imports nothing of the package.
+the kernel ends the process when a request has used its seconds of processor time, and its memory is limited.
+`reproduce.evaluation.expressions` runs it as a script; it imports nothing of the package.
 """
 
 import json
@@ -14,6 +14,7 @@ from decimal import Decimal
 
 
 def main() -> None:
+    """Answer requests until the input ends."""
     seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 def parse(latex: str, others: str):
-    """A SymPy expression. Letters keep their case, and a number in front of a fraction multiplies it."""
+    """Parse a SymPy expression. Letters keep their case, and a number before a fraction multiplies it."""
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
     from math_verify.grader import should_treat_as_complex
 
@@ -46,8 +47,11 @@ def parse(latex: str, others: str):
 
 
 def equal(gold: str, answer: str) -> bool:
-    """Whether math-verify finds the expressions equal. Constants must also agree to 25 digits, relative to their size:
-    math-verify compares differences with 0 and would call 10^-20 and 10^-21 equal."""
+    """Whether math-verify finds the expressions equal.
+
+    Constants must also agree to 25 digits, relative to their size: math-verify compares differences with 0 and would
+    call 10^-20 and 10^-21 equal.
+    """
     from math_verify import verify
 
     expected, given = parse(gold, answer), parse(answer, gold)
@@ -75,6 +79,7 @@ def _constant(expression) -> bool:
 
 
 def sympy():
+    """Import sympy at first use."""
     import sympy
 
     return sympy

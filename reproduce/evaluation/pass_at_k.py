@@ -9,12 +9,21 @@ from reproduce.errors import UserError
 
 
 def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> float | np.ndarray:
-    """Probability that at least one of k samples is correct, estimated from c correct among n samples.
+    """Estimate the probability that at least one of k samples is correct, from c correct among n samples.
 
-    1 - C(n-c, k) / C(n, k), Chen et al. 2021 (arXiv 2107.03374), equation 1, as a product of k factors
-    (n-c-j)/(n-j), which neither overflows nor loses digits. `n` and `c` are integers or integer arrays that broadcast;
-    returns a float for scalars, otherwise a float64 array of the broadcast shape. The mean over questions is the
-    benchmark's pass@k. Raises UserError unless 1 <= k <= n and 0 <= c <= n everywhere.
+    1 - C(n-c, k) / C(n, k), Chen et al. 2021 (arXiv 2107.03374), equation 1, as a product of k factors (n-c-j)/(n-j),
+    which neither overflows nor loses digits. The mean over questions is the benchmark's pass@k.
+
+    Args:
+        n: samples drawn; integers of any shape.
+        c: samples correct; integers that broadcast with n.
+        k: samples that count.
+
+    Returns:
+        a float for scalars, otherwise a float64 array of the broadcast shape.
+
+    Raises:
+        UserError: not 1 <= k <= n and 0 <= c <= n everywhere.
     """
     n_array, c_array = np.broadcast_arrays(np.asarray(n), np.asarray(c))
     if n_array.dtype.kind not in "iu" or c_array.dtype.kind not in "iub":

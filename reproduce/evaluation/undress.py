@@ -1,8 +1,8 @@
-"""An answer without its dress: one spelling for what Unicode, Markdown and LaTeX can write in many ways.
+"""Undress an answer: one spelling for whatever Unicode, Markdown and LaTeX can write in many ways.
 
-`plain_text` serves answers in words: characters in one Unicode form, no bold, code or mathematics marks around them.
-`plain_latex` serves mathematics: also one command for each symbol, no spacing or font commands, thousands together,
-no lead-in ("the answer is") and no stop at the end. Neither changes a value, a unit, a bracket or an order:
+`plain_text` is for answers in words: characters in one Unicode form, no bold, code or mathematics marks around them.
+`plain_latex` is for mathematics: also one command for each symbol, no spacing or font commands, thousands together, no
+lead-in ("the answer is") and no stop at the end. Neither changes a value, a unit, a bracket or an order;
 `reproduce.evaluation.answers` reads those. Both are linear in practice; callers bound the length.
 """
 
@@ -32,8 +32,11 @@ def _plain_character(character: str) -> str:
 
 
 def unify(text: str) -> str:
-    """One Unicode form: composed (NFC), full-width and mathematical letters and digits as plain ones, every kind of
-    space as a space, digits of all scripts as 0 to 9, invisible characters gone. Superscripts and fractions stay."""
+    """Bring a text to one Unicode form.
+
+    It is composed (NFC); full-width and mathematical letters and digits become plain ones, every kind of space a space,
+    digits of all scripts 0 to 9; invisible characters go. Superscripts and fractions stay.
+    """
     return clean("".join(map(_plain_character, clean(text))))
 
 
@@ -58,7 +61,7 @@ def _unwrap(text: str, marks: tuple[str, ...]) -> str:
 
 
 def closing_brace(text: str, start: int) -> int | None:
-    """Position of the brace that closes the one in front of `start`; None if there is none. `\\}` closes nothing."""
+    """Find the brace that closes the one before `start`; None if there is none. `\\}` closes nothing."""
     depth, position = 1, start
     while position < len(text):
         if text[position] == "\\":
@@ -80,7 +83,7 @@ def _uncover(text: str, wrapper: re.Pattern) -> str:
 
 
 def plain_text(text: str) -> str:
-    """An answer in words: `unify`, then the marks and commands around the whole of it taken off, layer by layer."""
+    """Undress an answer in words: `unify`, then remove marks and commands around the whole of it, layer by layer."""
     text = unify(text).strip()
     for _ in range(_ROUNDS):
         bare = _uncover(_unwrap(text, _PAIRS), _WRAPPER)
@@ -234,7 +237,7 @@ _FONTS = re.compile(rf"(?P<mark>[\^_])?\s*{_FONT}\s*\{{(?P<inside>[^{{}}]*)\}}")
 
 
 def _fonts(text: str) -> str:
-    """Fonts off; words keep one command, `\\text{...}`, and a single letter or a number keeps none."""
+    """Remove fonts. Words keep one command, `\\text{...}`; a single letter or a number keeps none."""
 
     def replaced(match: re.Match) -> str:
         inside = match["inside"].strip().strip("$").removeprefix("\\(").removesuffix("\\)")
@@ -257,7 +260,7 @@ def _math_marks(text: str) -> str:
 
 
 def plain_latex(text: str) -> str:
-    """An answer in mathematics (see the module docstring). Text that is not mathematics keeps its letters."""
+    """Undress an answer in mathematics (see the module docstring). Text that is not mathematics keeps its letters."""
     text = _symbols(unify(_symbols(text))).strip()
     for _ in range(_ROUNDS):
         bare = _uncover(_unwrap(text, _PAIRS + _QUOTES), _BOX)

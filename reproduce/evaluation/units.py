@@ -1,7 +1,7 @@
-"""Units of measure behind a number: which one it is, and how many of the base unit it makes.
+"""Units of measure behind a number: which unit it is, and how many base units it makes.
 
-A unit that one side leaves out is understood; two units must be the same, or measure the same thing in other steps
-(`5 m` and `500 cm`). A noun that is no known unit ("apples") is kept by its name.
+A unit that one side leaves out is understood. Two units must be the same, or measure the same thing in other steps (`5
+m` and `500 cm`). A noun that is no known unit ("apples") is kept by its name.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Unit(NamedTuple):
-    """name: what is measured ("length^2"), or the noun. factor: one of it in base units. known: from the table."""
+    """name: what is measured ("length^2"), or the noun. factor: one of it in base units. known: it is in the table."""
 
     name: str
     factor: Fraction
@@ -98,7 +98,9 @@ _MAX_WORDS = 4
 
 
 def read_unit(text: str) -> Unit | None:
-    """The unit that a text names, such as "cm", "square inches", "m/s^{2}", "miles per hour"; None if it is no unit."""
+    """Read the unit that a text names, such as "cm", "square inches", "m/s^{2}", "miles per hour"; None if it is no
+    unit.
+    """
     text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text).replace(r"\%", " ")
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?\s*([CF](?![a-z]))?", lambda match: f" °{match[1] or ''} ", text)
     text = re.sub(r"(?i)\bdegrees?\s+([CF])(?:elsius|ahrenheit)?\b", r"°\1", text)

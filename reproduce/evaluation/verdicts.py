@@ -11,11 +11,17 @@ NOT_JUDGED = ("hotpotqa", "2wiki", "musique", "bamboogle")
 
 
 def judged(rows: list[dict], questions: Mapping[str, Question], judge: Judge) -> tuple[list[dict], dict]:
-    """The rows of eval.parquet with the judge's verdict as `correct`, and `judge.summary` of all verdicts.
+    """Put the judge's verdicts into rows of eval.parquet.
 
-    rows: with `question_id`, `family`, `answer` and `correct`. questions: by id. New columns: `graded`, 1 or 0, what
-    `correct` was before; `judged`, 1 or 0, NaN where the judge did not decide (then `correct` is false) or was not
-    asked (`NOT_JUDGED`; then `correct` stays).
+    Args:
+        rows: with `question_id`, `family`, `answer` and `correct`.
+        questions: by id.
+        judge: the judge.
+
+    Returns:
+        The rows with the judge's verdict as `correct`, and `judge.summary` of all verdicts. New columns: `graded`, 1 or
+            0, the earlier `correct`; `judged`, 1 or 0, NaN if the judge did not decide (then `correct` is false) or was
+            not asked (`NOT_JUDGED`; then `correct` stays).
     """
     asked = [row["family"] not in NOT_JUDGED for row in rows]
     answers = [(questions[row["question_id"]], row["answer"]) for row, ask in zip(rows, asked, strict=True) if ask]

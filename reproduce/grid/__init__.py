@@ -1,1 +1,1 @@
-"""Starting runs: the grid of a table, its processes, and the launchers for one machine, accelerate and Slurm."""
+"""Start runs: the grid of a table, its processes, and the launchers for one machine, accelerate and Slurm."""

@@ -2,7 +2,7 @@
 
     python -m reproduce.grid.accelerated <the words of accelerate launch>
 
-`accelerate launch` is run inside this process, which ends with its parent; the processes that it starts watch this one.
+`accelerate launch` runs inside this process, which ends with its parent; the processes that it starts watch this one.
 """
 
 import os
@@ -13,7 +13,7 @@ from reproduce.parent import PARENT, die_with_parent
 
 
 def main() -> None:
-    """Runs `accelerate launch` with the words of the command line."""
+    """Run `accelerate launch` with the words of the command line."""
     die_with_parent()
     os.environ |= {PARENT: str(os.getpid()), LAUNCHED: "1"}
     from accelerate.commands.launch import main as launch

@@ -1,4 +1,4 @@
-"""Command lines of runs: what `python -m reproduce` is told, alone or by `accelerate launch`."""
+"""Command lines of runs: the words of `python -m reproduce`, alone or through `accelerate launch`."""
 
 import sys
 from importlib.util import find_spec
@@ -16,25 +16,28 @@ WORDS = len(START)
 
 
 def words(job: JobConfig, path: Path, root: Path) -> list[str]:
-    """Arguments of `python -m reproduce` to do a job in its run directory or to make a warm start."""
+    """Return the arguments of `python -m reproduce` that do a job in its run directory or make a warm start."""
     if job.name == WARM_START:
         return ["warm-start", str(warm_start_config(path)), "--runs-root", str(root)]
     return ["job", str(path)]
 
 
 def warm_start_config(path: Path) -> Path:
-    """Where the config of the warm start lies whose run directory is `path`."""
+    """Return where the config of the warm start is whose run directory is `path`."""
     return path.with_name(".warm_start.yaml")
 
 
 def accelerated(config: Path, words: list[str], *options: str) -> list[str]:
-    """`accelerate launch` of `python -m reproduce <words>`, with what keeps its processes from outliving us."""
+    """Return `accelerate launch` of `python -m reproduce <words>`, wrapped so that its processes never outlive us."""
     return [*START, "--config_file", str(config), *options, "--module", "reproduce", *words]
 
 
 def accelerate_config(name: str) -> Path:
-    """The accelerate config of that name, or the file. UserError that lists ours if there is neither, and for one that
-    needs DeepSpeed where that is not installed."""
+    """Find the accelerate config of that name, or the file.
+
+    Raises:
+        UserError: there is neither (the message lists ours), or it needs DeepSpeed, which is not installed.
+    """
     for path in (CONFIGS / f"{name}.yaml", Path(name)):
         if path.is_file():
             _check_deepspeed(path)

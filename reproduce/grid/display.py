@@ -1,4 +1,4 @@
-"""Progress of a grid in the terminal: which runs are done, which run, the time left."""
+"""Progress of a grid in the terminal: which runs are done, which run now, the time left."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ class RunStatus:
         return 0 if self.job.method == WARM_START else self.job.training.steps
 
     def position(self) -> tuple[str, int, int, float]:
-        """(stage, step, total steps of the stage, seconds so far), as the run last reported it."""
+        """Read (stage, step, total steps of the stage, seconds so far), as the run last reported it."""
         try:
             value = json.loads((self.path / "progress.json").read_text())
             return str(value["stage"]), int(value["step"]), int(value["total_steps"]), float(value["seconds"])
@@ -46,7 +46,7 @@ class RunStatus:
             return "starting", 0, self.total, 0.0
 
     def steps_done(self) -> int:
-        """RL steps done; a later stage (evaluation) means all of them."""
+        """Return the RL steps done; a later stage (evaluation) means all of them."""
         if self.state == FINISHED:
             return self.total
         stage, step, _, seconds = self.position()
@@ -55,7 +55,7 @@ class RunStatus:
         return self.total if seconds else 0
 
     def seconds_per_step(self) -> float | None:
-        """Wall seconds of an RL step with its share of everything else, None before the first."""
+        """Return the wall seconds of an RL step with its share of everything else; None before the first."""
         if self.total == 0:
             return None
         if self.state == FINISHED:
@@ -68,10 +68,13 @@ class RunStatus:
 
 
 def seconds_left(rows: list[RunStatus], workers: int) -> float | None:
-    """Seconds until the whole grid is done, from the time of the steps done so far; None before there are any.
+    """Estimate the seconds until the whole grid is done, from the time of the steps done so far.
 
-    A row without a step yet is taken to be as fast as the mean of the others. The work is spread over `workers`,
-    but never ends before its longest run.
+    A row without a step yet is taken to be as fast as the mean of the others. The work is spread over `workers`, but
+    never ends before its longest run.
+
+    Returns:
+        Seconds; None before there are any steps.
     """
     if all(row.state in (FINISHED, FAILED) for row in rows):
         return 0.0
@@ -93,6 +96,7 @@ def seconds_left(rows: list[RunStatus], workers: int) -> float | None:
 
 
 def duration(seconds: float | None) -> str:
+    """Write seconds as "about 5 min left"."""
     if seconds is None:
         return "estimating the time left"
     if seconds < 90:
@@ -121,11 +125,11 @@ class Display:
             self.live.stop()
 
     def event(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(text)
 
     def update(self) -> None:
-        """Shows the state of the rows now."""
+        """Show the state of the rows now."""
         if self.live:
             self.live.update(self._view(), refresh=True)
         elif time.monotonic() - self._last >= PLAIN_SECONDS:

@@ -21,11 +21,19 @@ from reproduce.worlds.registry import world_of
 
 
 def pinned(jobs: list[JobConfig]) -> list[JobConfig]:
-    """The jobs of a table with `model.revision`, the SHA-256 of data files, games and of the corpus filled in.
+    """Fill in `model.revision` and the SHA-256 of data files, games and the corpus.
 
-    Jobs that read none of these are returned as they are. Data files are fetched where they are missing, the index of a
-    local corpus is built, and keys of services are looked for. UserError, one line, for the first thing that is not
-    there: a locked revision, access to the hub, a gated set, a key, a recording.
+    Jobs that read none of these stay as they are. Missing data files are fetched, the index of a local corpus is built,
+    and keys of services are looked up.
+
+    Args:
+        jobs: the jobs of a table.
+
+    Returns:
+        The jobs.
+
+    Raises:
+        UserError: something is missing: a locked revision, access to the Hub, a gated set, a key, a recording.
     """
     first = jobs[0]
     scratch = first.model.name_or_path is None

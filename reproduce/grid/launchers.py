@@ -1,4 +1,4 @@
-"""The launchers that a grid can use. Each starts a command and hands back something to poll, as `subprocess.Popen` is.
+"""The launchers that a grid can use. Each starts a command and returns something to poll, as `subprocess.Popen` is.
 
 local        a process for each run, as many at a time as there are cores
 accelerate   a run is started by `accelerate launch`, on all the processes that its config names
@@ -30,8 +30,9 @@ class Child(Protocol):
 
 
 class Launcher(Protocol):
-    """at_a_time: how many runs are started together where the user does not say. alone: what starts one process, for
-    a warm start that one process makes."""
+    """Starts runs. at_a_time: how many are started together unless the user says. alone: starts one process, for a warm
+    start that one process makes.
+    """
 
     at_a_time: int
 
@@ -45,27 +46,27 @@ class Launcher(Protocol):
 
 
 class Local:
-    """Every run is a process of this machine, by itself: one at a time on its card, or one per core."""
+    """Every run is one process of this machine: one at a time on its GPU, or one per core."""
 
     def __init__(self, device: str = "cpu"):
         self.at_a_time = usable_cores() if device == "cpu" else 1
 
     def command(self, job: JobConfig, path: Path, root: Path) -> Fork | list[str]:
-        """A fork that does a job in its run directory, or makes a warm start."""
+        """Return a fork that does a job in its run directory, or makes a warm start."""
         if job.name == WARM_START:
             return Fork(make_warm_start, (warm_start_config(path), root))
         return Fork(run, (path,))
 
     def start(self, command: Fork | list[str], log: Path) -> subprocess.Popen | workers.Child:
-        """Starts it, output appended to `log`; it never outlives this process."""
+        """Start it, output appended to `log`; it never outlives this process."""
         return processes.start(command, log)
 
     def stop(self, children: list) -> None:
-        """Ends the children and what they started."""
+        """End the children and what they started."""
         processes.stop(children)
 
     def alone(self) -> "Local":
-        """A process of this machine."""
+        """Return a launcher of one process of this machine."""
         return Local()
 
 
@@ -81,9 +82,16 @@ class Accelerate(Local):
 
 
 def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu") -> Launcher:
-    """The launcher `name`. config: a file, or the name of one of ours: of accelerate, or of the Slurm settings.
+    """Open a launcher.
 
-    root: of the runs. device: what a run trains on. UserError for a launcher or config that does not exist.
+    Args:
+        name: one of `LAUNCHERS`.
+        config: a file, or the name of one of ours: of accelerate, or of the Slurm settings.
+        root: folder of the runs.
+        device: on which a run trains.
+
+    Raises:
+        UserError: the launcher or config does not exist.
     """
     if name == "local":
         if config is not None:

@@ -1,4 +1,4 @@
-"""The part of a job that runs on its nodes. It imports little: a node has nothing of ours loaded yet."""
+"""The part of a job that runs on its nodes. It imports little, since a node has loaded nothing of ours yet."""
 
 import os
 import subprocess
@@ -14,7 +14,8 @@ from reproduce.runs.manifest import ROOT
 class OnNode:
     """The work of each node of a job: run the command of `command_lines.accelerated`, output appended to `log`.
 
-    cards: of a node. With several nodes the command is told which of them it is on, by options from word `words` on.
+    cards: GPUs of a node. With several nodes the command learns which of them it is on, by options from word `words`
+    on.
     """
 
     command: tuple[str, ...]
@@ -24,21 +25,21 @@ class OnNode:
     cards: int
 
     def __call__(self) -> int:
-        """Exit code of the command."""
+        """Run the command; returns its exit code."""
         import submitit
 
         here = submitit.JobEnvironment()
         command = list(self.command)
         if self.nodes > 1:
-            command[self.words : self.words] = self._place(here.global_rank, here.hostnames[0], here.job_id)
+            command[self.words : self.words] = self.place(here.global_rank, here.hostnames[0], here.job_id)
         environment = {**child_environment(), PARENT: str(os.getpid())}
         with open(self.log, "ab") as output:
             return subprocess.run(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             ).returncode
 
-    def _place(self, node: int, first: str, job: str) -> list[str]:
-        """Words of `accelerate launch`; the port is the same on all nodes of a job, and differs between jobs."""
+    def place(self, node: int, first: str, job: str) -> list[str]:
+        """Return words of `accelerate launch`; the port is the same on all nodes of a job, and differs between jobs."""
         return [
             "--num_machines",
             str(self.nodes),
@@ -53,7 +54,7 @@ class OnNode:
         ]
 
     def checkpoint(self, *arguments, **options):
-        """Task that submitit queues again at the time limit: the same, since a run resumes by itself."""
+        """Return the task that submitit queues again at the time limit: the same one, since a run resumes by itself."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)

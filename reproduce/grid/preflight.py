@@ -5,11 +5,18 @@ from reproduce.errors import UserError
 
 
 def check_runnable(jobs: list[JobConfig], here: bool = True) -> None:
-    """UserError for a job that could only fail later: a method that cannot run under these settings, a device that
-    this machine lacks, a world or family that there is not, more questions than a panel has.
+    """Refuse a job that could only fail later.
 
-    here: the jobs run on this machine. The panels of ScienceWorld and ALFWorld need their packages open and are not
-    looked at; in the world web `evaluation.questions` is an upper limit.
+    The panels of ScienceWorld and ALFWorld need their packages open and are not read. In the world web
+    `evaluation.questions` is an upper limit.
+
+    Args:
+        jobs: the jobs of a table.
+        here: they run on this machine.
+
+    Raises:
+        UserError: a method cannot run under these settings, this machine lacks a device, a world or family does not
+            exist, or a panel has too few questions.
     """
     from reproduce import algorithms
 

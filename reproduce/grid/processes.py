@@ -13,7 +13,7 @@ from reproduce.runs.manifest import ROOT
 
 
 def start(command: list[str] | workers.Fork, log: Path) -> subprocess.Popen | workers.Child:
-    """Starts `command` in the repository root and in its own process group, output appended to `log`."""
+    """Start `command` in the repository root and in its own process group, output appended to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**child_environment(), PARENT: str(os.getpid())}
     if isinstance(command, workers.Fork):
@@ -31,7 +31,7 @@ def start(command: list[str] | workers.Fork, log: Path) -> subprocess.Popen | wo
 
 
 def stop(children: list[subprocess.Popen | workers.Child], patience: float = 10.0) -> None:
-    """Ends the children and what they started: SIGTERM to each process group, SIGKILL after `patience` seconds."""
+    """End the children and what they started: SIGTERM to each process group, SIGKILL after `patience` seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for child in children:
             if child.poll() is None or number == signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""From a table's name to its jobs, with everything checked that can be before anything runs."""
+"""Resolve a table's name to its jobs, and check everything that can be checked before anything runs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,10 +18,18 @@ def resolve(
     here: bool = True,
     changes: Sequence[str] = (),
 ) -> list[JobConfig]:
-    """The jobs of a table, checked before anything runs: names, settings, overrides, variants, device, panels.
+    """Make the jobs of a table and check names, settings, overrides, variants, device and panels.
 
-    here: they run on this machine, which must have the device. changes: `section.key=value`, as the command line has
-    them (`reproduce.config.command_line`).
+    Args:
+        table: such as 2.
+        profile: such as mini.
+        methods: methods, variants or groups; None: the table's.
+        seeds: None: the table's.
+        here: they run on this machine, which must have the device.
+        changes: `section.key=value`, as on the command line (`reproduce.config.command_line`).
+
+    Raises:
+        UserError: a check fails.
     """
     jobs = named(table, profile, methods, seeds, changes)
     check_runnable(jobs, here)
@@ -35,7 +43,7 @@ def named(
     seeds: list[int] | None = None,
     changes: Sequence[str] = (),
 ) -> list[JobConfig]:
-    """As `resolve`, without looking for what the jobs need to run."""
+    """As `resolve`, without the checks of what the jobs need to run."""
     config = TableConfig.load(table)
     jobs = config.jobs(profile, methods, seeds)
     from reproduce import algorithms
@@ -49,17 +57,20 @@ def named(
 
 
 def reporting(jobs: list[JobConfig], report_to: str | None) -> list[JobConfig]:
-    """The jobs with `training.report_to` as the user says; None: as the config says. UserError for a tracker that is
-    not known or not installed."""
+    """Set `training.report_to` of the jobs as the user says; None: as the config says.
+
+    Raises:
+        UserError: a tracker is unknown or not installed.
+    """
     report_to = jobs[0].training.report_to if report_to is None else report_to
     names = ",".join(tracker_names(report_to)) or None
     return [dataclasses.replace(job, training=dataclasses.replace(job.training, report_to=names)) for job in jobs]
 
 
 def _check_variants(config: TableConfig, profile: str) -> None:
-    """UserError for a variant that is named as a method, or whose settings are those of a method or another variant.
+    """Refuse a variant that is named as a method, or whose settings are those of a method or another variant.
 
-    A grid needs no such check: its cells differ by construction, and the one at 1x, 1x is the method as it stands.
+    A grid needs no such check: its cells differ by construction, and the one at 1x, 1x is the method itself.
     """
     from reproduce import algorithms
 

@@ -1,6 +1,6 @@
-"""Runs a grid of jobs: one process each, a few at a time, doing only what is missing.
+"""Run a grid of jobs: one process each, a few at a time, doing only what is missing.
 
-What a kill can cost is the step in flight. A run that failed does not stop the others. Two grids never write the same
+A kill costs at most the step in progress. A run that fails does not stop the others. Two grids never write the same
 runs, and no child outlives the grid, even after kill -9.
 """
 
@@ -66,11 +66,23 @@ def train(
     report_to: str | None = None,
     settings: Sequence[str] = (),
 ) -> Trained:
-    """Runs what is missing of a table and prints what failed.
+    """Run what is missing of a table and print what failed.
 
-    launcher, launch_config: where runs are started (`reproduce.grid.launchers`), and a warm start on an SFT set.
-    report_to: trackers (`reproduce.training.trackers`); default: the config's. settings: `section.key=value` other than
-    the table's (`reproduce.config.command_line`); their runs have a folder of their own.
+    Args:
+        table: such as 2.
+        profile: such as mini.
+        methods: methods, variants or groups; None: the table's.
+        seeds: None: the table's.
+        max_jobs: runs at a time; None: the launcher's.
+        runs_root: folder of the runs.
+        launcher: where runs start (`reproduce.grid.launchers`), and a warm start on an SFT set.
+        launch_config: of the launcher.
+        report_to: trackers (`reproduce.training.trackers`); None: the config's.
+        settings: `section.key=value` other than the table's (`reproduce.config.command_line`); their runs get their own
+            folder.
+
+    Raises:
+        UserError: something is wrong before anything runs.
     """
     jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm", settings), report_to))
     check_installed(jobs)
@@ -85,7 +97,11 @@ def train(
 
 
 def name_sandbox(job: JobConfig) -> None:
-    """Says what confines model-written code; UserError, before anything runs, on a machine where nothing could."""
+    """Print what confines model-written code.
+
+    Raises:
+        UserError: nothing on this machine could.
+    """
     if world_of(job.task).runs_code:
         sandbox = probe()
         print(f"Python tool: {sandbox.name} ({sandbox.description})", flush=True)
@@ -99,13 +115,23 @@ def run(
     warm_start: Command | bool = True,
     launcher: Launcher | None = None,
 ) -> list[Failure]:
-    """Brings every job to "finished"; returns those that failed.
+    """Bring every job to "finished". Finished runs of the same config are skipped, unfinished ones resumed.
 
-    Finished runs of the same config are skipped, unfinished ones resumed. `max_jobs` at a time, default the launcher's.
-    warm_start: what makes it, once, before the others (False: nothing does); default one process or, on an SFT set, the
-    launcher's processes. command: default the launcher's. launcher: default processes of this machine, one per core.
-    Raises UserError, before anything is touched, when a directory holds a run of another config or a broken finished
-    run, or when another grid is at work on these runs.
+    Args:
+        jobs: the jobs.
+        runs_root: folder of the runs.
+        max_jobs: runs at a time; None: the launcher's.
+        command: what does a job; None: the launcher's.
+        warm_start: what makes the warm start, once, before the others. True: one process or, on an SFT set, the
+            launcher's processes. False: nothing.
+        launcher: None: processes of this machine, one per core.
+
+    Returns:
+        The jobs that failed.
+
+    Raises:
+        UserError: before anything is changed, if a directory holds a run of another config or a broken finished run, or
+            another grid is at work on these runs.
     """
     root, launcher = Path(runs_root).resolve(), launcher or Local()
     base = root / jobs[0].profile / jobs[0].experiment
@@ -138,7 +164,11 @@ def run(
 
 
 def state_of(row: RunStatus) -> str:
-    """FINISHED or WAITING, without touching anything; UserError for another config or a broken finished run."""
+    """Return FINISHED or WAITING, without changing anything.
+
+    Raises:
+        UserError: the directory belongs to another config, or holds a broken finished run.
+    """
     found = directory.check(row.path, row.job)
     if found is None and directory.replaceable(row.path) and locks.is_locked(row.path / ".lock"):
         raise UserError(f"{shown(row.path)} is being written by another process; wait for it or stop it")
@@ -157,7 +187,7 @@ def _work(
     launcher: Launcher,
     check: bool = True,
 ) -> list[Failure]:
-    """Runs `rows`, `workers` at a time; with `check` a run is done when its manifest says so, else by its exit code."""
+    """Run `rows`, `workers` at a time. With `check` a run is done when its manifest says so, else by its exit code."""
     waiting, running, failures = list(rows), {}, []
     try:
         while waiting or running:
@@ -193,9 +223,9 @@ def _start(row: RunStatus, command: Command, root: Path, launcher: Launcher, cre
 
 
 def _failure(row: RunStatus, child: Child, offset: int) -> Failure:
-    """Reason of a failure, from what the log holds after `offset` bytes, which earlier attempts had written.
+    """The reason of a failure, from the log after `offset` bytes, which earlier attempts had written.
 
-    That is its last line, but where several processes write and their launcher has the last word: then the first line
+    It is the log's last line. If several processes write and their launcher has the last word, it is the first line
     that begins with "error:".
     """
     log, code = row.path / "log.txt", child.returncode
@@ -216,7 +246,7 @@ def _failure(row: RunStatus, child: Child, offset: int) -> Failure:
 
 
 def _warnings(row: RunStatus, offset: int) -> list[str]:
-    """The lines of its log after `offset` bytes that begin with "warning:"."""
+    """The lines of a run's log after `offset` bytes that begin with "warning:"."""
     log = row.path / "log.txt"
     lines = log.read_bytes()[offset:].decode(errors="replace").splitlines() if log.exists() else []
     return [line.strip() for line in lines if line.startswith("warning: ")]
@@ -224,7 +254,7 @@ def _warnings(row: RunStatus, offset: int) -> list[str]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the grid as Ctrl-C does: the children are stopped first."""
+    """Let SIGTERM end the grid as Ctrl-C does: the children are stopped first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,10 +1,10 @@
-"""Runs as jobs of a Slurm cluster, by the package `submitit`.
+"""Runs as jobs of a Slurm cluster, through the package `submitit`.
 
-A run is one job, on one node or several: on each node `accelerate launch` starts the processes of its cards. Folder
-`<runs root>/.slurm` holds what submitit keeps of a job; output goes to the run's own log.txt, and what a run has done
-to its run directory, which the cluster must share. A job that runs into its time limit or is preempted is queued again
-and goes on from its last checkpoint. When the command that submitted the jobs is interrupted they are cancelled; when
-it is lost (a broken connection, kill -9) they go on, and the same command finds them again.
+A run is one job, on one node or several: on each node `accelerate launch` starts the processes of its GPUs. The folder
+`<runs root>/.slurm` holds submitit's files of a job. Output goes to the run's log.txt, and results to its run
+directory, which the cluster must share. A job that reaches its time limit or is preempted is queued again and resumes
+from its last checkpoint. If you interrupt the command that submitted the jobs, they are cancelled. If the command is
+lost (a broken connection, kill -9), they go on, and the same command finds them again.
 """
 
 import shlex
@@ -27,7 +27,7 @@ DEFAULT = Path(__file__).with_name("slurm.yaml")
 
 @section
 class SlurmConfig:
-    """Resources of a job on the cluster. Nothing here can change a result, so it is no part of a run's config."""
+    """Resources of a job on the cluster. Nothing here can change a result, so it is not part of a run's config."""
 
     accelerate: str = "one_gpu"  # config of the processes: a file, or the name of one of ours
     nodes: Count = 1
@@ -51,7 +51,7 @@ class SlurmConfig:
 
     @classmethod
     def load(cls, path: str | None) -> "SlurmConfig":
-        """The settings of a file, ours if there is none. UserError for keys or values that it cannot have."""
+        """Load the settings of a file; None: ours. Raises UserError for bad keys or values."""
         path = DEFAULT if path is None else Path(path)
         return build(cls, read_yaml(path), path.name)
 
@@ -63,7 +63,7 @@ class SlurmRun:
         self.job, self.returncode, self.reason = job, None, ""
 
     def poll(self) -> int | None:
-        """The run's exit code, 1 for a job that is lost, or None while it waits or runs."""
+        """Return the run's exit code, 1 for a job that is lost, or None while it waits or runs."""
         if self.returncode is None and self.job.done():
             error = self.job.exception()
             if error is None:
@@ -85,7 +85,7 @@ def _lost(error: Exception, state: str) -> str:
 
 
 class Slurm:
-    """Submits jobs; see the module. root: of the runs."""
+    """Submits jobs; see the module. root: folder of the runs."""
 
     def __init__(self, config: SlurmConfig, root: Path):
         try:
@@ -117,16 +117,16 @@ class Slurm:
         self.executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
 
     def alone(self) -> "Slurm":
-        """Jobs of one node."""
+        """Return a launcher of jobs of one node."""
         return Slurm(replace(self.config, nodes=1), self.root)
 
     def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
-        """The command line that a node runs; several nodes share a port of their own."""
+        """Return the command line that a node runs; several nodes share one port per job."""
         port = ["--main_process_port", "0"] if self.config.nodes == 1 else []
         return accelerated(self.accelerate, words(job, path, root), *port)
 
     def start(self, command: list[str], log: Path) -> SlurmRun:
-        """The job of a run: the one that an earlier command submitted, if it waits or runs, else a new one."""
+        """Start the job of a run, or find the one that an earlier command submitted if it waits or runs."""
         log.parent.mkdir(parents=True, exist_ok=True)
         name = ".".join(log.parent.parts[-4:])
         record = self.folder / "jobs" / f"{name}.json"
@@ -156,7 +156,7 @@ class Slurm:
         return None if job.done(force_check=True) else job
 
     def stop(self, children: list[SlurmRun]) -> None:
-        """Cancels the jobs that have not ended."""
+        """Cancel the jobs that have not ended."""
         for child in children:
             if child.poll() is None:
                 child.job.cancel(check=False)

@@ -1,7 +1,7 @@
 """`make status`: every run below a runs root, where it is and its last metrics, from the run directories alone.
 
-It reads what a living run writes (`parts/`, `progress.json`), changes nothing, and says what is wrong with a directory
-that it cannot read instead of stopping at it.
+It reads what a living run writes (`parts/`, `progress.json`), changes nothing, and reports what is wrong with a
+directory that it cannot read instead of stopping there.
 """
 
 import json
@@ -35,8 +35,10 @@ LEFT_COLUMNS = ("profile", "experiment", "run", "state")
 
 @dataclass
 class Line:
-    """One run. state: finished, running, interrupted, failed, not started or unreadable. total: its RL steps, None if
-    its config cannot be read; left: seconds, None where nothing can be said. problem: why it failed or is unreadable.
+    """One run.
+
+    state: finished, running, interrupted, failed, not started or unreadable. total: its RL steps, None if its config
+    cannot be read. left: seconds, None if nothing can be said. problem: why it failed or is unreadable.
     """
 
     profile: str
@@ -51,7 +53,7 @@ class Line:
     problem: str = ""
 
     def cells(self) -> list[str]:
-        """Its line of the table."""
+        """Return its line of the table."""
         state = f"{self.state}, {self.stage}" if self.stage else self.state
         step = "" if self.total == 0 else f"{self.step}/{'?' if self.total is None else self.total}"
         values = [self.metrics.get(name, math.nan) for name in METRICS.values()]
@@ -61,14 +63,16 @@ class Line:
 
 
 def lines(runs_root: Path, profile: str | None = None) -> list[Line]:
-    """Every run of every table (of one profile), warm starts first; a directory without a manifest is "not started"."""
+    """List every run of every table (of one profile), warm starts first; a directory without a manifest is "not
+    started".
+    """
     root = Path(runs_root)
     bases = sorted(path for path in root.glob(f"{profile or '*'}/*") if path.is_dir())
     return [line_of(path) for base in bases for path in find_runs(root, base.parent.name, base.name)]
 
 
 def line_of(path: Path) -> Line:
-    """The line of one run directory."""
+    """Read the line of one run directory."""
     warm_start = path.name == WARM_START
     base = path.parent if warm_start else path.parent.parent
     name = "warm start" if warm_start else f"{path.parent.name} seed {path.name}"
@@ -126,7 +130,7 @@ def _position(path: Path, line: Line) -> None:
 
 
 def print_status(runs_root: Path, profile: str | None = None) -> int:
-    """Prints the runs, a count of their states, and why runs failed or cannot be read. Returns the exit code, 0."""
+    """Print the runs, a count of their states, and why runs failed or cannot be read. Returns the exit code, 0."""
     found = lines(runs_root, profile)
     console = Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     if not found:

@@ -28,8 +28,9 @@ _context.set_forkserver_preload(["reproduce.grid.guard", "reproduce.training.job
 
 @dataclass(frozen=True)
 class Fork:
-    """A function that a fork calls, and its arguments. Its return value is the exit code, as are its errors
-    (`reproduce.exits`)."""
+    """A function that a fork calls, and its arguments. Its return value or its error gives the exit code
+    (`reproduce.exits`).
+    """
 
     function: Callable[..., int]
     arguments: tuple
@@ -50,7 +51,7 @@ class Child:
 
     @property
     def reason(self) -> str:
-        """Why it has no exit code of its own, "" where it has one."""
+        """Why it has no exit code, "" if it has one."""
         return "the process that started it was killed; is there enough memory?" if self.returncode == LOST else ""
 
     def wait(self, timeout: float | None = None) -> int:
@@ -62,10 +63,15 @@ class Child:
 
 
 def start(call: Fork, log: Path, environment: dict[str, str]) -> Child:
-    """Makes `call` in its own process group, output appended to `log`.
+    """Make `call` in its own process group, output appended to `log`.
 
-    `environment` is the server's whole environment; it is the same for every call, since the server reads it once.
-    UserError if the server cannot start.
+    Args:
+        call: what the fork calls.
+        log: the file.
+        environment: the server's whole environment. It is the same for every call, since the server reads it once.
+
+    Raises:
+        UserError: the server cannot start.
     """
     before = dict(os.environ)
     _become(environment)
@@ -91,7 +97,7 @@ def _started(call: Fork, log: Path) -> ForkServerProcess:
 
 
 def _become(environment: dict[str, str]) -> None:
-    """Replaces this process's environment, without a moment in which it is empty."""
+    """Replace this process's environment, without a moment in which it is empty."""
     os.environ.update(environment)
     for name in set(os.environ) - set(environment):
         del os.environ[name]

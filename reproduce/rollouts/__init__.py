@@ -1,1 +1,1 @@
-"""Trees of trajectories: policies (who branches when), the agent loop, and engines that sample tokens."""
+"""Sample trees of trajectories: the agent loop, episodes, and the engines that sample tokens."""

@@ -1,12 +1,12 @@
-"""The agent loop: turns prompts into groups of exactly k trajectories, calling tools and growing trees on the way.
+"""The agent loop: turn prompts into groups of exactly k trajectories, calling tools and growing trees on the way.
 
 The engine samples; this module decides what a finished segment means. A segment that ends with a closing tool tag is a
-call: its result is appended as forced tokens and a new turn begins. One that ends with a token that only could have
-closed a tag goes on. Under a branching policy the first `entropy_tokens` tokens of a turn are a look-ahead: they are
-sampled, measured, and kept as the beginning of the continuation; when the policy says so, a new path forks off at the
+call: its result is appended as forced tokens, and a new turn begins. A segment that ends with a token that only could
+have closed a tag goes on. Under a branching policy the first `entropy_tokens` tokens of a turn are a look-ahead: they
+are sampled, measured, and kept as the beginning of the continuation. If the policy says so, a new path forks off at the
 end of the tool result.
 
-Tool calls of the paths that end a segment in the same step are one batch, which all of them wait for. With threads
+Tool calls of the paths that end a segment in the same step are one batch, for which all of them wait. With threads
 (`reproduce.rollouts.tools`) they run together, and an engine that can (`overlaps_tools`) samples the other paths
 meanwhile: each path goes on as soon as its own call is answered.
 """
@@ -27,9 +27,13 @@ from reproduce.worlds.tags import escape_tags
 class AgentLoop:
     """Rolls out questions in an environment with an engine; see the module.
 
-    environment: `start(question) -> session`, `run(calls) -> results` (`reproduce.worlds.miniweb.tools`).
-    call_type: the environment's call record, `call_type(session, tool, content)`. tools: threads for the environment's
-    calls; None: `environment.run` in this one.
+    Args:
+        engine: samples tokens.
+        environment: a `ToolServer`.
+        call_type: makes the environment's call, call_type(session, tool, content).
+        grammar: the tags.
+        limits: of each trajectory.
+        tools: threads for the environment's calls; None: `environment.run` in this thread.
     """
 
     def __init__(
@@ -47,7 +51,18 @@ class AgentLoop:
         policy=Independent(),
         rng: np.random.Generator | None = None,
     ) -> Rollout:
-        """`k` trajectories for each question. `rng` is the branching stream; only branching policies draw from it."""
+        """Sample `k` trajectories for each question.
+
+        Args:
+            questions: the questions.
+            prompts: their token ids.
+            k: trajectories of a group.
+            policy: who branches when.
+            rng: the branching stream; only branching policies draw from it.
+
+        Raises:
+            ValueError: a branching policy has no stream.
+        """
         if policy.branches and rng is None:
             raise ValueError("a branching policy needs its random stream")
         self.rng = rng
@@ -125,7 +140,7 @@ class AgentLoop:
         trajectory.path.budget = budget
 
     def _advance(self, done: list[TokenPath]) -> list[TokenPath]:
-        """Meaning of finished segments: measure and fork, run tool calls, end paths, fill up groups."""
+        """Handle finished segments: measure and fork, run tool calls, end paths, fill up groups."""
         go_on: list[TokenPath] = []
         calls: list[tuple[Trajectory, Any]] = []
         for path in done:
@@ -164,13 +179,13 @@ class AgentLoop:
         return [(trajectory, result) for (trajectory, _), result in zip(calls, results, strict=True)]
 
     def _measure(self, trajectory: Trajectory) -> None:
-        """h of what was sampled of the segment; the first one ever becomes the path's baseline."""
+        """Measure h of the segment's sampled tokens; the first one becomes the path's baseline."""
         trajectory.segment_entropy = self._height(trajectory.path.entropies[trajectory.segment_start :], self.policy)
         if trajectory.initial_entropy is None:
             trajectory.initial_entropy = trajectory.segment_entropy
 
     def _looked_ahead(self, trajectory: Trajectory) -> list[TokenPath]:
-        """A path has sampled its look-ahead: its baseline if it is the first one, a branch test after that."""
+        """A path has sampled its look-ahead: its baseline if it is the first one, else a branch test."""
         first = trajectory.initial_entropy is None
         self._measure(trajectory)
         return [] if first else self._test(trajectory)
@@ -220,13 +235,13 @@ class AgentLoop:
         return [trajectory.path]
 
     def _end(self, trajectory: Trajectory, reason: str) -> list[TokenPath]:
-        """Close a path. When its group has none left, unused branch budget becomes whole trajectories."""
+        """End a path. When its group has none left, unused branch budget becomes whole trajectories."""
         trajectory.ended = reason
         self.groups[trajectory.group].alive -= 1
         return [] if self.groups[trajectory.group].alive else self._fill_up(trajectory.group)
 
     def _fill_up(self, index: int) -> list[TokenPath]:
-        """Whole trajectories for what a group is short of."""
+        """Start whole trajectories for what a group is short of."""
         group = self.groups[index]
         group.forks_left = 0
         return [self._root(index) for _ in range(group.size - len(group.rows))]

@@ -1,4 +1,4 @@
-"""Rollouts of models that were trained on chats: the prompt is a system and a user message in the model's template."""
+"""Rollouts of chat models: the prompt is a system and a user message in the model's template."""
 
 import re
 
@@ -16,7 +16,7 @@ class _Chats:
     """Turns a chat into tokens. grammar: the model's, with its tokenizer."""
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
-        """Token ids of a chat in the tokenizer's template. UserError if it has none."""
+        """Encode a chat in the tokenizer's template. Raises UserError if it has none."""
         tokenizer = self.grammar.tokenizer
         if not tokenizer.chat_template:
             raise UserError("model.name_or_path: the tokenizer has no chat template; take an instruct model")
@@ -24,7 +24,7 @@ class _Chats:
 
 
 def encoded_chat(tokenizer, messages: list[dict[str, str]]) -> list[int]:
-    """Token ids of a chat up to where the model's answer begins. A control token that a message spells stays text."""
+    """Encode a chat up to where the model's answer begins. A control token that a message spells stays text."""
     controls = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     spelt = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)")
     found: list[str] = []
@@ -49,13 +49,14 @@ def encoded_chat(tokenizer, messages: list[dict[str, str]]) -> list[int]:
 
 
 class ChatCollector(_Chats, Collector):
-    """A `Collector` whose prompts are chats. task: has `system_prompt(question)` beside `prompt(question)`.
+    """A `Collector` whose prompts are chats. task: has `system_prompt(question)` besides `prompt(question)`.
 
-    Each batch's cost also says what its tools asked of outside services, where the environment counts that (`costs`).
+    Each batch's cost also counts the requests of its tools to outside services, if the environment counts them
+    (`costs`).
     """
 
     def prompt_ids(self, question) -> list[int]:
-        """Token ids up to where the model's answer begins, special tokens as the template has them."""
+        """Encode a question up to where the model's answer begins, special tokens as in the template."""
         return self.chat_ids(
             [
                 {"role": "system", "content": self.task.system_prompt(question)},
@@ -77,8 +78,8 @@ class ChatCollector(_Chats, Collector):
 class ChatEpisodeCollector(_Chats, EpisodeCollector):
     """An `EpisodeCollector` whose messages are chats of one user message (EPO's set-up has no system message).
 
-    prompt_tokens: the longest message, in tokens of the template; older turns are left out of longer ones, never the
-    task, and what is sampled from is what is trained on. None: no limit.
+    prompt_tokens: the longest message, in tokens of the template. Longer ones leave out older turns, never the task,
+    and what is sampled from is what is trained on. None: no limit.
     """
 
     def __init__(self, *arguments, prompt_tokens: int | None = None):
@@ -86,11 +87,11 @@ class ChatEpisodeCollector(_Chats, EpisodeCollector):
         self.prompt_tokens = prompt_tokens
 
     def message_ids(self, message: str) -> list[int]:
-        """Token ids of a turn's message, up to where the answer begins."""
+        """Encode a turn's message up to where the answer begins."""
         return self.chat_ids([{"role": "user", "content": message}])
 
     def message(self, episode: Episode) -> str:
-        """As in `EpisodeCollector`, within the limit. UserError if even a message without history is longer."""
+        """As in `EpisodeCollector`, within the limit. Raises UserError if even a message without history is longer."""
         past, prompt = episode.past, self.task.form.prompt
         if self.prompt_tokens is None:
             return prompt(episode.step, past)

@@ -1,4 +1,4 @@
-"""One RL step's rollouts: sample groups, score them, let the method filter them, and measure what came out."""
+"""One RL step's rollouts: sample groups, score them, let the method filter them, and measure the result."""
 
 import math
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class ScoredGroup:
     """k trajectories of one question with their texts and rewards.
 
     rejected: dynamic sampling dropped the group, and it only fills up a batch that was short. Its advantages are 0.
-    side: the group is one of `SideRows`.
+    side: the group belongs to `SideRows`.
     """
 
     question: object
@@ -44,17 +44,17 @@ class ScoredGroup:
 
 @dataclass
 class Batch:
-    """The groups that one RL step trains on, and what sampling them cost."""
+    """The groups that one RL step trains on, and the cost of sampling them."""
 
     groups: list[ScoredGroup]
     cost: dict[str, float] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[int, ScoredGroup, int]]:
-        """(group index, group, row) of every trajectory, groups in order."""
+        """List (group index, group, row) of every trajectory, groups in order."""
         return [(g, group, i) for g, group in enumerate(self.groups) for i in range(len(group.trajectories))]
 
     def training_rows(self) -> list[TrainingRow]:
-        """Rows to train on, in the order of the trainer's tensors: every path of every trajectory of `rows()`."""
+        """List the rows to train on, in the order of the trainer's tensors: each path of each trajectory of `rows`."""
         return [
             TrainingRow(g, trajectory, path, group.side)
             for g, group in enumerate(self.groups)
@@ -63,23 +63,30 @@ class Batch:
         ]
 
     def own(self) -> "Batch":
-        """The batch without side rows."""
+        """Return the batch without side rows."""
         return Batch([group for group in self.groups if not group.side], self.cost)
 
     @property
     def single_turns(self) -> bool:
-        """Whether a row is one turn of a trajectory, and not the whole of it."""
+        """Whether a row is one turn of a trajectory, and not all of it."""
         return any(trajectory.single_turns for group in self.groups for trajectory in group.trajectories)
 
 
 class Collector:
     """Samples groups for one task with one model. Every draw is a function of (seed, purpose, step) and the weights.
 
-    The one thing that it carries from step to step is `initial_entropies`, the memory of `ReleasedAgentLoop`; save
-    `state_dict()` with a checkpoint and give it to `load_state_dict` on resumption.
+    Only `initial_entropies`, the memory of `ReleasedAgentLoop`, is carried from step to step. Save `state_dict()` with
+    a checkpoint and give it to `load_state_dict` when you resume. Truncated entropies of an engine stay inside the
+    rollout: afterwards they are NaN, and the trainer fills them in.
 
-    host: opens engines; default: Transformers, tools in batches. Truncated entropies of an engine stay inside the
-    rollout: afterwards they are NaN, for the trainer to fill in.
+    Args:
+        task: the questions.
+        model: the policy.
+        grammar: its tags.
+        limits: of each trajectory.
+        temperature: of sampling.
+        seed: root seed.
+        host: opens engines; None: Transformers, tools in batches.
     """
 
     def __init__(
@@ -102,7 +109,7 @@ class Collector:
         return self.limits.tool_calls + 1
 
     def state_dict(self) -> dict:
-        """State that later steps depend on besides seed, step and weights; JSON-able."""
+        """Return what later steps depend on besides seed, step and weights; JSON-able."""
         return {"initial_entropies": {str(index): h for index, h in self.initial_entropies.items()}}
 
     def load_state_dict(self, state: dict) -> None:
@@ -110,11 +117,11 @@ class Collector:
         self.initial_entropies = {int(index): float(h) for index, h in state["initial_entropies"].items()}
 
     def prompt_ids(self, question) -> list[int]:
-        """Prompt token ids, beginning-of-sequence token first."""
+        """Return prompt token ids, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(self.task.prompt(question))]
 
     def engine(self, purpose: tuple, drawn: Sampling | SideRows | None = None) -> Engine:
-        """An engine whose sampling stream is that of `purpose`. drawn: as for `sample`."""
+        """Open an engine with the sampling stream of `purpose`. drawn: as of `sample`."""
         temperature = self.temperature if drawn is None else drawn.temperature
         return self.host.engine(self._model(drawn), self.grammar, temperature, self.seed, *purpose)
 
@@ -125,9 +132,20 @@ class Collector:
     def sample(
         self, questions: list, k: int, purpose: tuple, policy=Independent(), drawn: Sampling | SideRows | None = None
     ) -> tuple[list[ScoredGroup], Rollout]:
-        """k scored trajectories for each question; `purpose` names the random streams.
+        """Sample and score k trajectories for each question.
 
-        drawn: the temperature, and of side rows the model; None: the collector's.
+        Args:
+            questions: the questions.
+            k: trajectories of a group.
+            purpose: names the random streams.
+            policy: who branches when.
+            drawn: the temperature, and of side rows the model; None: the collector's.
+
+        Returns:
+            The groups, and what they cost.
+
+        Raises:
+            UserError: the policy branches by entropy, and the engine measures none.
         """
         engine, environment = self.engine(purpose, drawn), self.task.environment
         if policy.branches and not engine.has_entropies:
@@ -161,13 +179,19 @@ class Collector:
     def collect(
         self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
     ) -> Batch:
-        """The groups of RL step `step`: one per question, degenerate ones replaced if the method samples dynamically.
+        """Collect the groups of an RL step: one per question, degenerate ones replaced if the method samples
+        dynamically.
 
-        sampling: what the method's states ask for; None: the collector's temperature.
+        Dynamic sampling (DAPO, arXiv 2503.14476) draws fresh questions for the groups that it drops, at most
+        `max_generation_batches` - 1 times, twice as many as are missing so that few rounds suffice. Groups that are
+        still missing then are filled with dropped ones, whose advantage is 0.
 
-        Dynamic sampling (DAPO, arXiv 2503.14476) draws fresh questions for the groups it drops, at most
-        `max_generation_batches` - 1 times, twice as many as are missing so that few rounds suffice; what is still
-        missing then is filled with dropped groups, whose advantage is 0.
+        Args:
+            questions: the questions of the step.
+            k: trajectories of a group.
+            algorithm: the method.
+            step: the RL step.
+            sampling: what the method's states ask for; None: the collector's temperature.
         """
         self.host.costs()  # of evaluations since the last step
         kept: list[ScoredGroup] = []
@@ -211,7 +235,7 @@ class Collector:
 
 
 def without_truncated(engine: Engine, paths: list[TokenPath]) -> None:
-    """Replaces the entropies of sampled tokens by NaN where the engine's are not over the full softmax."""
+    """Replace the entropies of sampled tokens by NaN if the engine's are not over the full softmax."""
     if engine.exact_entropies:
         return
     for path in paths:
@@ -219,7 +243,7 @@ def without_truncated(engine: Engine, paths: list[TokenPath]) -> None:
 
 
 def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> dict:
-    """Columns of a trajectory in both rollouts.parquet and eval.parquet."""
+    """Return the columns of a trajectory in both rollouts.parquet and eval.parquet."""
     return {
         "question_id": question.id,
         "family": question.family,
@@ -238,7 +262,7 @@ def row_record(question, trajectory: Trajectory, text: str, reward: Reward) -> d
 
 
 def rollout_records(batch: Batch) -> list[dict]:
-    """Rows of rollouts.parquet for one RL step."""
+    """Return the rows of rollouts.parquet for one RL step."""
     batch = batch.own()
     return [
         {
@@ -256,10 +280,10 @@ def rollout_records(batch: Batch) -> list[dict]:
 
 
 def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
-    """Metrics of one RL step that the rollouts alone decide (names and units: analysis/README.md).
+    """Compute the metrics of one RL step that the rollouts alone decide (names and units: analysis/README.md).
 
-    Entropies in nats at rollout. "After a result" is the first `entropy_tokens` tokens of a turn that follows a tool
-    result, "mid segment" all other sampled tokens.
+    Entropies are in nats, at rollout. "After a result" is the first `entropy_tokens` tokens of a turn that follows a
+    tool result, "mid segment" all other sampled tokens.
     """
     batch = batch.own()
     rows = [group.trajectories[i] for _, group, i in batch.rows()]
@@ -294,10 +318,12 @@ def batch_metrics(batch: Batch, entropy_tokens: int) -> dict[str, float]:
 
 
 def early_and_late(segments: list[list[list[float]]]) -> tuple[float, float]:
-    """Mean entropy of the tokens in the first and in the last third of each trajectory's turns.
+    """Compute the mean entropy of the tokens in the first and in the last third of each trajectory's turns, in nats.
 
-    segments: per trajectory and turn, the entropies of its tokens. Both thirds are rounded up, so that a trajectory of
-    one turn counts in both.
+    Both thirds are rounded up, so that a trajectory of one turn counts in both.
+
+    Args:
+        segments: per trajectory and turn, the entropies of its tokens.
     """
     early = [e for turns in segments for turn in turns[: -(-len(turns) // 3)] for e in turn]
     late = [e for turns in segments for turn in turns[len(turns) - -(-len(turns) // 3) :] for e in turn]
@@ -305,12 +331,17 @@ def early_and_late(segments: list[list[list[float]]]) -> tuple[float, float]:
 
 
 def consecutive_high(heights: list[list[float]]) -> tuple[float, float]:
-    """How often a high-entropy tool step follows another one, and how often it would if their order were random.
+    """Compute how often a high-entropy tool step follows another one, and how often it would in random order.
 
-    heights: per trajectory, the entropy of each tool step in order. High: above the median of all steps. First value:
-    share of high steps (with a predecessor) whose predecessor is high too. Second: its expectation when the steps
-    are shuffled inside their trajectories, in closed form: h (h - 1) / n pairs and h (n - 1) / n candidates for a
-    trajectory with h high ones among n. NaN where no high step has a predecessor.
+    High means above the median of all steps.
+
+    Args:
+        heights: per trajectory, the entropy of each tool step in order.
+
+    Returns:
+        The share of high steps (with a predecessor) whose predecessor is high too, and its expectation when the steps
+            are shuffled inside their trajectories, in closed form: h (h - 1) / n pairs and h (n - 1) / n candidates for
+            a trajectory with h high ones among n. NaN if no high step has a predecessor.
     """
     pooled = [h for steps in heights for h in steps]
     if not pooled:

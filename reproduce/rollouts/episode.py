@@ -27,7 +27,7 @@ class Turn:
 class Episode:
     """One episode of a group, in the terms of `trajectory.Trajectory`.
 
-    environment: what plays it, once it has begun. step: what the environment said last.
+    environment: what plays it, once it has begun. step: the environment's last answer.
     """
 
     question: EpisodeQuestion
@@ -41,7 +41,7 @@ class Episode:
     parent = branch_token = branch_turn = -1  # episodes do not fork
 
     def start(self) -> None:
-        """Begins at the task's first observation; an environment that gets lost in doing so is asked again."""
+        """Begin at the task's first observation. An environment that gets lost in doing so is asked again."""
         self.turns.clear()
         while True:
             try:
@@ -51,7 +51,7 @@ class Episode:
                 continue
 
     def play(self, path: TokenPath, response: str, form) -> None:
-        """Adds the turn that sampled `path`. Raises EpisodeLost, without the turn, if the environment got lost."""
+        """Add the turn that sampled `path`. Raises EpisodeLost, without the turn, if the environment gets lost."""
         action = form.action(response, self.step)
         after = _cleaned(self.environment.step(action.text))
         self.turns.append(Turn(self.step.text, path, response, action.text, action.fault))
@@ -64,7 +64,7 @@ class Episode:
 
     @property
     def observations(self) -> list[str]:
-        """Observation that each turn started from, in the environment's own words."""
+        """The observation that each turn started from, in the environment's own words."""
         return [turn.observation for turn in self.turns]
 
     @property
@@ -84,13 +84,13 @@ class Episode:
 
     @property
     def length(self) -> int:
-        """Completion tokens of all turns; all of them are sampled, by this episode alone, and trained on."""
+        """Completion tokens of all turns; this episode alone sampled all of them, and all are trained on."""
         return sum(path.length for path in self.paths)
 
     new_tokens = trained_tokens = length
 
     def segment_entropies(self) -> list[list[float]]:
-        """Entropies (nats) of the sampled tokens, turn by turn."""
+        """List the entropies (nats) of the sampled tokens, turn by turn."""
         return [path.entropies for path in self.paths]
 
     @property

@@ -1,9 +1,8 @@
-"""Episodes of multi-turn environments: every turn is a prompt and a completion of its own (EPO, arXiv 2509.22576).
+"""Episodes of multi-turn environments: every turn is a prompt and a completion (EPO, arXiv 2509.22576).
 
-The episodes of a call go through their turns together (all, or as many at a time as the task says): one engine run
-samples the next answer of every episode that is not over, then the environments, which know nothing of the model, play
-them. Nothing is carried from turn to turn but
-what the message says, so an episode trains one row per turn.
+The episodes of a call go through their turns together (all, or as many at a time as the task says). One engine run
+samples the next answer of every episode that is not over; then the environments, which know nothing of the model, play
+them. A turn knows of earlier turns only what its message says, so an episode trains one row per turn.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +22,14 @@ from reproduce.worlds.text_environment import EpisodeLost
 
 
 class EpisodeCollector(Collector):
-    """A `Collector` of episodes. task: `tasks.episode_task.EpisodeTask`; limits.tool_calls: the most turns.
+    """A `Collector` of episodes. task: an `EpisodeTask`. limits.tool_calls: the most turns.
 
     A group is k episodes of the same exact task. A step's streams are those of `Collector`: one sampling stream for all
     turns of a `sample` call.
     """
 
     kept: KeptEpisodes | None = None
-    """Where finished episodes are written down; None: nowhere, for environments that repeat themselves."""
+    """Where finished episodes are kept; None: nowhere, for environments that repeat themselves."""
 
     @property
     def max_turns(self) -> int:
@@ -45,13 +44,21 @@ class EpisodeCollector(Collector):
         policy=Independent(),
         drawn: Sampling | SideRows | None = None,
     ) -> tuple[list[ScoredGroup], Rollout]:
-        """k scored episodes of each task; `purpose` names the random streams. UserError for a policy that branches.
+        """Sample and score k episodes of each task.
 
-        drawn: as of `Collector.sample`.
+        An episode whose environment gets lost is played again from its start, and its dropped turns count as sampled.
+        Episodes that an interrupted call of the same purpose finished are reused (`kept_episodes`); its tokens for
+        other episodes are not counted.
 
-        An episode whose environment gets lost is played again from its start, and its dropped turns are counted as
-        sampled. Episodes that an interrupted call of the same purpose finished are taken over (`kept_episodes`); what
-        it sampled for others is not counted.
+        Args:
+            questions: the tasks.
+            k: episodes of a group.
+            purpose: names the random streams.
+            policy: must not branch.
+            drawn: as of `Collector.sample`.
+
+        Raises:
+            UserError: the policy branches.
         """
         if policy.branches or policy.needs_pilot:
             raise UserError(
@@ -89,11 +96,11 @@ class EpisodeCollector(Collector):
         return scored, Rollout(groups, tokens, calls, [k] * len(groups), [0] * len(groups))
 
     def message_ids(self, message: str) -> list[int]:
-        """Token ids of a turn's message, beginning-of-sequence token first."""
+        """Encode a turn's message, beginning-of-sequence token first."""
         return [self.grammar.tokenizer.bos_token_id, *self.grammar.encode(message)]
 
     def message(self, episode: Episode) -> str:
-        """Prompt of an episode's next turn."""
+        """Write the prompt of an episode's next turn."""
         return self.task.form.prompt(episode.step, episode.past)
 
     def _kept(self, questions: Sequence[EpisodeQuestion], k: int, purpose: tuple) -> KeptCall | None:

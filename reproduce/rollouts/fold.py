@@ -1,7 +1,7 @@
-"""Rows of single turns joined to whole trajectories, and taken apart again.
+"""Join rows of single turns to whole trajectories, and split them again.
 
-Where every turn has a prompt of its own, a trajectory is several rows. Rewards, group statistics, discounts and step
-groups belong to trajectories, so advantages are computed on joined rows, exactly as where a trajectory is one row.
+If every turn is a prompt, a trajectory is several rows. Rewards, group statistics, discounts and step groups belong to
+trajectories, so we compute advantages on joined rows, exactly as if a trajectory were one row.
 """
 
 import torch
@@ -9,10 +9,17 @@ from torch import Tensor
 
 
 class Fold:
-    """(B, T) rows of single turns to (J, L) trajectories and back; only loss-mask tokens are kept.
+    """Maps (B, T) rows of single turns to (J, L) trajectories and back; only loss-mask tokens are kept.
 
-    trajectories_B (int64): number of the trajectory of each row, 0 to J - 1; the rows of one stand together, in the
-    order of its turns. ValueError if they do not, or if a trajectory has no loss-mask token. `mask_JL`: its tokens.
+    mask_JL: the trajectories' tokens (J, L).
+
+    Args:
+        trajectories_B: trajectory of each row (B,), int64, 0 to J - 1. The rows of one are together, in the order of
+            its turns.
+        mask_BT: loss mask (B, T).
+
+    Raises:
+        ValueError: the rows are in another order, or a trajectory has no loss-mask token.
     """
 
     def __init__(self, trajectories_B: Tensor, mask_BT: Tensor):
@@ -27,31 +34,45 @@ class Fold:
         self.mask_JL = columns[None, :] < counts_J[:, None]
 
     def join(self, values_BT: Tensor) -> Tensor:
-        """values_JL: the loss-mask tokens of each trajectory one after another; 0 (-1 for whole numbers) behind."""
+        """Put the loss-mask tokens of each trajectory one after another.
+
+        Args:
+            values_BT: values (B, T).
+
+        Returns:
+            values_JL (J, L), 0 (-1 for whole numbers) behind a trajectory's end.
+        """
         behind = 0 if values_BT.is_floating_point() else -1
         values_JL = values_BT.new_full(self.mask_JL.shape, behind)
         values_JL[self._row, self._column] = values_BT[self.mask_BT]
         return values_JL
 
     def split(self, values_JL: Tensor) -> Tensor:
-        """values_BT: every loss-mask token gets its value back, 0 elsewhere."""
+        """Give every loss-mask token its value back.
+
+        Args:
+            values_JL: values (J, L).
+
+        Returns:
+            values_BT (B, T), 0 outside the mask.
+        """
         values_BT = values_JL.new_zeros(self.mask_BT.shape)
         values_BT[self.mask_BT] = values_JL[self._row, self._column]
         return values_BT
 
 
 class Whole:
-    """The fold of rows that are whole trajectories: nothing to do."""
+    """The fold of rows that are whole trajectories: nothing changes."""
 
     def __init__(self, mask_BT: Tensor):
         self.mask_JL = mask_BT
 
     @staticmethod
     def join(values_BT: Tensor) -> Tensor:
-        """The same tensor."""
+        """Return the same tensor."""
         return values_BT
 
     @staticmethod
     def split(values_JL: Tensor) -> Tensor:
-        """The same tensor."""
+        """Return the same tensor."""
         return values_JL

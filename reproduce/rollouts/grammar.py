@@ -1,4 +1,4 @@
-"""The tags by which model and agent loop understand each other: tokens of their own, or spelt with ordinary ones."""
+"""Tool-call tags: single tokens for models trained from scratch, plain text for Hub models."""
 
 import math
 
@@ -10,9 +10,12 @@ WEB_TOOLS, ACTIONS = ("search", PROGRAMS), ("action",)
 
 
 class Grammar:
-    """The tag tokens of a tokenizer, and text to ids and back. Every tag of `tools` must be a single token.
+    """Tags as single tokens. Every tag of `tools` must be one token of the tokenizer.
 
-    `stop_ids`: the tokens at which an engine hands a path over.
+    stop_ids: the tokens at which an engine hands a path over.
+
+    Raises:
+        UserError: a tag is not a single token.
     """
 
     def __init__(self, tokenizer, tools: tuple[str, ...] = WEB_TOOLS):
@@ -39,32 +42,37 @@ class Grammar:
         return True
 
     def call(self, segment: list[int]) -> tuple[str, str]:
-        """(tool, content) of the call that a segment ends with; content is "" where the call was never opened.
+        """Parse the call that a segment ends with.
 
-        Blanks around a query are none of it. A program keeps them: those in front are the indentation of its first
-        line (`tools.sandbox.source`).
+        Blanks around a query are removed. A program keeps them: those before it indent its first line
+        (`tools.sandbox.source`).
+
+        Returns:
+            (tool, content); content is "" if the call was never opened.
         """
         tool = self.close[segment[-1]]
         starts = [i for i, token in enumerate(segment) if self.open.get(token) == tool]
         return tool, _content(tool, self.decode(segment[starts[-1] + 1 : -1]) if starts else "")
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of text that may be foreign: a control token that it spells is an unknown word."""
+        """Encode text that may be foreign: a control token that it spells becomes an unknown word."""
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return ids if self._controls.isdisjoint(ids) else [self.unknown_id if i in self._controls else i for i in ids]
 
     def decode(self, ids: list[int]) -> str:
-        """Text without special tokens."""
+        """Decode token ids without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
 
 class SpeltGrammar(Grammar):
-    """Tags as text, for a model that spells them with the tokens of its vocabulary, as those of the papers do.
+    """Tags as text, for Hub models, which spell them with the tokens of their vocabulary as the papers' models do.
 
-    A segment ends with the token that completes a closing tag. Which one that is depends on how the model cuts its
-    text, so an engine stops at every token that can, and `ends_call` says whether this one did. What such a token
-    holds behind the tag (">\\n") stays in the trajectory. UserError for a tag that is a special token: decoding drops
-    it.
+    Hub tokenizers may split a tag anywhere. The engine pauses at any token that could end a closing tag; `ends_call`
+    checks the text, and the path resumes if no tag is complete. Text behind the tag in that token (">\\n") stays in the
+    trajectory.
+
+    Raises:
+        UserError: a tag is a special token, which decoding drops.
     """
 
     def _find_tags(self, tools: tuple[str, ...]) -> None:
@@ -78,7 +86,7 @@ class SpeltGrammar(Grammar):
         self.stop_ids = [i for i, piece in enumerate(pieces) if any(_may_end(piece, tag) for tag in self.closing)]
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of text that may be foreign: a control token that it spells is spelt, and controls nothing."""
+        """Encode text that may be foreign: a control token that it spells is encoded as text, and controls nothing."""
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     def ends_call(self, segment: list[int]) -> bool:
@@ -86,7 +94,7 @@ class SpeltGrammar(Grammar):
         return self._closed(segment) is not None
 
     def call(self, segment: list[int]) -> tuple[str, str]:
-        """As of `Grammar`. ValueError if the segment ends with no call."""
+        """As of `Grammar`. Raises ValueError if the segment ends with no call."""
         closed = self._closed(segment)
         if closed is None:
             raise ValueError("the segment ends with no call")

@@ -1,12 +1,12 @@
-"""Finished episodes on disk, for environments that cannot play an episode again as it was (ScienceWorld).
+"""Keep finished episodes on disk, for environments that cannot repeat an episode (ScienceWorld).
 
-A step or an evaluation that is cut short is sampled again from its start. Where the environment is repeatable that
-gives the same bytes and nothing is lost. Where it is not, each episode is written down when it is over, and the next
-session takes it from here and plays the others: from their start, with a sampling stream of their own.
+A step or an evaluation that is cut short is sampled again from its start. If the environment is repeatable, that gives
+the same bytes and nothing is lost. If it is not, each episode is written down when it is over. The next session reads
+it and plays the others, from their start, with another sampling stream.
 
     <purpose>.jsonl    a line that says whose episodes these are (purpose, seed, weights, tasks), then one per episode
 
-A kill may cut the last line short, which is then as good as missing. Episodes of other weights are of no use: they are
+A kill may cut the last line short, which then counts as missing. Episodes of other weights are useless; they are
 removed when the next call begins.
 """
 
@@ -25,7 +25,7 @@ SAMPLED_WEIGHTS = 64
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """A hash of 64 weights, evenly spaced, of every tensor: an update of the optimiser moves nearly all of them."""
+    """Hash 64 weights, evenly spaced, of every tensor: an update of the optimiser moves nearly all of them."""
     digest = hashlib.sha256()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -42,7 +42,7 @@ class KeptEpisodes:
         self.folder = folder
 
     def of(self, model: torch.nn.Module, seed: int, purpose: Sequence, tasks: Sequence[str], k: int) -> "KeptCall":
-        """Those of one `sample` call; what other weights left here is removed."""
+        """Return those of one `sample` call, and remove what other weights left."""
         weights = fingerprint(model)
         for path in self.folder.glob("*.jsonl"):
             head = (_lines(path) or [{}])[0]
@@ -59,7 +59,7 @@ class KeptCall:
         self.path, self.head = path, head
 
     def restore(self, episodes: list[Episode]) -> list[Episode]:
-        """Fills in the episodes that were finished before; returns the others, in order."""
+        """Fill in the episodes that were finished before; returns the others, in order."""
         lines = _lines(self.path) if self.path.is_file() else []
         found = lines[1:] if lines[:1] == [self.head] else []
         known = {(line["group"], line["row"]): line for line in found}
@@ -74,7 +74,7 @@ class KeptCall:
         return [episode for episode in episodes if (episode.group, episode.row) not in known]
 
     def add(self, episodes: list[Episode]) -> None:
-        """Writes down episodes that are over; after this call they survive a kill."""
+        """Write down episodes that are over. They survive a kill once this returns."""
         with self.path.open("a") as file:
             for episode in episodes:
                 file.write(json.dumps(_line(episode)) + "\n")

@@ -1,4 +1,4 @@
-"""The agent loop of the code released for ARPO and AEPO, where that is not what the papers say.
+"""The agent loop of the code released for ARPO and AEPO, where it differs from the papers.
 
 Each switch of `ReleasedTree` (`reproduce.algorithms.parts.released.rollouts`) overrides a step of the papers' loop.
 With every switch off this is `AgentLoop`, to the byte.
@@ -22,9 +22,9 @@ PAPER = ReleasedTree(**dict.fromkeys(ReleasedTree.__dataclass_fields__, False))
 class ReleasedAgentLoop(AgentLoop):
     """`AgentLoop` for policies that are a `ReleasedTree`.
 
-    initial_entropies: h of the first segment of the first trajectory that ever had an index, by index. It is read, and
+    initial_entropies: index -> h of the first segment of the first trajectory that ever had the index. It is read, and
     written where empty: pass the same dictionary to every loop of a run. model: scores the token that
-    `eos_at_call_limit` appends, at the engine's temperature; None is for policies without it.
+    `eos_at_call_limit` appends, at the engine's temperature; None for policies without that switch.
     """
 
     def __init__(self, *arguments, initial_entropies: dict[int, float], model=None):
@@ -40,7 +40,7 @@ class ReleasedAgentLoop(AgentLoop):
 
     @torch.inference_mode()
     def _append_eos(self, path: TokenPath) -> None:
-        """An end-of-sequence token that counts as sampled, with its log-probability."""
+        """Append an end-of-sequence token that counts as sampled, with its log-probability."""
         was_training = self.model.training
         self.model.eval()
         ids = torch.tensor([path.tokens], device=next(self.model.parameters()).device)
@@ -116,7 +116,7 @@ class ReleasedAgentLoop(AgentLoop):
         return []
 
     def _decide(self, candidates: list[Candidate]) -> list[TokenPath]:
-        """End of a round: branch tests group by group, then whole trajectories for groups with no path left."""
+        """End a round: branch tests group by group, then whole trajectories for groups with no path left."""
         new, sizes = [], [len(group.rows) for group in self.groups]
         in_round = dict.fromkeys(candidate.parent.group for candidate in candidates)
         for index in in_round:
@@ -154,7 +154,7 @@ class ReleasedAgentLoop(AgentLoop):
 
 
 def loop_for(policy, *arguments, initial_entropies: dict[int, float], model=None) -> AgentLoop:
-    """The agent loop that rolls out `policy`: the papers', or that of the released code. Arguments are theirs."""
+    """Make the agent loop that rolls out `policy`: the papers', or the released code's. Arguments are theirs."""
     if isinstance(policy, ReleasedTree):
         return ReleasedAgentLoop(*arguments, initial_entropies=initial_entropies, model=model)
     return AgentLoop(*arguments)

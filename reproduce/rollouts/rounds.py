@@ -1,6 +1,6 @@
 """Lock-step rounds in which the released ARPO and AEPO code decides on forks.
 
-Released code: `verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py`, `generate_sequences`: one iteration of
+Released code: `verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py`, `generate_sequences`; one iteration of
 its main loop is a round.
 """
 
@@ -10,7 +10,7 @@ from reproduce.rollouts.trajectory import Trajectory
 
 
 class Candidate(NamedTuple):
-    """A fork at the end of a tool result, before its decision falls: by then `parent` has gone on.
+    """A fork at the end of a tool result, before it is decided; by then `parent` has gone on.
 
     entropy_change: dH of the branch test.
     """
@@ -23,8 +23,8 @@ class Candidate(NamedTuple):
 class Rounds:
     """Lock-step over the segments of all paths, without holding any path up.
 
-    In round r every path that is in it finishes one segment; what happened (a `Candidate`, or None for an end) is
-    known when the path gets there, and paths run ahead. The decisions of a round fall when its last path is there.
+    In round r every active path finishes one segment. Its outcome (a `Candidate`, or None for an end) is known when the
+    path gets there, and paths run ahead. A round is decided when its last path is there.
     """
 
     def __init__(self):
@@ -32,16 +32,16 @@ class Rounds:
         self._outcomes: dict[Trajectory, list[Candidate | None]] = {}
 
     def join(self, trajectory: Trajectory) -> None:
-        """`trajectory` takes part from the next round on."""
+        """Let `trajectory` take part from the next round on."""
         self.active.append(trajectory)
         self._outcomes[trajectory] = []
 
     def report(self, trajectory: Trajectory, outcome: Candidate | None) -> None:
-        """Outcome of the segment of `trajectory` after those it has reported."""
+        """Report the outcome of the next segment of `trajectory`."""
         self._outcomes[trajectory].append(outcome)
 
     def finished(self) -> list[Candidate] | None:
-        """The candidates of a finished round, in order of creation of their parents; None if it is not finished."""
+        """Return the candidates of a finished round, in their parents' order of creation; None if it still runs."""
         if not self.active or not all(self._outcomes[t] for t in self.active):
             return None
         outcomes = [self._outcomes[t].pop(0) for t in self.active]

@@ -1,19 +1,20 @@
 """Named tensors that only the rollouts know: turns, anchor observations, which rows and tokens belong together.
 
-Rows in the order of `Batch.training_rows()`: one per trajectory, or one per turn where every turn has a prompt of its
-own. They are built only when a part of a method asks for them by name (`Algorithm.advantage_needs`, `loss_needs`), but
-for SINGLE_TURNS. _BT: one column per completion token (forced ones included), -1 where a row is padded; int64.
+Rows are in the order of `Batch.training_rows()`: one per trajectory, or one per turn if every turn is a prompt. We
+build a tensor only if a part of a method asks for it by name (`Algorithm.advantage_needs`, `loss_needs`), except for
+SINGLE_TURNS. _BT: one column per completion token (forced ones included), -1 where a row is padded; int64.
 
-turns_BT     turn of each token: the number of tool results, or turns, before it. A result belongs to the turn that
-             called for it.
-anchors_BT   the observation that the token's turn started from: the text of the last tool result, or the bare question
-             in turn 0. Two ids are equal if and only if group and text are the same; what came before plays no part.
-owners_BT    row of the trajectory that the token was first part of. Tokens of two rows with the same owner at the same
-             position are one token, sampled once, in the shared prefix of a tree; without forks, each row owns itself.
-sides_BT     1 in side rows (`algorithms.parts.state.SideRows`), 0 in others.
-trajectories_B      number of the row's trajectory, in the order of the rows.
-trajectory_turns_B  turns of the row's whole trajectory.
-turn_weights_BT     float: `parts.turn_means.turn_weights` of these rows, 0 where a row is padded.
+    turns_BT     turn of each token: the number of tool results, or turns, before it. A result belongs to the turn that
+                 called for it.
+    anchors_BT   the observation that the token's turn started from: the text of the last tool result, or the bare
+                 question in turn 0. Two ids are equal if and only if group and text are the same, whatever came before.
+    owners_BT    row of the trajectory that the token was first part of. Tokens of two rows with the same owner at the
+                 same position are one token, sampled once, in the shared prefix of a tree; without forks, each row owns
+                 itself.
+    sides_BT     1 in side rows (`algorithms.parts.state.SideRows`), 0 in others.
+    trajectories_B      number of the row's trajectory, in the order of the rows.
+    trajectory_turns_B  turns of the row's whole trajectory.
+    turn_weights_BT     float: `parts.turn_means.turn_weights` of these rows, 0 where a row is padded.
 """
 
 from collections.abc import Collection
@@ -27,11 +28,11 @@ from reproduce.rollouts.token_path import TokenPath
 
 PADDING = -1
 SINGLE_TURNS = ("turn_weights_BT", "trajectory_turns_B")
-"""Tensors for means over trajectories where rows are single turns: a row does not know its trajectory."""
+"""Tensors for means over trajectories if rows are single turns: a row does not know its trajectory."""
 
 
 def companions(names: Collection[str], single_turns: bool) -> tuple[str, ...]:
-    """Names of what must come with tensors that a loss reads: turns of rows of single turns need `SINGLE_TURNS`."""
+    """Name what must come with the tensors of a loss: turns of rows of single turns need `SINGLE_TURNS`."""
     return SINGLE_TURNS if single_turns and "turns_BT" in names else ()
 
 
@@ -75,7 +76,7 @@ def _owners(rows: list[TrainingRow]) -> list[list[int]]:
 
 
 def trajectory_numbers(rows: list[TrainingRow]) -> list[int]:
-    """trajectories_B as a list."""
+    """Return trajectories_B as a list."""
     numbers: dict[int, int] = {}
     return [numbers.setdefault(id(row.trajectory), len(numbers)) for row in rows]
 
@@ -85,9 +86,19 @@ _BY_ROW = ("trajectories_B", "trajectory_turns_B", "turn_weights_BT")
 
 
 def rollout_tensors(batch, names: tuple[str, ...], width: int, device) -> dict[str, Tensor]:
-    """The tensors `names` of a collected batch (`reproduce.rollouts.collector.Batch`), (B, width) or (B,), on `device`.
+    """Build named tensors of a collected batch.
 
-    Raises ValueError for a name that is not known (listing those that are) and for a completion longer than `width`.
+    Args:
+        batch: a `reproduce.rollouts.collector.Batch` of B training rows.
+        names: of the tensors.
+        width: T of the `_BT` tensors.
+        device: where they go.
+
+    Returns:
+        name -> tensor, (B, width) or (B,).
+
+    Raises:
+        ValueError: a name is unknown (the message lists the known ones), or a completion is longer than `width`.
     """
     known = (*_BY_TOKEN, *_BY_ROW)
     unknown = [name for name in names if name not in known]

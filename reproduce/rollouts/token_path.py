@@ -1,4 +1,4 @@
-"""A path: one trajectory being sampled, token by token, and the protocol between the agent loop and an engine."""
+"""A path: one trajectory while it is sampled, token by token; and the protocol between the agent loop and an engine."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -11,10 +11,10 @@ class TokenPath:
     """Tokens of one trajectory, and what was measured when each was sampled.
 
     `tokens` is prompt + completion. For completion token i, `sampled[i]` says whether the policy produced it (False:
-    forced, i.e. a tool result; the end that `eos_at_call_limit` adds counts as produced), `logps[i]` is its
-    log-probability and `entropies[i]` the full-softmax entropy in nats at the sampling temperature (0.0 where forced),
-    `turns[i]` the number of tool results before it.
-    `inherited` counts completion tokens copied from `parent` at a fork.
+    forced, that is, a tool result; the end that `eos_at_call_limit` adds counts as produced), `logps[i]` is its
+    log-probability and `entropies[i]` the full-softmax entropy in nats at the sampling temperature (0.0 if forced),
+    `turns[i]` the number of tool results before it. `inherited` counts completion tokens copied from `parent` at a
+    fork.
     """
 
     prompt: tuple[int, ...]
@@ -32,7 +32,7 @@ class TokenPath:
 
     @classmethod
     def root(cls, prompt: list[int]) -> "TokenPath":
-        """A path that starts at the prompt."""
+        """Make a path that starts at the prompt."""
         return cls(tuple(prompt), list(prompt))
 
     @property
@@ -46,7 +46,7 @@ class TokenPath:
         return self.tokens[len(self.prompt) :]
 
     def add_sampled(self, token: int, logp: float, entropy: float) -> None:
-        """Append a token that the policy sampled."""
+        """Append a token that the policy sampled. logp and entropy in nats."""
         self.tokens.append(token)
         self.sampled.append(True)
         self.logps.append(logp)
@@ -64,7 +64,11 @@ class TokenPath:
         self.turn += 1
 
     def fork(self, length: int, turn: int) -> "TokenPath":
-        """A new path that shares the first `length` completion tokens, exactly as they were sampled."""
+        """Make a path that shares the first `length` completion tokens, exactly as they were sampled.
+
+        Raises:
+            ValueError: the path does not have so many.
+        """
         if not 0 < length <= self.length:
             raise ValueError(f"cannot fork after {length} of {self.length} completion tokens")
         return TokenPath(
@@ -88,15 +92,15 @@ class Engine(Protocol):
     in the same step. `advance` returns the paths to go on with: the same ones, with forced tokens appended and a new
     budget, or new ones (roots and forks). A path that it does not return is over. `run` returns when none is left.
 
-    `tools` (`reproduce.rollouts.tools.ToolPool`) are given to an engine that `overlaps_tools`. A path that `advance`
-    does not return may then be waiting for a tool; while any is, `run` goes on, and it calls `advance`, if need be with
-    no path, when a result is there. Inherit from this class for what its attributes are by default.
+    An engine that `overlaps_tools` gets `tools` (`reproduce.rollouts.tools.ToolPool`). A path that `advance` does not
+    return may then be waiting for a tool. While any is, `run` goes on, and it calls `advance`, if need be with no path,
+    when a result is there. Inherit from this class for the defaults of its attributes.
     """
 
     overlaps_tools: bool = False
-    """Whether `run` takes `tools` and samples on while calls are under way."""
+    """Whether `run` takes `tools` and samples on while calls are running."""
     has_entropies: bool = True
-    """Whether `path.entropies` is anything at all; branching policies need them."""
+    """Whether `path.entropies` means anything; branching policies need it."""
     exact_entropies: bool = True
     """Whether `path.entropies` is over the full softmax."""
 
@@ -104,4 +108,4 @@ class Engine(Protocol):
     def run(
         self, paths: list[TokenPath], advance: Callable[[list[TokenPath]], list[TokenPath]], tools: Any = None
     ) -> None:
-        """Samples all paths to their ends; see the class."""
+        """Sample all paths to their ends; see the class."""

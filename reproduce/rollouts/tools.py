@@ -1,11 +1,11 @@
-"""Tool calls in threads, so that a slow search holds up neither the other calls nor the sampling.
+"""Run tool calls in threads, so that a slow search delays neither the other calls nor the sampling.
 
 `run` answers a batch and returns when the last call is done: all paths wait for the slowest. `submit` and `finished`
 answer each call on its own: a path goes on when its result is there, while an engine samples the other paths.
 
 Programs of the Python tool are collected and run as one batch whenever the sandbox is free, since it runs the programs
 of a batch together and one batch at a time. Equal calls of a `submit` are one batch too, so that a search service is
-asked once. The order in which results arrive depends on the clock: where it matters to a policy (branching), two runs
+asked once. The order in which results arrive depends on the clock. If that matters to a policy (branching), two runs
 with one seed can differ.
 """
 
@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from reproduce.closing import Closing
 from reproduce.rollouts.grammar import PROGRAMS
 
 
-class ToolPool:
-    """The tools of `environment` (`reproduce.worlds.miniweb.tools`) behind `workers` threads; close it after use."""
+class ToolPool(Closing):
+    """The tools of a `ToolServer` behind `workers` threads; close it after use."""
 
     def __init__(self, environment, workers: int):
         self.environment = environment
@@ -30,19 +31,13 @@ class ToolPool:
         self.waiting = 0
         """Calls submitted whose results `finished` has not given yet."""
 
-    def __enter__(self) -> "ToolPool":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Drops what has not begun and waits for the rest."""
+        """Drop what has not begun and wait for the rest."""
         for pool in (self._pool, self._programs):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def run(self, calls: Sequence[Any]) -> list[Any]:
-        """Results in the order of `calls`, when all of them are there."""
+        """Return results in the order of `calls`, when all of them are there."""
         self.submit(list(enumerate(calls)))
         results = {}
         while self.waiting:
@@ -51,7 +46,7 @@ class ToolPool:
         return [results[number] for number in range(len(calls))]
 
     def submit(self, calls: Sequence[tuple[Any, Any]]) -> None:
-        """Starts (owner, call) pairs; `finished` gives back each owner with its result."""
+        """Start (owner, call) pairs; `finished` gives back each owner with its result."""
         searches: dict[tuple[str, str], list[tuple[Any, Any]]] = {}
         programs = [pair for pair in calls if pair[1].tool == PROGRAMS]
         for owner, call in calls:
@@ -70,11 +65,11 @@ class ToolPool:
         return any(future.done() for future in self._running)
 
     def wait(self) -> None:
-        """Blocks until a result is there, or something went wrong."""
+        """Block until a result is there, or something went wrong."""
         wait(self._running, return_when=FIRST_COMPLETED)
 
     def finished(self) -> list[tuple[Any, Any]]:
-        """(owner, result) of the calls that are done, oldest first; does not block. Raises what a call raised."""
+        """Return (owner, result) of the finished calls, oldest first; does not block. Raises what a call raised."""
         done = [future for future in self._running if future.done()]
         self._running = [future for future in self._running if future not in done]
         pairs = [pair for future in done for pair in future.result()]

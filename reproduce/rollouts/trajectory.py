@@ -8,7 +8,7 @@ from reproduce.rollouts.token_path import TokenPath
 
 @dataclass(frozen=True)
 class Limits:
-    """Per-trajectory limits: tool calls, and completion tokens with tool results counted in."""
+    """Limits per trajectory: tool calls, and completion tokens including tool results."""
 
     tool_calls: int
     completion_tokens: int
@@ -16,12 +16,12 @@ class Limits:
 
 @dataclass(eq=False)
 class Trajectory:
-    """One finished trajectory of a group. `path` holds tokens and measurements; the rest is its place in the tree.
+    """One trajectory of a group. `path` holds tokens and measurements; the rest is its place in the tree.
 
-    parent: row of the path that it forked from, or -1. branch_token / branch_turn: completion token and turn of the
-    fork, or -1. ended: "eos", "length", "calls" (call limit) or "malformed" (a call without content). actions and
-    results: name and text of every tool result in `path`, the result that opens turn i at i - 1. index: its number in
-    the rollout call, in order of creation.
+    parent: row of the path that it forked from, or -1. branch_token, branch_turn: completion token and turn of the
+    fork, or -1. ended: "eos", "length", "calls" (call limit) or "malformed" (a call without content). actions, results:
+    name and text of every tool result in `path`, the result that opens turn i at i - 1. index: its number in the
+    rollout call, in order of creation.
     """
 
     path: TokenPath
@@ -44,10 +44,10 @@ class Trajectory:
     index: int = -1
 
     single_turns = False
-    """Whether each turn is a path of its own, as in `reproduce.rollouts.episodes.Episode`."""
+    """Whether each turn is a path, as in `reproduce.rollouts.episodes.Episode`."""
 
     def child(self) -> "Trajectory":
-        """A new trajectory that forks off where the current segment began; it joins the group later, or never."""
+        """Make a trajectory that forks off where the current segment began; it joins the group later, or never."""
         return Trajectory(
             self.path.fork(self.segment_start, self.path.turn),
             self.session.fork(),
@@ -75,7 +75,7 @@ class Trajectory:
 
     @property
     def observations(self) -> list[str | None]:
-        """Observation that each turn started from: None is the bare question, then the last tool result."""
+        """The observation that each turn started from: None is the bare question, then the last tool result."""
         return [None, *self.results]
 
     @property
@@ -94,7 +94,7 @@ class Trajectory:
         return sum(self.path.sampled)
 
     def segment_entropies(self) -> list[list[float]]:
-        """Entropies (nats) of the sampled tokens, turn by turn."""
+        """List the entropies (nats) of the sampled tokens, turn by turn."""
         turns: list[list[float]] = [[] for _ in range(self.path.turn + 1)]
         for sampled, turn, entropy in zip(self.path.sampled, self.path.turns, self.path.entropies, strict=True):
             if sampled:
@@ -106,8 +106,8 @@ class Trajectory:
 class Rollout:
     """Result of one call of `AgentLoop.rollout`: groups of k trajectories, and what they cost.
 
-    sampled_tokens and tool_calls count everything that was generated and run, pilots included, shared prefixes once.
-    initial: m of each group; branches: forks of each group.
+    sampled_tokens, tool_calls: everything that was generated and run, pilots included, shared prefixes once. initial: m
+    of each group. branches: forks of each group.
     """
 
     groups: list[list[Trajectory]]

@@ -1,1 +1,1 @@
-"""Run directories: what a run writes, how it resumes, how it is read and published."""
+"""Run directories: how a run writes, resumes, is read and is published."""

@@ -1,4 +1,4 @@
-"""A run directory `runs/<profile>/<experiment>/<method>/<seed>/`: created, resumed and finished here, and only here.
+"""A run directory `runs/<profile>/<experiment>/<method>/<seed>/`. Only this module creates, resumes and finishes one.
 
     manifest.json    status ("running", "failed", "finished"), config hash, code, versions, machine, cost, error; of a
                      finished run also the SHA-256 of its files, and one of the manifest itself
@@ -9,8 +9,8 @@
     steps.parquet, timings.parquet, rollouts.parquet, eval.parquet     merged by `finish`
     log.txt          stdout and stderr
 
-Every file is replaced in one step, the manifest says "finished" only once the merged files are on disk, and no clock
-reading enters steps, rollouts or eval: killed and resumed, they have the same bytes as uninterrupted.
+Every file is replaced in one step, and the manifest says "finished" only once the merged files are on disk. No clock
+reading enters steps, rollouts or eval: a run that is killed and resumed has the same bytes as an uninterrupted one.
 """
 
 import json
@@ -30,12 +30,12 @@ from reproduce.runs import files, identity, manifest, schema
 from reproduce.runs.reader import trained_tables
 
 FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
-"""Names that may stand in a directory whose creation was cut short before its manifest."""
+"""Names that a directory may hold if its creation was cut short before the manifest."""
 FOLDERS = ("parts", "checkpoints")
 TABLES = tuple(f"{name}.parquet" for name in (*schema.TRAINED, "eval"))
 FILES = ("manifest.json", "config.yaml", "progress.json", "log.txt", *TABLES)
 REMADE = ("config.yaml", "eval.parquet")
-"""The files of a finished run that `RunDirectory.open` makes again where they are missing."""
+"""The files of a finished run that `RunDirectory.open` makes again if they are missing."""
 OF_A_SESSION = ("parts", "checkpoints", "progress.json", "tracker.json")
 """Names that a run without a step may have left, and that a run of another config must not find."""
 
@@ -54,13 +54,15 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path | str, config: JobConfig) -> "RunDirectory":
-        """Creates the run of `config`, or resumes it, or opens it finished. A run of another config that
-        made no step is replaced; its log stays.
+        """Create the run of `config`, resume it, or open it finished.
 
-        A finished run without config.yaml gets it again. One without eval.parquet goes back to "running" with all its
-        steps, so that its last checkpoint is evaluated again.
-        Raises UserError when `path` holds a run of another config that made a step, or something that is not a run;
-        nothing is touched then.
+        A run of another config that made no step is replaced; its log stays. A finished run without config.yaml gets
+        the file again. One without eval.parquet goes back to "running" with all its steps, so that its last checkpoint
+        is evaluated again.
+
+        Raises:
+            UserError: `path` holds a run of another config that made a step, or something that is not a run. Nothing is
+                changed then.
         """
         path = Path(path)
         data = check(path, config)
@@ -96,35 +98,38 @@ class RunDirectory:
 
     @property
     def status(self) -> str:
-        """ "running", "failed" or "finished", as on disk."""
+        """The status on disk: "running", "failed" or "finished"."""
         return files.read_json(self.path / "manifest.json").get("status", "unknown")
 
     def last_complete_step(self) -> int:
-        """The last step n such that steps 1..n are all on disk; 0 when none is."""
+        """Return the last step n such that steps 1..n are all on disk; 0 if there is none."""
         if self._manifest["status"] == "finished":
             path = self.path / "steps.parquet"
             return files.read_table(path, schema.STEPS_SCHEMA).num_rows if path.exists() else 0
         step = 0
-        while self._step_file(step + 1).exists() and self._rollouts_file(step + 1).exists():
+        while _step_file(self.path, step + 1).exists() and _rollouts_file(self.path, step + 1).exists():
             step += 1
         return step
 
     def drop_steps_after(self, step: int) -> None:
-        """Forgets the steps after `step`, which the checkpoint to resume from does not know."""
+        """Forget the steps after `step`, which the checkpoint to resume from does not know."""
         complete = sorted(self.parts.glob("*.steps.json"), reverse=True)
         for path in [*complete, *self.parts.glob("*.rollouts.parquet")]:
             if int(path.name.split(".")[0]) > step:
                 path.unlink()
 
     def write_step(self, step: int, metrics: Mapping[str, float], rollouts, seconds: Mapping[str, float]) -> None:
-        """Writes one complete RL step; after this call it survives a kill.
+        """Write one complete RL step. It survives a kill once this returns.
 
-        step: 1 + `last_complete_step()`. metrics: names of `schema.STEP_METRICS`, absent ones become NaN, and
-        `schema.SEARCH_COSTS`, `schema.ENGINE_METRICS` and names of the form `schema.PART_METRIC`, the same ones in
-        every step.
-        rollouts: a DataFrame or list of dicts with the columns of `schema.ROLLOUTS_SCHEMA` (`step` may be left out).
-        seconds: `rollout` and `train`, wall seconds, and `schema.ENGINE_TIMINGS` where vLLM samples.
-        Raises ValueError on an unknown metric, a missing column or a step out of order.
+        Args:
+            step: 1 + `last_complete_step()`.
+            metrics: names of `schema.STEP_METRICS` (missing ones become NaN), of `schema.SEARCH_COSTS`, of
+                `schema.ENGINE_METRICS`, and of the form `schema.PART_METRIC`; the same ones in every step.
+            rollouts: a DataFrame or list of dicts with the columns of `schema.ROLLOUTS_SCHEMA`; `step` may be left out.
+            seconds: `rollout` and `train` in wall seconds, and `schema.ENGINE_TIMINGS` where vLLM samples.
+
+        Raises:
+            ValueError: a metric is unknown, a column is missing, or the step is out of order.
         """
         if step != self.last_complete_step() + 1:
             raise ValueError(f"step {step} does not follow step {self.last_complete_step()}")
@@ -143,17 +148,24 @@ class RunDirectory:
         times = {f"seconds_{name.removeprefix('seconds_')}": float(value) for name, value in seconds.items()}
         if set(times) - set(schema.ENGINE_TIMINGS) != set(schema.TIMINGS):
             raise ValueError(f"seconds must hold rollout and train, not {sorted(seconds)}")
-        files.write_table(self._rollouts_file(step), table, checksums=True)
-        files.write_json(self._step_file(step), {"step": step, "metrics": line, "seconds": times})
+        files.write_table(_rollouts_file(self.path, step), table, checksums=True)
+        files.write_json(_step_file(self.path, step), {"step": step, "metrics": line, "seconds": times})
 
     def progress(self, stage: str, step: int, total: int) -> None:
-        """Tells the display where the run is: stage such as "train" or "evaluate", `step` of `total` done."""
+        """Report where the run is, for the display: a stage such as "train" or "evaluate", `step` of `total` done."""
         value = {"stage": stage, "step": step, "total_steps": total, "seconds": self._seconds()}
         files.write_json(self.path / "progress.json", value, durable=False)
 
     def write_eval(self, rows) -> None:
-        """Writes eval.parquet from rows with the columns of `schema.EVAL_SCHEMA`, and `schema.VERDICTS` where there are
-        any, sorted by question and sample."""
+        """Write eval.parquet, sorted by question and sample.
+
+        Args:
+            rows: a DataFrame or dicts with the columns of `schema.EVAL_SCHEMA`, and of `schema.VERDICTS` where there
+                are any.
+
+        Raises:
+            ValueError: there are no rows, or a column is wrong.
+        """
         rows = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
         columns = schema.extended(schema.EVAL_SCHEMA, rows[0] if rows else ())
         table = files.rows_table(rows, columns, schema.EVAL_ORDER, "eval")
@@ -162,12 +174,15 @@ class RunDirectory:
         files.write_table(self.path / "eval.parquet", table)
 
     def finish(self, cost: Mapping[str, float] | None = None) -> None:
-        """Merges the steps, then marks the run finished.
+        """Merge the steps, then mark the run finished.
 
-        cost: any of seconds_total, seconds_rollout, seconds_train, seconds_eval, sampled_tokens, trained_tokens,
-        tool_calls, trajectories, peak_memory_mb. What is left out is summed from the steps of all sessions, taken
-        from the clock of all sessions (seconds_total) or from the process (peak_memory_mb).
-        Raises ValueError when steps or eval.parquet are missing.
+        Args:
+            cost: any of seconds_total, seconds_rollout, seconds_train, seconds_eval, sampled_tokens, trained_tokens,
+                tool_calls, trajectories, peak_memory_mb. Missing ones are summed from the steps of all sessions, taken
+                from the clock of all sessions (seconds_total) or from the process (peak_memory_mb).
+
+        Raises:
+            ValueError: steps or eval.parquet are missing.
         """
         if not (self.path / "eval.parquet").is_file():
             raise ValueError("finish: write_eval was not called")
@@ -200,11 +215,11 @@ class RunDirectory:
         self._remove_leftovers()
 
     def note(self, **fields) -> None:
-        """Adds fields to the manifest that no hash covers, such as what confined the Python tool."""
+        """Add fields to the manifest that no hash covers, such as the sandbox of the Python tool."""
         self._update(**fields)
 
     def fail(self, message: str) -> None:
-        """Marks the run failed; the next start resumes it. Directories of this machine are cut from the message."""
+        """Mark the run failed; the next start resumes it. Directories of this machine are removed from the message."""
         self._update(status="failed", error=manifest.without_paths(message))
 
     def _update(self, **fields) -> None:
@@ -214,10 +229,10 @@ class RunDirectory:
     def _merge(self) -> tuple[list[dict], list[dict], pa.Table]:
         steps, timings, tables = [], [], [schema.ROLLOUTS_SCHEMA.empty_table()]
         for step in range(1, self.last_complete_step() + 1):
-            part = files.read_json(self._step_file(step))
+            part = files.read_json(_step_file(self.path, step))
             steps.append({"step": step, **part["metrics"]})
             timings.append({"step": step, **part["seconds"]})
-            tables.append(files.read_table(self._rollouts_file(step), schema.ROLLOUTS_SCHEMA))
+            tables.append(files.read_table(_rollouts_file(self.path, step), schema.ROLLOUTS_SCHEMA))
         return steps, timings, pa.concat_tables(tables)
 
     def _remove_leftovers(self) -> None:
@@ -226,12 +241,6 @@ class RunDirectory:
 
     def _seconds(self) -> float:
         return round(self._seconds_before + time.monotonic() - self._opened_at, 3)
-
-    def _step_file(self, step: int) -> Path:
-        return _step_file(self.path, step)
-
-    def _rollouts_file(self, step: int) -> Path:
-        return _rollouts_file(self.path, step)
 
 
 def _step_file(path: Path, step: int) -> Path:
@@ -243,7 +252,7 @@ def _rollouts_file(path: Path, step: int) -> Path:
 
 
 def _with_hash_of(path: Path, data: dict, name: str) -> dict:
-    """The manifest with the hash of a file that was written again: settings that change no result may differ in it."""
+    """Update the hash of a file that was written again: settings that change no result may differ in it."""
     if "files" not in data:
         return data
     data = files.sealed({**data, "files": {**data["files"], name: files.content_hash(path / name)}})
@@ -252,7 +261,11 @@ def _with_hash_of(path: Path, data: dict, name: str) -> dict:
 
 
 def missing(path: Path) -> list[str]:
-    """Those of `REMADE` that a finished run lacks. UserError if it lacks eval.parquet and its steps are damaged too."""
+    """List those of `REMADE` that a finished run lacks.
+
+    Raises:
+        UserError: it lacks eval.parquet, and its steps are damaged too.
+    """
     lost = [name for name in REMADE if not (path / name).exists()]
     if "eval.parquet" in lost and files.read_json(path / "manifest.json")["method"] != manifest.WARM_START:
         trained_tables(path)
@@ -260,7 +273,7 @@ def missing(path: Path) -> list[str]:
 
 
 def _take_apart(path: Path) -> None:
-    """The parts of a finished run again, as `write_step` had written them."""
+    """Write the parts of a finished run again, as `write_step` had written them."""
     steps, timings, rollouts = trained_tables(path)
     (path / "parts").mkdir(exist_ok=True)
     step_R = rollouts["step"].to_numpy()
@@ -272,10 +285,13 @@ def _take_apart(path: Path) -> None:
 
 
 def check(path: Path, config: JobConfig) -> dict | None:
-    """The manifest at `path` if it belongs to `config`; None if the directory is free, or holds a run of another config
-    that made no step. Touches nothing.
+    """Read the manifest at `path` if it belongs to `config`. Changes nothing.
 
-    Raises UserError when the directory belongs to another config, another schema version, or is not a run.
+    Returns:
+        The manifest; None if the directory is free, or holds a run of another config that made no step.
+
+    Raises:
+        UserError: the directory belongs to another config or another schema version, or is not a run.
     """
     if not path.exists():
         return None
@@ -308,8 +324,10 @@ def check(path: Path, config: JobConfig) -> dict | None:
 
 
 def replaceable(path: Path) -> bool:
-    """Whether `path` holds an unfinished run without a step, a checkpoint or an evaluation: nothing that a user would
-    miss if a run of another config took its place."""
+    """Whether `path` holds an unfinished run without a step, a checkpoint or an evaluation.
+
+    Nobody loses anything if a run of another config takes its place.
+    """
     if not (path / "manifest.json").exists() or files.read_json(path / "manifest.json").get("status") == "finished":
         return False
     made = (path / "parts").glob("*.steps.json"), (path / "checkpoints").glob("*"), path.glob("*.parquet")
@@ -317,7 +335,7 @@ def replaceable(path: Path) -> bool:
 
 
 def make_root(root: Path) -> None:
-    """Makes the folder of all runs. One that is made inside this checkout says to git that nothing in it counts."""
+    """Make the folder of all runs. Inside this checkout it gets a .gitignore that hides its contents."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -326,13 +344,13 @@ def make_root(root: Path) -> None:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process, in MB (10^6 bytes)."""
+    """Return the peak resident memory of this process, in MB (10^6 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
 def _seconds_so_far(path: Path) -> float:
-    """Seconds spent by earlier sessions, from progress.json; 0 when it is absent or half-written."""
+    """Seconds of earlier sessions, from progress.json; 0 if it is missing or half-written."""
     try:
         return float(json.loads((path / "progress.json").read_text())["seconds"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -15,7 +15,7 @@ from reproduce.runs.schema import LATER, NULLABLE, extended
 
 
 def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
-    """Replaces `path` by `data` in one step; `durable=False` skips fsync (for files that nothing depends on)."""
+    """Replace `path` by `data` in one step. durable=False skips fsync, for files that nothing depends on."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -36,13 +36,15 @@ def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
 
 
 WHOLE = 1 << 30
-"""Bytes up to which a file is hashed whole; of a larger one the hash covers its size and both ends."""
+"""Bytes up to which a file is hashed whole. The hash of a larger one covers its size and both ends."""
 
 END = 1 << 24
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex; beyond `WHOLE` bytes of its size and its first and last `END` bytes."""
+    """Compute the SHA-256 of a file's bytes, in hex. Beyond `WHOLE` bytes it covers the size and the first and last
+    `END` bytes.
+    """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size <= WHOLE:
@@ -54,13 +56,14 @@ def content_hash(path: Path) -> str:
 
 
 def write_json(path: Path, value: object, durable: bool = True) -> None:
+    """Replace a JSON file in one step."""
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(), durable)
 
 
 MOVE = "move its directory away and run the same command again, which makes the run anew"
-"""The advice for a file of a run that is missing or damaged and that no command writes again by itself."""
+"""Advice for a file of a run that is missing or damaged and that no command writes again."""
 RESTORE = "restore it from git, or publish the runs again"
-"""The advice for a file of published results."""
+"""Advice for a file of published results."""
 
 
 DIGEST = "digest"
@@ -68,7 +71,7 @@ DIGEST = "digest"
 
 
 def sealed(value: Mapping) -> dict:
-    """A JSON object with a checksum of itself, which `read_json` checks."""
+    """Add a checksum of itself to a JSON object; `read_json` checks it."""
     return {**value, DIGEST: _digest(value)}
 
 
@@ -78,8 +81,12 @@ def _digest(value: Mapping) -> str:
 
 
 def read_json_value(path: Path, advice: str = MOVE) -> object:
-    """Contents of the JSON file; a missing, unreadable or half-written file, or one that gives a key twice, is a
-    UserError that names it and ends with `advice`."""
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing, unreadable or half-written, or gives a key twice. The message names it and ends
+            with `advice`.
+    """
     try:
         return json.loads(path.read_bytes().decode(), object_pairs_hook=_each_key_once)
     except (FileNotFoundError, NotADirectoryError):
@@ -109,7 +116,15 @@ def _each_key_once(pairs: list[tuple[str, object]]) -> dict:
 
 
 def check_content(folder: Path, hashes: Mapping[str, str]) -> None:
-    """UserError for the first file of `folder` whose `content_hash` is not the one in `hashes` (name -> hash)."""
+    """Compare the files of a folder with their hashes.
+
+    Args:
+        folder: the folder.
+        hashes: name -> `content_hash`.
+
+    Raises:
+        UserError: a file is missing or has another hash.
+    """
     for name, expected in hashes.items():
         path = folder / name
         if not path.is_file():
@@ -119,8 +134,9 @@ def check_content(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def table_bytes(table: pa.Table, checksums: bool = False) -> bytes:
-    """The table as a zstd parquet file. The bytes depend on nothing but the rows, the schema and `checksums`: whether
-    each page has one."""
+    """Write a table as zstd parquet. The bytes depend only on the rows, the schema and `checksums` (whether each page
+    has one).
+    """
     sink = pa.BufferOutputStream()
     table = table.replace_schema_metadata(None).combine_chunks()
     pq.write_table(
@@ -130,14 +146,23 @@ def table_bytes(table: pa.Table, checksums: bool = False) -> bytes:
 
 
 def write_table(path: Path, table: pa.Table, checksums: bool = False) -> None:
+    """Replace a parquet file in one step."""
     write_bytes(path, table_bytes(table, checksums))
 
 
 def read_table(path: Path, schema: pa.Schema, advice: str = MOVE) -> pa.Table:
-    """The parquet file, checked against `schema` (names, order, types, no nulls where none may be); NaN for a column
-    that it may lack (`schema.LATER`). What the file has of `schema.extended` stands behind the others.
+    """Read a parquet file and check it against a schema: names, order, types, and no nulls where none may be.
 
-    Raises UserError that names the file and ends with `advice` when it is missing, truncated, or of another schema.
+    Columns that may be missing (`schema.LATER`) are filled with NaN. The file's columns of `schema.extended` follow the
+    others.
+
+    Args:
+        path: the file.
+        schema: the columns that it must have.
+        advice: the end of an error message.
+
+    Raises:
+        UserError: the file is missing, truncated, or has another schema; the message names it.
     """
     if not path.is_file():
         raise UserError(f"{path} is {'a folder, not a file' if path.is_dir() else 'missing'}; {advice}")
@@ -166,9 +191,17 @@ def read_table(path: Path, schema: pa.Schema, advice: str = MOVE) -> pa.Table:
 
 
 def rows_table(rows: object, schema: pa.Schema, order: Sequence[str] = (), what: str = "rows") -> pa.Table:
-    """Rows (a list of dicts or a pandas DataFrame) as a table of exactly `schema`, sorted by `order`.
+    """Make a table of exactly `schema`, sorted by `order`.
 
-    Raises ValueError on a missing or unknown column, a null, a wrong type: these are mistakes of the caller's code.
+    Args:
+        rows: a list of dicts or a pandas DataFrame.
+        schema: the columns.
+        order: columns to sort by.
+        what: the rows' name in an error.
+
+    Raises:
+        ValueError: a column is missing or unknown, a value is null or of a wrong type. These are mistakes of the
+            caller's code.
     """
     if hasattr(rows, "to_dict"):
         rows = rows.to_dict("records")

@@ -1,4 +1,4 @@
-"""Which run a manifest says it is, checked against the run's config and against the folder that it lies in."""
+"""Check which run a manifest says it is, against the run's config and the folder that it lies in."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,16 @@ class Identity:
 
 
 def require_fields(data: Mapping, source: str, advice: str = files.MOVE) -> None:
-    """UserError if a manifest lacks a key of `Identity`, or holds what it cannot. source: what the message calls it."""
+    """Refuse a manifest that lacks a key of `Identity`, or holds a wrong value.
+
+    Args:
+        data: the manifest.
+        source: its name in the message.
+        advice: the end of the message.
+
+    Raises:
+        UserError: a key is missing or wrong.
+    """
     try:
         build(Identity, {name: data[name] for name in settings(Identity) if name in data}, source)
     except UserError as error:
@@ -34,14 +43,18 @@ def require_fields(data: Mapping, source: str, advice: str = files.MOVE) -> None
 
 
 def read_manifest(folder: Path) -> dict:
-    """The manifest of a run directory. UserError as of `files.read_json` and `require_fields`."""
+    """Read the manifest of a run directory. Raises UserError as `files.read_json` and `require_fields` do."""
     data = files.read_json(folder / "manifest.json")
     require_fields(data, f"{folder}/manifest.json")
     return data
 
 
 def check_config(folder: Path, data: Mapping, config: Mapping) -> None:
-    """UserError if the manifest of a run directory names another run than its config, where both name one."""
+    """Refuse a manifest that names another run than its config, where both name one.
+
+    Raises:
+        UserError: they differ.
+    """
     for name in settings(Identity):
         said, meant = data.get(name), config.get(name)
         if name in config and said != meant:
@@ -52,8 +65,13 @@ def check_config(folder: Path, data: Mapping, config: Mapping) -> None:
 
 
 def check_place(folder: Path, data: Mapping) -> None:
-    """UserError if a run directory lies where another run belongs: `<experiment>/<variant or method>/<seed>`, or
-    `<experiment>/warm_start`."""
+    """Refuse a run directory that lies where another run belongs.
+
+    It belongs at `<experiment>/<variant or method>/<seed>`, or `<experiment>/warm_start`.
+
+    Raises:
+        UserError: it lies elsewhere.
+    """
     warm_start = data["method"] == WARM_START
     name = data.get("variant") or data["method"]
     expected = (data["experiment"], name) if warm_start else (data["experiment"], name, str(data["seed"]))

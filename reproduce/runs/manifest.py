@@ -21,29 +21,23 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = ROOT / "data" / "worlds"
-PACKAGES = (
-    "torch",
-    "trl",
-    "transformers",
-    "accelerate",
-    "datasets",
-    "tokenizers",
-    "bm25s",
-    "numpy",
-    "pandas",
-    "pyarrow",
-)
+PACKAGES = tuple("torch trl transformers accelerate datasets tokenizers bm25s numpy pandas pyarrow".split())
 CODE = ("reproduce", "data/worlds", "requirements.txt", "requirements-gpu.txt")
 
 
 def config_hash(config) -> str:
-    """12 hex digits over everything that can change a result of this job.
+    """Hash everything that can change a result of a job.
 
-    `config` is a JobConfig or its `to_dict()`. Covered: every setting that is not `strict.Unhashed`, and the SHA-256 of
-    the files of the task's world and panels. Data, corpus and model are covered by their hashes and revisions
-    (`reproduce.grid.freeze_inputs`), the names of profile, experiment and variant not (what a variant changes is). For
-    the method "warm_start" training and algorithm settings other than temperature, device and dtype are left out, so
-    that all jobs of a table agree on it.
+    It covers every setting that is not `strict.Unhashed`, and the SHA-256 of the files of the task's world and panels.
+    Hashes and revisions cover data, corpus and model (`reproduce.grid.freeze_inputs`). The names of profile, experiment
+    and variant are not covered; what a variant changes is. For the method "warm_start" it leaves out training and
+    algorithm settings other than temperature, device and dtype, so that all jobs of a table agree on it.
+
+    Args:
+        config: a JobConfig, or its `to_dict()`.
+
+    Returns:
+        12 hex digits.
     """
     data = as_dict(config)
     parts = strict.hashed(data, JobConfig)
@@ -54,8 +48,11 @@ def config_hash(config) -> str:
 
 
 def warm_start_hash(config) -> str:
-    """12 hex digits over what decides the warm start's weights: task, model, warm start, temperature,
-    device, dtype, world files."""
+    """Hash what decides the warm start's weights: task, model, warm start, temperature, device, dtype, world files.
+
+    Returns:
+        12 hex digits.
+    """
     data = as_dict(config)
     parts = {name: hashed(name, data[name]) for name in ("task", "model", "warm_start")}
     parts["training"] = {key: data["training"][key] for key in WARM_START_TRAINING}
@@ -63,12 +60,12 @@ def warm_start_hash(config) -> str:
 
 
 def hashed(section: str, value):
-    """The part of a config's section that the hash covers."""
+    """Return the part of a config's section that the hash covers."""
     return strict.hashed(value, strict.settings(JobConfig)[section].annotation)
 
 
 def as_dict(config) -> dict:
-    """`config` itself when it is a mapping, else its `to_dict()`."""
+    """Return `config` itself if it is a mapping, else its `to_dict()`."""
     return dict(config) if isinstance(config, Mapping) else config.to_dict()
 
 
@@ -78,10 +75,13 @@ def _digest(parts: dict, task: Mapping) -> str:
 
 
 def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
-    """SHA-256 of each file under data/worlds that the task reads: the world itself and its families' question panels.
+    """Hash each file under data/worlds that the task reads: the world and its families' question panels.
 
-    A file belongs to the task when its name, or a folder that it lies in, is the name of the world or of a family,
-    alone or followed by ".", "_" or "-". Markdown files are descriptions and do not count. No such file gives {}.
+    A file belongs to the task if its name, or a folder that it lies in, is the name of the world or of a family, alone
+    or followed by ".", "_" or "-". Markdown files do not count.
+
+    Returns:
+        path below the folder -> SHA-256; {} if there is no such file.
     """
     folder = WORLDS if folder is None else folder
     names = tuple(map(re.escape, (task["world"], *task["families"])))
@@ -95,7 +95,7 @@ def world_hashes(task: Mapping, folder: Path | None = None) -> dict[str, str]:
 
 
 def new_manifest(config) -> dict:
-    """The manifest of a run that starts now (see the field list in `RunDirectory`)."""
+    """Make the manifest of a run that starts now (`RunDirectory` lists the fields)."""
     data = as_dict(config)
     commit, dirty = code_version()
     return {
@@ -115,14 +115,17 @@ def new_manifest(config) -> dict:
 
 
 def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def code_version() -> tuple[str | None, bool | None]:
-    """The commit of this checkout, and whether files that decide results differ from it.
+    """Find the commit of this checkout, and whether files that decide results differ from it.
 
-    (None, None) outside git. Where git is there and cannot answer, a warning says why. Variables such as GIT_DIR, which
-    would name another repository, play no part.
+    Variables such as GIT_DIR, which would name another repository, are ignored.
+
+    Returns:
+        (commit, dirty); (None, None) outside git. If git is there and cannot answer, a warning says why.
     """
     try:
         commit = _git("rev-parse", "HEAD").strip()
@@ -141,6 +144,7 @@ def _git(*arguments: str) -> str:
 
 
 def versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that decide results; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -151,7 +155,9 @@ def versions() -> dict[str, str | None]:
 
 
 def machine(device: str = "cpu") -> dict:
-    """CPU model, usable cores, memory in GB, GPU name (looked up only when `device` is a CUDA device)."""
+    """Describe the machine: CPU model, usable cores, memory in GB, GPU name (looked up only if `device` is a CUDA
+    device).
+    """
     gpu = None
     if device.startswith("cuda"):
         import torch
@@ -162,8 +168,11 @@ def machine(device: str = "cpu") -> dict:
 
 
 def arithmetic() -> dict:
-    """Facts that rounding depends on beside the CPU's name: its family and model (virtual machines hide them in the
-    name), the instruction set that torch computes with, and the mathematics libraries in torch's build."""
+    """Describe what rounding depends on besides the CPU's name.
+
+    That is the CPU's family and model (virtual machines hide them in the name), the instruction set that torch computes
+    with, and the mathematics libraries in torch's build.
+    """
     import torch
 
     family, model = _cpu_facts("cpu family"), _cpu_facts("model")
@@ -180,7 +189,7 @@ def _cpu_name() -> str:
 
 
 def _cpu_facts(name: str) -> str | None:
-    """A line of /proc/cpuinfo about the first core; None where there is none."""
+    """Look up a line of /proc/cpuinfo about the first core; None if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -190,13 +199,14 @@ def _cpu_facts(name: str) -> str | None:
 
 
 def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def without_paths(text: str) -> str:
-    """`text` as one line, without this checkout's and the user's directories: manifests are published."""
+    """Return `text` as one line without this checkout's and the user's directories: manifests are published."""
     text = " ".join(text.split())
     text = text.replace(f"{ROOT}/", "").replace(str(ROOT), ".")
     try:

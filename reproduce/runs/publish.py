@@ -1,7 +1,7 @@
-"""Consolidates finished runs into data/results/<profile>/<experiment>/: small, sorted, the same bytes each time.
+"""Consolidate finished runs into data/results/<profile>/<experiment>/: small, sorted, the same bytes each time.
 
-To stay small, step metrics keep the precision of float32 and entropies per turn three decimals (nats); nothing else is
-changed. A hundred runs of the profile mini are about 2 MB.
+To stay small, step metrics keep float32 precision and entropies per turn three decimals (nats). Nothing else changes. A
+hundred runs of the profile mini take about 2 MB.
 """
 
 import math
@@ -23,7 +23,7 @@ TEXT_LIMIT = 1_500_000  # bytes of eval.parquet up to which every text is kept
 TEXT_QUESTIONS = 40  # beyond it: the texts of this many questions, first by id, are kept for the diversity figure
 TURN_DECIMALS = 3
 TABLE = re.compile(r"table\w+")
-"""The names of experiments that are published."""
+"""Names of experiments that are published."""
 
 
 def publish(
@@ -33,12 +33,23 @@ def publish(
     results_root: Path | str | None = None,
     allow_partial: bool = False,
 ) -> list[Path]:
-    """Writes steps, eval, rollouts (first and last step, without text), manifests.json and config.yaml; returns them.
+    """Write steps, eval, rollouts (first and last step, without text), manifests.json and config.yaml.
 
-    Every table has `method` and `seed` in front: in a table of variants `method` holds the variant's name, and
+    Every table has `method` and `seed` in front. In a table of variants `method` holds the variant's name, and
     config.yaml says which method with which settings that is. The warm start's eval rows have the method "warm_start".
-    Raises UserError when runs are missing, unfinished (unless `allow_partial`, which leaves them out), broken, or do
-    not share one config.
+
+    Args:
+        profile: such as mini.
+        experiment: such as table2.
+        runs_root: folder of the runs.
+        results_root: None: data/results.
+        allow_partial: leave unfinished runs out instead of refusing them.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: runs are missing, unfinished or broken, or do not share one config.
     """
     if not TABLE.fullmatch(experiment):
         raise UserError(
@@ -80,7 +91,11 @@ def publish(
 
 
 def experiments(profile: str, runs_root: Path | str = "runs") -> list[str]:
-    """The tables that have runs of this profile. UserError if none has."""
+    """List the tables that have runs of this profile.
+
+    Raises:
+        UserError: no table has any.
+    """
     found = [name for name in _with_runs(profile, runs_root) if TABLE.fullmatch(name)]
     if not found:
         raise UserError(f"there are no runs in {Path(runs_root) / profile}: run `make reproduce-table2` first")
@@ -88,7 +103,7 @@ def experiments(profile: str, runs_root: Path | str = "runs") -> list[str]:
 
 
 def left_out(profile: str, runs_root: Path | str = "runs") -> list[str]:
-    """The folders of runs that `experiments` leaves out: tables under settings of the command line."""
+    """List the folders of runs that `experiments` leaves out: tables under settings of the command line."""
     return [name for name in _with_runs(profile, runs_root) if not TABLE.fullmatch(name)]
 
 
@@ -113,7 +128,7 @@ def _stack(runs: list[Run], name: str, expected: pa.Schema, change=lambda table:
 
 
 def _with_all(columns: pa.Schema, table: pa.Table) -> pa.Table:
-    """The table with all of `columns`: NaN for metrics that only other methods have."""
+    """Add the missing ones of `columns`: NaN for metrics that only other methods have."""
     for field in columns:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.array([math.nan] * table.num_rows, field.type))
@@ -121,7 +136,7 @@ def _with_all(columns: pa.Schema, table: pa.Table) -> pa.Table:
 
 
 def labelled(table: pa.Table, method: str, seed: int) -> pa.Table:
-    """The table with the columns `method` and `seed` in front."""
+    """Put the columns `method` and `seed` in front of a table."""
     rows = table.num_rows
     columns = [pa.array([method] * rows, pa.string()), pa.array([seed] * rows, pa.int64()), *table.columns]
     return pa.table(columns, schema=schema.labelled(table.schema))
@@ -178,5 +193,5 @@ def _without_text(table: pa.Table, drop: list[bool]) -> pa.Table:
 
 
 def _of_results(data: dict) -> dict:
-    """A manifest without the checksums of files that are not published as they are."""
+    """Drop the checksums of files that are not published as they are."""
     return {key: value for key, value in data.items() if key not in ("files", files.DIGEST)}

@@ -1,4 +1,4 @@
-"""Reads finished runs, strictly: half-written, truncated, foreign or re-configured ones are errors naming the file."""
+"""Read finished runs strictly: half-written, truncated, foreign or re-configured ones are errors that name the file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from reproduce.runs import files, identity, manifest, schema
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run; tables as in `schema`. The warm start has no steps, timings and rollouts (empty tables)."""
+    """A finished run; its tables are those of `schema`. The warm start has empty steps, timings and rollouts."""
 
     path: Path
     manifest: dict
@@ -30,7 +30,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The variant's name, or the method's: what the run's directory and its row of a table are called."""
+        """The variant's name, or the method's: the name of the run's directory and of its row in a table."""
         return self.manifest.get("variant") or self.method
 
     @property
@@ -38,16 +38,17 @@ class Run:
         return self.manifest["seed"]
 
     def frame(self, name: str) -> pd.DataFrame:
-        """The table `name` ("steps", "timings", "rollouts" or "eval") as a data frame."""
+        """Return the table `name` ("steps", "timings", "rollouts" or "eval") as a data frame."""
         return getattr(self, name).to_pandas()
 
 
 def read_run(path: Path | str) -> Run:
-    """The finished run in `path`.
+    """Read the finished run in `path`.
 
-    Raises UserError when it is not finished, when a file is missing, truncated or of another schema, when config.yaml
-    (or the world that it names) is not what the run was made with, when the manifest names another run than the
-    config, or when steps are missing. The message ends with what to do.
+    Raises:
+        UserError: the run is not finished, a file is missing, truncated or of another schema, config.yaml (or the world
+            that it names) is not what the run was made with, the manifest names another run than the config, or steps
+            are missing. The message ends with what to do.
     """
     path = Path(path)
     data = identity.read_manifest(path)
@@ -84,12 +85,12 @@ _LATER = [name for name, setting in settings(JobConfig).items() if InHash.IF_SET
 
 
 def trained_tables(path: Path) -> list[pa.Table]:
-    """Steps, timings and rollouts of a finished run. UserError as of `files.read_table`."""
+    """Read steps, timings and rollouts of a finished run. Raises UserError as `files.read_table` does."""
     return [files.read_table(path / f"{name}.parquet", kind) for name, kind in schema.TRAINED.items()]
 
 
 def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path]:
-    """The run directories of one experiment, finished or not: the warm start's, then by name and seed."""
+    """List the run directories of one experiment, finished or not: the warm start's, then by name and seed."""
     base = Path(runs_root) / profile / experiment
     seeds = [p for p in base.glob("*/*") if p.is_dir() and p.name.isdigit() and p.parent.name != manifest.WARM_START]
     found = sorted(seeds, key=lambda p: (p.parent.name, int(p.name)))
@@ -98,7 +99,7 @@ def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path
 
 
 def status_of(path: Path) -> str:
-    """ "finished", "running" (or interrupted), "failed", or "not started" when there is no readable manifest."""
+    """Return "finished", "running" (or interrupted), "failed", or "not started" if there is no readable manifest."""
     try:
         return files.read_json(path / "manifest.json").get("status", "not started")
     except UserError:
@@ -106,7 +107,7 @@ def status_of(path: Path) -> str:
 
 
 def _read_config(path: Path) -> dict:
-    """The config of a run, without the sections that it has not."""
+    """Read the config of a run, without the sections that it does not have."""
     try:
         config = JobConfig.from_yaml(path / "config.yaml").to_dict()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Checks that the runs of one table belong together: they differ in row and seed alone."""
+"""Check that the runs of one table belong together: they differ in row and seed only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,17 @@ from reproduce.runs.manifest import hashed
 
 
 def table_config(configs: Mapping[Path, dict]) -> dict:
-    """The shared sections of the runs' configs, and `rows`: name -> method, algorithm, training and seeds of each row.
+    """Merge the configs of a table's runs.
 
-    configs: run directory -> its resolved config, warm start left out. `training` leaves out the settings in which the
-    variants differ; each row holds its own. Raises UserError naming two runs that do not belong in one table.
+    Args:
+        configs: run directory -> its resolved config, without the warm start.
+
+    Returns:
+        The shared sections, and `rows`: name -> method, algorithm, training and seeds of each row. `training` leaves
+            out the settings in which the variants differ; each row holds its own.
+
+    Raises:
+        UserError: two runs do not belong in one table; the message names them.
     """
     varied = {key for config in configs.values() for key in config.get("training_changes") or {}}
     shared: dict | None = None

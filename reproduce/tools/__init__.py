@@ -1,1 +1,1 @@
-"""Tools that agents and judges call: Python sandbox, search, and downloads from the hub."""
+"""Tools that agents and judges call: a Python sandbox, search, and downloads from the Hugging Face Hub."""

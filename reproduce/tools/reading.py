@@ -1,7 +1,7 @@
-"""Rows of JSON, JSON-lines, CSV and parquet files, cleaned. What cannot be read is a UserError that names file and row.
+"""Read rows of JSON, JSON-lines, CSV and parquet files, and clean them. Errors name file and row.
 
-Every loader of question files, training sets, corpora and recordings reads through here, so that their texts are valid
-Unicode in one normal form (`reproduce.text.clean`) and one file has one meaning everywhere.
+Every loader of question files, training sets, corpora and recordings reads through this module, so their texts are
+valid Unicode in one normal form (`reproduce.text.clean`) and a file means the same everywhere.
 """
 
 import csv
@@ -17,7 +17,11 @@ from reproduce.text import cleaned
 
 
 def find(folder: Path, candidates: tuple[str, ...], name: str) -> Path:
-    """The first of `candidates` that is a file in `folder`."""
+    """Find the first of `candidates` that is a file in `folder`.
+
+    Raises:
+        UserError: none is.
+    """
     for candidate in candidates:
         if (folder / candidate).is_file():
             return folder / candidate
@@ -25,7 +29,11 @@ def find(folder: Path, candidates: tuple[str, ...], name: str) -> Path:
 
 
 def check_rows(path: Path, found: int, expected: int) -> None:
-    """UserError if a file has another number of rows than the published one."""
+    """Compare the number of rows of a file with the published one.
+
+    Raises:
+        UserError: they differ.
+    """
     if found != expected:
         raise UserError(
             f"{path}: {found} rows, the published file has {expected}; fetch it again, "
@@ -34,7 +42,11 @@ def check_rows(path: Path, found: int, expected: int) -> None:
 
 
 def parsed(text: bytes, where: str) -> Any:
-    """The cleaned value of a JSON text in UTF-8. where: file and line, for the UserError."""
+    """Parse a JSON text in UTF-8 and clean it. where: file and line, for the error.
+
+    Raises:
+        UserError: the text is not UTF-8, not JSON, or nested too deeply.
+    """
     try:
         return cleaned(json.loads(text.decode()))
     except RecursionError:
@@ -46,9 +58,12 @@ def parsed(text: bytes, where: str) -> Any:
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(number from 1, row) of a file of JSON lines, or of one JSON list. A byte-order mark is no part of it.
+    """Yield (number from 1, row) of a file of JSON lines, or of one JSON list. A byte-order mark is ignored.
 
     The number is that of the line, or of the row in a list. Lines are read one at a time.
+
+    Raises:
+        UserError: the file cannot be read, or a line is malformed.
     """
     with _opened(path) as file:
         first = file.readline()
@@ -67,7 +82,9 @@ def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def any_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """(number from 1, row) of a file of rows: `.parquet`, `.csv` with a line of column names, or JSON (`json_rows`)."""
+    """Yield (number from 1, row) of a file of rows: `.parquet`, `.csv` with a line of column names, or JSON
+    (`json_rows`).
+    """
     if path.suffix == ".parquet":
         yield from enumerate(parquet_batches(path), start=1)
     elif path.suffix == ".csv":
@@ -91,13 +108,17 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def json_value(path: Path) -> Any:
-    """The cleaned value of a whole JSON file."""
+    """Read a whole JSON file and clean its value. Raises UserError as `parsed` does."""
     with _opened(path) as file:
         return parsed(_text(file.read()), f"{path}")
 
 
 def parquet_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """All rows, cleaned. UserError if one of `columns` is missing."""
+    """Read all rows of a parquet file, cleaned.
+
+    Raises:
+        UserError: the file cannot be read, or one of `columns` is missing.
+    """
     with _readable(path) as file:
         table = file.read(use_threads=False)
         for column in columns:
@@ -107,8 +128,16 @@ def parquet_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def parquet_batches(path: Path, columns: tuple[str, ...] | None = None, rows: int = 4096) -> Iterator[dict[str, Any]]:
-    """The rows one by one, cleaned, with those of `columns` that the file has (None: all). `rows` of them are held at a
-    time."""
+    """Yield the rows of a parquet file, cleaned, while at most `rows` of them are held in memory.
+
+    Args:
+        path: the file.
+        columns: which columns to read, as far as the file has them; None: all.
+        rows: rows of a batch.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     with _readable(path) as file:
         wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=rows, columns=wanted, use_threads=False):
@@ -117,7 +146,7 @@ def parquet_batches(path: Path, columns: tuple[str, ...] | None = None, rows: in
 
 @contextmanager
 def _readable(path: Path):
-    """An open parquet file; whatever pyarrow raises for a damaged one is a UserError."""
+    """Open a parquet file. Any error of pyarrow about a damaged file becomes a UserError."""
     import pyarrow
     import pyarrow.parquet
 
@@ -135,12 +164,12 @@ def _opened(path: Path):
 
 
 def _text(line: bytes) -> bytes:
-    """Without a byte-order mark."""
+    """The line without a byte-order mark."""
     return line.removeprefix(b"\xef\xbb\xbf")
 
 
 def _is_list(first: bytes) -> bool:
-    """Whether a file with this first line is one JSON list. A line that is a list of its own is a row."""
+    """Whether a file with this first line is one JSON list. A line that is a whole list by itself is a row."""
     if not _text(first).lstrip().startswith(b"["):
         return False
     try:

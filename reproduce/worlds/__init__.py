@@ -1,1 +1,1 @@
-"""The worlds that agents act in, one folder each, with the prompts and rewards they share."""
+"""The worlds that agents act in, one folder each, and the prompts and rewards that they share."""

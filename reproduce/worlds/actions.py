@@ -1,6 +1,6 @@
-"""From what the model wrote in a turn to the action that the environment gets.
+"""Parse the action in a model's turn: `<think>...</think><action>...</action>`.
 
-The format is `<think>...</think><action>...</action>`; the rules are those of EPO's released code (arXiv 2509.22576).
+The rules are those of EPO's released code (arXiv 2509.22576).
 """
 
 import re
@@ -23,24 +23,28 @@ _CJK = re.compile("[\u4e00-\u9fff]")
 
 @dataclass(frozen=True)
 class ParsedAction:
-    """The action's text, and what is wrong with the response's format ("" if nothing is)."""
+    """The action's text. fault: what is wrong with the response's format, "" if nothing is."""
 
     text: str
     fault: str = ""
 
     @property
     def valid(self) -> bool:
-        """Whether the response has the asked format. An action that the environment does not know is valid too."""
+        """Whether the response has the required format. An action that the environment does not know is valid too."""
         return not self.fault
 
 
 def parse_action(response: str, fallback: int = FALLBACK, lower: bool = False) -> ParsedAction:
-    """The action of a response.
+    """Parse a response.
 
-    It is the text between the first `<action>` and the first `</action>`, stripped (so empty if they come in the wrong
-    order). A response without both is invalid, and its last `fallback` characters are played. Also invalid: a missing
-    `<think>` or `</think>`, a Chinese character. lower: lower-case the action and find its tags in any case, as for
-    ALFWorld.
+    The action is the text between the first `<action>` and the first `</action>`, stripped; it is empty if they come in
+    the wrong order. A response without both is invalid, and its last `fallback` characters are played. A missing
+    `<think>` or `</think>`, or a Chinese character, also makes a response invalid.
+
+    Args:
+        response: the model's turn.
+        fallback: characters to play without tags.
+        lower: lower-case the action and find its tags in any case, as for ALFWorld.
     """
     text = response.lower() if lower else response
     start, end = text.find(ACTION_OPEN), text.find(ACTION_CLOSE)
@@ -55,5 +59,5 @@ def parse_action(response: str, fallback: int = FALLBACK, lower: bool = False) -
 
 
 def response_of(command: str) -> str:
-    """The shortest answer in the asked format that plays `command`."""
+    """Write the shortest response in the required format that plays `command`."""
     return f"{THINK_OPEN}{THINK_CLOSE}{ACTION_OPEN}{command}{ACTION_CLOSE}"

@@ -17,9 +17,9 @@ from reproduce.worlds.rewards import Reward
 from reproduce.worlds.text_environment import IID, OOD, TRAIN, Step, Task, TextEnvironment
 
 ALL = "all"
-"""In place of the families: every kind of task that the environment has."""
+"""Instead of families: every kind of task that the environment has."""
 VALIDATION_SHARE = 1 / 6
-"""Of each kind's training tasks, the last ones are kept for the warm start and for choosing settings."""
+"""The last tasks of each kind's training tasks; we keep them for the warm start and for choosing settings."""
 PANELS = {"validation": (), "iid": (IID,), "ood": (OOD,), "test": (IID, OOD)}
 """Panels by name; "test" is EPO's two columns together. The validation panel is cut from the training tasks."""
 
@@ -28,26 +28,29 @@ class Form(Protocol):
     """How an environment talks to a model, such as `minihouse.messages.MiniHouseForm`."""
 
     def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
-        """The message of a turn, given what the environment said last and the turns before, oldest first.
+        """Write the message of a turn.
 
-        steps: number of turns so far, where `past` no longer holds them all (default: its length).
+        Args:
+            step: the environment's last answer.
+            past: the turns before, oldest first.
+            steps: number of turns so far, if `past` no longer holds them all; None: its length.
         """
 
     def response(self, command: str) -> str:
-        """The answer that plays `command`, for demonstrations."""
+        """Write the answer that plays `command`, for demonstrations."""
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """Action in an answer to `step`'s message."""
+        """Parse the action in an answer to `step`'s message."""
 
 
 Player = Callable[[TextEnvironment, Task, np.random.Generator, float, int], list[tuple[Step, str]]]
-"""Plays one demonstration: (environment, task, rng, noise, turns) -> what was seen and what was done, per turn."""
+"""Plays one demonstration: (environment, task, rng, noise, turns) -> (observation, action) of each turn."""
 
 
 def expert(
     environment: TextEnvironment, task: Task, rng: np.random.Generator, noise: float, turns: int
 ) -> list[tuple[Step, str]]:
-    """The player that follows the environment's own gold path; it makes no noise."""
+    """Play the environment's own gold path, without noise."""
     episode = play(environment, task, replay(environment.gold_path(task)), turns)
     return list(zip(episode.steps, episode.actions, strict=False))  # the last step has no action
 
@@ -76,13 +79,22 @@ class EpisodeQuestion:
 class EpisodeTask:
     """Episodes of many turns with one reward at the end (EPO, arXiv 2509.22576, section 3).
 
-    open_environments(count): that many environments of one kind, each for one episode at a time. families: the kinds of
-    task to train and evaluate on; ("all",): every one. at_a_time: episodes that are played at the same time, None: all
-    of a batch. threads: turns of different episodes played side by side (1: one after another). success_reward: reward
-    of a success (the paper: 1; released code: 10), times the value of the environment's first success rule.
-    invalid_penalty: taken off for each turn whose answer has the wrong format (the paper: none; released code: 0.1, off
-    that turn's own row only; here it is part of the episode's return). player: plays demonstrations. repeatable:
-    whether the environment says the same to the same actions.
+    Args:
+        open_environments: open_environments(count) opens that many environments of one kind, each for one episode at a
+            time.
+        form: the messages.
+        families: the kinds of task to train and evaluate on; ("all",): every one.
+        success_reward: reward of a success (the paper: 1; released code: 10), times the value of the environment's
+            first success rule.
+        invalid_penalty: subtracted for each turn whose answer has the wrong format (the paper: none; released code:
+            0.1, from that turn's own row only). Here it is part of the episode's return.
+        at_a_time: episodes that are played at the same time; None: all of a batch.
+        threads: turns of different episodes that are played in parallel; 1: one after another.
+        player: plays demonstrations.
+        repeatable: whether the environment gives the same answers to the same actions.
+
+    Raises:
+        UserError: a family is unknown.
     """
 
     def __init__(
@@ -97,7 +109,7 @@ class EpisodeTask:
         player: Player = expert,
         repeatable: bool = True,
     ):
-        self._open, self._player, self.repeatable = open_environments, player, repeatable
+        self.open_environments, self._player, self.repeatable = open_environments, player, repeatable
         self._environments = open_environments(1)
         self.success_reward, self.invalid_penalty = success_reward, invalid_penalty
         self.at_a_time, self.threads = at_a_time, threads
@@ -108,14 +120,14 @@ class EpisodeTask:
                 raise UserError(f"task.families: there is no kind of task {family!r}; choose from {', '.join(kinds)}")
 
     def environments(self, count: int) -> list[TextEnvironment]:
-        """`count` environments, the same ones in every call."""
+        """Return `count` environments, the same ones in every call."""
         missing = count - len(self._environments)
         if missing > 0:
-            self._environments += self._open(missing)
+            self._environments += self.open_environments(missing)
         return self._environments[:count]
 
     def train_questions(self, count: int, seed: int) -> list[EpisodeQuestion]:
-        """`count` training tasks in random order; each once before any comes again."""
+        """Draw `count` training tasks in random order; each comes once before any comes again."""
         pool = [task for tasks in self._training.values() for task in tasks]
         drawn: list[Task] = []
         for number in range(-(-count // len(pool))):
@@ -123,7 +135,11 @@ class EpisodeTask:
         return [EpisodeQuestion(task) for task in drawn[:count]]
 
     def panel(self, split: str, count: int) -> list[EpisodeQuestion]:
-        """`count` tasks of each kind and split of a panel, kinds in turn; UserError if there are fewer."""
+        """Return `count` tasks of each kind and split of a panel, kinds in turn.
+
+        Raises:
+            UserError: the panel is unknown or has fewer tasks.
+        """
         if split not in PANELS:
             raise UserError(f"there is no panel {split!r}; panels: {', '.join(PANELS)}")
         found = []
@@ -135,16 +151,16 @@ class EpisodeTask:
         return found
 
     def panel_size(self, split: str) -> int:
-        """The most that `panel` can be asked for: the number of tasks of the rarest kind."""
+        """Return the largest count that `panel` takes: the number of tasks of the rarest kind."""
         return min(len(tasks) for _, by_kind in self._panels(split) for tasks in by_kind.values())
 
     def random_panel(self, split: str, count: int, seed: int) -> list[EpisodeQuestion]:
-        """`count` tasks of "iid" or "ood", drawn one by one from all of the split, so that a task may come twice."""
+        """Draw `count` tasks of "iid" or "ood" one by one from the whole split, so that a task may come twice."""
         tasks = [task for tasks in self._by_kind(split).values() for task in tasks]
         return [EpisodeQuestion(tasks[i]) for i in stream(seed, "random panel", split).integers(len(tasks), size=count)]
 
     def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator[list[tuple[Step, str]]]:
-        """The player's episodes on `count` training tasks: (step, action) per turn."""
+        """Yield the player's episodes on `count` training tasks: (step, action) per turn."""
         environment = self.environments(1)[0]
         for number, question in enumerate(self.train_questions(count, child_seed(seed, "demonstrations"))):
             rng = stream(seed, "demonstrations", number)
@@ -152,13 +168,18 @@ class EpisodeTask:
 
     @staticmethod
     def prompt(question: EpisodeQuestion) -> str:
-        """Text of the task where no turn's message is meant."""
+        """Return the text of the task where no turn's message is meant."""
         return question.id
 
     def score(self, success: Mapping[str, float], faults: Sequence[str]) -> Reward:
-        """The reward of an episode. success: value of every rule at its end; faults: of each turn's format ("": none).
+        """Compute the reward of an episode.
 
-        `correct` is full success under the first rule, `answer` names all rules with their values.
+        Args:
+            success: rule -> value at the end of the episode.
+            faults: the format fault of each turn, "" for none.
+
+        Returns:
+            A `Reward`: `correct` is full success under the first rule, `answer` names all rules with their values.
         """
         main = float(success[self._environments[0].success_rules[0]])
         value = self.success_reward * main - self.invalid_penalty * sum(map(bool, faults))
@@ -166,7 +187,7 @@ class EpisodeTask:
         return Reward(value, main, not any(faults), rules, main >= 1.0)
 
     def close(self) -> None:
-        """Closes all environments."""
+        """Close all environments."""
         for environment in self._environments:
             environment.close()
 
@@ -179,7 +200,7 @@ class EpisodeTask:
         return {kind: tasks[len(tasks) - _held_out(tasks) :] for kind, tasks in self._by_kind(TRAIN).items()}
 
     def _panels(self, split: str) -> list[tuple[str, dict[str, list[Task]]]]:
-        """(name, tasks by kind) of each split that a panel is made of."""
+        """(name, tasks by kind) of each split that a panel consists of."""
         return [(name, self._by_kind(name)) for name in PANELS[split]] or [(split, self._validation)]
 
     def _by_kind(self, split: str) -> dict[str, list[Task]]:
@@ -205,10 +226,16 @@ def episode_task(
     threads: int = 1,
     repeatable: bool = True,
 ) -> EpisodeTask:
-    """The task of a run's config over these environments.
+    """Make the task of a run's config over these environments.
 
-    short, full: make the messages for a model made from scratch and for one of the hub, from the number of past turns
-    that a message shows. The other arguments are those of `EpisodeTask`.
+    Args:
+        config: the run's config.
+        open_environments: as in `EpisodeTask`.
+        short: makes the messages for a model trained from scratch, from the number of past turns that a message shows.
+        full: makes the messages for a Hub model.
+        player: as in `EpisodeTask`.
+        threads: as in `EpisodeTask`.
+        repeatable: as in `EpisodeTask`.
     """
     t, e = config.task, config.task.episodes
     form = short if config.model.name_or_path is None else full

@@ -1,9 +1,9 @@
-"""The user message of one turn, for environments in which every turn is a prompt of its own.
+"""The user message of one turn, for environments in which every turn is a prompt.
 
-EPO's set-up (arXiv 2509.22576, App. D and released code): no system message and no earlier chat turns; the history
-lives in the text. A message holds the task, the number of steps so far, the last two observations with their actions,
-the current observation, what can be done now, and the instruction to reason in <think> and act in <action>. The wording
-is our own. Different from the released code: steps are numbered from 1 throughout.
+This is EPO's set-up (arXiv 2509.22576, App. D and released code): no system message and no earlier chat turns; the text
+holds the history. A message holds the task, the number of steps so far, the last two observations with their actions,
+the current observation, the possible actions, and the instruction to reason in <think> and act in <action>. The wording
+is ours. Unlike the released code, we number steps from 1 throughout.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from reproduce.errors import UserError
 
 LAST, NOW, CAN = "<last>", "<now>", "<can>"
-"""Marks in the short messages for models made from scratch."""
+"""Marks in the short messages for models that are trained from scratch."""
 
 WINDOW = 2
-"""Observations of the past that are shown again (released code: history_length)."""
+"""Past observations that a message shows again (released code: history_length)."""
 
 INSTRUCTION = (
     "Think first: reason about the task and your situation between <think> and </think>. "
@@ -25,7 +25,7 @@ INSTRUCTION = (
 
 @dataclass(frozen=True)
 class Turn:
-    """A past turn: the observation that was seen before the action, and the action."""
+    """A past turn: the observation before the action, and the action."""
 
     observation: str
     action: str
@@ -42,10 +42,17 @@ def turn_prompt(
     window: int = WINDOW,
     older_actions: bool = False,
 ) -> str:
-    """The user message of the next turn.
+    """Write the user message of the next turn.
 
-    history: past turns, oldest first; the last `window` are shown whole. older_actions: name the actions of all earlier
-    ones too. steps: number of actions taken so far, if `history` no longer has them all (default: its length).
+    Args:
+        role: who the model is.
+        goal: the task.
+        observation: the current observation.
+        available: the possible actions.
+        history: past turns, oldest first.
+        steps: number of actions so far, if `history` no longer has them all; None: its length.
+        window: past turns that are shown whole.
+        older_actions: also name the actions of all earlier turns.
     """
     steps = len(history) if steps is None else steps
     numbered = list(enumerate(history, start=steps - len(history) + 1))
@@ -66,11 +73,19 @@ def turn_prompt(
 def fit_history(
     build: Callable[[Sequence[Turn]], str], history: Sequence[Turn], limit: int, length: Callable[[str], int]
 ) -> str:
-    """The longest message `build(history)` within `limit` tokens (as `length` counts them): oldest turns go first.
+    """Build the longest message within a limit; the oldest turns are left out first.
 
-    `build` gives `turn_prompt` the full number of `steps`, so the numbers stay right.
-    So the text that is sampled from is the text that is trained on, and the task is always in it; cutting tokens on
-    the left, as the released code does to its training rows, removes the task. UserError if none fits.
+    The text that is sampled from is the text that is trained on, and the task is always in it. The released code cuts
+    its training rows on the left instead, which removes the task.
+
+    Args:
+        build: build(history) -> message; it gives `turn_prompt` the full number of `steps`, so the numbers stay right.
+        history: past turns, oldest first.
+        limit: in tokens.
+        length: length(message), in tokens.
+
+    Raises:
+        UserError: even the message without history is too long.
     """
     for start in range(len(history) + 1):
         prompt = build(history[start:])

@@ -1,4 +1,4 @@
-"""Whole episodes with a policy that is a plain function, and what happens when one gets lost."""
+"""Play whole episodes with a policy that is a plain function, and start lost ones again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Policy = Callable[[list[Step], list[str]], str | None]
 
 
 def play(environment: TextEnvironment, task: Task, policy: Policy, turns: int) -> Episode:
-    """One episode of at most `turns` actions. A lost one is played again from its start; see `EpisodeLost`."""
+    """Play one episode of at most `turns` actions. A lost one is played again from its start; see `EpisodeLost`."""
     while True:
         try:
             return _play_once(environment, task, policy, turns)
@@ -45,5 +45,5 @@ def _play_once(environment: TextEnvironment, task: Task, policy: Policy, turns: 
 
 
 def replay(actions: tuple[str, ...]) -> Policy:
-    """The policy that plays `actions` in order, then stops."""
+    """Make the policy that plays `actions` in order, then stops."""
     return lambda steps, played: actions[len(played)] if len(played) < len(actions) else None

@@ -9,10 +9,10 @@ from typing import Any
 class Question:
     """One question with its accepted answers.
 
-    id: unique within the family, stable (row number in the file). golds: at least one. family: the data set's name.
-    answer_type: "math" (graded as expressions) or "qa" (graded as text). level: difficulty from 1, 0 where the file
-    states none. metadata: remaining columns, and for RL rows `system_prompt`, `data_source`, `ability`, `split`,
-    `index`. split: "test", or "train" and "validation" for RL sets.
+    id: unique within the family and stable (row number in the file). golds: at least one. family: the data set's name.
+    answer_type: "math" (graded as expressions) or "qa" (graded as text). level: difficulty from 1, 0 if the file states
+    none. metadata: remaining columns, and for RL rows `system_prompt`, `data_source`, `ability`, `split`, `index`.
+    split: "test", or "train" and "validation" for RL sets.
     """
 
     id: str

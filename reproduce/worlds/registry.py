@@ -1,4 +1,4 @@
-"""All worlds, by the name that `task.world` of a config has for them."""
+"""All worlds, by the name that `task.world` of a config uses for them."""
 
 from reproduce.config.sections import TaskConfig
 from reproduce.errors import UserError
@@ -15,7 +15,11 @@ WORLDS = {**TOOL_WORLDS, **EPISODE_WORLDS}
 
 
 def world_of(task: TaskConfig) -> World:
-    """The world of a config's section `task`. UserError if there is none, or a setting belongs to another."""
+    """Find the world of a config's section `task`.
+
+    Raises:
+        UserError: there is no such world, or a setting belongs to another one.
+    """
     episodes = task.episodes
     known = TOOL_WORLDS if episodes is None else EPISODE_WORLDS
     if task.world not in known:

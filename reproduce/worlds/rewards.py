@@ -2,17 +2,18 @@
 
 The rule is that of the released reward function (`deep_research.compute_score` in the official ARPO/AEPO repository):
 -1 for a bad format; otherwise the best SQuAD-style token F1 of the last boxed string over the gold answers, plus 0.1 if
-that F1 is above 0 and both tools were used. It has three consequences worth knowing: mathematical answers are compared
-as tokens and not as expressions, punctuation is deleted (so "-5" and "5" are the same answer and "3.5" equals "35"),
-and a gold that consists of an article only ("A") can never earn F1.
+that F1 is above 0 and both tools were used. It has three consequences: mathematical answers are compared as tokens and
+not as expressions; punctuation is deleted (so "-5" and "5" are the same answer and "3.5" equals "35"); a gold that
+consists of an article only ("A") can never earn F1.
 
-What is scored is what the released code takes for the last box (`scored_box`), oddities included: it is not the content
-that the graders read (`boxed`). Mathematics by equivalence is the graders' part (`reproduce.evaluation.graders`).
+We score what the released code takes for the last box (`scored_box`), oddities included. Graders read another text
+(`boxed`) and decide mathematics by equivalence (`reproduce.evaluation.graders`).
 
-Three differences from the released code, all on purpose:
+We differ from the released code in three ways, on purpose:
+
 1. Tags that occur inside a tool's output do not count. There, a web page that contains `<search>` or `</think>` makes
    the trajectory's format bad, and one that contains `</python>` earns the bonus.
-2. A tool counts as used when the model wrote a complete call, not when the closing tag alone occurs.
+2. A tool counts as used if the model wrote a complete call, not if the closing tag alone occurs.
 3. Both sides are compared in Unicode's composed form (`reproduce.text.clean`), so that "é" written as one or as two
    characters is one letter. There, the two forms are different words.
 
@@ -59,9 +60,9 @@ _EXACT_ONLY = frozenset({"yes", "no", "noanswer"})
 class Reward(NamedTuple):
     """Outcome of one trajectory.
 
-    reward: what the optimiser sees, in [-1, 1.1]; f1: best token F1 over the golds, in [0, 1] (0 on a bad format);
-    format_ok: see `format_ok`, and False too where the last box cannot be read (`scored_box`); answer: the last boxed
-    string (`boxed`), or None; correct: exact match with a gold after `normalise_training` (False on a bad format).
+    reward: what the optimiser sees, in [-1, 1.1]. f1: best token F1 over the golds, in [0, 1] (0 on a bad format).
+    format_ok: see `format_ok`, and False too if the last box cannot be read (`scored_box`). answer: the last boxed
+    string (`boxed`), or None. correct: exact match with a gold after `normalise_training` (False on a bad format).
     """
 
     reward: float
@@ -72,11 +73,11 @@ class Reward(NamedTuple):
 
 
 def model_text(text: str) -> str:
-    """`text` with the content of every tool result removed; the `<result>` and `</result>` tags stay.
+    """Remove the content of every tool result from `text`; the `<result>` and `</result>` tags stay.
 
     A result block starts at the first `<result>` after a `</search>` or `</python>` and ends at the next `</result>`.
-    A `<result>` that no call precedes was written by the model and is left alone. A tool output that itself contains
-    `</result>` would end its block early: pass outputs through `prompts.escape_tags` before they enter the trajectory.
+    The model wrote a `<result>` that no call precedes, so that one stays. A tool output that itself contains
+    `</result>` would end its block early: pass outputs through `tags.escape_tags` before they enter the trajectory.
     Linear in the length of the text.
     """
     parts: list[str] = []
@@ -103,11 +104,12 @@ def model_text(text: str) -> str:
 def format_ok(text: str) -> bool:
     """Whether a trajectory follows the tag grammar.
 
-    `text` is everything after the prompt, tool results included, as the model saw and wrote it. Required:
-    as many `<think>` as `</think>` and at least one; exactly one `<answer>` and one `</answer>`, in this order;
-    every `<search>` and every `<python>` followed, in order, by its closing tag and a complete
-    `<result> ... </result>`; `\\boxed{` and `}` inside the answer. Tags inside a tool's result are ignored (see the
-    module docstring). Source: the released reward function; on texts whose results hold no tags the two agree.
+    Required are: as many `<think>` as `</think>` and at least one; exactly one `<answer>` and one `</answer>`, in this
+    order; every `<search>` and every `<python>` followed, in order, by its closing tag and a complete `<result> ...
+    </result>`; `\\boxed{` and `}` inside the answer. Tags inside a tool's result are ignored (see the module
+    docstring). Source: the released reward function; on texts whose results hold no tags the two agree.
+
+    text: everything after the prompt, tool results included, as the model saw and wrote it.
     """
     return _format_ok(model_text(text))
 
@@ -137,7 +139,7 @@ def _calls_complete(text: str, opening: str, closing: str) -> bool:
 
 
 def _answer(text: str) -> str | None:
-    """Content of the first `<answer>...</answer>`; None if either tag is missing or they are in the wrong order."""
+    """Content of the first `<answer>...</answer>`; None if a tag is missing or they are in the wrong order."""
     start = text.find(ANSWER_OPEN)
     if start < 0:
         return None
@@ -147,10 +149,10 @@ def _answer(text: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    """Content of the last `\\boxed{...}`, stripped; None if there is none or its brace is never closed.
+    """Return the content of the last `\\boxed{...}`, stripped; None if there is none or its brace never closes.
 
-    Blanks may stand before the brace. Nested braces are matched; `\\{` and `\\}` are characters, as in LaTeX. An empty
-    box gives "". This is what graders and judge read; the reward scores `scored_box`.
+    Blanks may precede the brace. Nested braces are matched; `\\{` and `\\}` are characters, as in LaTeX. An empty box
+    gives "". Graders and judge read this; the reward scores `scored_box`.
     """
     start = text.rfind("\\boxed")
     while start >= 0 and not (last := _BOX.match(text, start)):
@@ -170,11 +172,12 @@ def boxed(text: str) -> str | None:
 
 
 def scored_box(answer: str) -> str | None:
-    """The part of an answer that the released reward scores; None where it ends with a "find box error".
+    """Return the part of an answer that the released reward scores; None where it ends with a "find box error".
 
-    Where `\\boxed ` with a space occurs, everything from the last one on up to a dollar sign, braces included (the
-    normaliser deletes them). Otherwise the content of the last `\\boxed{`, every brace counted, escaped ones too; None
-    if its brace is never closed or something else follows the last `\\boxed`. Source: the released reward function.
+    Where `\\boxed ` with a space occurs, it is everything from the last one on up to a dollar sign, braces included
+    (the normaliser deletes them). Otherwise it is the content of the last `\\boxed{`, every brace counted, escaped ones
+    too; None if its brace never closes or something else follows the last `\\boxed`. Source: the released reward
+    function.
     """
     _, spaced, rest = answer.rpartition("\\boxed ")
     if spaced:
@@ -193,9 +196,9 @@ def scored_box(answer: str) -> str | None:
 
 @lru_cache(maxsize=65536)
 def normalise_training(answer: str) -> str:
-    """The training reward's normaliser: NFC, lower case, punctuation deleted, articles a/an/the dropped, single spaces.
+    """Normalise as the training reward does: NFC, lower case, no punctuation, no articles a/an/the, single spaces.
 
-    Source: SQuAD evaluation script, as used by the released reward function, which leaves the Unicode form as it is.
+    Source: SQuAD evaluation script, as the released reward function uses it; that one leaves the Unicode form as it is.
     The evaluation normaliser differs: `reproduce.evaluation.graders.normalise_evaluation`.
     """
     return " ".join(ARTICLES.sub(" ", clean(answer).lower().translate(_PUNCTUATION)).split())
@@ -204,10 +207,18 @@ def normalise_training(answer: str) -> str:
 def token_f1(
     prediction: str, golds: Sequence[str] | str, *, normalise: Callable[[str], str] = normalise_training
 ) -> float:
-    """Best token F1 of a prediction over the gold answers, in [0, 1].
+    """Compute the best token F1 of a prediction over the gold answers.
 
-    F1 = 2PR/(P+R) over the multisets of normalised tokens. "yes", "no" and "noanswer" must match exactly on either
-    side. 0 when a side has no token left.
+    F1 = 2PR/(P+R) over the multisets of normalised tokens. "yes", "no" and "noanswer" on either side must match
+    exactly. F1 is 0 if a side has no token left.
+
+    Args:
+        prediction: the answer.
+        golds: the accepted answers; a string is one.
+        normalise: the normaliser.
+
+    Returns:
+        F1 in [0, 1].
     """
     if isinstance(golds, str):
         golds = (golds,)
@@ -236,8 +247,8 @@ def exact_match(
 ) -> bool:
     """Whether the prediction equals a gold after normalisation.
 
-    A gold of which nothing is left after normalisation (an article or punctuation only, such as the choice "A") is
-    compared as it stands, ignoring case and outer spaces.
+    A gold of which normalisation leaves nothing (an article or punctuation only, such as the choice "A") is compared as
+    it is, ignoring case and outer spaces.
     """
     if isinstance(golds, str):
         golds = (golds,)
@@ -251,13 +262,20 @@ def exact_match(
 def reward(
     text: str, golds: Sequence[str] | str, *, format_penalty: float = FORMAT_PENALTY, tool_bonus: float = TOOL_BONUS
 ) -> Reward:
-    """Reward of one trajectory.
+    """Compute the reward of one trajectory.
 
-    text: everything after the prompt, tool results included between `<result>` and `</result>`.
-    golds: the accepted answers, at least one (a single string is one gold).
-    Returns `format_penalty` on a bad format and on a last box that cannot be read, otherwise the token F1 of what the
-    answer's last box holds (`scored_box`), plus `tool_bonus` if that F1 is above 0 and the model made at least one
-    complete search call and one complete Python call. Defaults: released reward function. ValueError without golds.
+    It is `format_penalty` on a bad format and on a last box that cannot be read. Otherwise it is the token F1 of the
+    content of the answer's last box (`scored_box`), plus `tool_bonus` if that F1 is above 0 and the model made at least
+    one complete search call and one complete Python call.
+
+    Args:
+        text: everything after the prompt, tool results included between `<result>` and `</result>`.
+        golds: the accepted answers, at least one; a string is one.
+        format_penalty: the released reward function's.
+        tool_bonus: the released reward function's.
+
+    Raises:
+        ValueError: there is no gold.
     """
     if not golds:
         raise ValueError("reward() needs at least one gold answer")

@@ -1,7 +1,7 @@
 """The tag grammar that model, tools and reward share, and the system prompt that explains it.
 
-The tags are those of the ARPO/AEPO data (arXiv 2507.19849, 2510.14545). The wording of `SYSTEM_PROMPT` is our own; the
-prompt stored in the authors' parquet files is read by `reproduce.worlds.benchmarks.datasets.rl.load_rl`.
+The tags are those of the ARPO/AEPO data (arXiv 2507.19849, 2510.14545). The wording of `SYSTEM_PROMPT` is ours;
+`reproduce.worlds.benchmarks.datasets.rl.load_rl` reads the prompt in the authors' parquet files.
 """
 
 from __future__ import annotations
@@ -15,18 +15,7 @@ RESULT_OPEN, RESULT_CLOSE = "<result>", "</result>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 BOXED_OPEN, BOXED_CLOSE = "\\boxed{", "}"
 
-TAGS = (
-    THINK_OPEN,
-    THINK_CLOSE,
-    SEARCH_OPEN,
-    SEARCH_CLOSE,
-    PYTHON_OPEN,
-    PYTHON_CLOSE,
-    RESULT_OPEN,
-    RESULT_CLOSE,
-    ANSWER_OPEN,
-    ANSWER_CLOSE,
-)
+TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "python", "result", "answer") for slash in ("", "/"))
 
 SYSTEM_PROMPT = (
     "You answer questions with two tools: a search engine and a Python interpreter. "
@@ -43,14 +32,14 @@ _TAG = re.compile(r"<(/?)(think|search|python|result|answer)>")
 
 
 def chat(question: str, system_prompt: str = SYSTEM_PROMPT) -> list[dict[str, str]]:
-    """The two chat messages of a question, as chat templates expect them (`role`, `content`)."""
+    """Make the two chat messages of a question, as chat templates expect them (`role`, `content`)."""
     return [{"role": "system", "content": system_prompt}, {"role": "user", "content": question}]
 
 
 def escape_tags(tool_text: str) -> str:
-    """Tool output with every tag of the grammar made harmless: `</result>` becomes `[/result]`.
+    """Make every tag of the grammar in a tool's output harmless: `</result>` becomes `[/result]`.
 
-    A page or a program's output may contain the tags literally. Escaped before it is put between `<result>` and
-    `</result>`, it can neither close its own block early nor pass for something the model wrote.
+    A page or a program's output may contain the tags. Escaped, it can neither close its own block early nor pass for
+    the model's text.
     """
     return _TAG.sub(r"[\1\2]", tool_text)

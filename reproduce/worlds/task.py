@@ -1,8 +1,8 @@
-"""Protocols of a world: the task that it opens for a run, and what can be asked before one is opened.
+"""Protocols of a world: the task that it opens for a run, and the questions that it answers before one is opened.
 
-Every world's `task.py` ends with `WORLD = World(...)`, and `registry.py` lists it. There are two kinds: in worlds of
-tools a trajectory is one prompt with tool results in its completion (`ToolTask`, `ToolServer`); in worlds of episodes
-every turn is a prompt of its own (`episode_task.EpisodeTask`, `TextEnvironment`).
+Every world's `task.py` ends with `WORLD = World(...)`, and `registry.py` lists it. There are two kinds. In worlds of
+tools a trajectory is one prompt with tool results in its completion (`ToolTask`, `ToolServer`). In worlds of episodes
+every turn is a prompt (`episode_task.EpisodeTask`, `TextEnvironment`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,29 +31,41 @@ class Question(Protocol):
 
 
 class Task(Protocol):
-    """Questions of a world, in families that are trained on in turn and evaluated each."""
+    """Questions of a world, in families. Training takes the families in turn; evaluation reports each."""
 
     families: Sequence[str]
     repeatable: bool
-    """Whether the world says the same to the same actions. Otherwise finished episodes are kept until a run ends."""
+    """Whether the world gives the same answers to the same actions. Otherwise finished episodes are kept until a run
+    ends.
+    """
 
     def train_questions(self, count: int, seed: int) -> list[Question]:
-        """`count` training questions in the order of a run's data stream."""
+        """Return `count` training questions in the order of a run's data stream."""
 
     def panel(self, split: str, count: int) -> list[Question]:
-        """`count` questions of each family of "validation" or "test", always the same. UserError if there are fewer."""
+        """Return `count` questions of each family of "validation" or "test", always the same ones.
+
+        Raises:
+            UserError: there are fewer.
+        """
 
     def panel_size(self, split: str) -> int:
-        """The most that `panel` can be asked for."""
+        """Return the largest count that `panel` takes."""
 
     def prompt(self, question: Question) -> str:
-        """Text of a question."""
+        """Return the text of a question."""
 
     def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator[Any]:
-        """`count` solved training questions for the warm start of a model made from scratch.
+        """Yield `count` solved training questions for the warm start of a model that is trained from scratch.
 
-        In worlds of tools objects with `question` and `pieces`, (text, whether it is learned); in worlds of episodes a
-        list of (step, action), one for each turn. noise: share of poor decisions. turns: the most calls or turns.
+        In worlds of tools these are objects with `question` and `pieces`, (text, whether it is trained on). In worlds
+        of episodes each is a list of (step, action), one per turn.
+
+        Args:
+            count: how many.
+            noise: share of poor decisions.
+            turns: the most calls or turns.
+            seed: of their streams.
         """
 
 
@@ -65,10 +77,10 @@ class ToolTask(Task, Protocol):
     """`tool_server.Call`."""
 
     def system_prompt(self, question: Question) -> str:
-        """System message for a model of the hub."""
+        """Return the system message for a Hub model."""
 
     def score(self, question: Question, text: str) -> Reward:
-        """Reward of a completion, tool results in it."""
+        """Compute the reward of a completion, tool results included."""
 
 
 def _nothing(config: JobConfig) -> None:
@@ -83,11 +95,11 @@ def _unchanged(config: JobConfig) -> TaskConfig:
 class World:
     """A world of the registry.
 
-    open(config, grader): the task of a run, with all that it needs open; raises UserError if it cannot be.
-    words(task settings): the vocabulary of a model made from scratch. runs_code: it runs programs of the model's.
-    settings: those of `task.episodes` that this world alone reads. check: raises UserError for a missing package.
-    panels: a task whose panels can be looked at with nothing open, None where there is no such thing.
-    freeze: the settings of the task with hashes of what it reads from outside the repository.
+    open: open(config, grader) opens the task of a run with all that it needs, or raises UserError. words: words(task
+    settings) is the vocabulary of a model trained from scratch. runs_code: the world runs programs that the model
+    writes. settings: those of `task.episodes` that only this world reads. check: raises UserError for a missing
+    package. panels: makes a task whose panels can be read with nothing open; None if there is no such task. freeze:
+    fills hashes of what the task reads from outside the repository into its settings.
     """
 
     open: Callable[[JobConfig, Grader], AbstractContextManager[Task]]
@@ -100,5 +112,5 @@ class World:
 
 
 def no_words(task: TaskConfig) -> Sequence[str]:
-    """`World.words` of a world that only models of the hub can read."""
-    raise UserError(f"model.name_or_path is missing: a model made from scratch cannot read the world {task.world}")
+    """Refuse a vocabulary: only Hub models can read this world. Raises UserError."""
+    raise UserError(f"model.name_or_path is missing: a model trained from scratch cannot read the world {task.world}")

@@ -1,6 +1,6 @@
 """The small interface of a multi-turn text environment: tasks by split, reset, step, gold path.
 
-A `TextEnvironment` object plays one episode at a time; a batch of episodes uses a batch of objects. The caller ends an
+A `TextEnvironment` plays one episode at a time; a batch of episodes uses a batch of environments. The caller ends an
 episode after as many turns as its setting says. A `Task` names one exact task (a ScienceWorld task and variation, one
 ALFWorld game), so a GRPO group is several episodes of the same `Task`.
 """
@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 TRAIN, IID, OOD = "train", "iid", "ood"
 SPLITS = (TRAIN, IID, OOD)
-"""Training tasks; EPO's IID and OOD evaluation tasks (arXiv 2509.22576)."""
+"""Training tasks, and EPO's IID and OOD evaluation tasks (arXiv 2509.22576)."""
 
 ATTEMPTS = 3
 """The third loss of the same episode in a row is a UserError of the environment, so a caller may simply try again."""
@@ -19,7 +19,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, order=True)
 class Task:
-    """One exact task. `id` is unique within the environment and stable between machines; `kind` is the task type."""
+    """One exact task. id: unique within the environment and the same on every machine. kind: the task type."""
 
     id: str
     split: str
@@ -28,12 +28,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """Observation after a reset or an action.
+    """The observation after a reset or an action.
 
     text: the observation. admissible: actions that change or inspect something now, in the environment's order; empty
-    where the environment was opened without listing them. reward: of this action alone, before any shaping; 0.0 after a
-    reset. done: the environment ended the episode by itself. success: value of every named success rule if the episode
-    ended here, 0.0 to 1.0. info: further facts (score, moves, the task sentence as "goal", ...).
+    if the environment does not list them. reward: of this action alone, before any shaping; 0.0 after a reset. done:
+    the environment ended the episode. success: rule -> its value, 0.0 to 1.0, if the episode ended here. info: further
+    facts (score, moves, the task sentence as "goal", ...).
     """
 
     text: str
@@ -54,22 +54,22 @@ class EpisodeLost(RuntimeError):
 
 @runtime_checkable
 class TextEnvironment(Protocol):
-    """One episode at a time. `success_rules` are the keys of `Step.success`, the main one first."""
+    """Plays one episode at a time. success_rules: the keys of `Step.success`, the main one first."""
 
     name: str
     success_rules: tuple[str, ...]
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """All tasks of a split, in a fixed order. UserError for an unknown split."""
+        """List all tasks of a split, in a fixed order. Raises UserError for an unknown split."""
 
     def reset(self, task: Task) -> Step:
-        """Starts an episode of `task` and returns its first observation."""
+        """Start an episode of `task` and return its first observation."""
 
     def step(self, action: str) -> Step:
-        """Plays one action, admissible or not. ValueError before the first reset or after the end."""
+        """Play one action, admissible or not. Raises ValueError before the first reset or after the end."""
 
     def gold_path(self, task: Task) -> tuple[str, ...] | None:
-        """Actions of an expert that solves `task`, None where there is none. It ends the running episode."""
+        """Return the actions of an expert that solves `task`; None if there is none. Ends the running episode."""
 
     def close(self) -> None:
-        """Frees processes and files; safe to call twice."""
+        """Free processes and files; safe to call twice."""

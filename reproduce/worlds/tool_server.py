@@ -1,4 +1,4 @@
-"""The tools of an episode: what an agent's calls look like, and who answers them."""
+"""The tools of a trajectory: an agent's calls, and the server that answers them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Any, Protocol
 
 
 class Session(Protocol):
-    """State of one trajectory, such as which hits it was shown last."""
+    """State of one trajectory, such as the hits that it saw last."""
 
     question: Any
 
     def fork(self) -> "Session":
-        """An independent copy, for a branch of the trajectory."""
+        """Return an independent copy, for a branch of the trajectory."""
         ...
 
 
 @dataclass(frozen=True)
 class Call:
-    """A tool call of one trajectory: `tool` is "search" or "python", `content` the text between the tags."""
+    """A tool call of one trajectory. tool: "search" or "python". content: the text between the tags."""
 
     session: Any
     tool: str
@@ -26,7 +26,9 @@ class Call:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """Text that goes between the result tags, and the action's one-word name for trajectory signatures."""
+    """The result of a call. text: goes between the result tags. action: the call's one-word name for trajectory
+    signatures.
+    """
 
     text: str
     action: str
@@ -37,17 +39,17 @@ class CodeRunner(Protocol):
     """Runs programs (`reproduce.tools.sandbox.PythonSandbox`)."""
 
     def run_many(self, codes: Sequence[str]) -> list:
-        """A result per program, in order."""
+        """Return a result per program, in order."""
         ...
 
 
 class ToolServer(Protocol):
-    """Answers tool calls. One server is shared by all episodes of a task."""
+    """Answers tool calls. All trajectories of a task share one server."""
 
     def start(self, question: Any) -> Session:
-        """A fresh session for one trajectory of `question`."""
+        """Return a fresh session for one trajectory of `question`."""
         ...
 
     def run(self, calls: Sequence[Call]) -> list[ToolResult]:
-        """Results of a batch of calls, in order. Never raises for what a call holds."""
+        """Return the results of a batch of calls, in order. Never raises for the content of a call."""
         ...

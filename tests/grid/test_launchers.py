@@ -144,7 +144,7 @@ def test_a_machine_without_slurm_is_told_so(tmp_path):
 
 def test_nodes_of_a_job_are_told_their_place():
     task = OnNode(tuple(accelerated(CONFIGS / "fsdp_nodes.yaml", ["job", "run"])), Path("log.txt"), WORDS, 2, 8)
-    words = task._place(1, "node7", "41234_0")
+    words = task.place(1, "node7", "41234_0")
     assert words == [
         "--num_machines",
         "2",

@@ -1,6 +1,7 @@
 """A real HTTP server on this machine that misbehaves as told, for tests of everything that talks to services."""
 
 import json
+import ssl
 import sys
 import threading
 import time
@@ -84,6 +85,10 @@ class LocalServer:
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Answer by TLS from now on; called before the server starts."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def __enter__(self):
         self._thread.start()

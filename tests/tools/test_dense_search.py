@@ -153,7 +153,7 @@ def test_a_passage_that_spells_a_control_token_is_text(encoder, tmp_path):
     hub.write_lines(path, [{"title": "Ada", "text": "a <|im_end|> b"}])
     search = opened(path, encoder)
     tokenizer, model = loaded(encoder)
-    (vector,) = np.asarray(search.index._vectors)
+    (vector,) = np.asarray(search.index.vectors)
     search.close()
     asked = tokenizer("passage: Ada a <|im_end|> b", return_tensors="pt", split_special_tokens=True)
     with torch.no_grad():

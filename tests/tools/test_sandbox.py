@@ -447,7 +447,7 @@ from reproduce.tools.sandbox import Limits, PythonSandbox
 from reproduce.tools.sandbox import runtime
 runtime.WARM_UP = ()
 with PythonSandbox(Limits(seconds=60), workers=1, backend=sys.argv[1]) as sandbox:
-    print(sandbox.run("'ready'").output, sandbox._workers[0]._process.pid, flush=True)
+    print(sandbox.run("'ready'").output, sandbox.pids[0], flush=True)
     sandbox.run("import time\\nwhile True: time.sleep(1)")
 """
 

@@ -252,9 +252,9 @@ def test_no_new_file_where_nobody_can_count(tmp_path):
 import ctypes, os, struct, sys
 from reproduce.tools.sandbox import PythonSandbox
 from reproduce.tools.sandbox.inside import confine
-confine._prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
 allow = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000), 8)
-confine._call(confine.SECCOMP_CALL[os.uname().machine], 1, 8, struct.pack("@HP", 1, ctypes.addressof(allow)))
+confine.system_call(confine.SECCOMP_CALL[os.uname().machine], 1, 8, struct.pack("@HP", 1, ctypes.addressof(allow)))
 with PythonSandbox(workers=1, backend=sys.argv[1], preload=False) as sandbox:
     for code in ("open('x', 'w')", "import os\\nos.mkdir('x')", "import os\\nos.write(os.pipe()[1], b'x')",
                  "import _thread\\n_thread.start_new_thread(print, ())", "print(open('/dev/null').read(), 1 + 1)"):

@@ -69,17 +69,6 @@ def test_query_syntax_has_no_meaning():
     assert [hit.id for hit in index.search('title:"Varden" +people -river (', 1)] == ["p2"]
 
 
-def test_batch_equals_single_searches():
-    index = PassageIndex(PAGES)
-    queries = ["Arlo", "", "Varden river"]
-    assert index.search_batch(queries, 2) == [index.search(query, 2) for query in queries]
-
-
-def test_stopwords_are_an_option():
-    assert PassageIndex(PAGES).search("the", 3)
-    assert PassageIndex(PAGES, stopwords=["The"]).search("the", 3) == []
-
-
 def test_passages_without_words_are_allowed_but_never_found():
     assert PassageIndex(["!!!", "..."]).search("anything", 3) == []
     assert [hit.id for hit in PassageIndex(["", "word"]).search("word", 3)] == [1]
@@ -150,7 +139,8 @@ def test_a_query_over_2000_short_passages_costs_less_than_a_millisecond():
 
 def _seconds(index: PassageIndex, queries: list[str]) -> float:
     start = time.perf_counter()
-    index.search_batch(queries, 5)
+    for query in queries:
+        index.search(query, 5)
     return time.perf_counter() - start
 
 
@@ -159,7 +149,7 @@ def test_index_over_real_search_results():
     index = load_search_cache(REAL_DATA / "search_cache.json")
     assert len(index) == 8294  # 8,373 result snippets for 1,000 queries, of which 79 repeat an earlier one
     queries = list(json.loads((REAL_DATA / "search_cache.json").read_text()))
-    hits = index.search_batch(queries, 10)
+    hits = [index.search(query, 10) for query in queries]
     assert sum(map(bool, hits)) == 998
     own = sum(any(hit.id.startswith(f"{number:05d}-") for hit in found) for number, found in enumerate(hits))
     assert own / len(queries) > 0.9  # a query finds a snippet that the real engine returned for it

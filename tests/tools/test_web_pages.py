@@ -272,14 +272,14 @@ def test_the_index_is_built_once_and_again_when_the_corpus_changes(tmp_path):
 def test_threads_that_open_a_corpus_at_once_build_it_once(tmp_path, monkeypatch):
     import reproduce.tools.search.corpus as corpus
 
-    path, built, build = write(tmp_path / "c.jsonl", PAGES), [], corpus._build
+    path, built, build = write(tmp_path / "c.jsonl", PAGES), [], corpus.build_index
 
     def slow(*arguments):
         built.append(arguments)
         time.sleep(0.1)
         build(*arguments)
 
-    monkeypatch.setattr(corpus, "_build", slow)
+    monkeypatch.setattr(corpus, "build_index", slow)
     threads = [threading.Thread(target=open_corpus, args=(path,)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -321,7 +321,8 @@ def test_stored_results_of_a_real_engine_as_a_corpus(tmp_path):
     records = read_search_cache(cache)[:2000]
     search = local(write(tmp_path / "c.parquet", records), results=10, result_chars=50)
     queries = list(json.loads(cache.read_text()))[:100]
-    expected = PassageIndex(records).search_batch(queries, 10)
+    index = PassageIndex(records)
+    expected = [index.search(query, 10) for query in queries]
     found = search.search_many(queries)
     assert [[h.text for h in f.hits] for f in found] == [[h.text[:50] for h in hits] for hits in expected]
     search.close()

@@ -55,7 +55,7 @@ def test_the_environments_share_loaded_games_but_not_episodes():
     assert isinstance(one, TextEnvironment)
     task = a_task()
     first, _ = one.reset(task), two.reset(task)
-    assert one._episode.loaded is two._episode.loaded
+    assert one.episode.loaded is two.episode.loaded
     one.step(first.admissible[0])
     assert two.reset(task) == first
 
@@ -81,8 +81,8 @@ def test_only_the_last_loaded_games_are_kept():
     first = environment.reset(tasks[0])
     for task in tasks[1:]:
         environment.reset(task)
-    assert len(games._games) == 2 and tasks[0] not in games._games
-    assert environment.reset(tasks[0]) == first
+    assert (games.load.cache_info().currsize, games.load.cache_info().misses) == (2, 3)
+    assert environment.reset(tasks[0]) == first and games.load.cache_info().misses == 4, "it was dropped"
 
 
 def test_missing_files_and_the_real_engine_are_named(tmp_path):

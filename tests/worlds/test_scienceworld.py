@@ -189,16 +189,16 @@ def test_another_version_of_the_simulator_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("value", ["", "a\nb", "back\\slash", "\\n", "\\\\n\r\n", "ünïcödé 火"])
 def test_texts_survive_the_way_to_java_and_back(value):
-    written = java._written(value)
-    assert "\n" not in written and java._read(written[0], written[1:]) == value
+    sent = java.written(value)
+    assert "\n" not in sent and java.read_value(sent[0], sent[1:]) == value
 
 
 def test_other_values_of_the_java_calls():
-    assert [java._written(value) for value in (True, 7, Reference("o3"))] == ["bTrue", "i7", "ro3"]
+    assert [java.written(value) for value in (True, 7, Reference("o3"))] == ["bTrue", "i7", "ro3"]
     answers = [("i", "-3"), ("d", "-1.0"), ("b", "true"), ("n", ""), ("l", "o5")]
-    assert [java._read(*answer) for answer in answers] == [-3, -1.0, True, None, Reference("o5")]
+    assert [java.read_value(*answer) for answer in answers] == [-3, -1.0, True, None, Reference("o5")]
     with pytest.raises(TypeError):
-        java._written(1.5)
+        java.written(1.5)
 
 
 def test_panel_is_a_function_of_the_seed_and_the_tour_sees_every_room_once():
@@ -254,12 +254,12 @@ def test_gold_path_is_a_strict_success_and_waiting_only_a_released_one(pool):
 def test_a_killed_java_process_costs_one_episode_and_idle_ones_nothing(pool):
     with ScienceWorld(pool, listing="none") as environment:
         environment.reset(BOIL)
-        os.kill(environment._simulator.jvm.pid, signal.SIGKILL)
+        os.kill(environment.simulator.jvm.pid, signal.SIGKILL)
         with pytest.raises(EpisodeLost, match="broke off a call"):
             environment.step("teleport to kitchen")
         environment.reset(BOIL)
         assert "kitchen" in environment.step("teleport to kitchen").text
-        pid = environment._simulator.jvm.pid
+        pid = environment.simulator.jvm.pid
     os.kill(pid, signal.SIGKILL)  # idle in the pool now
     with ScienceWorld(pool, listing="pairs") as environment:
         assert "teleport to kitchen" in environment.reset(BOIL).admissible
@@ -274,7 +274,7 @@ OWNER = """
     if os.fork() == 0:  # a child that outlives its parent and knows nothing of Java
         time.sleep(30)
         os._exit(0)
-    print(environment._simulator.jvm.pid, flush=True)
+    print(environment.simulator.jvm.pid, flush=True)
     if sys.argv[1] == "leave":
         sys.exit()
     if sys.argv[1] == "raise":

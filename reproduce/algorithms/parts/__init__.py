@@ -1,29 +1,28 @@
 """The parts that algorithms are composed of: frozen records of settings, one file per slot.
 
-The tensor functions that a part calls stand in its file. They import torch and hold no settings. Shapes: `_BT` rows x
-completion tokens, `_B` rows. Log-probabilities and entropies are in nats. A mask is boolean, True at the tokens that
-are trained on (loss mask); every other position may hold anything, NaN and inf included.
+Each file also holds the tensor functions that its parts call. They import torch and hold no settings. Shapes: `_BT` is
+rows x completion tokens, `_B` rows. Log-probabilities and entropies are in nats. A mask is boolean, True at the tokens
+that are trained on (the loss mask). Every other position may hold anything, NaN and inf included.
 
-A part is any frozen dataclass with a call as below and `needs`, the names of the tensors that it reads (an absent one
-is refused before the part is called). `tensors` is a dict of named tensors in which masked-out entries are already
-zero, and of numbers: `clip_range`, of the surrogate, is always there in a loss. `mask_BT` is boolean. Your own object
-can stand in any slot: `load("grpo", token_weight=MyWeight())`; its fields are then settings like all others. What else
-a part may have:
+A part is a frozen dataclass with a call as below and `needs`, the names of the tensors that it reads; a missing one is
+refused before the part is called. `tensors` is a dict of named tensors whose masked-out entries are already zero, and
+of numbers: the surrogate's `clip_range` is always there in a loss. `mask_BT` is boolean. Your own object fits in any
+slot: `load("grpo", token_weight=MyWeight())`. Its fields are then settings like all others. A part may also have:
 
-metrics                names of what it reports, as `part/metric` (`reproduce.runs.schema.PART_METRIC`): they become
-                       columns of a run's steps
-ranges                 setting -> (lowest, highest, whether the lowest itself is allowed)
-acts_only_off_policy   True: without effect at one update per rollout batch, which is then refused
-over_one_call          True: it looks at all tokens of a call, so an update must not be split into micro-batches
-sources                setting -> where its default is from, where that is the same in every method
-state(run)             what it carries from step to step (`parts.state`)
+    metrics                names of what it reports, as `part/metric` (`reproduce.runs.schema.PART_METRIC`): they become
+                           columns of a run's steps
+    ranges                 setting -> (lowest, highest, whether the lowest itself is allowed)
+    acts_only_off_policy   True: no effect at one update per rollout batch, which is then refused
+    over_one_call          True: it ranks or counts all tokens of a call, so an update is not split into micro-batches
+    sources                setting -> source of its default, where that is the same in every method
+    state(run)             what it carries from step to step (`parts.state`)
 
 | slot           | call                                                       | returns                       |
 |----------------|------------------------------------------------------------|-------------------------------|
-| rollout        | a policy of `reproduce.algorithms.policies`                  |                               |
+| rollout        | a policy of `reproduce.algorithms.policies`                |                               |
 | advantage      | (rewards_B, groups_B, tensors, mask_BT)                    | advantages_BT, dict of floats |
-| ratio          | (tensors, mask_BT)                                         | ratios.Ratio       |
-| surrogate      | (ratio, advantages_BT); has `clip_range`                   | surrogates.Surrogate |
+| ratio          | (tensors, mask_BT)                                         | ratios.Ratio                  |
+| surrogate      | (ratio, advantages_BT); has `clip_range`                   | surrogates.Surrogate          |
 | token_weight   | (tensors, mask_BT), or None                                | weight_BT,                    |
 |                |                                                            | or (weight_BT, dict of floats) |
 | regularisers   | tuple of (tensors, mask_BT); `active` False skips one      | value_BT, added to the loss,  |
@@ -32,9 +31,9 @@ state(run)             what it carries from step to step (`parts.state`)
 | aggregation    | (values_BT, mask_BT, normalizer, rows)                     | scalar                        |
 | group_filter   | (rewards_B, groups_B), or None                             | keep_B                        |
 | reward_shaping | (lengths_B, max_length), or None                           | penalty_B                     |
-| critic         | (values_BT, old_values_BT, returns_BT, mask_BT, normalizer), or None | critics.ValueLoss |
+| critic         | (values_BT, old_values_BT, returns_BT, mask_BT, normalizer), or None | critics.ValueLoss   |
 
-With a critic, the advantage part has `returns(rewards_B, values_BT, mask_BT)` too: what the critic is fitted to.
+With a critic, the advantage part also has `returns(rewards_B, values_BT, mask_BT)`: what the critic is fitted to.
 """
 
 from reproduce.algorithms.parts.advantages import EntropyAware, GroupCentred, GroupZScore, LeaveOneOut, Whitened
@@ -113,6 +112,6 @@ PARTS: dict[str, dict[str, type | None]] = {
 
 
 def part_name(slot: str, part: object | None) -> str:
-    """The name under which a part can be asked for; the class name of a user's own part."""
+    """Name a part as `PARTS` lists it; a part of your own goes by its class name."""
     kind = None if part is None else type(part)
     return next((name for name, known in PARTS[slot].items() if known is kind), kind.__name__ if kind else "none")

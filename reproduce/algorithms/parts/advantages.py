@@ -10,13 +10,22 @@ from torch import Tensor
 
 
 def group_zscore(rewards_B: Tensor, groups_B: Tensor, std_epsilon: float = 1e-6) -> Tensor:
-    """Advantage_B = (R - mean_G) / (std_G + std_epsilon) in each group (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2).
+    """Compute (R - mean_G) / (std_G + std_epsilon) in each group (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
-    `groups_B`: one integer id per row; ids may be any integers in any order. The standard deviation is the unbiased
-    one (divisor n - 1) and std_epsilon 1e-6, as in verl (TRL adds 1e-4). A group whose rewards are all equal gives
-    exactly 0, and so does a group of one row (verl gives such a row its reward).
+    The standard deviation is the unbiased one (divisor n - 1) and std_epsilon is 1e-6, as in verl; TRL adds 1e-4. A
+    group whose rewards are all equal gives exactly 0, and so does a group of one row (verl gives such a row its
+    reward).
 
-    Raises ValueError if a reward is not finite or the shapes differ.
+    Args:
+        rewards_B: rewards (B,).
+        groups_B: group ids (B,): any integers in any order.
+        std_epsilon: added to the standard deviation.
+
+    Returns:
+        advantages_B (B,).
+
+    Raises:
+        ValueError: a reward is not finite, or the shapes differ.
     """
     centred_B, index_B, count_G = _centred(rewards_B, groups_B)
     variance_G = torch.zeros_like(count_G).index_add(0, index_B, centred_B**2) / (count_G - 1).clamp(min=1)
@@ -24,29 +33,57 @@ def group_zscore(rewards_B: Tensor, groups_B: Tensor, std_epsilon: float = 1e-6)
 
 
 def group_centred(rewards_B: Tensor, groups_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
-    """Advantage_B = R - mean_G, without a standard deviation (Dr. GRPO, arXiv 2503.20783).
+    """Compute R - mean_G, without a standard deviation (Dr. GRPO, arXiv 2503.20783).
 
-    weights_B >= 0: the mean is sum_G w R / sum_G w; it is the smallest reward of a group whose weights are all 0. A
-    group whose rewards are all equal, or of one row, gives exactly 0. Raises ValueError as `group_zscore`.
+    A group whose rewards are all equal, or of one row, gives exactly 0.
+
+    Args:
+        rewards_B: rewards (B,).
+        groups_B: group ids (B,).
+        weights_B: weights (B,), at least 0: the mean is sum_G w R / sum_G w. In a group whose weights are all 0 it is
+            the smallest reward.
+
+    Returns:
+        advantages_B (B,).
+
+    Raises:
+        ValueError: as `group_zscore`.
     """
     return _centred(rewards_B, groups_B, weights_B)[0]
 
 
 def leave_one_out(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
-    """Advantage_B = R_i - mean of the other rewards of its group = n / (n - 1) (R_i - mean_G) (RLOO, arXiv 2402.14740).
+    """Compute R_i - mean of the group's other rewards = n / (n - 1) (R_i - mean_G) (RLOO, arXiv 2402.14740).
 
-    Equal rewards give exactly 0, and so does a group of one row, which has no others. Raises ValueError as
-    `group_zscore`.
+    Equal rewards give exactly 0, and so does a group of one row.
+
+    Args:
+        rewards_B: rewards (B,).
+        groups_B: group ids (B,).
+
+    Returns:
+        advantages_B (B,).
+
+    Raises:
+        ValueError: as `group_zscore`.
     """
     centred_B, index_B, count_G = _centred(rewards_B, groups_B)
     return centred_B * (count_G / (count_G - 1).clamp(min=1))[index_B]
 
 
 def whitened(values_BT: Tensor, mask_BT: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """(v - mean) / sqrt(var + epsilon) over all masked-in tokens given (REINFORCE++, arXiv 2501.03262), 0 elsewhere.
+    """Compute (v - mean) / sqrt(var + epsilon) over all masked-in tokens (REINFORCE++, arXiv 2501.03262).
 
-    The variance is the unbiased one and epsilon 1e-8 stands under the root, as in verl. Every token counts once, so a
-    long row weighs more than a short one. Equal values, or a single token, give exactly 0.
+    The variance is the unbiased one and epsilon 1e-8 is under the root, as in verl. Every token counts once, so a long
+    row weighs more than a short one. Equal values, or a single token, give exactly 0.
+
+    Args:
+        values_BT: values (B, T).
+        mask_BT: loss mask (B, T).
+        epsilon: added to the variance.
+
+    Returns:
+        whitened values (B, T), 0 outside the mask.
     """
     out_BT = torch.zeros_like(values_BT)
     values = values_BT[mask_BT]
@@ -58,7 +95,18 @@ def whitened(values_BT: Tensor, mask_BT: Tensor, epsilon: float = 1e-8) -> Tenso
 
 
 def finite_rewards(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
-    """`rewards_B` as floats. Raises ValueError if one is not finite or its shape is not that of `groups_B`, (B,)."""
+    """Check rewards and convert them to floats.
+
+    Args:
+        rewards_B: rewards (B,).
+        groups_B: group ids (B,).
+
+    Returns:
+        rewards_B (B,), floating point.
+
+    Raises:
+        ValueError: a reward is not finite, or the shapes differ.
+    """
     if rewards_B.shape != groups_B.shape or rewards_B.dim() != 1:
         raise ValueError(f"rewards_B {tuple(rewards_B.shape)} and groups_B {tuple(groups_B.shape)} must be one axis")
     if not rewards_B.is_floating_point():
@@ -86,11 +134,18 @@ def _centred(rewards_B: Tensor, groups_B: Tensor, weights_B: Tensor | None = Non
 
 
 def entropy_zscore(entropies_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """z_BT = (H - mean H) / std H over all masked-in tokens given, 0 elsewhere; no gradient flows through it.
+    """Compute (H - mean H) / std H over all masked-in tokens given. No gradient flows through it.
 
-    The standard deviation is the unbiased one, as in the code released for AEPO. With a single token or equal
-    entropies z is 0 (the released code yields NaN for a single token). The statistics span the tensor that is passed:
-    pass the whole rollout batch, so that the result does not depend on how it is later split.
+    The standard deviation is the unbiased one, as in the code released for AEPO. A single token or equal entropies give
+    0 (the released code yields NaN for a single token). The statistics span the tensor you pass: pass the whole rollout
+    batch, so that the result does not depend on how it is split later.
+
+    Args:
+        entropies_BT: token entropies (B, T), in nats.
+        mask_BT: loss mask (B, T).
+
+    Returns:
+        z_BT (B, T), 0 outside the mask.
     """
     entropies = entropies_BT.detach()[mask_BT]
     z_BT = torch.zeros_like(entropies_BT, requires_grad=False)
@@ -104,10 +159,18 @@ def entropy_zscore(entropies_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 def entropy_factor(entropies_BT: Tensor, mask_BT: Tensor, coefficient: float) -> Tensor:
-    """Factor_BT = 1 + coefficient * z(H) of AEPO's entropy-aware advantage (arXiv 2510.14545), 1 where masked out.
+    """Compute 1 + coefficient * z(H), the factor of AEPO's entropy-aware advantage (arXiv 2510.14545).
 
-    As published, it is not bounded below: a token with z < -1 / coefficient (-5 at 0.2) gets a negative factor, which
+    As published, it has no lower bound: a token with z < -1 / coefficient (-5 at 0.2) gets a negative factor, which
     turns the sign of its advantage.
+
+    Args:
+        entropies_BT: token entropies (B, T), in nats.
+        mask_BT: loss mask (B, T).
+        coefficient: a of the paper.
+
+    Returns:
+        factor_BT (B, T), 1 outside the mask.
     """
     return 1.0 + coefficient * entropy_zscore(entropies_BT, mask_BT)
 
@@ -148,7 +211,7 @@ class LeaveOneOut:
 class Whitened:
     """A = (R - mean) / sqrt(var + whitening_epsilon) over all loss-mask tokens given (REINFORCE++).
 
-    group_baseline: whiten R - mean_G in place of R (REINFORCE++-baseline). Without it, groups play no part.
+    group_baseline: whiten R - mean_G instead of R (REINFORCE++-baseline). Without it groups are not used.
     """
 
     whitening_epsilon: float = 1e-8

@@ -1,9 +1,9 @@
-"""From token values to one scalar. Each has a denominator that the caller can fix for a whole update batch.
+"""Aggregate token values to one scalar. The caller can fix the denominator for a whole update batch.
 
-An update batch is everything between two optimiser steps. When it is split into micro-batches whose losses are
-summed, each micro-batch must divide by the number of the *update batch*: its rows (`rows`) or its loss-mask tokens
-(`normalizer`). Left at None they are counted in the tensors given, which is right only without splitting. Under data
-parallelism that averages gradients, pass the global number divided by the number of processes.
+An update batch is everything between two optimiser steps. If you split it into micro-batches and add their losses, each
+micro-batch must divide by the number of the update batch: its rows (`rows`) or its loss-mask tokens (`normalizer`).
+None counts them in the tensors given, which is right only without splitting. Under data parallelism that averages
+gradients, pass the global number divided by the number of processes.
 
 Parts: (values_BT, mask_BT, normalizer, rows) -> scalar.
 """
@@ -15,7 +15,15 @@ from torch import Tensor
 
 
 def masked_sum(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Sum_B over the masked-in tokens of each row."""
+    """Sum the masked-in tokens of each row.
+
+    Args:
+        values_BT: values (B, T).
+        mask_BT: loss mask (B, T).
+
+    Returns:
+        sums (B,).
+    """
     return torch.where(mask_BT, values_BT, 0.0).sum(-1)
 
 
@@ -26,21 +34,48 @@ def _denominator(number, default: Tensor | int, like: Tensor) -> Tensor:
 
 
 def sequence_mean(values_BT: Tensor, mask_BT: Tensor, rows=None) -> Tensor:
-    """Mean over rows of each row's token mean: (1 / rows) sum_i (1 / |y_i|) sum_t v (DeepSeekMath eq. 3; TRL `grpo`).
+    """Compute (1 / rows) sum_i (1 / |y_i|) sum_t v, the mean over rows of token means (DeepSeekMath eq. 3; TRL `grpo`).
 
     A row without any loss-mask token adds 0 and stays in the denominator, as in TRL.
+
+    Args:
+        values_BT: values (B, T).
+        mask_BT: loss mask (B, T).
+        rows: rows of the update batch; None: B.
+
+    Returns:
+        a scalar.
     """
     row_means_B = masked_sum(values_BT, mask_BT) / mask_BT.sum(-1).clamp(min=1)
     return row_means_B.sum() / _denominator(rows, values_BT.shape[0], values_BT)
 
 
 def token_mean(values_BT: Tensor, mask_BT: Tensor, normalizer=None) -> Tensor:
-    """Sum over loss-mask tokens / `normalizer` (DAPO, sec. 3.3). TRL: `dapo` when given, `bnpo` when None (local)."""
+    """Compute the sum over loss-mask tokens / `normalizer` (DAPO, section 3.3). TRL: `dapo` with it, `bnpo` without.
+
+    Args:
+        values_BT: values (B, T).
+        mask_BT: loss mask (B, T).
+        normalizer: loss-mask tokens of the update batch; None: those given.
+
+    Returns:
+        a scalar.
+    """
     return masked_sum(values_BT, mask_BT).sum() / _denominator(normalizer, mask_BT.sum(), values_BT)
 
 
 def token_sum_const(values_BT: Tensor, mask_BT: Tensor, length: float, rows=None) -> Tensor:
-    """Sum over loss-mask tokens / (rows * length), `length` constant (Dr. GRPO, arXiv 2503.20783; TRL `dr_grpo`)."""
+    """Compute the sum over loss-mask tokens / (rows * length) (Dr. GRPO, arXiv 2503.20783; TRL `dr_grpo`).
+
+    Args:
+        values_BT: values (B, T).
+        mask_BT: loss mask (B, T).
+        length: a constant, in tokens.
+        rows: rows of the update batch; None: B.
+
+    Returns:
+        a scalar.
+    """
     return masked_sum(values_BT, mask_BT).sum() / (_denominator(rows, values_BT.shape[0], values_BT) * length)
 
 
@@ -68,8 +103,8 @@ class TokenMean:
 class TokenSumConst:
     """Sum over tokens / (`rows` * length_constant); ignores `normalizer`.
 
-    length_constant: in tokens; None leaves it to the run (`algorithms.run.for_run`: its longest possible completion),
-    and a loss before that is refused.
+    length_constant: in tokens. None leaves it to the run (`algorithms.run.for_run`: its longest possible completion); a
+    loss before that is refused.
     """
 
     length_constant: int | None = None

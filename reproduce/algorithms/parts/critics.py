@@ -1,4 +1,4 @@
-"""Generalised advantage estimation and the critic's loss. The network itself is `reproduce.training.critic`."""
+"""Generalised advantage estimation and the critic's loss. The network itself is in `reproduce.training.critic`."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,16 +14,26 @@ from reproduce.algorithms.parts.state import RunServices, State
 def gae(
     rewards_B: Tensor, values_BT: Tensor, mask_BT: Tensor, discount: float = 1.0, gae_lambda: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """(advantages_BT, returns_BT), 0 outside the mask (GAE, arXiv 1506.02438, eq. 16).
+    """Compute advantages and returns by GAE (arXiv 1506.02438, eq. 16).
 
-    The time axis of a row is its sequence of loss-mask tokens: tokens of a tool result are no actions and have no
-    value, so the step from the last token of one turn to the first of the next is one step. With i running over it,
+    The time axis of a row is its sequence of loss-mask tokens. Tokens of a tool result are no actions and have no
+    value, so the step from the last token of one turn to the first of the next is one step. With i running over this
+    axis,
 
         delta_i = r_i + discount V_{i+1} - V_i,   A_i = delta_i + discount gae_lambda A_{i+1},   return_i = A_i + V_i
 
-    where V and A are 0 after the last one and r is rewards_B at the last one, 0 before (the reward of an agent's
-    trajectory comes at its end). values_BT: the value of the state before each token, taken without gradient. With
-    discount = gae_lambda = 1 this is A_i = R - V_i and return_i = R. A row without loss-mask tokens gives zeros.
+    V and A are 0 after the last token. r is rewards_B at the last token and 0 before, since a trajectory's reward comes
+    at its end. With discount = gae_lambda = 1 this is A_i = R - V_i and return_i = R.
+
+    Args:
+        rewards_B: rewards (B,).
+        values_BT: the value of the state before each token (B, T), taken without gradient.
+        mask_BT: loss mask (B, T).
+        discount: gamma.
+        gae_lambda: lambda.
+
+    Returns:
+        (advantages_BT, returns_BT), both (B, T), 0 outside the mask and in rows without loss-mask tokens.
     """
     values_BT = torch.where(mask_BT, values_BT.detach(), 0.0)
     advantages_BT = torch.zeros_like(values_BT)
@@ -55,11 +65,20 @@ def value_loss(
     weight: float = 1.0,
     normalizer: float | Tensor | None = None,
 ) -> ValueLoss:
-    """weight * token mean of max((V - R)^2, (clip(V, V_old +- value_clip) - R)^2), the larger of the two errors.
+    """Compute weight * token mean of max((V - R)^2, (clip(V, V_old +- value_clip) - R)^2).
 
-    V_old: the critic's values at rollout. value_clip None: the plain squared error. weight: 1 in the code released for
-    EPO, 1/2 in PPO's first implementation (OpenAI baselines); an AdamW critic hardly sees the difference. normalizer:
-    loss-mask tokens of the update batch, if it is split.
+    Args:
+        values_BT: the critic's values now (B, T), with gradient.
+        old_values_BT: V_old, its values at rollout (B, T).
+        returns_BT: R (B, T).
+        mask_BT: loss mask (B, T).
+        value_clip: None: the plain squared error.
+        weight: 1 in the code released for EPO, 1/2 in PPO's first implementation (OpenAI baselines). An AdamW critic
+            hardly sees the difference.
+        normalizer: loss-mask tokens of the update batch, if it is split.
+
+    Returns:
+        a `ValueLoss`.
     """
     error_BT = (values_BT - returns_BT) ** 2
     larger_BT, clipped_BT = error_BT, torch.zeros_like(mask_BT)
@@ -73,7 +92,16 @@ def value_loss(
 
 
 def explained_variance(values_BT: Tensor, returns_BT: Tensor, mask_BT: Tensor) -> float:
-    """1 - Var(R - V) / Var(R) over the loss-mask tokens; NaN if all returns are equal."""
+    """Compute 1 - Var(R - V) / Var(R) over the loss-mask tokens.
+
+    Args:
+        values_BT: V (B, T).
+        returns_BT: R (B, T).
+        mask_BT: loss mask (B, T).
+
+    Returns:
+        a number up to 1; NaN if all returns are equal.
+    """
     returns, errors = returns_BT[mask_BT].double(), (returns_BT - values_BT)[mask_BT].double()
     variance = returns.var(correction=0) if returns.numel() else returns.new_zeros(())
     return float(1.0 - errors.var(correction=0) / variance) if variance > 0 else float("nan")
@@ -81,9 +109,9 @@ def explained_variance(values_BT: Tensor, returns_BT: Tensor, mask_BT: Tensor) -
 
 @dataclass(frozen=True)
 class GAE:
-    """Token advantages by GAE from the critic's values at rollout; reward at the last loss-mask token (PPO).
+    """Token advantages by GAE from the critic's values at rollout; the reward is at the last loss-mask token (PPO).
 
-    whiten: (A - mean) / sqrt(var + whitening_epsilon) over all loss-mask tokens given. Groups play no part.
+    whiten: (A - mean) / sqrt(var + whitening_epsilon) over all loss-mask tokens given. Groups are not used.
     """
 
     discount: float = 1.0
@@ -100,7 +128,7 @@ class GAE:
         return advantages_BT, {}
 
     def returns(self, rewards_B, values_BT, mask_BT):
-        """Targets of the critic: returns_BT = A + V, with A before whitening."""
+        """Compute the critic's targets returns_BT = A + V (B, T), with A before whitening."""
         return self._both(rewards_B, values_BT, mask_BT)[1]
 
     def _both(self, rewards_B, values_BT, mask_BT):
@@ -109,10 +137,10 @@ class GAE:
 
 @dataclass(frozen=True)
 class TokenCritic:
-    """A value per token from a network of the policy's size, trained on the policy's mini-batches.
+    """A value per token, from a network of the policy's size that trains on the policy's mini-batches.
 
-    critic_learning_rate: of its AdamW; None is the policy's. critic_max_grad_norm: what its gradient norm is clipped
-    at. value_clip, value_loss_weight: as in `parts.critics.value_loss`.
+    critic_learning_rate: of its AdamW; None: the policy's. critic_max_grad_norm: the norm at which its gradient is
+    clipped. value_clip, value_loss_weight: as in `parts.critics.value_loss`.
     """
 
     critic_learning_rate: float | None = None
@@ -123,7 +151,7 @@ class TokenCritic:
     metrics = ("value_loss", "value_clip_fraction", "value_grad_norm", "value_explained_variance")
 
     def state(self, run: RunServices) -> State:
-        """The network, with its optimiser."""
+        """Open the network, with its optimiser."""
         return run.value_network()
 
     def __call__(self, values_BT, old_values_BT, returns_BT, mask_BT, normalizer):

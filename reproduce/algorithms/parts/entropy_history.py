@@ -1,4 +1,4 @@
-"""The mean policy entropies of past RL steps, which EPO's smoothing compares tokens with (arXiv 2509.22576)."""
+"""Mean policy entropies of past RL steps, with which EPO's smoothing compares tokens (arXiv 2509.22576)."""
 
 import math
 from itertools import zip_longest
@@ -12,10 +12,10 @@ from reproduce.algorithms.parts.state import RolloutBatch, State
 class EntropyHistory(State):
     """Mean token entropy (nats, at rollout, loss-mask tokens) of every RL step, over all tokens and by turn index.
 
-    A step is opened by `measure` once its rollouts are there and closed by `append` after its last update, so that the
-    references used in between are means over past steps only; those called `..._with_current` hold the open step too.
+    `measure` opens a step once its rollouts are there; `append` closes it after its last update. So the references used
+    in between are means over past steps only. Those called `..._with_current` include the open step.
 
-    turns: the most turns that a trajectory can have, which is how long the released code makes its lists.
+    turns: the most turns that a trajectory can have; the released code's lists have this length.
     """
 
     name = "entropy_history"
@@ -28,7 +28,13 @@ class EntropyHistory(State):
         self._open: tuple[float, list[float]] | None = None
 
     def measure(self, entropies_BT: Tensor, turns_BT: Tensor, mask_BT: Tensor) -> None:
-        """Opens a step with the entropies of its rollout batch."""
+        """Open a step with the entropies of its rollout batch.
+
+        Args:
+            entropies_BT: token entropies (B, T), in nats.
+            turns_BT: turn index of each token (B, T), int64.
+            mask_BT: loss mask (B, T).
+        """
         heights, turns = entropies_BT[mask_BT].double().cpu(), turns_BT[mask_BT].cpu()
         sums = torch.zeros(int(turns.max()) + 1, dtype=torch.float64).index_add(0, turns, heights)
         counts = torch.zeros_like(sums).index_add(0, turns, torch.ones_like(heights))
@@ -42,7 +48,11 @@ class EntropyHistory(State):
         self.append()
 
     def append(self) -> None:
-        """Closes the open step: from now on it is a past one. Raises RuntimeError if none is open."""
+        """Close the open step, which is a past one from then on.
+
+        Raises:
+            RuntimeError: no step is open.
+        """
         if self._open is None:
             raise RuntimeError("entropy history: no step was measured")
         mean, turn_means = self._open
@@ -51,12 +61,12 @@ class EntropyHistory(State):
         self._open = None
 
     def numbers(self) -> dict[str, float | Tensor]:
-        """Numbers that regularisers ask for by name, in nats.
+        """Numbers that regularisers read by name, in nats.
 
-        entropy_reference: mean over past steps of the step's mean, NaN before there is one.
-        turn_entropy_reference: (turns,) the same for each turn index, over the past steps that had the turn, NaN where
-        none had. Suffix _with_current: the open step is one of the steps. Suffix _left_padded, as in the released code:
-        each step's list is filled up to `turns` with zeros in front, which shifts its turns, and averaged with them.
+        entropy_reference: mean over past steps of the step's mean, NaN before there is one. turn_entropy_reference:
+        (turns,), the same for each turn index, over the past steps that had the turn; NaN where none had. Suffix
+        _with_current: the open step counts too. Suffix _left_padded, as in the released code: each step's list is
+        filled up to `turns` with zeros in front, which shifts its turns, and averaged with them.
         """
         found: dict[str, float | Tensor] = {}
         current = [] if self._open is None else [self._open]
@@ -70,11 +80,15 @@ class EntropyHistory(State):
         return found
 
     def state_dict(self) -> dict:
-        """The past steps, JSON-able but for NaN. A checkpoint is written when no step is open."""
+        """The past steps, JSON-able except for NaN. A checkpoint is written when no step is open."""
         return {"turns": self.turns, "means": self.means, "turn_means": self.turn_means}
 
     def load_state_dict(self, state: dict) -> None:
-        """The history as `state_dict` gave it. Raises ValueError if it is that of another number of turns."""
+        """Restore the history that `state_dict` gave.
+
+        Raises:
+            ValueError: it has another number of turns.
+        """
         if state["turns"] != self.turns:
             raise ValueError(f"entropy history of {state['turns']} turns, but trajectories have up to {self.turns}")
         self.means, self.turn_means, self._open = list(state["means"]), [list(t) for t in state["turn_means"]], None

@@ -1,4 +1,4 @@
-"""Filters of groups and shaping of rewards, before advantages exist."""
+"""Filter groups and shape rewards, before advantages exist."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,19 @@ from torch import Tensor
 
 
 def overlong_penalty(lengths_B: Tensor, max_length: int, buffer: float, factor: float = 1.0) -> Tensor:
-    """DAPO's soft overlong punishment (arXiv 2503.14476, sec. 3.4), to be added to the reward.
+    """Compute DAPO's soft overlong punishment (arXiv 2503.14476, section 3.4), to be added to the reward.
 
-    penalty_B = factor * min(0, -(length - (max_length - B)) / B), not below -factor, with a buffer of
-    B = round(buffer * max_length) tokens (at least 1). Lengths in tokens, on the scale on which `max_length` cuts.
+    It is factor * min(0, -(length - (max_length - b)) / b), at least -factor, with b = round(buffer * max_length)
+    tokens (at least 1).
+
+    Args:
+        lengths_B: completion lengths (B,), in tokens, counted as `max_length` counts them.
+        max_length: the length at which completions are cut, in tokens.
+        buffer: a share of max_length.
+        factor: the largest penalty.
+
+    Returns:
+        penalty_B (B,), at most 0.
     """
     buffer_tokens = max(1, round(buffer * max_length))
     lengths_B = lengths_B if lengths_B.is_floating_point() else lengths_B.to(torch.get_default_dtype())
@@ -19,7 +28,15 @@ def overlong_penalty(lengths_B: Tensor, max_length: int, buffer: float, factor: 
 
 
 def varied_groups(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
-    """Keep_B (bool): rows whose group holds at least two different rewards, i.e. whose reward std is not 0."""
+    """Mark the rows whose group holds at least two different rewards, that is, whose reward std is not 0.
+
+    Args:
+        rewards_B: rewards (B,).
+        groups_B: group ids (B,).
+
+    Returns:
+        keep_B (B,), bool.
+    """
     group_ids, index_B = torch.unique(groups_B, return_inverse=True)
     start_G = rewards_B.new_zeros(group_ids.numel())
     highest_G = start_G.scatter_reduce(0, index_B, rewards_B, "amax", include_self=False)
@@ -29,7 +46,7 @@ def varied_groups(rewards_B: Tensor, groups_B: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DynamicSampling:
-    """Drop groups whose rewards are all equal and sample other prompts, for at most max_generation_batches batches."""
+    """Drop groups whose rewards are all equal and sample other questions, in at most max_generation_batches batches."""
 
     dynamic_sampling: bool = True
     max_generation_batches: int = 10
@@ -41,7 +58,7 @@ class DynamicSampling:
 
 @dataclass(frozen=True)
 class OverlongPenalty:
-    """Soft punishment inside the last overlong_buffer (a fraction of the maximum length), down to -overlong_factor."""
+    """Soft punishment in the last overlong_buffer (a share of the maximum length), down to -overlong_factor."""
 
     overlong_penalty: bool = True
     overlong_buffer: float = 0.2

@@ -1,4 +1,4 @@
-"""Terms added to the loss, per token.
+"""Terms that are added to the loss, per token.
 
 Parts: (tensors, mask_BT) -> value_BT, aggregated like the surrogate; or (value_BT, dict of floats), with metrics.
 
@@ -18,16 +18,24 @@ from reproduce.algorithms.parts.entropy_history import EntropyHistory
 from reproduce.algorithms.parts.ratios import k3
 from reproduce.algorithms.parts.state import RunServices
 from reproduce.algorithms.parts.turn_means import trajectory_turns, turn_weights
-from reproduce.errors import UserError
+from reproduce.errors import UserError, one_of
 
 
 def reference_kl(
     logps_BT: Tensor, ref_logps_BT: Tensor, mask_BT: Tensor, log_bound: float = 20.0, bound: float = math.inf
 ) -> Tensor:
-    """k3_BT of log pi_ref - log pi: GRPO's penalty (DeepSeekMath eq. 4; TRL `beta`), 0 where masked out.
+    """Compute k3 of log pi_ref - log pi, GRPO's penalty (DeepSeekMath eq. 4; TRL `beta`): an estimate of KL(pi ||
+    pi_ref).
 
-    In nats, and an estimate of KL(pi || pi_ref). The log-ratio is clamped to +-`log_bound`, the estimate at `bound`
-    (10 in verl), beyond which it has no gradient.
+    Args:
+        logps_BT: log pi (B, T), in nats.
+        ref_logps_BT: log pi_ref (B, T), in nats, taken without gradient.
+        mask_BT: loss mask (B, T).
+        log_bound: the log-ratio is clamped to +- this, in nats.
+        bound: the estimate is clamped to this, in nats (10 in verl); beyond it there is no gradient.
+
+    Returns:
+        k3_BT (B, T), in nats, 0 outside the mask.
     """
     zero = logps_BT.new_zeros(())
     log_BT = torch.where(mask_BT, ref_logps_BT.detach(), zero) - torch.where(mask_BT, logps_BT, zero)
@@ -36,7 +44,7 @@ def reference_kl(
 
 @dataclass(frozen=True)
 class ReferenceKL:
-    """kl_coefficient * k3 estimate of KL(pi || pi_ref); reads ref_logps_BT, and nothing at coefficient 0."""
+    """kl_coefficient * k3 estimate of KL(pi || pi_ref). Reads ref_logps_BT, and nothing at coefficient 0."""
 
     kl_coefficient: float = 0.0
 
@@ -69,8 +77,8 @@ class EntropyBonus:
     """-entropy_bonus * mean of the token entropies (EPO-Base, arXiv 2509.22576, section 4.1).
 
     entropy_aggregation: "turns" is EPO's mean over trajectories, their turns, their tokens (eq. 2), whatever the
-    surrogate's aggregation; "tokens" the mean over all loss-mask tokens (released code). Rows are whole trajectories;
-    if they are single turns, turn_weights_BT and trajectory_turns_B must come with them (`parts.turn_means`).
+    surrogate's aggregation; "tokens" is the mean over all loss-mask tokens (released code). Rows are whole
+    trajectories. If they are single turns, pass turn_weights_BT and trajectory_turns_B too (`parts.turn_means`).
     """
 
     entropy_bonus: float = 0.001
@@ -89,7 +97,7 @@ class EntropyBonus:
         return ("entropies_BT", "turns_BT") if self.entropy_aggregation == "turns" else ("entropies_BT",)
 
     def mean(self, values_BT, tensors, mask_BT, normalizer, rows):
-        """The mean of token values in this part's aggregation."""
+        """Average token values (B, T) in this part's aggregation, to a scalar."""
         if self.entropy_aggregation == "tokens":
             return aggregation.token_mean(values_BT, mask_BT, normalizer)
         weights_BT = tensors.get("turn_weights_BT")
@@ -146,17 +154,17 @@ class DecayingEntropyBonus(EntropyBonus):
 class EPO(EntropyBonus):
     """-entropy_bonus * (L_H - beta_k L_smooth), EPO's entropy terms (arXiv 2509.22576 v2, eq. 2 to 6).
 
-    smoothing_weight: alpha. corridor_low, corridor_high: kappa_l, kappa_r. smoothing_reference: "step", one mean of the
-    past steps; "turn", one for each turn index. phase_schedule: "paper", beta_k = 1 + exp(-phase_decay k / k_mid);
-    "constant", phase_weight. In the first step there is no history, and L_smooth is 0.
+    smoothing_weight: alpha. corridor_low, corridor_high: kappa_l, kappa_r. smoothing_reference: "step" is one mean of
+    the past steps; "turn" one for each turn index. phase_schedule: "paper" is beta_k = 1 + exp(-phase_decay k / k_mid);
+    "constant" is phase_weight. In the first step there is no history, and L_smooth is 0.
 
-    Reads, beside tensors: rl_step (k, from 0) and rl_steps (K) of the training, and the reference in nats, as
+    Besides tensors it reads rl_step (k, from 0) and rl_steps (K) of the training, and the reference in nats, as
     `reproduce.algorithms.parts.entropy_history` names it.
 
     Metrics: epo_reference_entropy (nats; mean over the tokens); epo_phase_weight; epo_share_below and epo_share_above
     the corridor (of the tokens given); epo_factor_below and epo_factor_above (what a token's entropy gradient is
     multiplied by there: 1 + alpha beta and 1 - alpha beta); epo_smoothing_loss (beta_k L_smooth). Reference, phase
-    weight and factors are left out when nothing is smoothed.
+    weight and factors are left out if nothing is smoothed.
     """
 
     smoothing: bool = True
@@ -205,7 +213,7 @@ class EPO(EntropyBonus):
         return tuple(dict.fromkeys((*super().needs, *more)))
 
     def state(self, run: RunServices) -> EntropyHistory | None:
-        """The entropies of past steps, where tokens are compared with them."""
+        """Open the history of past steps, if tokens are compared with it."""
         return EntropyHistory(run.max_turns) if self.reference_name in self.needs else None
 
     def __call__(self, tensors, mask_BT, normalizer, rows):
@@ -220,7 +228,7 @@ class EPO(EntropyBonus):
         return bonus + self.entropy_bonus * smoothing, metrics | {"epo_smoothing_loss": float(smoothing.detach())}
 
     def reference(self, tensors, mask_BT):
-        """Hbar_BT in nats, NaN at tokens that have none; None before there is any."""
+        """Look up Hbar_BT (B, T) in nats, NaN at tokens that have none; None before there is any."""
         value = torch.as_tensor(
             tensors[self.reference_name], dtype=tensors["entropies_BT"].dtype, device=mask_BT.device
         )
@@ -235,17 +243,17 @@ class EPO(EntropyBonus):
         return torch.nn.functional.pad(value, (0, missing), value=math.nan)[turns_BT]
 
     def beta(self, tensors) -> float:
-        """beta_k."""
+        """Compute beta_k."""
         if self.phase_schedule == "constant":
             return self.phase_weight
         return epo.phase_weight(tensors["rl_step"], tensors["rl_steps"], self.phase_decay)
 
     def penalty(self, entropies_BT, reference_BT):
-        """P_BT."""
+        """Compute P_BT (B, T), in nats."""
         return epo.corridor_penalty(entropies_BT, reference_BT, self.corridor_low, self.corridor_high)
 
     def effect(self, beta: float) -> float:
-        """alpha beta: by how much the penalty changes the gradient of a token outside the corridor."""
+        """Compute alpha beta: by how much the penalty changes the gradient of a token outside the corridor."""
         return self.smoothing_weight * beta
 
     @torch.no_grad()
@@ -261,9 +269,3 @@ class EPO(EntropyBonus):
             "epo_factor_below": 1.0 + self.effect(beta),
             "epo_factor_above": 1.0 - self.effect(beta),
         }
-
-
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """UserError if the setting `name` is none of its choices."""
-    if value not in choices:
-        raise UserError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")

@@ -1,8 +1,8 @@
 """State that a method carries from one training step to the next, such as a critic or a history of entropies.
 
-A part that needs memory, or rollouts other than the run's settings give, has a method `state(run)` that returns a
-`State`, or None where its settings need none. The trainer calls the hooks of every state that an algorithm has, and
-keeps them in checkpoints; it knows no method.
+A part that needs memory, or rollouts other than the run's settings give, has a method `state(run)`. It returns a
+`State`, or None if its settings need none. The trainer calls the hooks of every state and keeps them in checkpoints; it
+knows no method.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from reproduce.errors import UserError
 
 @dataclass(frozen=True)
 class RunServices:
-    """Services of a run for its states.
+    """Services that a run offers to its states.
 
-    max_turns: the most turns that a trajectory can have. seed: of the run. value_network: opens the network of a
-    critic, from the policy at its start (`reproduce.training.critic`). policy: gives the causal LM that is trained;
+    max_turns: the most turns that a trajectory can have. seed: of the run. value_network: opens a critic's network,
+    from the policy as it is at the start (`reproduce.training.critic`). policy: gives the causal LM that is trained;
     never write to it. policy_copy: gives a frozen copy of it, such as a moving average starts from; `copy.deepcopy`
     would give one that runs the policy's own forward. Both raise UserError where weights are divided among processes.
     """
@@ -33,13 +33,13 @@ class RunServices:
 
 @dataclass(frozen=True)
 class SideRows:
-    """Groups that a step samples beside its own: its first questions once more, at another temperature or by a model
-    with other weights.
+    """Groups that a step samples in addition: its first questions once more, at another temperature or by a model with
+    other weights.
 
-    share: of the step's questions, above 0 and at most 1. model: a causal LM that reads the policy's tokens, such as a
-    moving average of it; None: the policy. Old log-probabilities and entropies of side rows are the
-    policy's at the step's own temperature. Only an advantage part that reads `sides_BT` gives them an advantage; a side
-    row without one is in no mini-batch. Metrics and records are of the step's own groups. UserError for a bad share.
+    share: share of the step's questions, above 0 and at most 1 (else UserError). model: a causal LM that reads the
+    policy's tokens, such as a moving average of it; None: the policy. Old log-probabilities and entropies of side rows
+    are the policy's at the step's own temperature. Only an advantage part that reads `sides_BT` gives them an
+    advantage; a side row without one is in no mini-batch. Metrics and records are those of the step's own groups.
     """
 
     share: float
@@ -67,8 +67,8 @@ class Sampling:
 class RolloutBatch:
     """A rollout batch as a state sees it, before advantages exist.
 
-    tensors: by name, a row each, with what the state `reads`. mask_BT: loss mask. rewards_J: of trajectories, shaped.
-    fold: joins rows to trajectories and splits them again (`reproduce.rollouts.fold`).
+    tensors: name -> tensor with a row each, all that the state `reads`. mask_BT: loss mask (B, T). rewards_J: shaped
+    rewards of the J trajectories. fold: joins rows to trajectories and splits them again (`reproduce.rollouts.fold`).
     """
 
     tensors: dict[str, Tensor]
@@ -78,10 +78,10 @@ class RolloutBatch:
 
 
 class State:
-    """Hooks in the order in which a step calls them; this base does nothing.
+    """Hooks in the order in which a step calls them. This base class does nothing.
 
-    name: in checkpoints. reads: names of rollout tensors (`reproduce.rollouts.tensors`) that `on_batch` reads. makes:
-    names of tensors that it returns.
+    name: its key in checkpoints. reads: names of rollout tensors (`reproduce.rollouts.tensors`) that `on_batch` reads.
+    makes: names of tensors that it returns.
     """
 
     name: str
@@ -89,27 +89,29 @@ class State:
     makes: tuple[str, ...] = ()
 
     def sampling(self, planned: Sampling) -> Sampling:
-        """How the next rollouts are sampled. planned: what the run's settings and the states before this one say."""
+        """Choose how the next rollouts are sampled. planned: the choice of the run's settings and of the states before
+        this one.
+        """
         return planned
 
     def on_batch(self, batch: RolloutBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """(tensors that join the batch, metrics of the step), once its rollouts are there."""
+        """Return (tensors that join the batch, metrics of the step), once the step's rollouts are there."""
         return {}, {}
 
     def numbers(self) -> dict[str, float | Tensor]:
-        """Numbers that parts read by name besides tensors of the batch."""
+        """Return numbers that parts read by name besides tensors of the batch."""
         return {}
 
     def on_minibatch(self, tensors: dict[str, Tensor], mask_BT: Tensor) -> dict[str, float]:
-        """Metrics of an update, before the policy's loss is computed."""
+        """Return metrics of an update, before the policy's loss is computed."""
         return {}
 
     def on_step_end(self) -> None:
-        """After the last update of a step."""
+        """Run after the last update of a step."""
 
     def state_dict(self) -> dict:
-        """Contents for a checkpoint, which is written when no step is open."""
+        """Return the contents for a checkpoint, which is written when no step is open."""
         return {}
 
     def load_state_dict(self, state: dict) -> None:
-        """The state as `state_dict` gave it."""
+        """Restore the state that `state_dict` gave."""

@@ -15,10 +15,10 @@ from reproduce.algorithms.parts.ratios import Ratio
 
 
 class Surrogate(NamedTuple):
-    """objective_BT with gradient, and which tokens a bound acts on.
+    """An objective per token, and the tokens on which a bound acts. All tensors are (B, T).
 
-    low_BT / high_BT (bool): the gradient is removed, or bounded, because the ratio is too low / too high.
-    kept_BT (bool): the part of low_BT and high_BT whose gradient is bounded but not removed.
+    objective_BT: with gradient. low_BT, high_BT (bool): the gradient is removed or bounded because the ratio is too low
+    or too high. kept_BT (bool): the part of both whose gradient is bounded but not removed.
     """
 
     objective_BT: Tensor
@@ -36,9 +36,9 @@ def ppo_min(
     keep_low: float | None = None,
     keep_high: float | None = None,
 ) -> Surrogate:
-    """PPO's clipped objective min(delta A, clip(delta, lo, hi) A) with lo = 1 - clip_low, hi = 1 + clip_high.
+    """Compute PPO's min(delta A, clip(delta, lo, hi) A) with lo = 1 - clip_low, hi = 1 + clip_high, case by case.
 
-    Written case by case; g is the gradient with respect to log pi:
+    g is the gradient with respect to log pi:
 
     | case                         | value         | g             |                                                  |
     |------------------------------|---------------|---------------|--------------------------------------------------|
@@ -49,9 +49,18 @@ def ppo_min(
     | delta > dual_clip, A < 0     | dual_clip A   | 0             | high; only with dual_clip (1912.09729, eq. 5)    |
     | otherwise                    | delta A       | delta A       |                                                  |
 
-    At a factor of 1 a kept bound leaves the value PPO's (GPPO, AEPO); CE-GPPO (2509.20712) scales value and gradient.
-    A kept term is its bound * exp(log delta - sg(log delta)) * A, evaluated only where it applies and log delta is
+    At a factor of 1 a kept bound leaves the value PPO's (GPPO, AEPO); CE-GPPO (2509.20712) scales value and gradient. A
+    kept term is its bound * exp(log delta - sg(log delta)) * A, evaluated only where it applies and log delta is
     finite: no ratio, 0 and inf included, makes it NaN (hi * delta / sg(delta) is NaN once delta underflows).
+
+    Args:
+        ratio: delta, of shape (B, T).
+        advantages_BT: A (B, T).
+        clip_low: 1 - lo.
+        clip_high: hi - 1.
+        dual_clip: the bound for A < 0; None: there is none.
+        keep_low: b1; None: the gradient is removed.
+        keep_high: b2; None: the gradient is removed.
     """
     low_bound, high_bound = 1.0 - clip_low, 1.0 + clip_high
     low_BT = (ratio.value_BT < low_bound) & (advantages_BT < 0)
@@ -71,9 +80,15 @@ def ppo_min(
 
 
 def clipped_weight(ratio: Ratio, advantages_BT: Tensor, clip_low: float, clip_high: float) -> Surrogate:
-    """CISPO's objective sg(clip(delta, lo, hi)) A log pi, lo = 1 - clip_low, hi = 1 + clip_high (arXiv 2506.13585).
+    """Compute CISPO's sg(clip(delta, lo, hi)) A log pi, lo = 1 - clip_low, hi = 1 + clip_high (arXiv 2506.13585).
 
     g = clip(delta, lo, hi) A: every token keeps a gradient, whatever its ratio and the sign of its advantage.
+
+    Args:
+        ratio: delta, of shape (B, T).
+        advantages_BT: A (B, T).
+        clip_low: 1 - lo.
+        clip_high: hi - 1.
     """
     low_bound, high_bound = 1.0 - clip_low, 1.0 + clip_high
     weight_BT = ratio.value_BT.detach()
@@ -84,9 +99,14 @@ def clipped_weight(ratio: Ratio, advantages_BT: Tensor, clip_low: float, clip_hi
 
 
 def policy_gradient(ratio: Ratio, advantages_BT: Tensor, importance_weight: bool) -> Surrogate:
-    """No bound at all: A log pi, whose g is A whatever the ratio (REINFORCE); with importance_weight delta A.
+    """Compute A log pi (REINFORCE; g is A whatever the ratio), or delta A (g is delta A). There is no bound.
 
-    The latter's g is delta A. Both have the same gradient where pi = pi_old.
+    Both have the same gradient where pi = pi_old.
+
+    Args:
+        ratio: delta, of shape (B, T).
+        advantages_BT: A (B, T).
+        importance_weight: True: delta A.
     """
     nowhere_BT = torch.zeros_like(advantages_BT, dtype=torch.bool)
     objective_BT = (ratio.value_BT if importance_weight else ratio.logps_BT) * advantages_BT

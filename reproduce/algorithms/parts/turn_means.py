@@ -1,7 +1,7 @@
 """Means that count trajectories, turns and tokens.
 
 `turns_BT` (int64) is the index of the turn that each token belongs to, from 0. A row holds a whole trajectory, or one
-turn of it (then several rows share a trajectory, and rows of later turns do not begin at turn 0). A turn counts if at
+turn of it; then several rows share a trajectory, and rows of later turns do not begin at turn 0. A turn counts if at
 least one of its tokens is in the loss mask. Axis N: turn index.
 """
 
@@ -10,7 +10,18 @@ from torch import Tensor
 
 
 def tokens_per_turn(mask_BT: Tensor, turns_BT: Tensor) -> Tensor:
-    """Count_BN (int64): loss-mask tokens of each turn of each row. Raises ValueError on a negative turn."""
+    """Count the loss-mask tokens of each turn of each row.
+
+    Args:
+        mask_BT: loss mask (B, T).
+        turns_BT: turn index (B, T), int64.
+
+    Returns:
+        counts (B, N), int64.
+
+    Raises:
+        ValueError: a turn is negative at a loss-mask token.
+    """
     turns_BT = torch.where(mask_BT, turns_BT, 0)
     if turns_BT.numel() and turns_BT.min() < 0:
         raise ValueError("turns_BT holds a negative turn at a loss-mask token")
@@ -20,10 +31,19 @@ def tokens_per_turn(mask_BT: Tensor, turns_BT: Tensor) -> Tensor:
 
 
 def trajectory_turns(mask_BT: Tensor, turns_BT: Tensor, trajectories_B: Tensor | None = None) -> Tensor:
-    """Turns_B (int64): turns of the whole trajectory that each row belongs to.
+    """Count the turns of the whole trajectory that each row belongs to.
 
-    trajectories_B (int64): which trajectory that is, if rows are single turns; then all its rows must be given, that is
-    the whole rollout batch. None: rows are whole trajectories; ValueError if one of them begins after turn 0.
+    Args:
+        mask_BT: loss mask (B, T).
+        turns_BT: turn index (B, T), int64.
+        trajectories_B: trajectory of each row (B,), int64, if rows are single turns. Pass all rows of the rollout batch
+            then. None: rows are whole trajectories.
+
+    Returns:
+        turns_B (B,), int64.
+
+    Raises:
+        ValueError: rows are whole trajectories, but one begins after turn 0.
     """
     counts_BN = tokens_per_turn(mask_BT, turns_BT)
     turns_B = (counts_BN > 0).sum(1)
@@ -41,12 +61,21 @@ def trajectory_turns(mask_BT: Tensor, turns_BT: Tensor, trajectories_B: Tensor |
 def turn_weights(
     mask_BT: Tensor, turns_BT: Tensor, trajectories_B: Tensor | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Weight_BT such that sum(weight * v) / rows is EPO's mean of token values v (arXiv 2509.22576, eq. 2).
+    """Compute weights such that sum(weight * v) / rows is EPO's mean of token values v (arXiv 2509.22576, eq. 2).
 
-    That is the mean over trajectories of the mean over their turns of the mean over their tokens; 0 outside the mask.
-    For whole trajectories (trajectories_B None) the weight is 1 / (T_j |tau_jt|), and the mean is exact in any batch.
-    For rows of single turns (trajectories_B and all rows as in `trajectory_turns`) it is (rows / trajectories) /
-    (T_j |tau_jt|): exact on the whole rollout batch, and unbiased on an update batch of some of its rows.
+    That is the mean over trajectories of the mean over their turns of the mean over their tokens. For whole
+    trajectories the weight is 1 / (T_j |tau_jt|), and the mean is exact in any batch. For rows of single turns it is
+    (rows / trajectories) / (T_j |tau_jt|): exact on the whole rollout batch, and unbiased on an update batch of some of
+    its rows.
+
+    Args:
+        mask_BT: loss mask (B, T).
+        turns_BT: turn index (B, T), int64.
+        trajectories_B: trajectory of each row (B,), or None, as in `trajectory_turns`.
+        dtype: of the result.
+
+    Returns:
+        weights_BT (B, T), 0 outside the mask.
     """
     turns_B = trajectory_turns(mask_BT, turns_BT, trajectories_B)
     scale = 1.0 if trajectories_B is None else len(turns_B) / max(1, len(torch.unique(trajectories_B)))

@@ -1,8 +1,8 @@
-"""Advantages of turns (GiGPO) and of the tokens that the leaves of a tree share (ARPO's hard attribution).
+"""Advantages of turns (GiGPO), and of the tokens that the leaves of a tree share (ARPO's hard attribution).
 
 Parts: (rewards_B, groups_B, tensors, mask_BT) -> advantages_BT and metrics.
 
-Their tensors come from `reproduce.rollouts.tensors`; all rows of a rollout batch belong in one call.
+Their tensors come from `reproduce.rollouts.tensors`. Pass all rows of a rollout batch in one call.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms.parts.advantages import GroupZScore, finite_rewards, group_centred, group_zscore
-from reproduce.errors import UserError
+from reproduce.errors import one_of
 
 
 class Steps(NamedTuple):
-    """The turns that hold loss-mask tokens, one entry each.
+    """The S turns that hold loss-mask tokens, one entry each.
 
     row_S, turn_S, anchor_S: its row, turn index and anchor id. of_tokens: the step of every loss-mask token, in the
     order in which `tensor[mask_BT]` lists them.
@@ -29,7 +29,16 @@ class Steps(NamedTuple):
 
 
 def steps(turns_BT: Tensor, anchors_BT: Tensor, mask_BT: Tensor) -> Steps:
-    """Steps of a batch. Raises ValueError if a loss-mask token has no turn or a turn has two anchors."""
+    """Find the steps of a batch.
+
+    Args:
+        turns_BT: turn index (B, T), int64.
+        anchors_BT: anchor id (B, T), int64.
+        mask_BT: loss mask (B, T).
+
+    Raises:
+        ValueError: a loss-mask token has no turn, or a turn has two anchors.
+    """
     rows = torch.arange(mask_BT.shape[0], device=mask_BT.device)[:, None].expand(mask_BT.shape)[mask_BT]
     turns, anchors = turns_BT[mask_BT], anchors_BT[mask_BT]
     if turns.numel() and (turns.min() < 0 or anchors.min() < 0):
@@ -43,7 +52,16 @@ def steps(turns_BT: Tensor, anchors_BT: Tensor, mask_BT: Tensor) -> Steps:
 
 
 def step_returns(rewards_B: Tensor, found: Steps, discount: float) -> Tensor:
-    """Return_S = discount^(T - t) R: the reward comes at the end of the row's last turn T (GiGPO, section 4.2)."""
+    """Compute discount^(T - t) R: the reward comes at the end of the row's last turn T (GiGPO, section 4.2).
+
+    Args:
+        rewards_B: rewards R (B,).
+        found: the S steps of the batch.
+        discount: gamma.
+
+    Returns:
+        returns_S (S,).
+    """
     last_B = torch.zeros_like(rewards_B, dtype=torch.int64)
     last_B = last_B.scatter_reduce(0, found.row_S, found.turn_S, "amax", include_self=False)
     return rewards_B[found.row_S] * rewards_B.new_tensor(discount) ** (last_B[found.row_S] - found.turn_S)
@@ -62,12 +80,26 @@ def episode_and_step(
     over_steps: bool = False,
     std_epsilon: float = 1e-6,
 ) -> Tensor:
-    """GiGPO's advantage_BT = A_episode + step_weight * A_step (arXiv 2505.10978, section 4), 0 outside the mask.
+    """Compute GiGPO's A_episode + step_weight * A_step (arXiv 2505.10978, section 4).
 
-    A_episode: the row's reward against the rewards of its group, one per row, or one per step if `over_steps` (a long
-    row then counts more). A_step: the step's discounted return against those of all steps of the group that started
-    from an identical anchor; a step alone with its anchor gets 0. "Against": minus the mean and, if `divide_by_std`,
-    over (unbiased std + std_epsilon). Needs all rows of a group in one call.
+    A_episode compares the row's reward with the rewards of its group. A_step compares the step's discounted return with
+    those of all steps of the group that started from an identical anchor; a step alone with its anchor gets 0. To
+    compare is to subtract the mean and, if `divide_by_std`, to divide by (unbiased std + std_epsilon).
+
+    Args:
+        rewards_B: rewards (B,), all rows of a group.
+        groups_B: group ids (B,).
+        turns_BT: turn index (B, T), int64.
+        anchors_BT: anchor id (B, T), int64.
+        mask_BT: loss mask (B, T).
+        step_weight: weight of A_step.
+        discount: gamma of the step returns.
+        divide_by_std: False: subtract the mean only.
+        over_steps: a group's statistics count each row once per step, so a long row counts more. False: once.
+        std_epsilon: added to the standard deviation.
+
+    Returns:
+        advantages_BT (B, T), 0 outside the mask.
     """
     rewards_B = finite_rewards(rewards_B, groups_B)
 
@@ -88,10 +120,22 @@ def episode_and_step(
 
 
 def shared_mean(values_B: Tensor, owners_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """values_BT: at a token of d rows the mean of their d values, else the row's own (ARPO, arXiv 2507.19849, 3.2).
+    """Compute, at a token of d rows, the mean of their d values, else the row's own value (ARPO, arXiv 2507.19849,
+    3.2).
 
-    Two rows share a token if both have the same owner at the same position. 0 outside the mask. Needs all rows of a
-    tree in one call. A token whose rows have equal values gets exactly that value.
+    Two rows share a token if both have the same owner at the same position. A token whose rows have equal values gets
+    exactly that value.
+
+    Args:
+        values_B: one value per row (B,), all rows of a tree.
+        owners_BT: owner of each token (B, T), int64.
+        mask_BT: loss mask (B, T).
+
+    Returns:
+        values_BT (B, T), 0 outside the mask.
+
+    Raises:
+        ValueError: an owner is negative at a loss-mask token.
     """
     width = mask_BT.shape[1]
     values = values_B[:, None].expand(mask_BT.shape)[mask_BT]
@@ -113,8 +157,8 @@ def shared_mean(values_B: Tensor, owners_BT: Tensor, mask_BT: Tensor) -> Tensor:
 class EpisodeAndStep:
     """A_episode + step_weight * A_step, the same at every token of a turn (GiGPO).
 
-    normalisation: "mean_std" (minus the mean, over the standard deviation) or "mean" (minus the mean), for both terms.
-    episode_statistics: a group's mean and standard deviation over its "trajectories", or over all their "steps".
+    normalisation: "mean_std" (minus the mean, divided by the standard deviation) or "mean" (minus the mean), for both
+    terms. episode_statistics: a group's mean and standard deviation over its "trajectories", or over all their "steps".
     """
 
     step_weight: float = 1.0
@@ -125,10 +169,8 @@ class EpisodeAndStep:
     needs = ("turns_BT", "anchors_BT")
 
     def __post_init__(self):
-        if self.normalisation not in ("mean", "mean_std"):
-            raise UserError(f"normalisation must be 'mean' or 'mean_std', not {self.normalisation!r}")
-        if self.episode_statistics not in ("trajectories", "steps"):
-            raise UserError(f"episode_statistics must be 'trajectories' or 'steps', not {self.episode_statistics!r}")
+        one_of("normalisation", self.normalisation, ("mean", "mean_std"))
+        one_of("episode_statistics", self.episode_statistics, ("trajectories", "steps"))
 
     def __call__(self, rewards_B, groups_B, tensors, mask_BT):
         advantages_BT = episode_and_step(

@@ -1,6 +1,6 @@
-"""Entropy from the k largest probabilities alone, and how much of the exact entropy that can hide.
+"""Entropy from the k largest probabilities alone, and how much of the exact entropy it can miss.
 
-A sampler such as vLLM returns the log-probabilities of the k most likely tokens, not all V. With p_1 >= ... >= p_k
+A sampler such as vLLM returns the log-probabilities of the k most likely tokens, not of all V. With p_1 >= ... >= p_k
 known, r = 1 - sum p_i is left for V - k tokens of at most p_k each.
 """
 
@@ -9,21 +9,35 @@ from torch import Tensor
 
 
 def entropy_topk(logps_TK: Tensor) -> Tensor:
-    """entropy_topk_T = -sum over the k given tokens of p log p, in nats, without renormalisation.
+    """Compute -sum over the k given tokens of p log p, without renormalisation.
 
-    logps_TK: log-probabilities of the k most likely tokens, any order. Never above the exact entropy; equal to it where
-    k is the size of the vocabulary.
+    It is never above the exact entropy, and equal to it if k is the size of the vocabulary.
+
+    Args:
+        logps_TK: log-probabilities of the k most likely tokens (T, K), in nats, in any order.
+
+    Returns:
+        entropy_topk_T (T,), in nats.
     """
     logps_TK = logps_TK.double()
     return -(logps_TK.exp() * logps_TK.clamp(min=-1e4)).sum(-1)
 
 
 def hidden_entropy(logps_TK: Tensor, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """(low_T, high_T): bounds on what `entropy_topk` leaves out of the exact entropy, in nats; both are attained.
+    """Bound what `entropy_topk` leaves out of the exact entropy; both bounds are attained.
 
-    high: r log((V - k) / r), the tail r spread evenly. low: the tail on as few tokens as p_k allows, floor(r / p_k) of
-    p_k and one of the remainder. Float64, exact up to the rounding of `logps_TK`. Raises ValueError if k exceeds
-    `vocabulary`.
+    The upper bound spreads the tail r evenly: r log((V - k) / r). The lower bound puts it on as few tokens as p_k
+    allows: floor(r / p_k) tokens of p_k and one of the remainder. Float64, exact up to the rounding of `logps_TK`.
+
+    Args:
+        logps_TK: log-probabilities of the k most likely tokens (T, K), in nats.
+        vocabulary: V.
+
+    Returns:
+        (low_T, high_T), both (T,), in nats.
+
+    Raises:
+        ValueError: k exceeds `vocabulary`.
     """
     k = logps_TK.shape[-1]
     if k > vocabulary:

@@ -1,6 +1,6 @@
 """Open the engine of a run: the one that its config's section `engine` names, with threads for tools.
 
-The module `reproduce.rollouts.engines.<name>` holds an engine of that name and its `Host`.
+The module `reproduce.rollouts.engines.<name>` holds the engine of that name and its `Host`.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,8 @@ class EngineHost(ABC):
     """Makes an `Engine` for each call that samples. One host serves a whole run, training and evaluation. Close it."""
 
     own_weights = False
-    """Whether it samples with a copy of the weights, in other arithmetic than the trainer's: the gap is measured."""
+    """Whether it samples with a copy of the weights, in other arithmetic than the trainer's; then the gap is measured.
+    """
     one_process = False
     """Whether it can only serve a run of one process."""
 
@@ -30,39 +31,44 @@ class EngineHost(ABC):
 
     @classmethod
     def check_installed(cls) -> None:
-        """UserError, with the command that installs it, if a package is missing."""
+        """Raise UserError, with the command that installs it, if a package is missing."""
         return None
 
     @abstractmethod
     def engine(self, model, grammar: Grammar, temperature: float, seed: int, *names) -> Engine:
-        """An engine on the weights that `model` has now, on the sampling stream `names` of `seed`."""
+        """Make an engine on the weights that `model` has now, on the sampling stream `names` of `seed`."""
 
     def tools(self, environment) -> AbstractContextManager[ToolPool | None]:
-        """Threads for the calls of a `ToolServer`, where the config asks for some."""
+        """Open threads for the calls of a `ToolServer`, if the config asks for some."""
         return ToolPool(environment, self.config.tool_workers) if self.config.tool_workers else nullcontext()
 
     def weights_changed(self) -> None:
-        """Says that an optimiser wrote to the weights, whatever can be seen of it."""
+        """Note that an optimiser wrote to the weights."""
         return None
 
     def costs(self) -> dict[str, float]:
-        """Columns of steps.parquet about the engines made since the last call."""
+        """Return columns of steps.parquet about the engines made since the last call."""
         return {}
 
     def close(self) -> None:
-        """Frees what was started; safe to call twice."""
+        """Free what was started; safe to call twice."""
         return None
 
 
 def host_of(name: str) -> type[EngineHost]:
-    """The host of the engine of that name (`reproduce.config.engine.NAMES`)."""
+    """Find the host of the engine of that name (`reproduce.config.engine.NAMES`)."""
     return import_module(f"reproduce.rollouts.engines.{name}").Host
 
 
 def open_engine(config: EngineConfig | None = None, processes: int = 1) -> EngineHost:
-    """The engine of a config's section `engine`; None: Transformers, tools in batches.
+    """Open the engine of a config's section `engine`.
 
-    processes: of the run. UserError for an engine that serves one alone beside several.
+    Args:
+        config: the section; None: Transformers, tools in batches.
+        processes: of the run.
+
+    Raises:
+        UserError: the engine serves only one process, and there are several.
     """
     config = config or IN_BATCHES
     kind = host_of(config.name)

@@ -1,10 +1,10 @@
 """Lock-step batched decoding of a Transformers causal language model on one key-value cache.
 
-Every step feeds exactly one token per live path, forced or sampled, so all rows share the cache column that is written:
-rows are left-padded, and a row that joins late simply starts further right. This makes three things cheap and exact:
-tool results enter as forced tokens, a fork copies its prefix's keys and values into a free row (shifted so that it ends
-at the current column; rotary positions were applied when the keys were written), and finished rows are compacted away.
-Log-probabilities equal those of a full forward pass up to floating-point rounding (a test holds them to 1e-4).
+Every step feeds exactly one token per live path, forced or sampled, so all rows write the same cache column. Rows are
+left-padded, and a row that joins late starts further right. This makes three things cheap and exact: tool results enter
+as forced tokens; a fork copies its prefix's keys and values into a free row (shifted so that it ends at the current
+column; rotary positions were applied when the keys were written); and finished rows are compacted away.
+Log-probabilities equal those of a full forward pass up to floating-point rounding (a test checks 1e-4).
 """
 
 from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ class _Layer(CacheLayerMixin):
 
 
 class _Store:
-    """The cache block of one run: `rows` slots by `columns`, `column` is the next one to be written."""
+    """The cache block of one run: `rows` slots by `columns`. column: the next one to be written."""
 
     def __init__(self, layers: int, rows: int, columns: int):
         self.rows, self.columns, self.column = rows, columns, 0
@@ -64,7 +64,7 @@ class _Store:
             layer.keys, layer.values = make(layer.keys), make(layer.values)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Change the block's size, keeping what is in it."""
+        """Change the block's size, keeping its contents."""
 
         def make(old):
             new = old.new_zeros((rows, old.shape[1], columns, old.shape[3]))
@@ -94,22 +94,33 @@ class _Store:
 
 
 def sample(probs_RV: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Token_R by inverting the cumulative distribution: one uniform draw per row, where torch.multinomial takes V."""
+    """Draw tokens by inverting the cumulative distribution: one uniform draw per row, where torch.multinomial takes V.
+
+    Args:
+        probs_RV: probabilities (R, V).
+        generator: the stream.
+
+    Returns:
+        tokens (R,), int64.
+    """
     cumulative_RV = probs_RV.double().cumsum(-1)
     uniform_R = torch.rand(len(probs_RV), dtype=torch.float64, device=probs_RV.device, generator=generator)
     return torch.searchsorted(cumulative_RV, uniform_R[:, None] * cumulative_RV[:, -1:], right=True)[:, 0]
 
 
 class TransformersEngine(Engine):
-    """`reproduce.rollouts.token_path.Engine` on a Hugging Face causal LM.
+    """An `Engine` on a Hugging Face causal LM.
 
     Args:
         model: any decoder that takes `past_key_values`, a 4D boolean mask per layer type and `position_ids`.
-        stop_ids: tokens that end a segment (closing tool tags). eos_id: ends a path, and so does every end token that
-            the model's generation config declares.
+        stop_ids: tokens that end a segment (closing tool tags).
+        eos_id: ends a path, and so does every end token of the model's generation config.
         temperature: sampling temperature (> 0); log-probs and entropies are of the tempered distribution.
-        generator: the torch stream that sampling draws from.
+        generator: the torch stream of sampling.
         greedy: take the most likely token instead of sampling.
+
+    Raises:
+        ValueError: the temperature is not positive.
     """
 
     def __init__(
@@ -198,7 +209,7 @@ class _Run:
         return done
 
     def forward(self, tokens_BT: torch.Tensor, start_B: torch.Tensor) -> torch.Tensor:
-        """Logits of the new tokens; writes their keys and values at the current column."""
+        """Logits of the new tokens (B, T, V); writes their keys and values at the current column."""
         column, width = self.store.column, tokens_BT.shape[1]
         columns = torch.arange(column + width, device=tokens_BT.device)
         queries = columns[column:]
@@ -217,7 +228,7 @@ class _Run:
     # -- rows -------------------------------------------------------------------------------------------------------
 
     def admit(self, paths: list[TokenPath]) -> None:
-        """Give each new path a row: its parent's, or else its prompt's keys and values are copied into it."""
+        """Give each new path a row, and copy its parent's, or else its prompt's, keys and values into it."""
         if not paths:
             return
         self.prefill({p.prompt for p in paths} - self.prompts.keys())
@@ -251,7 +262,7 @@ class _Run:
         self.start = torch.cat([self.start, torch.tensor(starts, dtype=torch.long, device=self.start.device)])
 
     def prefill(self, prompts: set[tuple[int, ...]]) -> None:
-        """Keys and values of prompts not seen before in this run, one left-padded forward pass for all of them."""
+        """Keys and values of prompts that are new in this run, in one left-padded forward pass."""
         if not prompts:
             return
         ordered = sorted(prompts)
@@ -289,7 +300,7 @@ class _Run:
             self.store.resize(self.store.rows, self.store.columns + max(columns, _GROW))
 
     def shift_right(self, columns: int) -> None:
-        """Move everything right, so that a row longer than the current column fits (a longer prompt joining late)."""
+        """Move everything right to fit a row longer than the current column (a longer prompt that joins late)."""
         store = self.store
         if store.column + columns > store.columns:
             store.resize(store.rows, store.column + columns + _GROW)

@@ -1,4 +1,4 @@
-"""The weights of a model that trains, as vLLM loads them: under the names of a checkpoint, adapters merged."""
+"""The weights of a training model as vLLM loads them: under the names of a checkpoint, adapters merged."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ HEAD = "lm_head.weight"
 
 @torch.no_grad()
 def named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of everything that a causal LM's checkpoint holds, the head always among it.
+    """Yield (name, tensor) of everything that a causal LM's checkpoint holds, always including the head.
 
     A head that shares the embeddings' memory comes under its own name too: see `vllm_local`. A layer with adapters of
     peft (inside `model`, as `training.adapters` puts them) gives its weight with the adapters' product added; the layer
-    itself is left alone.
+    itself is unchanged.
     """
     adapted = {name: module for name, module in model.named_modules() if hasattr(module, "get_delta_weight")}
     names = set()
@@ -40,5 +40,5 @@ def _merged(layer, weight: torch.Tensor) -> torch.Tensor:
 
 
 def version_of(model) -> tuple:
-    """Changes whenever a parameter of `model` is written to in place; equal for two calls without such a write."""
+    """Return a value that changes whenever a parameter of `model` is written to in place, and only then."""
     return id(model), tuple((p.data_ptr(), p._version) for p in model.parameters())

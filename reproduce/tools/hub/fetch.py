@@ -1,4 +1,4 @@
-"""Files and models at their locked revisions, or from a folder of the user's own."""
+"""Fetch files and models at their locked revisions, or read them from a folder of your own."""
 
 import hashlib
 from fnmatch import fnmatch
@@ -13,14 +13,22 @@ from reproduce.tools.hub.sources import DATASET, FILES, GITHUB, HUB, DataFile
 
 RAW = "https://raw.githubusercontent.com"
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
-"""Files fetched of a model's repository: weights in one format, tokenizer, configs."""
+"""Files that we fetch of a model's repository: weights in one format, tokenizer, configs."""
 
 
 def fetched_file(name: str, *, lock: Path | None = None, endpoint: str | None = None) -> Path:
-    """The file of an SFT, RL or evaluation set at its locked revision.
+    """Fetch the file of an SFT, RL or evaluation set at its locked revision.
 
-    endpoint: address of the hub or of GitHub's files in place of the usual one. UserError if it is gated, not locked,
-    or cannot be fetched.
+    Args:
+        name: a key of `sources.FILES`.
+        lock: another lock file.
+        endpoint: another address for the Hub, or for GitHub's files.
+
+    Returns:
+        The file, in the cache.
+
+    Raises:
+        UserError: the set is unknown, gated or not locked, or cannot be fetched.
     """
     if name not in FILES:
         raise UserError(f"there is no data set {name!r}; known: {', '.join(FILES)}")
@@ -42,7 +50,7 @@ def fetched_file(name: str, *, lock: Path | None = None, endpoint: str | None = 
 
 
 def _path_of(name: str, source: DataFile, entry: dict) -> str:
-    """The one path of the repository that the source's patterns match, the first pattern first."""
+    """The one path of the repository that a pattern of the source matches; earlier patterns win."""
     for pattern in source.paths:
         matches = [path for path in entry.get("files", ()) if fnmatch(path, pattern)]
         if len(matches) == 1:
@@ -56,7 +64,7 @@ def _path_of(name: str, source: DataFile, entry: dict) -> str:
 
 
 def _from_github(repo: str, revision: str, path: str, raw: str) -> Path:
-    """The file, kept beside the hub's cache. A commit does not change, so what is there is not asked for again."""
+    """Fetch a file and keep it beside the Hub's cache. A commit never changes, so a kept file is not fetched again."""
     from huggingface_hub import constants
 
     target = Path(constants.HF_HOME) / "reproduce" / repo.replace("/", "--") / revision / path
@@ -69,9 +77,15 @@ def _from_github(repo: str, revision: str, path: str, raw: str) -> Path:
 
 
 def model_folder(name_or_path: str, revision: str | None, *, endpoint: str | None = None) -> Path:
-    """A folder with a model's weights, config and tokenizer: the one that is named, or the hub's at `revision`.
+    """Find the folder with a model's weights, config and tokenizer: your own, or the Hub's at `revision`.
 
-    UserError without a revision, for a folder whose files are not those of `revision`, and if the hub refuses.
+    Args:
+        name_or_path: a folder, or owner/name.
+        revision: the Hub's commit, or `folder_revision` of the folder.
+        endpoint: another address for the Hub.
+
+    Raises:
+        UserError: there is no revision, the folder's files are not those of `revision`, or the Hub refuses.
     """
     if is_folder(name_or_path):
         found = folder_revision(Path(name_or_path))
@@ -89,7 +103,11 @@ def model_folder(name_or_path: str, revision: str | None, *, endpoint: str | Non
 
 
 def is_folder(name_or_path: str) -> bool:
-    """Whether it names a folder of this machine. UserError for something that can be neither folder nor repository."""
+    """Whether the name is a folder of this machine.
+
+    Raises:
+        UserError: it can be neither a folder nor a repository.
+    """
     if Path(name_or_path).is_dir():
         return True
     if name_or_path.count("/") != 1 or name_or_path.startswith((".", "/", "~")):
@@ -98,7 +116,11 @@ def is_folder(name_or_path: str) -> bool:
 
 
 def folder_revision(folder: Path) -> str:
-    """A hash of the names and contents of a model folder's files, in the place of a commit."""
+    """Hash the names and contents of a model folder's files. The hash takes the place of a commit.
+
+    Raises:
+        UserError: the folder holds no .safetensors file.
+    """
     digest = hashlib.sha256()
     files = sorted(
         path for path in folder.iterdir() if path.is_file() and any(fnmatch(path.name, p) for p in MODEL_FILES)
@@ -111,5 +133,6 @@ def folder_revision(folder: Path) -> str:
 
 
 def file_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,10 +1,10 @@
-"""Pinned revisions of models and data: `data/hub.lock.json`, and the command that fills it.
+"""Lock the revisions of models and data in `data/hub.lock.json`.
 
     python -m reproduce pin-hub [REPOSITORY ...] [--update]
 
-asks the Hugging Face hub (or GitHub) once for the commit that a repository's main branch is at, and writes it down with
-the paths of its files. Any model of the hub can be named, as owner/name. What is written down stays until `--update`; a
-run asks for exactly that commit and refuses a repository without one.
+asks the Hugging Face Hub (or GitHub) once for the commit that a repository's main branch is at, and records it with the
+paths of its files. You can name any model of the Hub, as owner/name. A recorded commit stays until `--update`. A run
+asks for exactly that commit and refuses a repository without one.
 """
 
 import json
@@ -24,12 +24,23 @@ from reproduce.tools.hub.sources import DATASET, ENCODERS, FILES, GITHUB, HUB, M
 
 LOCK = ROOT / "data" / "hub.lock.json"
 GITHUB_API = "https://api.github.com"
+FETCH_IT = "fetch it where it can and copy the cache (HF_HOME)"
+RUN_IT = f"run the command where it can and copy {LOCK.relative_to(ROOT)}"
+"""Advice for a machine without a network."""
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
 
 def read_lock(path: Path | None = None) -> dict[str, dict[str, dict]]:
-    """kind -> repository -> {"revision": commit[, "files": paths]}. UserError naming what is wrong with the file."""
+    """Read the lock file.
+
+    Returns:
+        kind -> repository -> {"revision": commit[, "files": paths]}; {} if there is no file.
+
+    Raises:
+        UserError: the file is damaged; the message says how.
+    """
     path = LOCK if path is None else path
     try:
         lock = json.loads(path.read_text(encoding="utf-8"))
@@ -51,7 +62,11 @@ def read_lock(path: Path | None = None) -> dict[str, dict[str, dict]]:
 
 
 def locked(kind: str, repo: str, path: Path | None = None) -> dict:
-    """The entry of a repository. UserError naming the command if it has none."""
+    """Look up the entry of a repository.
+
+    Raises:
+        UserError: it has none; the message names the command that records it.
+    """
     entry = read_lock(path).get(kind, {}).get(repo)
     if entry is None:
         raise UserError(no_revision(kind, repo))
@@ -59,7 +74,7 @@ def locked(kind: str, repo: str, path: Path | None = None) -> dict:
 
 
 def no_revision(kind: str, repo: str) -> str:
-    """Message about a repository without a locked revision: the command that writes it down."""
+    """Say that a repository has no locked revision, and which command records it."""
     command = f"make pin-hub MODEL={repo}" if kind == HUB else "make pin-hub"
     return (
         f"{repo} has no locked revision: run `{command}` once where {_place(kind)} can be reached "
@@ -68,37 +83,53 @@ def no_revision(kind: str, repo: str) -> str:
 
 
 def pin(kind: str, repo: str, *, endpoint: str | None = None) -> dict:
-    """Asks for the commit of the main branch: {"revision", "files"}. UserError if there is no answer."""
+    """Ask for the commit of the main branch.
+
+    Args:
+        kind: HUB, DATASET or GITHUB.
+        repo: owner/name.
+        endpoint: another address to ask.
+
+    Returns:
+        {"revision": commit, "files": paths}.
+
+    Raises:
+        UserError: there is no answer.
+    """
     if kind == GITHUB:
         return _pin_github(repo, endpoint or GITHUB_API)
     from huggingface_hub import HfApi
 
-    with hub_errors(repo, kind, _unreachable_lock(repo, kind)):
+    with hub_errors(repo, kind, RUN_IT):
         api = HfApi(endpoint=endpoint)
         info = api.model_info(repo) if kind == HUB else api.dataset_info(repo)
     return {"revision": info.sha, "files": sorted(file.rfilename for file in info.siblings or ())}
 
 
 def _pin_github(repo: str, api: str) -> dict:
-    unreachable = _unreachable_lock(repo, GITHUB)
-    with hub_errors(repo, GITHUB, unreachable), httpx.Client(follow_redirects=True, timeout=60) as client:
+    with hub_errors(repo, GITHUB, RUN_IT), httpx.Client(follow_redirects=True, timeout=60) as client:
         commit = client.get(f"{api}/repos/{repo}/commits/HEAD").raise_for_status().json()["sha"]
         tree = client.get(f"{api}/repos/{repo}/git/trees/{commit}?recursive=1").raise_for_status().json()["tree"]
     return {"revision": commit, "files": sorted(item["path"] for item in tree if item["type"] == "blob")}
 
 
 @contextmanager
-def hub_errors(repo: str, kind: str, unreachable: str | None = None) -> Iterator[None]:
-    """Turns what the hub, GitHub and the network raise into one UserError each, which says what to do.
+def hub_errors(repo: str, kind: str, advice: str = FETCH_IT) -> Iterator[None]:
+    """Turn each error of the Hub, GitHub and the network into a UserError that says what to do.
 
-    unreachable: what to say where there is no network; default: how to bring the files here. UserError at the start for
-    a network environment that would break the client (`reproduce.network`).
+    Args:
+        repo: owner/name.
+        kind: HUB, DATASET or GITHUB.
+        advice: what to do where there is no network.
+
+    Raises:
+        UserError: one of these errors, or a network environment that would break the client (`reproduce.network`).
     """
     from huggingface_hub import constants, errors
 
     if not constants.HF_HUB_OFFLINE:
         check_network_environment()
-    unreachable = unreachable or _unreachable(repo, kind)
+    unreachable = _unreachable(repo, kind, advice)
     where = f"huggingface.co/{'datasets/' if kind == DATASET else ''}{repo}"
     try:
         yield
@@ -112,9 +143,7 @@ def hub_errors(repo: str, kind: str, unreachable: str | None = None) -> Iterator
         if isinstance(error, errors.LocalEntryNotFoundError):
             raise UserError(unreachable) from None
         raise UserError(f"{repo}: {' '.join(str(error).split())}; run `make pin-hub UPDATE=1`") from None
-    except errors.HfHubHTTPError as error:
-        raise UserError(f"{repo}: {_place(kind)} answers {error.response.status_code}; try again later") from None
-    except httpx.HTTPStatusError as error:
+    except (errors.HfHubHTTPError, httpx.HTTPStatusError) as error:
         raise UserError(f"{repo}: {_place(kind)} answers {error.response.status_code}; try again later") from None
     except (errors.OfflineModeIsEnabled, httpx.TransportError):
         raise UserError(unreachable) from None
@@ -126,30 +155,19 @@ def _place(kind: str) -> str:
     return "github.com" if kind == GITHUB else "huggingface.co"
 
 
-def _unreachable(repo: str, kind: str) -> str:
-    instead = "task.data.folder" if kind != HUB else "model.name_or_path"
-    return (
-        f"{repo}: {_place(kind)} cannot be reached from here: fetch it where it can and copy the cache (HF_HOME), "
-        f"or name a folder with the files in {instead}"
-    )
-
-
-def _unreachable_lock(repo: str, kind: str) -> str:
-    instead = "task.data.folder" if kind != HUB else "model.name_or_path"
-    return (
-        f"{repo}: {_place(kind)} cannot be reached from here: run the command where it can and copy "
-        f"{LOCK.relative_to(ROOT)}, or name a folder with the files in {instead}"
-    )
+def _unreachable(repo: str, kind: str, advice: str) -> str:
+    setting = "task.data.folder" if kind != HUB else "model.name_or_path"
+    return f"{repo}: {_place(kind)} cannot be reached from here: {advice}, or name a folder with the files in {setting}"
 
 
 def wanted() -> list[tuple[str, str]]:
-    """(kind, repository) of everything in `sources`, gated data sets left out."""
+    """List (kind, repository) of everything in `sources`, without gated data sets."""
     data = {(file.kind, file.repo) for file in FILES.values() if file.missing is None}
     return [*((HUB, repo) for repo in (*MODELS, *ENCODERS)), *sorted(data)]
 
 
 def _named(name: str) -> tuple[str, str]:
-    """(kind, repository) of what the user typed: a known source, else a model of the hub. UserError for neither."""
+    """Read (kind, repository) from the user's text: a known source, else a model of the Hub."""
     repo = name.strip().removeprefix("https://huggingface.co/").rstrip("/")
     if not _REPOSITORY.fullmatch(repo):
         raise UserError(f"{name!r} is no repository: name it as on the hub, owner/name, such as Qwen/Qwen3-8B")
@@ -158,7 +176,16 @@ def _named(name: str) -> tuple[str, str]:
 
 
 def main(argv: list[str] | None = None, path: Path | None = None, endpoints: dict[str, str] | None = None) -> int:
-    """Pins what is missing. endpoints: kind -> address to ask in place of the usual one. 1 if one did not answer."""
+    """Lock what is missing.
+
+    Args:
+        argv: the command's words; None: those of the process.
+        path: another lock file.
+        endpoints: kind -> another address to ask.
+
+    Returns:
+        0, or 1 if a repository did not answer.
+    """
     parser = Parser(prog="python -m reproduce pin-hub", description=first_line(__doc__))
     parser.add_argument(
         "repositories",

@@ -1,22 +1,22 @@
-"""Where models and data come from, and what is not known of them. Revisions are in `data/hub.lock.json`.
+"""Where models and data come from, and what is not known about them. Revisions are in `data/hub.lock.json`.
 
-Models: AEPO (arXiv 2510.14545) trains Qwen3-8B/14B for deep search and Qwen2.5-7B and Llama-3.1-8B for reasoning; ARPO
-(arXiv 2507.19849) names the instruct versions and Qwen2.5-3B. Which hub commit the papers used is not stated.
-Evaluation sets are the authors' own selections (200 of HotpotQA, 500 of HLE, ...), which only their GitHub repository
-holds; sets whose owners ask for consent are not fetched from there.
+Models: AEPO (arXiv 2510.14545) trains Qwen3-8B/14B for deep search, and Qwen2.5-7B and Llama-3.1-8B for reasoning. ARPO
+(arXiv 2507.19849) names the instruct versions and Qwen2.5-3B. Neither states the Hub commit. Evaluation sets are the
+authors' own selections (200 of HotpotQA, 500 of HLE, ...), which only their GitHub repository holds. We do not fetch
+sets whose owners ask for consent from there.
 """
 
 from dataclasses import dataclass
 
 HUB, DATASET, GITHUB = "models", "datasets", "github"
-"""Kinds of repository; the first two are the Hugging Face hub's."""
+"""Kinds of repository; the first two are the Hugging Face Hub's."""
 
 AUTHORS = "RUC-NLPIR/ARPO"
 
 
 @dataclass(frozen=True)
 class Model:
-    """tables: ours that use it in the profile paper (or gpu). paper: what is known of its use there."""
+    """A model. tables: ours that use it in the profile paper (or gpu). paper: what is known about its use there."""
 
     repo: str
     tables: tuple[str, ...]
@@ -45,9 +45,10 @@ ENCODERS = ("intfloat/e5-base-v2",)
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a repository. paths: its place there, the first one that exists (patterns of fnmatch).
+    """One file of a repository.
 
-    missing: why it is not fetched from anywhere, and what to do instead.
+    paths: its possible places there, as patterns of fnmatch; the first that exists is used. missing: why it cannot be
+    fetched, and what to do instead.
     """
 
     repo: str

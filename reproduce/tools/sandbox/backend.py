@@ -1,4 +1,4 @@
-"""Common interface of the two backends."""
+"""The common interface of the two backends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from reproduce.tools.sandbox.limits import Limits
 
 @dataclass
 class Launch:
-    """How to start one server: its command, its environment, and what it is told in the first message.
+    """How to start one server: its command, its environment, and the settings in the first message.
 
-    settings: tmp and site (the folders that a program knows as /tmp and /site), read and write (paths for Landlock, or
-    None), visible (paths that exist for a program beside those two), hide (path, replacement) pairs. folder: a folder
-    of the host that goes away with the server, or None.
+    settings: tmp and site (the folders that a program sees as /tmp and /site), read and write (paths for Landlock, or
+    None), visible (paths that exist for a program besides those two), hide (path, replacement) pairs. folder: a folder
+    of the host that is removed with the server, or None.
     """
 
     command: list[str]
@@ -23,7 +23,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to confine the server. `prepare(limits)` raises `Unavailable` where it cannot work."""
+    """A way to confine the server. `prepare(limits)` raises `Unavailable` if it cannot work here."""
 
     name: str
     description: str
@@ -34,4 +34,4 @@ class Backend:
 
 
 class Unavailable(Exception):
-    """Why a backend cannot be used on this machine, in one line."""
+    """The reason why a backend cannot be used on this machine, in one line."""

@@ -1,4 +1,4 @@
-"""Backend 1: bubblewrap. New user, mount, process, network and IPC namespaces around the server."""
+"""Backend 1, bubblewrap: new user, mount, process, network and IPC namespaces around the server."""
 
 import os
 import shutil
@@ -14,13 +14,17 @@ NOBODY = "65534"
 
 @cache
 def _has_size_option(bwrap: str) -> bool:
-    """Whether this version can bound a tmpfs (`--size`, bubblewrap 0.7 and later)."""
+    """Whether this version can limit the size of a tmpfs (`--size`, bubblewrap 0.7 and later)."""
     shown = subprocess.run([bwrap, "--help"], capture_output=True, text=True, env={}, check=False)
     return "--size" in shown.stdout + shown.stderr
 
 
 def prepare(limits: Limits) -> Launch:
-    """The bwrap command: an empty root, the runtime read-only, a private /tmp, no /proc and no devices but null."""
+    """Build the bwrap command: an empty root, the runtime read-only, a private /tmp, no /proc and no device but null.
+
+    Raises:
+        Unavailable: bwrap is not installed.
+    """
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise Unavailable("bwrap is not installed")

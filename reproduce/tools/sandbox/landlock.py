@@ -1,7 +1,7 @@
-"""Backend 2: Landlock for files, seccomp for the rest. Needs no namespace and no installed program.
+"""Backend 2: Landlock for files, seccomp for the rest. It needs no namespace and no installed program.
 
-The server itself is not confined; each call confines itself before it runs the program (`inside/confine.py`).
-What Landlock cannot hide from code that asks the kernel itself: whether a path exists (`stat`), never what is in it.
+The server itself is not confined. Each call confines itself before it runs the program (`inside/confine.py`). Landlock
+cannot hide from code that asks the kernel itself whether a path exists (`stat`); it always hides the contents.
 """
 
 import os
@@ -15,7 +15,12 @@ from reproduce.tools.sandbox.limits import Limits
 
 
 def prepare(limits: Limits) -> Launch:
-    """A folder of the host with `site` (links to the packages) and `tmp` (the only place a program may write)."""
+    """Make a folder of the host with `site` (links to the packages) and `tmp` (the only place where a program may
+    write).
+
+    Raises:
+        Unavailable: this is not Linux, or the kernel has no Landlock.
+    """
     if not sys.platform.startswith("linux"):
         raise Unavailable("it needs Linux")
     if landlock_version() < 1:

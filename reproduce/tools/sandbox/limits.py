@@ -1,4 +1,4 @@
-"""Limits of one call, and its result."""
+"""The limits of one call, and its result."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ SMALLEST = {"seconds": 0.05, "memory_mb": 16, "processes": 1, "output_chars": 16
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one call (defaults: this repository's own, the papers give none for their interpreter).
+    """Limits of one call. The defaults are ours; the papers give none for their interpreter.
 
     seconds: wall-clock time. memory_mb: MiB of address space beyond the idle interpreter, and as much again for all
-    files together that it writes, beyond which "OSError: [Errno 28] No space left on device", as beyond 2,000 names.
-    processes: the program itself plus the threads it may start in total; child processes are always refused, so that
-    memory_mb holds for the whole call. output_chars: characters of `output` and of `error`.
+    files that it writes; beyond that, and beyond 2,000 names, it gets "OSError: [Errno 28] No space left on device".
+    processes: the program itself plus the threads that it may start in total. Child processes are always refused, so
+    that memory_mb holds for the whole call. output_chars: characters of `output` and of `error`.
     """
 
     seconds: float = 5
@@ -34,10 +34,11 @@ DEFAULTS = Limits()
 
 @dataclass(frozen=True)
 class SandboxResult:
-    """`output`: what the program printed, or the value of its last expression if it printed nothing.
+    """The result of a call.
 
-    `error`: None, or one line "Type: message" as in the last line of a traceback; `ok` is `error is None`.
-    A program that was stopped (time, crash) has the output "", because how far it came depends on the machine.
+    output: what the program printed, or the value of its last expression if it printed nothing. error: None, or one
+    line "Type: message" as in the last line of a traceback. ok: whether error is None. A program that was stopped
+    (time, crash) has the output "", because how far it came depends on the machine.
     """
 
     ok: bool

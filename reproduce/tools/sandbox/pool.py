@@ -1,4 +1,4 @@
-"""The public face: a few warm servers, programs in, results out, in order."""
+"""The public interface: a few warm servers run programs and return results in order."""
 
 import os
 import threading
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from reproduce.closing import Closing
 from reproduce.errors import UserError
 from reproduce.tools.sandbox.backend import Unavailable
 from reproduce.tools.sandbox.limits import DEFAULTS, Limits, SandboxResult
@@ -15,14 +16,21 @@ from reproduce.tools.sandbox.source import program_source
 from reproduce.tools.sandbox.worker import GRACE_SECONDS, Worker, readable
 
 
-class PythonSandbox:
-    """A pool of `workers` servers, each of which runs one program at a time, every program in a fresh fork.
+class PythonSandbox(Closing):
+    """A pool of `workers` servers. Each runs one program at a time, every program in a fresh fork.
 
-    backend: None for what `probe` finds, or a name in `BACKENDS`. Raises UserError if it does not work here.
-    Use it as a context manager or call `close`; the servers also end when this process ends, however it does.
-    preload: import numpy and sympy once in each server; without, a call forks a smaller process and costs about half,
-    and a program that imports them pays for it itself.
-    Several threads may share it (their calls take turns); a forked child must open its own.
+    Use it as a context manager or call `close`. The servers also end when this process ends, however it ends. Several
+    threads may share a pool (their calls take turns); a forked child must open its own.
+
+    Args:
+        limits: of every call.
+        workers: how many servers.
+        backend: a name in `BACKENDS`; None: the one that `probe` finds.
+        preload: import numpy and sympy once in each server. Without it a call forks a smaller process and costs about
+            half, but a program that imports them pays for the import.
+
+    Raises:
+        UserError: the backend does not work here.
     """
 
     def __init__(
@@ -49,19 +57,13 @@ class PythonSandbox:
         for worker in self._workers:
             _explained(worker.start)
 
-    def __enter__(self) -> "PythonSandbox":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
-
     @property
     def pids(self) -> list[int]:
-        """Process ids of the servers that run (under bubblewrap: of bwrap itself)."""
+        """Process ids of the running servers (under bubblewrap: of bwrap itself)."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def close(self) -> None:
-        """End every server and every call; may be repeated."""
+        """End every server and every call; safe to call twice."""
         self._close()
 
     def run(self, code: str) -> SandboxResult:
@@ -69,9 +71,18 @@ class PythonSandbox:
         return self.run_many([code])[0]
 
     def run_many(self, codes: Sequence[str]) -> list[SandboxResult]:
-        """Run programs, as many at a time as there are workers; results in the order of `codes`.
+        """Run programs, as many at a time as there are workers.
 
-        codes: as they stand in tool calls; what is wrapped around a program is taken off (`source.program_source`).
+        Args:
+            codes: programs as they appear in tool calls; whatever is wrapped around them is removed
+                (`source.program_source`).
+
+        Returns:
+            Results in the order of `codes`.
+
+        Raises:
+            RuntimeError: the pool is closed, or belongs to the parent process.
+            UserError: the sandbox stopped working.
         """
         if self._pid != os.getpid() or not self._close.alive:
             raise RuntimeError("this PythonSandbox is closed or belongs to the parent process: open another")

@@ -1,4 +1,4 @@
-"""Which backend works on this machine: each is tried with a program that tests its walls."""
+"""Find the backend that works on this machine: each is tried with a program that tests its walls."""
 
 import logging
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ print(*held)
 
 
 def reason_against(backend: Backend) -> str | None:
-    """None if the backend holds on this machine, else why not, in one line."""
+    """Return None if the backend holds on this machine, else why it does not, in one line."""
     worker = Worker(backend, Limits(), warm_up=())
     try:
         worker.send(WALLS)
@@ -56,8 +56,9 @@ def _choose(backends: tuple[Backend, ...]) -> Backend:
 
 
 def probe(backends: Sequence[Backend] = BACKENDS) -> Backend:
-    """The first backend that holds on this machine (tried once per process); `.name`, `.description`.
+    """Return the first backend that holds on this machine. Each is tried once per process.
 
-    Raises UserError, naming each backend's reason and what to install, if none does.
+    Raises:
+        UserError: none holds; the message gives each backend's reason and what to install.
     """
     return _choose(tuple(backends))

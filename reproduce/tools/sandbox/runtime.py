@@ -16,12 +16,12 @@ INSIDE = Path(__file__).parent / "inside"  # the server's own source
 
 
 def interpreter() -> str:
-    """Path of the interpreter below the virtual environment, if there is one."""
+    """Return the path of the interpreter below the virtual environment, if there is one."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def libraries() -> list[str]:
-    """Files and folders with the interpreter, the standard library and the system's shared libraries."""
+    """List the files and folders with the interpreter, the standard library and the system's shared libraries."""
     prefixes = {sys.base_prefix, os.path.realpath(sys.base_prefix)}
     found = {interpreter(), sysconfig.get_path("stdlib"), *SYSTEM_LIBRARIES}
     found |= {os.path.join(prefix, name) for prefix in prefixes for name in ("lib", "lib64")}
@@ -33,7 +33,7 @@ def libraries() -> list[str]:
 
 
 def packages() -> dict[str, str]:
-    """Folder name -> path of the importable packages, each with the shared libraries its wheel brought along."""
+    """Map folder name to path for the importable packages, each with the shared libraries of its wheel."""
     found = {}
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
@@ -45,18 +45,18 @@ def packages() -> dict[str, str]:
 
 
 def environment(tmp: str) -> dict[str, str]:
-    """The whole environment of a server: nothing of the parent's; fixed hashes, one thread, UTC."""
+    """Return the whole environment of a server. Nothing comes from the parent: fixed hashes, one thread, UTC."""
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {"HOME": tmp, "TMPDIR": tmp, "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0", **one_thread}
 
 
 def server_command(inside: str) -> list[str]:
-    """The server's command line, without the two file descriptors that the worker appends."""
+    """Return the server's command line, without the two file descriptors that the worker appends."""
     return [interpreter(), "-s", "-S", "-P", "-B", "-X", "utf8", os.path.join(inside, "server.py")]
 
 
 def hidden_paths() -> list[tuple[str, str]]:
-    """(path of this machine, what a program's text shows instead), longest first."""
+    """List (path of this machine, its replacement in a program's text), longest first."""
     pairs = {folder: f"/site/{name}" for name, folder in packages().items()}
     pairs |= {interpreter(): "/python/bin/python", sysconfig.get_path("stdlib"): "/python/lib/python"}
     for prefix in (sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix)):

@@ -1,4 +1,4 @@
-"""The program in a tool call: what a model wraps around its code is taken off before Python reads it."""
+"""Find the program in a tool call: whatever a model wraps around its code is removed before Python reads it."""
 
 import re
 
@@ -12,14 +12,14 @@ _OPENS = re.compile(r"[:,(\[{\\=+\-*/%&|^<>]\s*$")
 
 
 def program_source(call: str) -> str:
-    """The program of a call's text, as Python takes it.
+    """Return the program in a call's text, as Python takes it.
 
-    Off go a byte-order mark, blank lines and spaces around it, a code fence around the whole of it (also one that never
-    closes), and an indentation that all lines share; a first line that alone lacks the others' indentation, because it
-    begins right behind the tag, is taken as shifted with them. Line ends become "\\n", and blanks that only look like
-    spaces become spaces where they indent. The prompts of the RL files write `<python> code </python>`, with a blank
-    behind the tag. The released rollout strips and does no more (`vllm_rollout_with_tools.py`, `_extract_content`); the
-    rest is ours. Takes linear time in whatever a model writes.
+    We remove a byte-order mark, blank lines and spaces around it, a code fence around the whole (also one that never
+    closes), and an indentation that all lines share. If only the first line lacks the indentation, because it begins
+    right behind the tag, the others are shifted to it. Line ends become "\\n", and blanks that only look like spaces
+    become spaces where they indent. The prompts of the RL files write `<python> code </python>`, with a blank behind
+    the tag. The released rollout strips and does no more (`vllm_rollout_with_tools.py`, `_extract_content`); the rest
+    is ours. The time is linear in the text.
     """
     text = call.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
     text = _ODD_INDENT.sub(lambda found: re.sub(r"[^\t\n]", " ", found[0]), text)
@@ -36,7 +36,9 @@ def program_source(call: str) -> str:
 
 
 def _dedented(lines: list[str]) -> list[str]:
-    """The lines without the indentation that all of them share; blank lines have none. Others keep every character."""
+    """The lines without the indentation that all of them share. Blank lines have none. Other lines keep every
+    character.
+    """
     indents = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip()]
     shared = 0
     while indents and all(len(indent) > shared and indent[shared] == indents[0][shared] for indent in indents):
@@ -45,7 +47,7 @@ def _dedented(lines: list[str]) -> list[str]:
 
 
 def _stands_alone(line: str) -> bool:
-    """Whether the line is a whole statement, so that an indentation of all later lines has no meaning."""
+    """Whether the line is a whole statement, so that an indentation of all later lines means nothing."""
     code = line.split("#")[0]
     balanced = all(code.count(a) == code.count(b) for a, b in ("()", "[]", "{}"))
     return balanced and not _OPENS.search(code.rstrip() or ":") and '"""' not in line and "'''" not in line

@@ -1,4 +1,4 @@
-"""One fork server seen from outside: start it, send a program, read its result, stop it."""
+"""One fork server, seen from outside: start it, send a program, read the result, stop it."""
 
 import contextlib
 import json
@@ -22,8 +22,10 @@ DIED = SandboxResult(False, "", "RuntimeError: the sandbox ended during this cal
 
 
 def readable(workers: Sequence["Worker"], seconds: float) -> list["Worker"]:
-    """The workers that have something to read, waiting for one up to `seconds`. Any descriptor will do: `select` knows
-    none beyond 1023."""
+    """List the workers that have something to read, waiting up to `seconds` for one.
+
+    It takes any descriptor; `select` takes none beyond 1023.
+    """
     poller = select.poll()
     of = {worker.fileno(): worker for worker in workers}
     for descriptor in of:
@@ -41,8 +43,12 @@ class Worker:
         warm_up: tuple[str, ...] | None = None,
         spawn: Callable[[Callable], object] = lambda start: start(),
     ):
-        """warm_up: statements for the server to run first, None for `runtime.WARM_UP`. spawn: calls its argument in a
-        thread that outlives the worker, because a server dies with that thread."""
+        """Args:
+        backend: how the server is confined.
+        limits: of every call.
+        warm_up: statements that the server runs first; None: `runtime.WARM_UP`.
+        spawn: calls its argument in a thread that outlives the worker, because a server dies with that thread.
+        """
         self.backend, self.limits, self._spawn = backend, limits, spawn
         self.warm_up = runtime.WARM_UP if warm_up is None else warm_up
         self._process: subprocess.Popen | None = None
@@ -52,11 +58,15 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server, None where none runs."""
+        """Process id of the server; None if none runs."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the server, without waiting for it. Raises Unavailable."""
+        """Start the server without waiting for it.
+
+        Raises:
+            Unavailable: it cannot start.
+        """
         self.stop()
         launch = self.backend.prepare(self.limits)
         self._folder = launch.folder
@@ -85,7 +95,7 @@ class Worker:
             self._write({**launch.settings, **vars(self.limits), "warm_up": self.warm_up})
 
     def send(self, program: str) -> None:
-        """Hand a program to the server, which is first started again if it has died meanwhile."""
+        """Give a program to the server, which is started again first if it has died."""
         if self._process is None or (self._ready and readable([self], 0)):
             self.start()
         self._wait_until_ready()
@@ -93,7 +103,7 @@ class Worker:
             self._write(program)
 
     def receive(self) -> SandboxResult:
-        """Wait for the result. If the server died, that is this call's error and the next `send` starts another."""
+        """Wait for the result. If the server died, that is this call's error; the next `send` starts another one."""
         try:
             answer = self._read(self.limits.seconds + GRACE_SECONDS)
         except (OSError, EOFError):
@@ -102,7 +112,7 @@ class Worker:
         return SandboxResult(answer["error"] is None, answer["output"], answer["error"])
 
     def fileno(self) -> int:
-        """For select: readable when a result has come or the server has died."""
+        """The descriptor for polling: readable when a result is there or the server has died."""
         return self._socket.fileno()
 
     def stop(self) -> None:

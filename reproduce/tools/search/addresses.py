@@ -1,7 +1,7 @@
-"""Which addresses pages are read from: those of the public web, no local network and no metadata service of a cloud.
+"""Decide which addresses pages may be read from: the public web, no local network and no metadata service of a cloud.
 
-The addresses come from search results and redirects, which anyone may have written. `check_public` decides about an URL
-with a name and about one with the number that a name resolves to; `connections.py` asks it for both.
+The addresses come from search results and redirects, which anyone may have written. `check_public` decides about a URL
+with a name and about one with the number that a name resolves to. `connections.py` calls it for both.
 """
 
 import ipaddress
@@ -14,26 +14,14 @@ from reproduce.tools.search.outcomes import Unusable
 
 PORTS = {"http": 80, "https": 443}
 
-_LOCAL_NAMES = (
-    "local",
-    "localhost",
-    "localdomain",
-    "internal",
-    "intranet",
-    "private",
-    "corp",
-    "home",
-    "lan",
-    "mail",
-    "workgroup",
-    "domain",
-    "host",
-    "arpa",
-    "onion",
-    "alt",
-    "invalid",
+_LOCAL_NAMES = tuple(
+    (
+        "local localhost localdomain internal intranet private corp home lan mail workgroup domain host arpa onion alt "
+        "invalid"
+    ).split()
 )
-"""Last labels that no public site has: RFC 6761, 6762 (appendix G), 7686, 8375, 9476, and what ICANN keeps free."""
+"""Last labels that no public site has: RFC 6761, 6762 (appendix G), 7686, 8375, 9476, and names that ICANN keeps free.
+"""
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: how a machine without IPv4 sees every IPv4 site
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -42,34 +30,24 @@ _NOT_PUBLIC = tuple(
     map(
         ipaddress.ip_network,
         (
-            "0.0.0.0/8",
-            "10.0.0.0/8",
-            "100.64.0.0/10",
-            "127.0.0.0/8",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.0.0.0/24",
-            "192.0.2.0/24",
-            "192.88.99.0/24",
-            "192.168.0.0/16",
-            "198.18.0.0/15",
-            "198.51.100.0/24",
-            "203.0.113.0/24",
-            "224.0.0.0/3",
-            "168.63.129.16/32",  # the platform services of Azure, on a public number
-            "2001::/23",  # protocols, Teredo (RFC 4380) among them, which holds an IPv4 address
-            "2001:db8::/32",
-            "3fff::/20",  # documentation
-            "2002::/16",  # 6to4 (RFC 3056), which holds an IPv4 address
-        ),
+            "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+            "192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3 "
+            "168.63.129.16/32 "  # the platform services of Azure, on a public number
+            "2001::/23 "  # protocols, Teredo (RFC 4380) among them, which holds an IPv4 address
+            "2001:db8::/32 3fff::/20 "  # documentation
+            "2002::/16"  # 6to4 (RFC 3056), which holds an IPv4 address
+        ).split(),
     )
 )
 """IANA's special-purpose registries, written out because `is_global` differs between versions of Python."""
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether the address belongs to the public internet. One that holds an IPv4 address (mapped, NAT64) is as public
-    as that; other transition forms and multicast are not."""
+    """Whether the address belongs to the public internet.
+
+    An address that holds an IPv4 address (mapped, NAT64) is as public as that one. Other transition forms and multicast
+    are not public.
+    """
     if isinstance(address, IPv6Address):
         if getattr(address, "scope_id", None):
             return False
@@ -82,8 +60,12 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def check_public(url: str) -> None:
-    """Raises `Unusable` for an URL that is no public web page: another scheme or port than those of the web, a user, a
-    name of a local network, a number that is not public."""
+    """Refuse a URL that is no public web page.
+
+    Raises:
+        Unusable: the scheme or port is not one of the web, the URL names a user, the name belongs to a local network,
+            or the number is not public.
+    """
     try:
         parts = httpx.URL(url)  # the parser of what sends the request: both see the same host
         host, port = parts.raw_host.decode("ascii").lower().rstrip("."), parts.port

@@ -1,8 +1,8 @@
-"""BM25 search over short passages: the search tool of the mini world and of the stored real search results.
+"""BM25 search over short passages: the search tool of MiniWeb and of stored real search results.
 
 Scores are those of bm25s (arXiv 2407.03618; Lucene's BM25 with k1 = 1.5, b = 0.75, its defaults), computed when the
-index is built. A query only adds up the stored scores of its tokens, so it costs a fraction of a millisecond on a few
-thousand passages. Nothing is random and no progress bar is shown.
+index is built. A query only adds up the stored scores of its tokens, so it takes a fraction of a millisecond on a few
+thousand passages. Nothing is random.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PAGE = re.compile(r"^Page (\d+):[ \t]*", re.MULTILINE)
 
 
 class Hit(NamedTuple):
-    """One search result. `score` is the BM25 score, above 0; `position` is the passage's place in the index."""
+    """One search result. score: the BM25 score, above 0. position: the passage's place in the index."""
 
     id: str | int
     score: float
@@ -45,22 +45,22 @@ class Hit(NamedTuple):
 
 
 def tokenize(text: str) -> list[str]:
-    """The tokens of a passage, in order: runs of letters, digits and underscores, case folded, in Unicode's form C.
+    """Split a passage into tokens, in order: runs of letters, digits and underscores, case folded, in Unicode's form C.
 
-    No stemming, one-letter tokens kept, wide Latin letters and digits as the usual ones. Scripts that write no spaces
-    between words (Chinese, Japanese, Thai, ...), and Korean, whose words carry endings, give their characters and the
-    pairs of neighbouring characters (as Lucene's CJKBigramFilter with outputUnigrams).
+    There is no stemming, one-letter tokens are kept, and wide Latin letters and digits count as the usual ones. Scripts
+    without spaces between words (Chinese, Japanese, Thai, ...), and Korean, whose words carry endings, give their
+    characters and the pairs of neighbouring characters (as Lucene's CJKBigramFilter with outputUnigrams).
     """
     return [token for run in _runs(text) for token in ([*run, *_pairs(run)] if _unspaced(run) else [run])]
 
 
 def query_tokens(text: str) -> list[str]:
-    """The tokens of a query: as `tokenize`, but of a run without spaces the pairs alone, or its one character."""
+    """Split a query as `tokenize` does, but give only the pairs of a run without spaces, or its one character."""
     return [token for run in _runs(text) for token in ((_pairs(run) or [run]) if _unspaced(run) else [run])]
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, as `tokenize` cuts them; of a script without spaces, the characters."""
+    """Split a text into words, as `tokenize` cuts them; in a script without spaces, into characters."""
     return [word for run in _runs(text) for word in (run if _unspaced(run) else [run])]
 
 
@@ -80,9 +80,9 @@ def _pairs(run: str) -> list[str]:
 
 
 class Ranking:
-    """Passages ranked by bm25s, with one rule for ties: what every BM25 index here is made of.
+    """Passages ranked by bm25s, with one rule for ties. Every BM25 index here is built on it.
 
-    bm25: an index with its vocabulary; None where no passage has a word. passages: their number. tie_rank: the rank of
+    bm25: an index with its vocabulary; None if no passage has a word. passages: their number. tie_rank: the rank of
     every position among equal scores; None: the position itself.
     """
 
@@ -90,20 +90,18 @@ class Ranking:
         self.bm25, self.passages, self.tie_rank = bm25, passages, tie_rank
 
     @classmethod
-    def of(
-        cls, passages: Iterable[Sequence[str]], k1: float = K1, b: float = B, tie_rank: np.ndarray | None = None
-    ) -> Ranking:
-        """The ranking of passages, given as their tokens."""
+    def of(cls, passages: Iterable[Sequence[str]], tie_rank: np.ndarray | None = None) -> Ranking:
+        """Rank passages that are given as their tokens."""
         vocabulary: dict[str, int] = {}
         documents = [[vocabulary.setdefault(word, len(vocabulary)) for word in words] for words in passages]
         if not vocabulary:
             return cls(None, len(documents), tie_rank)
-        bm25 = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy", csc_backend="numpy")
+        bm25 = bm25s.BM25(k1=K1, b=B, method="lucene", backend="numpy", csc_backend="numpy")
         bm25.index((documents, vocabulary), create_empty_token=False, show_progress=False)
         return cls(bm25, len(documents), tie_rank)
 
     def scores(self, query: str) -> np.ndarray:
-        """BM25 score of every passage, float32 of shape (passages,); zeros where no token is shared.
+        """Compute the BM25 score of every passage, float32 of shape (passages,); zeros if no token is shared.
 
         A token that the query repeats counts each time, as in bm25s.
         """
@@ -114,7 +112,7 @@ class Ranking:
         return self.bm25.get_scores_from_ids(words)
 
     def best(self, query: str, k: int) -> list[tuple[int, float]]:
-        """(position, score) of the at most `k` best passages that share a token with the query, best first."""
+        """List (position, score) of the at most `k` best passages that share a token with the query, best first."""
         scores = self.scores(query)
         positions = best(scores, np.flatnonzero(scores), k, self.tie_rank).tolist()
         return [(i, float(scores[i])) for i in positions]
@@ -123,20 +121,14 @@ class Ranking:
 class PassageIndex:
     """BM25 index over passages.
 
-    passages: strings (their id is their position), or mappings with `text` and optionally `id` and `title`; title and
+    passages: strings (their id is their position), or mappings with `text` and optionally `id` and `title`. Title and
     text are searched together. Ids must be unique and of one type, because they break ties between equal scores.
-    stopwords: tokens to ignore, none by default. Raises UserError for an empty list or a malformed passage.
+
+    Raises:
+        UserError: the list is empty, or a passage is malformed.
     """
 
-    def __init__(
-        self,
-        passages: Iterable[str | Mapping[str, Any]],
-        *,
-        k1: float = K1,
-        b: float = B,
-        stopwords: Sequence[str] = (),
-        max_query_chars: int = MAX_QUERY_CHARS,
-    ) -> None:
+    def __init__(self, passages: Iterable[str | Mapping[str, Any]]) -> None:
         self.ids: list[str | int] = []
         self.titles: list[str] = []
         self.texts: list[str] = []
@@ -144,11 +136,8 @@ class PassageIndex:
             self._add(position, passage)
         if not self.ids:
             raise UserError("search index: no passage given; pass at least one")
-        self.max_query_chars = max_query_chars
-        ignored = frozenset(word.lower() for word in stopwords)
-        texts = (f"{title} {text}" for title, text in zip(self.titles, self.texts, strict=True))
-        words = ([word for word in tokenize(text) if word not in ignored] for text in texts)
-        self._ranking = Ranking.of(words, k1, b, _tie_ranks(self.ids))
+        words = (tokenize(f"{title} {text}") for title, text in zip(self.titles, self.texts, strict=True))
+        self._ranking = Ranking.of(words, _tie_ranks(self.ids))
 
     def _add(self, position: int, passage: str | Mapping[str, Any]) -> None:
         if isinstance(passage, str):
@@ -168,30 +157,32 @@ class PassageIndex:
         return len(self.ids)
 
     def scores(self, query: str) -> np.ndarray:
-        """BM25 score of every passage; see `Ranking.scores`."""
+        """Compute the BM25 score of every passage; see `Ranking.scores`."""
         return self._ranking.scores(query)
 
     def search(self, query: str, k: int = 5) -> list[Hit]:
-        """The at most `k` best passages that share a token with the query, best first, ties by smaller id.
+        """List the at most `k` best passages that share a token with the query, best first, ties by smaller id.
 
-        An empty query, one without any known word, or one longer than `max_query_chars` gives []. Raises UserError
-        for k < 1.
+        An empty query, one without any known word, or one longer than `MAX_QUERY_CHARS` gives [].
+
+        Raises:
+            UserError: k < 1.
         """
         if k < 1:
             raise UserError(f"search: k is {k}; ask for at least one result")
-        if len(query) > self.max_query_chars:
+        if len(query) > MAX_QUERY_CHARS:
             return []
         return [Hit(self.ids[i], score, self.titles[i], self.texts[i], i) for i, score in self._ranking.best(query, k)]
 
-    def search_batch(self, queries: Sequence[str], k: int = 5) -> list[list[Hit]]:
-        """`search` for each query, in order."""
-        return [self.search(query, k) for query in queries]
-
 
 def best(scores: np.ndarray, found: np.ndarray, k: int, tie_rank: np.ndarray | None = None) -> np.ndarray:
-    """The at most `k` positions of `found` with the highest scores, best first.
+    """Select the at most `k` positions of `found` with the highest scores, best first.
 
-    Ties by smaller `tie_rank`, which holds the rank of every position (None: the position itself).
+    Args:
+        scores: a score for every position.
+        found: positions to choose from.
+        k: how many.
+        tie_rank: the rank of every position among equal scores, smaller first; None: the position itself.
     """
     if len(found) > k:
         values = scores[found]
@@ -215,7 +206,7 @@ def _tie_ranks(ids: list[str | int]) -> np.ndarray:
 
 
 def split_pages(result_text: str) -> list[str]:
-    """Passages of one stored search result of the form `Page 1: ...\\nPage 2: ...`, empty ones dropped."""
+    """Split a stored search result `Page 1: ...\\nPage 2: ...` into passages; empty ones are dropped."""
     starts = list(_PAGE.finditer(result_text))
     ends = [match.start() for match in starts[1:]] + [len(result_text)] * bool(starts)
     pages = (result_text[match.end() : end].strip() for match, end in zip(starts, ends, strict=True))
@@ -223,11 +214,15 @@ def split_pages(result_text: str) -> list[str]:
 
 
 def read_search_cache(path: str | Path) -> list[dict[str, str]]:
-    """Passages of a search cache: a JSON object from query to result text (`Page 1: ...` lines).
+    """Read the passages of a search cache: a JSON object from query to result text (`Page 1: ...` lines).
 
-    Records have `id` ("<number of the query>-<number of the page>", zero padded), `title` ("") and `text`. A passage
-    that several queries returned is kept once, at its first place. Raises UserError if the file is missing or is
-    not such an object.
+    A passage that several queries returned is kept once, at its first place.
+
+    Returns:
+        Records with `id` ("<number of the query>-<number of the page>", zero padded), `title` ("") and `text`.
+
+    Raises:
+        UserError: the file is missing or is not such an object.
     """
     path = Path(path)
     cache = json_value(path)
@@ -245,6 +240,6 @@ def read_search_cache(path: str | Path) -> list[dict[str, str]]:
     return records
 
 
-def load_search_cache(path: str | Path, **options: Any) -> PassageIndex:
-    """`PassageIndex` over the passages of a search cache; `options` go to `PassageIndex`."""
-    return PassageIndex(read_search_cache(path), **options)
+def load_search_cache(path: str | Path) -> PassageIndex:
+    """Index the passages of a search cache."""
+    return PassageIndex(read_search_cache(path))

@@ -1,4 +1,4 @@
-"""The body of a reply, inflated piece by piece: neither a piece nor the whole grows beyond a bound."""
+"""Read the body of a reply, inflated piece by piece. Neither a piece nor the whole grows beyond a bound."""
 
 import zlib
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from reproduce.tools.search.outcomes import Retry, Unusable
 
 ACCEPTED = "gzip, deflate"
-"""Codings that requests offer; a reply in another coding (br, zstd) was not asked for and is refused."""
+"""Codings that requests offer. A reply in another coding (br, zstd) is refused."""
 
 PIECE = 1 << 16
 MOST_CODINGS = 2
@@ -14,10 +14,16 @@ _CODINGS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate
 
 
 def body(pieces: Iterable[bytes], content_encoding: str, most: int) -> bytes:
-    """The whole body, decoded. content_encoding: the header. most: bytes, on the wire and after each decoding.
+    """Read and decode a whole body. Memory: the body, and one piece for each coding.
 
-    Raises `Unusable` for a larger body and an unknown coding, `Retry` for one that cannot be decoded. Memory: the body
-    and one piece for each coding.
+    Args:
+        pieces: the bytes of the reply.
+        content_encoding: its header.
+        most: the largest size in bytes, on the wire and after each decoding.
+
+    Raises:
+        Unusable: the body is larger, or its coding is unknown.
+        Retry: it cannot be decoded.
     """
     codings = [name.strip().lower() for name in content_encoding.split(",")]
     codings = [name for name in codings if name not in ("", "identity")]
@@ -39,7 +45,7 @@ def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
 
 
 def _inflated(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
-    """At most `PIECE` bytes at a time. What follows the end of the compressed data is ignored, as browsers do."""
+    """Yield at most `PIECE` bytes at a time. What follows the end of the compressed data is ignored, as in browsers."""
     inflater, begun = zlib.decompressobj(_CODINGS[coding]), False
     for piece in pieces:
         while piece and not inflater.eof:

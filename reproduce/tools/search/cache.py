@@ -1,8 +1,8 @@
 """The recording of what services answered: a folder of small append-only files that processes share.
 
-Files `00000.jsonl`, `00001.jsonl`, ... hold one JSON object a line, the oldest line first; a file that has reached
-`ROLL_BYTES` is never touched again. A line is written in one call and flushed to disk under a file lock. A line that a
-crash cut short is left alone and ended by the next writer; readers skip it and say so.
+Files `00000.jsonl`, `00001.jsonl`, ... hold one JSON object per line, oldest first. A file that has reached
+`ROLL_BYTES` never changes again. A line is written in one call and flushed to disk under a file lock. If a crash cuts a
+line short, the next writer ends it; readers skip it and log a warning.
 
     {"key": ..., "kind": "search", "request": {...}, "value": [...]}            an answer, valid for everyone
     {"key": ..., "kind": "search", "request": {...}, "session": ..., "error": "timeout"}     a failure, of one session
@@ -33,7 +33,7 @@ class _Place(NamedTuple):
 
 
 def content_key(kind: str, request: dict) -> str:
-    """SHA-256 of a call: its kind and all that its answer depends on. Never of a key or an account."""
+    """Compute the SHA-256 of a call: its kind and all that its answer depends on. No key or account enters it."""
     text = json.dumps({"kind": kind, "request": request}, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -41,8 +41,14 @@ def content_key(kind: str, request: dict) -> str:
 class Recording:
     """Answers and failures by content key. Threads and processes may read and write it at the same time.
 
-    writable: False for replay, from a folder that exists (it may be read-only). Raises UserError if it does not, or
-    cannot be made. Only keys are held in memory; values are read when they are asked for.
+    Only keys are held in memory; values are read when they are asked for.
+
+    Args:
+        folder: where it lies.
+        writable: False for a replay, from an existing folder, which may be read-only.
+
+    Raises:
+        UserError: the folder is missing or cannot be made.
     """
 
     def __init__(self, folder: Path, writable: bool):
@@ -64,7 +70,11 @@ class Recording:
         return len(self._answers)
 
     def answer(self, key: str) -> Any:
-        """The value recorded for `key`: the first one, whatever came later. KeyError if there is none."""
+        """Return the value recorded for `key`: the first one, whatever came later.
+
+        Raises:
+            KeyError: there is none.
+        """
         with self._lock:
             if key not in self._answers and self.writable:
                 self.refresh()  # another process may have asked by now
@@ -74,20 +84,21 @@ class Recording:
             return json.loads(file.read(place.length))["value"]
 
     def failures(self, key: str) -> list[tuple[str, str]]:
-        """(session, error) of every failure recorded for `key`, oldest first."""
+        """List (session, error) of every failure recorded for `key`, oldest first."""
         with self._lock:
             return list(self._failures.get(key, ()))
 
     def add_answer(self, key: str, kind: str, request: dict, value: Any) -> Any:
-        """Records an answer; returns the one that counts, which is an earlier one if another process was faster."""
+        """Record an answer. Returns the one that counts, which is an earlier one if another process was faster."""
         line = {"key": key, "kind": kind, "request": request, "value": value}
         return value if self._append(line) else self.answer(key)
 
     def add_failure(self, key: str, kind: str, request: dict, session: str, error: str) -> None:
+        """Record a failure of one session."""
         self._append({"key": key, "kind": kind, "request": request, "session": session, "error": error})
 
     def _append(self, record: dict) -> bool:
-        """Writes a line; False if it is an answer that someone else has recorded meanwhile."""
+        """Write a line; False if it is an answer that someone else has recorded meanwhile."""
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         with self._lock, locked(self.folder / ".lock", None, "search.cache_dir"):
             self.refresh()
@@ -113,7 +124,7 @@ class Recording:
         return self.folder / f"{int(files[-1].stem) + 1:05d}.jsonl" if full else files[-1]
 
     def refresh(self) -> None:
-        """Reads the lines that have been added since the last time. A line without its end is left for later."""
+        """Read the lines that were added since the last time. A line without its end is left for later."""
         with self._lock:
             for path in sorted(self.folder.glob("[0-9]*.jsonl")):
                 start = self._read_to.get(path, 0)

@@ -1,12 +1,12 @@
-"""Calls of one kind, many at a time: answered from a recording, from the service, or with an error.
+"""Calls of one kind, many at a time: answered from a recording, by the service, or with an error.
 
-Three modes. `live` asks the service. `record` asks only what has not been answered yet and records what comes. `replay`
-asks nobody: what was not recorded is an error result, "not recorded", and counted as a miss.
+There are three modes. `live` asks the service. `record` asks only what has not been answered yet and records the
+answers. `replay` asks nobody: what was not recorded is an error result, "not recorded", and counts as a miss.
 
-Replay gives what the session saw, failures included: in record mode a call that failed is asked again when it is made
-again, so a session sees, say, "timeout" and then the answer. The failures are recorded under the session's name, and a
+A replay gives what the session saw, failures included. In record mode a call that failed is asked again when it is made
+again, so a session sees, say, "timeout" and then the answer. Failures are recorded under the session's name, and a
 replay under that name gives them in the same order. A replay under another name gives the answer, or the last failure
-where no session got one. With `retry` off (pages) a failure is final for its session, and nothing asks twice.
+if no session got one. With `retry` off (pages) a failure is final for its session, and nothing asks twice.
 """
 
 import threading
@@ -26,7 +26,7 @@ FIELDS = ("calls", "requests", "cache_hits", "errors", "misses")
 class Counts:
     """Counts of one kind of call; any thread may add.
 
-    calls: asked of us. requests: sent to the service, retries included (what a service bills at most). cache_hits:
+    calls: made by us. requests: sent to the service, retries included (the most that a service bills). cache_hits:
     answered by the recording, or by an equal call of the same batch. errors: calls that ended with an error result.
     misses: those errors that are a replay's "not recorded".
     """
@@ -37,11 +37,12 @@ class Counts:
         self._lock = threading.Lock()
 
     def add(self, name: str, number: int = 1) -> None:
+        """Add to one of `FIELDS`."""
         with self._lock:
             self._counts[name] += number
 
     def costs(self) -> dict[str, float]:
-        """`<kind>_<field>` for each of `FIELDS`."""
+        """Return `<kind>_<field>` for each of `FIELDS`."""
         with self._lock:
             return {f"{self.kind}_{name}": float(self._counts[name]) for name in FIELDS}
 
@@ -49,9 +50,15 @@ class Counts:
 class Calls:
     """Resolves batches of calls; see the module.
 
-    ask(request, key) -> Outcome: asks the service; called from `threads` threads. transport: what it asks through,
-    closed with the calls; None for a replay. recording: None in live mode. session: names the run, for its
-    failures. retry: False makes a failure final for its session.
+    Args:
+        counts: where calls are counted.
+        ask: ask(request, key) -> Outcome asks the service; `threads` threads call it.
+        transport: what it asks through, closed with the calls; None for a replay.
+        mode: live, record or replay.
+        recording: None in live mode.
+        session: the run's name, for its failures.
+        threads: calls at a time.
+        retry: False makes a failure final for its session.
     """
 
     def __init__(
@@ -74,7 +81,7 @@ class Calls:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=counts.kind)
 
     def close(self) -> None:
-        """Ends waits, lets what is under way end, and closes the connections."""
+        """End waits, let running calls end, and close the connections."""
         if self.transport is not None:
             self.transport.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -82,7 +89,7 @@ class Calls:
             self.transport.close()
 
     def many(self, requests: Sequence[dict]) -> list[Outcome]:
-        """Outcomes in the order of `requests`. Equal requests of a batch are one call and share its outcome."""
+        """Return outcomes in the order of `requests`. Equal requests of a batch are one call and share its outcome."""
         keys = [content_key(self.counts.kind, request) for request in requests]
         different = dict(zip(keys, requests, strict=True))
         found = {key: self._recorded(key) for key in different}
@@ -97,7 +104,7 @@ class Calls:
         return outcomes
 
     def _recorded(self, key: str) -> Outcome | None:
-        """Recorded answer; None if the service is to be asked."""
+        """The recorded answer; None if the service is to be asked."""
         if self.recording is None:
             return None
         failures = self.recording.failures(key)

@@ -1,8 +1,8 @@
 """Models behind an OpenAI-compatible endpoint: prompts in, replies out, temperature 0, many at a time.
 
-A server need not give the same reply twice even at temperature 0. What makes a result repeatable is the recording: a
-reply is kept under the hash of (model, messages, token limit) and asked for once. Requests are the `openai` client's;
-they travel through our `Transport`, which bounds time and size, retries, limits the rate and keeps keys out of sight.
+A server need not give the same reply twice even at temperature 0, so a recording makes results repeatable: a reply is
+kept under the hash of (model, messages, token limit) and asked for once. The `openai` client makes the requests. They
+travel through our `Transport`, which bounds time and size, retries, limits the rate and hides keys.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from reproduce.closing import Closing
 from reproduce.config.search import ChatConfig
 from reproduce.text import clean
 from reproduce.tools.search.cache import Recording
@@ -20,11 +21,19 @@ from reproduce.tools.search.outcomes import Outcome
 from reproduce.tools.search.transport import Request, RetryPolicy, Transport
 
 
-class ChatModel:
-    """The model of a `ChatConfig`. kind: what its calls are counted as ("judge", "summary").
+class ChatModel(Closing):
+    """The model of a `ChatConfig`.
 
-    mode, recording, session: as in `Calls`. Raises UserError if the key is asked for and missing, or the network
-    environment is bad (not for a replay, which needs neither).
+    Args:
+        kind: the name under which its calls are counted ("judge", "summary").
+        config: the endpoint.
+        mode: as in `Calls`.
+        recording: as in `Calls`.
+        seed: root seed, for the jitter of retries.
+        session: as in `Calls`.
+
+    Raises:
+        UserError: the key is missing, or the network environment is bad. A replay needs neither.
     """
 
     def __init__(
@@ -55,21 +64,15 @@ class ChatModel:
             threads=config.concurrency,
         )
 
-    def __enter__(self) -> "ChatModel":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
-
     def close(self) -> None:
         self._calls.close()
 
     def reply_many(self, prompts: Sequence[str]) -> list[Outcome]:
-        """For each prompt, sent as one user message, the text of the reply, or an error."""
+        """Send each prompt as one user message. Returns the text of each reply, or an error, in order."""
         return self._calls.many([self.request(prompt) for prompt in prompts])
 
     def request(self, prompt: str) -> dict:
-        """Request for a prompt, under which its reply is recorded. The address is not part of it."""
+        """Build the request for a prompt, under which its reply is recorded. The address is not part of it."""
         return {
             "model": self.config.model,
             "messages": [{"role": "user", "content": clean(prompt)}],
@@ -82,7 +85,7 @@ class ChatModel:
 
 
 def open_recording(mode: str, cache_dir: str | Path | None) -> Recording | None:
-    """The recording of a mode: None in live mode, read-only for a replay."""
+    """Open the recording of a mode: None in live mode, read-only for a replay."""
     return None if mode == "live" else Recording(Path(cache_dir), writable=mode == "record")
 
 
@@ -109,9 +112,10 @@ def _client(base_url: str, transport: Transport):
 
 
 def _text(completion) -> str:
-    """The text of the first choice, "" if it holds no text (a thinking model that ran out of tokens gives null).
+    """The text of the first choice, "" if it holds none (a thinking model that ran out of tokens gives null).
 
-    ValueError if the reply is not of that form.
+    Raises:
+        ValueError: the reply does not have that form.
     """
     try:
         text = completion.choices[0].message.content

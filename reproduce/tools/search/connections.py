@@ -1,15 +1,13 @@
-"""Connections of httpcore that keep to the thread's time limit and, for pages, go to checked addresses only.
+"""Connections of httpcore that keep to the thread's time limit and, for pages, lead to checked addresses only.
 
-A name is resolved once; every address that it resolves to is checked, and the connection is made to one of these
-numbers, so that a second look-up with another answer changes nothing. TLS and the Host header keep the name.
+A name is resolved once, every address that it resolves to is checked, and the connection goes to one of these numbers,
+so a second look-up with another answer changes nothing. TLS and the Host header keep the name.
 
-A proxy resolves names itself: then only the URL can be checked, not where it leads.
+A proxy resolves names itself: then we can check only the URL, not where it leads.
 """
 
 import queue
-import select
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,10 +24,16 @@ Check = Callable[[str], None]
 
 
 class Connections:
-    """Pools of connections: one for what is reached directly, one for each proxy of the environment.
+    """Pools of connections: one for direct connections, one for each proxy of the environment.
 
-    most: connections at a time. kept: of them, idle ones that are used again. check: `Backend`'s.
-    UserError for a bad network environment (`reproduce.network`).
+    Args:
+        most: connections at a time.
+        kept: how many idle ones are kept for reuse.
+        check: as in `Backend`.
+        proxies: None: those of the environment.
+
+    Raises:
+        UserError: the network environment is bad (`reproduce.network`).
     """
 
     def __init__(self, most: int, kept: int, check: Check | None = None, proxies: Proxies | None = None):
@@ -50,7 +54,7 @@ class Connections:
 
     @contextmanager
     def stream(self, method: str, url: httpx.URL, headers: dict, content: bytes | None) -> Iterator[httpcore.Response]:
-        """The reply to a request, its body not yet read. Raises httpcore's errors, and what `check` raises."""
+        """Open the reply to a request; its body is not yet read. Raises httpcore's errors, and what `check` raises."""
         proxy = self.proxies.of(url.scheme, url.raw_host.decode("ascii"), url.port)
         pool = self._direct if proxy is None else self._proxied[proxy]
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
@@ -60,7 +64,10 @@ class Connections:
 
 
 class Backend(httpcore.NetworkBackend):
-    """check: called with `http://<number>:<port>/` for every address that a name resolves to; raises to refuse."""
+    """Connects to checked addresses.
+
+    check: called with `http://<number>:<port>/` for every address that a name resolves to; it raises to refuse one.
+    """
 
     def __init__(self, check: Check | None = None):
         self.check = check
@@ -68,67 +75,51 @@ class Backend(httpcore.NetworkBackend):
     def connect_tcp(self, host, port, timeout=None, local_address=None, socket_options=None) -> httpcore.NetworkStream:
         with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
             found = resolved(host, port)
-        for _, address in found if self.check is not None else ():
-            self.check(f"http://{_in_url(address[0])}:{port}/")
+        for number in found if self.check is not None else ():
+            self.check(f"http://{_in_url(number)}:{port}/")
         found = found[:MOST_ADDRESSES]
-        with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
-            for left, (family, address) in zip(range(len(found), 0, -1), found, strict=True):
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                try:
-                    sock.settimeout(_share(seconds_left(), left))
-                    sock.connect(address)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    return Stream(sock)
-                except OSError:
-                    sock.close()
-                    if left == 1:
-                        raise
+        for left, number in zip(range(len(found), 0, -1), found, strict=True):
+            try:
+                return Stream(httpcore.SyncBackend().connect_tcp(number, port, _share(seconds_left(), left)))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if left == 1:
+                    raise
         raise httpcore.ConnectError("the name has no address")
 
 
 class Stream(httpcore.NetworkStream):
-    """A socket, with TLS or without. Every wait is at most what is left of the thread's time limit."""
+    """A stream of httpcore. Every wait is at most what is left of the thread's time limit."""
 
-    def __init__(self, sock: socket.socket):
-        self._sock = sock
+    def __init__(self, stream: httpcore.NetworkStream):
+        self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with _errors(httpcore.ReadTimeout, httpcore.ReadError):
-            self._sock.settimeout(seconds_left())
-            return self._sock.recv(max_bytes)
+        return self._stream.read(max_bytes, seconds_left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        sock = self.get_extra_info("socket")
         with _errors(httpcore.WriteTimeout, httpcore.WriteError):
-            while buffer:
-                self._sock.settimeout(seconds_left())
-                buffer = buffer[self._sock.send(buffer) :]
+            while buffer:  # httpcore's own loop would begin the limit anew with every part that is sent
+                sock.settimeout(seconds_left())
+                buffer = buffer[sock.send(buffer) :]
 
     def close(self) -> None:
-        self._sock.close()
+        self._stream.close()
 
     def start_tls(self, ssl_context, server_hostname=None, timeout=None) -> httpcore.NetworkStream:
-        try:
-            with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
-                self._sock.settimeout(seconds_left())
-                return Stream(ssl_context.wrap_socket(self._sock, server_hostname=server_hostname))
-        except Exception:
-            self.close()
-            raise
+        with _errors(httpcore.ConnectTimeout, httpcore.ConnectError):
+            return Stream(self._stream.start_tls(ssl_context, server_hostname, seconds_left()))
 
     def get_extra_info(self, info: str):
-        if info == "ssl_object" and isinstance(self._sock, ssl.SSLSocket):
-            return self._sock
-        if info == "is_readable":  # an idle connection that can be read was closed by the other end
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
-            return bool(poll.poll(0))
-        return None
+        return self._stream.get_extra_info(info)
 
 
-def resolved(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple]]:
-    """(family, socket address) of every address of a name, in the system's order.
+def resolved(host: str, port: int) -> list[str]:
+    """List the numeric addresses of a name, in the system's order.
 
-    OSError if it has none, TimeoutError at the end of the thread's time limit, which the system's resolver ignores.
+    Raises:
+        OSError: it has none.
+        TimeoutError: the thread's time limit is over, which the system's resolver ignores.
     """
     answer: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -145,7 +136,7 @@ def resolved(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple]]:
         raise TimeoutError("timeout") from None
     if isinstance(found, Exception):
         raise OSError("the name cannot be resolved") from None
-    return [(family, address) for family, _, _, _, address in found if family in (socket.AF_INET, socket.AF_INET6)]
+    return [address[0] for family, _, _, _, address in found if family in (socket.AF_INET, socket.AF_INET6)]
 
 
 def _in_url(number: str) -> str:

@@ -1,9 +1,9 @@
-"""BM25 over a corpus of your own, JSONL or parquet: the search that needs no network.
+"""BM25 over a corpus of your own, JSONL or parquet: search without a network.
 
-The index is built once and kept in a folder beside the corpus (or `index_dir`); from then on it is mapped into memory,
-so that processes share it and start at once. Scores, tokens and query rules are those of `reproduce.tools.search.bm25`.
-Measured on one CPU core: 50,000 passages of 100 words take 3.4 s to build and 0.4 ms a query. Building holds all tokens
-in memory, so beyond a few million passages another engine is the better choice.
+The index is built once and kept in a folder beside the corpus (or `index_dir`). After that it is mapped into memory, so
+processes share it and start at once. Scores, tokens and query rules are those of `reproduce.tools.search.bm25`.
+Measured on one CPU core: 50,000 passages of 100 words take 3.4 s to build and 0.4 ms per query. Building holds all
+tokens in memory, so use another engine beyond a few million passages.
 """
 
 import hashlib
@@ -27,10 +27,12 @@ TEXT_KEYS = ("text", "contents", "passage", "passage_text")  # first one present
 
 
 def read_corpus(path: Path) -> Iterator[tuple[str, str]]:
-    """(title, text) of each passage of a `.jsonl`, `.json` or `.parquet` file, in order, cleaned.
+    """Yield (title, text) of each passage of a `.jsonl`, `.json` or `.parquet` file, in order, cleaned.
 
-    A passage has a string `text` (or `contents`, `passage`, `passage_text`) and may have a string `title`. UserError
-    naming file, line or row, and key, if one has not.
+    A passage has a string `text` (or `contents`, `passage`, `passage_text`) and may have a string `title`.
+
+    Raises:
+        UserError: a passage does not; the message names file, line or row, and key.
     """
     if path.suffix in (".jsonl", ".json"):
         yield from (_passage(row, f"{path}, line {number}") for number, row in json_rows(path))
@@ -52,10 +54,12 @@ def _passage(row: Any, where: str) -> tuple[str, str]:
 
 
 def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "CorpusIndex":
-    """The index of a corpus, built first if there is none of this corpus file (its content decides, not its time).
+    """Open the index of a corpus, and build it first if this corpus file has none. Its content decides, not its time.
 
-    Processes that open it at once wait for the one that builds. UserError if the corpus is missing, malformed or empty,
-    or the folder cannot be written.
+    Processes that open it at once wait for the one that builds.
+
+    Raises:
+        UserError: the corpus is missing, malformed or empty, or the folder cannot be written.
     """
     corpus = Path(corpus)
     if not corpus.is_file():
@@ -65,12 +69,12 @@ def open_corpus(corpus: str | Path, index_dir: str | Path | None = None) -> "Cor
         return CorpusIndex(folder)
     with locked(folder.with_name(f".{folder.name}.lock"), None, "search.index_dir"):
         if not _is_of(folder, stamp):
-            _build(corpus, folder, stamp)
+            build_index(corpus, folder, stamp)
     return CorpusIndex(folder)
 
 
 def index_folder(corpus: str | Path, index_dir: str | Path | None = None) -> Path:
-    """Where the index of a corpus is: `index_dir`, or beside the corpus."""
+    """Return where the index of a corpus is: `index_dir`, or beside the corpus."""
     corpus = Path(corpus)
     return Path(index_dir) if index_dir else corpus.with_name(f"{corpus.name}.bm25")
 
@@ -89,8 +93,8 @@ def _is_of(folder: Path, stamp: dict[str, Any]) -> bool:
     return stamp.items() <= made.items()
 
 
-def _build(corpus: Path, folder: Path, stamp: dict[str, Any]) -> None:
-    """Writes the index beside its place and moves it there when it is complete."""
+def build_index(corpus: Path, folder: Path, stamp: dict[str, Any]) -> None:
+    """Write the index beside its place and move it there when it is complete."""
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -116,7 +120,7 @@ def _build(corpus: Path, folder: Path, stamp: dict[str, Any]) -> None:
 
 
 class CorpusIndex:
-    """A built index, mapped from its folder. `passages` and `sha256` (of titles and texts) say what is in it."""
+    """A built index, mapped from its folder. passages: their number. sha256: of titles and texts."""
 
     def __init__(self, folder: Path):
         made = json.loads((folder / "index.json").read_text())
@@ -133,16 +137,13 @@ class CorpusIndex:
         return self.passages
 
     def search(self, query: str, k: int = 10) -> list[Hit]:
-        """As `PassageIndex.search`: the at most `k` best passages that share a token, ties by smaller position (= id).
-
-        Safe to call from several threads.
-        """
+        """As `PassageIndex.search`, with ties by smaller position (= id). Safe to call from several threads."""
         if k < 1 or len(query) > MAX_QUERY_CHARS:
             return []
         return [Hit(i, score, *self.passage(i), i) for i, score in self._ranking.best(query, k)]
 
     def passage(self, position: int) -> tuple[str, str]:
-        """(title, text) of a passage. Safe to call from several threads."""
+        """Return (title, text) of a passage. Safe to call from several threads."""
         start, end = int(self._offsets[position]), int(self._offsets[position + 1])
         title, text = json.loads(os.pread(self._file.fileno(), end - start, start))
         return title, text

@@ -1,7 +1,7 @@
-"""One time limit for all that a request needs: name, connection, headers, body, redirects, reading what came.
+"""One time limit for all of a request: name, connection, headers, body, redirects, and reading the text.
 
-A library limits each read of a socket, and a server that sends a byte a second passes that. Here every wait of a thread
-asks how much of the whole is left.
+Libraries limit each read of a socket, which a server that sends a byte a second never exceeds. Here every wait of a
+thread asks how much of the whole limit is left.
 """
 
 import threading
@@ -14,7 +14,7 @@ _now = threading.local()
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """While open, `seconds_left` of this thread counts down from `seconds`."""
+    """Count `seconds_left` of this thread down from `seconds` while the context is open."""
     _now.end = time.monotonic() + seconds
     try:
         yield
@@ -23,7 +23,11 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def seconds_left() -> float | None:
-    """Seconds left of the thread's limit, above 0; None without one. TimeoutError once it is over."""
+    """Return the seconds left of the thread's limit, above 0; None without a limit.
+
+    Raises:
+        TimeoutError: the limit is over.
+    """
     end = getattr(_now, "end", None)
     if end is None:
         return None

@@ -1,11 +1,12 @@
 """Dense search in a corpus of your own: the passages whose embeddings have the largest inner product with the query's.
 
-Embeddings as E5 has them (arXiv 2212.03533): "query: " or "passage: " before the text, the mean of the encoder's last
-hidden states over its tokens, length 1. The search is exact and reads every vector, so it suits a corpus of up to a few
-million passages; 3 KB a passage at width 768. Passages are those of the BM25 index (`corpus.py`), which is built too.
+Embeddings follow E5 (arXiv 2212.03533): "query: " or "passage: " before the text, the mean of the encoder's last hidden
+states over its tokens, length 1. The search is exact and reads every vector, so it suits a corpus of up to a few
+million passages; at width 768 a passage takes 3 KB. Passages are those of the BM25 index (`corpus.py`), which is built
+too.
 
-Vectors are made once, on a GPU where there is one, and kept beside that index. A build that is cut short goes on where
-it stopped. Queries are encoded on the CPU.
+Vectors are made once, on a GPU if there is one, and kept beside that index. A build that is cut short resumes. Queries
+are encoded on the CPU.
 """
 
 import json
@@ -29,9 +30,15 @@ FORMAT = 2  # of the vectors: raised when the same passage gets another one
 
 
 class Encoder:
-    """Texts to vectors of length 1. folder: a model of transformers' AutoModel with its tokenizer.
+    """Encodes texts as vectors of length 1.
 
-    UserError, with `name`, if it cannot be loaded.
+    Args:
+        folder: a model of transformers' AutoModel with its tokenizer.
+        name: its name, for the error.
+        device: where it runs.
+
+    Raises:
+        UserError: it cannot be loaded.
     """
 
     def __init__(self, folder: Path, name: str, device: str = "cpu"):
@@ -49,7 +56,7 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, texts: list[str]) -> np.ndarray:
-        """Vectors (len(texts), width), float32."""
+        """Encode texts. Returns vectors (len(texts), width), float32."""
         asked = self.tokenizer(
             texts,
             padding=True,
@@ -66,13 +73,19 @@ class Encoder:
 
 
 class DenseIndex:
-    """As `CorpusIndex`, over its passages. revision: of the encoder, part of what the vectors are known by.
+    """As `CorpusIndex`, over its passages. The first process makes the vectors; others wait.
 
-    The first process to come makes the vectors, others wait. UserError if the encoder is not there.
+    Args:
+        corpus: the BM25 index.
+        folder: where that index lies.
+        encoder: name or folder of the encoder.
+        revision: of the encoder; it identifies the vectors.
+
+    Raises:
+        UserError: the encoder is missing.
     """
 
     def __init__(self, corpus: CorpusIndex, folder: Path, encoder: str, revision: str | None):
-        """folder: of the BM25 index."""
         self.corpus, self.passages, self.sha256 = corpus, corpus.passages, corpus.sha256
         self._encoder = Encoder(model_folder(encoder, revision), encoder)
         place = folder.with_name(f"{folder.name}.{(revision or 'no revision')[-16:]}.npy")
@@ -80,7 +93,7 @@ class DenseIndex:
         with locked(place.with_suffix(".lock"), None, "search.index_dir"):
             if not place.is_file() or _read(place.with_suffix(".json")) != stamp:
                 self._build(place, stamp, encoder, revision)
-        self._vectors = np.load(place, mmap_mode="r")
+        self.vectors = np.load(place, mmap_mode="r")
 
     def __len__(self) -> int:
         return self.passages
@@ -89,10 +102,12 @@ class DenseIndex:
         self.corpus.close()
 
     def search(self, query: str, k: int = 10) -> list[Hit]:
-        """The `k` passages with the largest inner product (at most all), ties by smaller position. `score`: cosine."""
+        """List the at most `k` passages with the largest inner product, ties by smaller position. `score` is the
+        cosine.
+        """
         if not query.strip() or len(query) > MAX_QUERY_CHARS or k < 1:
             return []
-        scores = self._vectors @ self._encoder([QUERY + query])[0]
+        scores = self.vectors @ self._encoder([QUERY + query])[0]
         positions = best(scores, np.arange(len(scores)), k).tolist()
         return [Hit(i, float(scores[i]), *self.corpus.passage(i), i) for i in positions]
 

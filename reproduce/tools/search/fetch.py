@@ -1,4 +1,4 @@
-"""Pages of the web as plain text."""
+"""Read pages of the web as plain text."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,16 @@ MAX_PAGE_BYTES = 1 << 20
 
 
 class PageReader:
-    """Reads pages, many at a time, through `Calls`: recorded, replayed or live."""
+    """Reads pages, many at a time, through `Calls`: recorded, replayed or live.
+
+    Args:
+        transport: None for a replay.
+        counts: where calls are counted.
+        page_chars: characters of a page's text that are kept.
+        **calls: the other arguments of `Calls`.
+    """
 
     def __init__(self, transport: Transport | None, counts: Counts, page_chars: int, **calls):
-        """transport: None for a replay. page_chars: characters of a page's text that are kept. calls: the other
-        arguments of `Calls`."""
         self.transport, self.page_chars = transport, page_chars
         self.calls = Calls(counts, self._ask, transport, retry=False, **calls)
 
@@ -27,7 +32,7 @@ class PageReader:
         self.calls.close()
 
     def read_many(self, urls: Sequence[str]) -> list[Outcome]:
-        """For each address {"title", "text"}, or an error."""
+        """Return {"title", "text"} for each address, or an error, in order."""
         return self.calls.many([{"url": url, "chars": self.page_chars} for url in urls])
 
     def _ask(self, request: dict, key: str) -> Outcome:

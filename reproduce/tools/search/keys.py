@@ -11,7 +11,7 @@ SHORTEST_HIDDEN = 8  # a shorter value ("EMPTY", a local server's stand-in) is n
 
 
 class Secret:
-    """A key that shows itself to `reveal` only: not in repr, str, formatting, pickles or dataclass dumps."""
+    """A key that only `reveal` shows: not repr, str, formatting, pickles or dataclass dumps."""
 
     __slots__ = ("_value",)
 
@@ -32,10 +32,15 @@ class Secret:
 
 
 def read_key(variable: str, setting: str) -> Secret:
-    """The key in the environment variable `variable`, outer blanks removed.
+    """Read a key from an environment variable; outer blanks are removed.
 
-    setting: what asks for it, for the message. UserError if it is not set, or holds a character that no key has (a line
-    break in the middle would otherwise surface, key and all, in the message of an HTTP library).
+    Args:
+        variable: the environment variable.
+        setting: what needs the key, for the error.
+
+    Raises:
+        UserError: the variable is not set, or holds a character that no key has. (A line break in the middle would
+            otherwise appear, with the key, in the message of an HTTP library.)
     """
     value = os.environ.get(variable, "").strip()
     if not value:
@@ -46,8 +51,11 @@ def read_key(variable: str, setting: str) -> Secret:
 
 
 def hide(data: bytes, secrets: Iterable[Secret]) -> bytes:
-    """`data` with every secret of at least `SHORTEST_HIDDEN` characters replaced, as it is and as URLs and JSON
-    escape it. What a service echoes is passed through here before anything reads it."""
+    """Replace every secret of at least `SHORTEST_HIDDEN` characters in `data`: as it is, and as URLs and JSON escape
+    it.
+
+    All that a service echoes passes this before anything reads it.
+    """
     for secret in secrets:
         value = secret.reveal()
         if len(value) >= SHORTEST_HIDDEN:

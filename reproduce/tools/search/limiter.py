@@ -1,4 +1,4 @@
-"""A rate limit that the threads of a process share, and processes that name the same file."""
+"""A rate limit that all threads of a process share, and all processes that name the same file."""
 
 import threading
 import time
@@ -12,10 +12,13 @@ FORGET_SECONDS = 600.0  # a place further ahead than this was left by a clock th
 
 
 class RateLimiter:
-    """At most `per_second` requests a second, evenly spaced, in order of arrival; 0 is no limit.
+    """At most `per_second` requests a second, evenly spaced, in order of arrival.
 
-    path: a small file that holds the next free place in time (seconds since the epoch), under a file lock; processes
-    that name the same file share the limit. None limits this process alone. clock: for tests.
+    Args:
+        per_second: 0: no limit.
+        path: a small file that holds the next free time (seconds since the epoch), under a file lock. Processes that
+            name the same file share the limit. None limits this process alone.
+        clock: seconds since the epoch, for tests.
     """
 
     def __init__(self, per_second: float, path: Path | None = None, clock: Callable[[], float] = time.time):
@@ -24,7 +27,7 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def reserve(self) -> float:
-        """Takes the next free place; seconds from now until it comes, 0 if that is now."""
+        """Take the next free place. Returns the seconds until it comes, 0 if that is now."""
         if self.per_second <= 0:
             return 0.0
         now = self.clock()
@@ -34,7 +37,7 @@ class RateLimiter:
         return place - now
 
     def push_back(self, seconds: float) -> None:
-        """No place is free for the next `seconds`: the service has asked everyone to wait."""
+        """Leave no place free for the next `seconds`: the service has asked everyone to wait."""
         if self.per_second > 0:
             with self._place() as (free, set_free):
                 set_free(max(free, self.clock() + seconds))

@@ -1,21 +1,21 @@
-"""Outcomes of a call to a service: a value, or one of a few fixed phrases."""
+"""The outcome of a call to a service: a value, or one of a few fixed phrases."""
 
 from typing import Any, NamedTuple
 
 
 class Outcome(NamedTuple):
-    """Outcome of a call: a value (JSON types), or the phrase of what went wrong."""
+    """A value (JSON types), or the phrase that says what went wrong."""
 
     value: Any = None
     error: str | None = None
 
 
 class Unusable(Exception):
-    """A reply that another attempt would not make better; its text is the phrase of the outcome."""
+    """A reply that another attempt would not improve. Its text is the phrase of the outcome."""
 
 
 class Retry(Exception):
-    """A failure that another attempt may mend. wait: seconds that the service asked for."""
+    """A failure that another attempt may fix. wait: seconds that the service asked for."""
 
     def __init__(self, phrase: str, wait: float = 0.0):
         super().__init__(phrase)

@@ -1,7 +1,7 @@
-"""The text of an HTML page, by libxml2's parser as a stream of events: no tree, and time linear in the page's size.
+"""Extract the text of an HTML page, with libxml2's parser as a stream of events: no tree, and time linear in the size.
 
-Pages are hostile. What would cost more than linear time is bounded: an end tag makes the parser look through all open
-elements, so end tags times depth have a limit, and the time limit of the page's request holds between pieces.
+Pages are hostile, so work that would be more than linear is bounded. An end tag makes the parser search all open
+elements, so end tags times depth have a limit. The time limit of the page's request holds between pieces.
 """
 
 import re
@@ -18,66 +18,27 @@ PIECE = 1 << 14  # bytes that are parsed at a time
 MOST_WORK = 250_000_000  # steps through open elements, about a second; 20,000 nested ones, all closed, fit
 MOST_CONTROLS = 0.02  # the share of control characters that a text may have; images and archives have a tenth
 
-_NOISE = frozenset(
-    (
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "svg",
-        "iframe",
-        "head",
-        "nav",
-        "header",
-        "footer",
-        "aside",
-        "form",
-        "button",
-        "select",
-    )
-)
+_NOISE = frozenset("script style noscript template svg iframe head nav header footer aside form button select".split())
 _BLOCKS = frozenset(
     (
-        "address",
-        "article",
-        "blockquote",
-        "br",
-        "caption",
-        "dd",
-        "div",
-        "dl",
-        "dt",
-        "figcaption",
-        "figure",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "li",
-        "main",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "table",
-        "td",
-        "th",
-        "tr",
-        "ul",
-    )
+        "address article blockquote br caption dd div dl dt figcaption figure h1 h2 h3 h4 h5 h6 hr li main ol p pre "
+        "section table td th tr ul"
+    ).split()
 )
 _CHARSET = re.compile(rb"<meta[^<>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def page_text(body: bytes, charset: str | None = None) -> tuple[str, str]:
-    """(title, text) of an HTML page: its main part if it marks one, a line for each block, no menus and no scripts.
+    """Extract (title, text): the page's main part if it marks one, a line for each block, no menus and no scripts.
 
-    charset: what the server says. Raises `Unusable` for markup made to take long to parse, TimeoutError at the end of
-    the thread's time limit (`deadline.py`).
+    Args:
+        body: the page.
+        charset: the server's claim.
+
+    Raises:
+        Unusable: the markup is made to take long to parse.
+        TimeoutError: the thread's time limit is over (`deadline.py`).
     """
     if charset is None and (found := _CHARSET.search(body[:4096])):
         charset = found[1].decode("ascii")
@@ -102,7 +63,7 @@ def page_text(body: bytes, charset: str | None = None) -> tuple[str, str]:
 
 
 def decoded(body: bytes, charset: str | None) -> str:
-    """`body` as text: by its byte-order mark; as UTF-8 if it is valid UTF-8; by `charset`, or as Windows-1252.
+    """Decode `body`: by its byte-order mark; as UTF-8 if it is valid UTF-8; by `charset`, or as Windows-1252.
 
     Charsets are those of the web (the WHATWG's), not Python's codecs, some of which take quadratic time.
     """
@@ -132,7 +93,7 @@ def _is_wide(body: bytes, charset: str | None) -> bool:
 
 
 class _Part:
-    """The text inside one element, or of the whole page: begun at its start tag, complete at its end tag."""
+    """The text inside one element, or of the whole page. It begins at the start tag and is complete at the end tag."""
 
     def __init__(self):
         self.pieces: list[str] = []
@@ -146,7 +107,7 @@ class _Part:
 
 
 class _Page:
-    """Collects what the parser tells: the target of an lxml parser (`start`, `end`, `data`, `close`)."""
+    """Collects the parser's events: the target of an lxml parser (`start`, `end`, `data`, `close`)."""
 
     def __init__(self):
         self.whole, self.main, self.article, self.title = (_Part() for _ in range(4))
@@ -156,7 +117,7 @@ class _Page:
         self._depth = self._deepest = 0
 
     def deepest(self) -> int:
-        """The greatest depth since the last time it was asked for."""
+        """Return the greatest depth since the last call."""
         deepest, self._deepest = self._deepest, self._depth
         return deepest
 

@@ -6,9 +6,15 @@ from email.utils import parsedate_to_datetime
 
 
 def seconds_to_wait(text: str, most: float, now: datetime | None = None) -> float:
-    """Seconds in [0, most] that the header asks for: a number, with or without decimals, or a date; else 0.
+    """Read the seconds that the header asks for, as a number (with or without decimals) or a date.
 
-    now: for tests.
+    Args:
+        text: the header.
+        most: the longest wait, in seconds.
+        now: for tests.
+
+    Returns:
+        Seconds in [0, most]; 0 if the header cannot be read.
     """
     text = text.strip()
     try:

@@ -1,4 +1,6 @@
-"""One interface over all searches: `search_many(queries)` in, results or an error for each out, costs counted."""
+"""One interface over all searches: `search_many(queries)` returns results or an error for each query; costs are
+counted.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -43,23 +45,29 @@ class Found(NamedTuple):
 
 
 class Search(Protocol):
-    """Search with its costs, as `open_search` gives it."""
+    """Search with its costs, as `open_search` returns it."""
 
     def search_many(self, queries: Sequence[str]) -> list[Found]:
-        """Results in the order of the queries. Never raises for a query or a service."""
+        """Return results in the order of the queries. Never raises for a query or a service."""
 
     def costs(self) -> dict[str, float]:
-        """Totals since it was opened, one for each name in `COSTS`."""
+        """Return totals since it was opened, one for each name in `COSTS`."""
 
     def close(self) -> None: ...
 
 
 def open_search(config: SearchConfig, *, seed: int = 0, session: str = "", check: Check = check_public) -> Search:
-    """The search of a config. Close it at the end.
+    """Open the search of a config. Close it at the end. A replay needs neither key nor network.
 
-    seed: root seed, for the jitter of retries. session: the run's name in the recording (`calls.py`). check: which
-    page addresses may be fetched (`Transport`). UserError, before the first call, for a bad setting, a missing key, a
-    bad network environment, a missing corpus, a replay without a recording. A replay needs neither key nor network.
+    Args:
+        config: the section `search`.
+        seed: root seed, for the jitter of retries.
+        session: the run's name in the recording (`calls.py`).
+        check: refuses page addresses (`Transport`).
+
+    Raises:
+        UserError: before the first call, for a bad setting, a missing key, a bad network environment, a missing corpus,
+            or a replay without a recording.
     """
     if config.service == "local":
         index = open_corpus(config.corpus, config.index_dir)
@@ -137,10 +145,16 @@ class LocalSearch:
 
 
 class HostedSearch:
-    """Search through a service. Of results with the same snippet the first stays, as in the released code."""
+    """Search through a service. Of results with the same snippet the first is kept, as in the released code.
+
+    Args:
+        service: the engine.
+        key: None for a replay.
+        seed: root seed, for the jitter of retries.
+        **calls: mode, recording and session of `Calls`.
+    """
 
     def __init__(self, service: Service, key: Secret | None, seed: int, **calls):
-        """key: None for a replay. calls: mode, recording and session of `Calls`."""
         self.service, self.key, self.config = service, key, service.config
         self.counts = Counts("search")
         recording = calls["recording"]
@@ -184,10 +198,10 @@ class HostedSearch:
 
 
 class ReadingSearch:
-    """Puts the text of the pages, or a model's summary of it, in the place of the first `pages_read` snippets.
+    """Replaces the first `pages_read` snippets by the text of their pages, or by a model's summary of it.
 
-    All searches of a batch run together, then all their pages, then all summaries. A page that cannot be read, or a
-    summary that cannot be made, leaves what was there before; it is an error in the counts and not of the search.
+    All searches of a batch run together, then all their pages, then all summaries. If a page cannot be read or a
+    summary cannot be made, the earlier text stays; that is an error in the counts and not of the search.
     """
 
     def __init__(self, search: Search, pages: PageReader, model: ChatModel | None, pages_read: int):

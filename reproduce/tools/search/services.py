@@ -1,7 +1,8 @@
-"""Hosted search engines: the request of a query and the results in a reply. Pure; `transport.py` does the talking.
+"""Hosted search engines: build the request of a query, and read the results in a reply. Pure; `transport.py` sends
+them.
 
 Formats: Serper (google.serper.dev), Brave Search API (api.search.brave.com), Bright Data's SERP API for Bing
-(api.brightdata.com), which is what the papers searched with. Keys travel in headers only.
+(api.brightdata.com), with which the papers searched. Keys travel in headers only.
 """
 
 import html
@@ -31,7 +32,7 @@ class WebHit(NamedTuple):
 
 
 class Service(ABC):
-    """One engine. `variable` holds its key; `identity` is all that its results depend on, without the account."""
+    """One engine. variable: the environment variable that holds its key."""
 
     name: ClassVar[str]
     variable: ClassVar[str]
@@ -42,11 +43,13 @@ class Service(ABC):
         self.url = config.endpoint or self.endpoint
 
     def check(self) -> None:
-        """UserError if the engine lacks a setting that its requests need."""
+        """Raise UserError if the engine lacks a setting that its requests need."""
         return None
 
     def identity(self, query: str) -> dict[str, Any]:
-        """The call as it is recorded and looked up."""
+        """Return all that the results of a query depend on, without the account: the call as it is recorded and looked
+        up.
+        """
         c = self.config
         return {
             "service": self.name,
@@ -57,22 +60,26 @@ class Service(ABC):
         }
 
     def cut(self, query: str) -> str:
-        """The query as the engine takes it: one line, not longer than it accepts."""
+        """Return the query as the engine takes it: one line, not longer than it accepts."""
         return clean(" ".join(query.split()))[:MAX_QUERY_CHARS]
 
     @abstractmethod
     def request(self, query: str, key: Secret) -> Request:
-        """The HTTP request of a query that `cut` has been through."""
+        """Build the HTTP request of a query that `cut` has shortened."""
 
     @abstractmethod
     def items(self, reply: dict) -> Any:
-        """The list of results in a reply; None where the engine leaves it out, because it found nothing."""
+        """Return the list of results in a reply; None if the engine leaves it out, because it found nothing."""
 
     fields: ClassVar[tuple[str, str, str]]
-    """Where a result has its title, its address and its snippet."""
+    """The keys of a result's title, address and snippet."""
 
     def read(self, body: bytes, content_type: str) -> list[list[str]]:
-        """[title, url, snippet] of the results with a snippet, at most `results`. ValueError if it is malformed."""
+        """Read [title, url, snippet] of the results with a snippet, at most `results` of them.
+
+        Raises:
+            ValueError: the reply is malformed.
+        """
         reply = json.loads(body)
         if not isinstance(reply, dict):
             raise ValueError("the reply is not a JSON object")
@@ -153,5 +160,5 @@ HOSTED: dict[str, type[Service]] = {service.name: service for service in (Serper
 
 
 def _text(value: Any) -> str:
-    """A field as plain text: entities and tags of HTML undone, white space single. Anything but a string is empty."""
+    """A field as plain text: HTML entities and tags undone, white space single. Anything but a string is empty."""
     return " ".join(clean(html.unescape(_TAG.sub("", value))).split()) if isinstance(value, str) else ""

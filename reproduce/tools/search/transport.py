@@ -1,7 +1,7 @@
 """HTTP requests to services that may fail: time limits, retries with exponential backoff, a rate limit.
 
-Nothing here raises for what a service does: an `Outcome` holds a value or an error, one of a few fixed phrases, so that
-the error text of a call is the same whenever the failure is the same and never holds an address, a header or a key.
+Nothing here raises for what a service does. An `Outcome` holds a value or an error, one of a few fixed phrases. So the
+error text of a call is the same whenever the failure is the same, and never holds an address, a header or a key.
 """
 
 import json
@@ -36,7 +36,7 @@ HEADERS = {"User-Agent": "reproduce", "Accept": "*/*", "Accept-Encoding": ACCEPT
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request; headers hold the key and are not in its repr. json: sent as the body, in place of content."""
+    """One HTTP request. headers: hold the key and are not in its repr. json: sent as the body, instead of content."""
 
     method: str
     url: str
@@ -48,9 +48,12 @@ class Request:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """timeout_seconds: of one attempt, body included. attempts: in all. The wait before attempt i (from 1) is
-    backoff_seconds * 2**(i - 1), at most backoff_cap_seconds, times a factor in [0.5, 1.5); a longer Retry-After of
-    the service is kept, up to the cap. max_bytes: of a reply's body, decoded."""
+    """When to give up and how long to wait.
+
+    timeout_seconds: of one attempt, body included. attempts: in all. The wait before attempt i (from 1) is
+    backoff_seconds * 2**(i - 1), at most backoff_cap_seconds, times a factor in [0.5, 1.5). A longer Retry-After of the
+    service is kept, up to the cap. max_bytes: of a reply's body, decoded.
+    """
 
     timeout_seconds: float = 60.0
     attempts: int = 4
@@ -59,23 +62,33 @@ class RetryPolicy:
     max_bytes: int = 4 << 20
 
     def wait(self, seed: int, name: str, attempt: int) -> float:
-        """Seconds before attempt `attempt`, a function of (seed, name of the call, attempt) alone."""
+        """Return the seconds before attempt `attempt`, a function of (seed, name of the call, attempt) alone."""
         jitter = 0.5 + float(stream(seed, "backoff", name, attempt).random())
         return min(self.backoff_cap_seconds, self.backoff_seconds * 2.0 ** (attempt - 1)) * jitter
 
 
 class Closed(Exception):
-    """Our own end cut the call off."""
+    """Our own side cut the call off."""
 
 
 class Transport:
     """Sends requests, from any number of threads.
 
-    what: the service's name, for the log. count: called with "requests" once for each attempt that is sent.
-    check: called with each URL, redirects included, before it is requested, and with each address that its name
-    resolves to (`http://<number>:<port>/`) before it is connected to; raises `Unusable` to refuse. With a check,
-    redirects are followed; without, a redirect is a failure, so that a key goes nowhere else. UserError for a bad
-    network environment (`reproduce.network`).
+    With a `check`, redirects are followed. Without one a redirect is a failure, so that a key goes nowhere else.
+
+    Args:
+        what: the service's name, for the log.
+        retry: time limits and attempts.
+        limiter: the rate limit.
+        seed: root seed, for the jitter of retries.
+        connections: at a time.
+        secrets: keys to hide in replies.
+        count: called with "requests" once for each attempt that is sent.
+        check: called with each URL, redirects included, before it is requested, and with each address that its name
+            resolves to (`http://<number>:<port>/`) before it is connected to. It raises `Unusable` to refuse.
+
+    Raises:
+        UserError: the network environment is bad (`reproduce.network`).
     """
 
     def __init__(
@@ -100,23 +113,25 @@ class Transport:
         self._warned: set[str] = set()
 
     def stop(self) -> None:
-        """Ends waits: what is waiting for a place or for another attempt gives up."""
+        """End waits: whatever waits for a place or for another attempt gives up."""
         self._closed.set()
 
     def close(self) -> None:
-        """Closes the connections; no request may be under way."""
+        """Close the connections; no request may be running."""
         self.stop()
         self._connections.close()
 
     def send(self, request: Request, read: Callable[[bytes, str], Any], name: str) -> Outcome:
-        """`read(body, content type)` of the reply, or why there is none; as of `retried`."""
+        """Return `read(body, content type)` of the reply, or why there is none; as `retried` does."""
         return self.retried(lambda: read(*self.reply(request)), name)
 
     def retried(self, ask: Callable[[], Any], name: str) -> Outcome:
-        """The value of `ask`, which uses `reply` and is called again after a passing fault; or why there is none.
+        """Return the value of `ask`, which calls `reply` and is repeated after a passing fault; or why there is none.
 
-        ask raises ValueError for a malformed reply (asked for again), `Unusable` for one that will not improve, and
-        all of it counts towards the time limit of an attempt. name: names the call in the stream of the jitter.
+        Args:
+            ask: raises ValueError for a malformed reply (asked for again) and `Unusable` for one that will not improve.
+                All of it counts towards the time limit of an attempt.
+            name: names the call in the stream of the jitter.
         """
         with self._lock:
             attempts = 1 if self._failures >= DEAD_AFTER else self.retry.attempts
@@ -170,7 +185,12 @@ class Transport:
         return Outcome(error=phrase)
 
     def reply(self, request: Request) -> tuple[bytes, str]:
-        """(body without keys, content type) of a success, within what is left of the time. Raises Retry, Unusable."""
+        """Return (body without keys, content type) of a success, within what is left of the time.
+
+        Raises:
+            Retry: another attempt may help.
+            Unusable: it would not.
+        """
         try:
             data, kind = self._reply(request)
         # the causes are cut off: they may hold the request with its headers
@@ -183,7 +203,7 @@ class Transport:
         return hide(data, self.secrets), kind
 
     def _reply(self, request: Request) -> tuple[bytes, str]:
-        """(body, content type) of the reply, redirects followed where there is a check."""
+        """(body, content type) of the reply; redirects are followed if there is a check."""
         url = httpx.URL(request.url).copy_merge_params(request.params) if request.params else httpx.URL(request.url)
         headers = HEADERS | dict(request.headers)
         content = request.content
@@ -213,7 +233,7 @@ def _text(header: str) -> str:
 
 
 def _refuse(status: int, retry_after: str, most: float) -> None:
-    """Raises for a status that is not a success. most: seconds that a service may ask us to wait."""
+    """Raise for a status that is not a success. most: seconds that a service may ask us to wait."""
     if 200 <= status < 300:
         return
     wait = seconds_to_wait(retry_after, most)

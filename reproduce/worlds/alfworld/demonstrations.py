@@ -1,9 +1,9 @@
-"""A scripted player that sees what a model sees, for demonstrations: text and admissible actions, nothing hidden.
+"""A scripted player for demonstrations. It sees what a model sees: text and admissible actions, nothing hidden.
 
-It searches the places in the order in which they are listed, from the one it is at, and opens what is closed; it takes
-what the task names, treats it, and brings it where it belongs. So its next action follows from the goal, the admissible
-actions and the last few actions, which is all that a model with a short history is shown. `noise` is the share of turns
-at which it does something random instead, from which it has to recover.
+It searches the places in the order in which they are listed, from its own place on, and opens what is closed. It takes
+what the task names, treats it, and brings it to its target. So its next action follows from the goal, the admissible
+actions and the last few actions, which is all that a model with a short history sees. `noise` is the share of turns at
+which it does something random instead, from which it has to recover.
 """
 
 import re
@@ -27,7 +27,7 @@ _DEVICES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
 
 @dataclass(frozen=True)
 class Errand:
-    """Goal of a task sentence. treatment: clean, heat, cool or None; use: the target is a lamp to switch on."""
+    """Goal of a task sentence. treatment: clean, heat, cool or None. use: the target is a lamp to switch on."""
 
     thing: str
     target: str
@@ -37,7 +37,11 @@ class Errand:
 
 
 def read_errand(sentence: str) -> Errand:
-    """The errand of a task sentence ("Your task is to: ..."). UserError if it is not one of ALFWorld's."""
+    """Parse a task sentence ("Your task is to: ...").
+
+    Raises:
+        UserError: it is not one of ALFWorld's.
+    """
     text = sentence.removeprefix("Your task is to: ").rstrip(".")
     for pattern, kind in _TASKS:
         if match := re.fullmatch(pattern, text):
@@ -47,17 +51,19 @@ def read_errand(sentence: str) -> Errand:
 
 
 class Player:
-    """Plays one episode. Make a new one for every episode and give every step to `act`."""
+    """Plays one episode. Make a new one for every episode and give every step to `act`.
+
+    first: the step that `reset` returned. noise: probability of a random action at a turn, in [0, 1].
+    """
 
     def __init__(self, first: Step, rng: np.random.Generator, noise: float = 0.0):
-        """first: what `reset` returned. noise: probability of a random action at a turn, in [0, 1]."""
         self.errand = read_errand(first.info["goal"])
         self.rng, self.noise = rng, noise
         self.here: str | None = None
         self.treated = False
 
     def act(self, step: Step) -> str:
-        """The next action, given what the last one returned."""
+        """Choose the next action, given the step that the last one returned."""
         choices = [action for action in step.admissible if action != "help"]
         action = self._plan(choices)
         if self.rng.random() < self.noise:
@@ -97,7 +103,7 @@ class Player:
 def demonstrate(
     environment: TextEnvironment, task: Task, rng: np.random.Generator, noise: float, turns: int
 ) -> tuple[list[tuple[Step, str]], bool]:
-    """One episode of the player: (what it saw, what it did) per turn, and whether it won within `turns`."""
+    """Play one episode: (observation, action) per turn, and whether it was won within `turns`."""
     step = environment.reset(task)
     player = Player(step, rng, noise)
     played: list[tuple[Step, str]] = []

@@ -1,8 +1,8 @@
-"""Generates ALFWorld-style games offline: all six task types, seen and unseen rooms, from the tables in the wheel.
+"""Generate ALFWorld-style games offline: all six task types, seen and unseen rooms, from the tables in the wheel.
 
-Rooms, furniture classes, what fits where, goals and sentences are ALFWorld's; where things lie is drawn here, so these
-are not ALFWorld's published games and no published number may be claimed on them. A game is a function of (seed, size,
-split, kind, index) alone. Train and IID games are in ALFWorld's training rooms, OOD games in its test rooms.
+Rooms, furniture classes, what fits where, goals and sentences are ALFWorld's. We draw where things lie, so these are
+not ALFWorld's published games, and you must not claim a published number on them. A game depends only on (seed, size,
+split, kind, index). Train and IID games are in ALFWorld's training rooms, OOD games in its test rooms.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,17 @@ APPLIANCE = {
 }
 LAMP_STANDS = ("Desk", "SideTable", "Dresser", "CoffeeTable", "DiningTable", "TVStand", "Shelf")
 NESTED = ("Microwave", "CoffeeMachine", "Toaster", "SinkBasin", "StoveBurner")
-"""Furniture that may stand on a counter top: what is in it is then also on the counter top, as in ALFRED's rooms."""
+"""Furniture that may be on a counter top: its contents are then also on the counter top, as in ALFRED's rooms."""
 ATTEMPTS = 2000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a room a game holds; None: all. instances: most copies of one class. untidy: also furniture on
-    furniture, things in bowls, open doors and clean or cool things at the start, which ALFWorld's games have."""
+    """How much of a room a game holds; None: all.
+
+    instances: most copies of one class. untidy: also furniture on furniture, things in bowls, open doors and clean or
+    cool things at the start, as in ALFWorld's games.
+    """
 
     name: str
     receptacles: int | None
@@ -45,7 +48,11 @@ SIZES = {size.name: size for size in (Size("full", None, None, 3, True), Size("m
 
 
 def generate(seed: int, size: Size, split: str, kind: str, index: int) -> SourceGame:
-    """Game `index` of a task type and split. UserError without the extra, or if no game fits the size."""
+    """Generate game `index` of a task type and split.
+
+    Raises:
+        UserError: the extra is missing, or no game fits the size.
+    """
     if kind not in KINDS or split not in SPLITS:
         raise UserError(f"there is no task type {kind!r} or split {split!r}; types: {', '.join(KINDS)}")
     rng = stream(seed, "alfworld", size.name, split, kind, index)
@@ -57,14 +64,14 @@ def generate(seed: int, size: Size, split: str, kind: str, index: int) -> Source
 
 
 def rooms_of(split: str, kind: str) -> list[int]:
-    """Numbers of the rooms in which games of a split and task type may be."""
+    """List the numbers of the rooms in which games of a split and task type may be."""
     tables = wheel.constants()
     numbers = tables.TEST_SCENE_NUMBERS if split == OOD else tables.TRAIN_SCENE_NUMBERS
     return [n for n in numbers if any(n in tables.SCENE_TYPE[name] for name in tables.GOALS_VALID[kind])]
 
 
 def furniture(number: int) -> list[Receptacle]:
-    """All receptacles of a room, always the same: the measured ones at their places, the others at drawn ones."""
+    """List all receptacles of a room, always the same: the measured ones at their places, the others at drawn ones."""
     tables, room, rng = wheel.constants(), wheel.room(number), stream(0, "alfworld furniture", number)
     found = []
     for id, (x, z, rotation, horizon) in sorted(room.measured.items()):
@@ -96,7 +103,7 @@ def _place(x: float, z: float, rotation: float, horizon: float) -> str:
 
 @dataclass(frozen=True)
 class _Goal:
-    """Classes that a goal names: the thing, where it belongs, what treats it, the lamp to hold it under."""
+    """Classes that a goal names: the thing, its target, what treats it, the lamp to hold it under."""
 
     thing: str
     target: str | None
@@ -105,7 +112,7 @@ class _Goal:
 
 
 def _draw(rng: np.random.Generator, size: Size, split: str, kind: str) -> House | None:
-    """A house with a goal, None if this draw does not work out."""
+    """A house with a goal; None if this draw does not work out."""
     number = int(rng.choice(rooms_of(split, kind)))
     every = furniture(number)
     goal = _goal(rng, number, every, kind)
@@ -126,7 +133,7 @@ def _draw(rng: np.random.Generator, size: Size, split: str, kind: str) -> House 
 
 
 def _goal(rng: np.random.Generator, number: int, every: list[Receptacle], kind: str) -> _Goal | None:
-    """A goal that the room allows, None if it allows none of this type."""
+    """A goal that the room allows; None if it allows none of this type."""
     tables = wheel.constants()
     fits, present = tables.VAL_RECEPTACLE_OBJECTS, {r.kind for r in every}
     treatment, appliance = APPLIANCE.get(kind, (None, None))
@@ -200,7 +207,7 @@ def _subset(
 
 
 def _thing(rng: np.random.Generator, kind: str, where: Receptacle, size: Size, others: list[Thing]) -> Thing:
-    """A thing in a receptacle, with an id that no other thing has; in an untidy house it may lie in a bowl there."""
+    """A thing in a receptacle, with an id that no other thing has. In an untidy house it may lie in a bowl there."""
     taken = {thing.id for thing in others}
     while True:
         id = f"{kind}|{rng.uniform(-4, 4):+06.2f}|{rng.uniform(0, 2):+06.2f}|{rng.uniform(-4, 4):+06.2f}"
@@ -213,7 +220,7 @@ def _thing(rng: np.random.Generator, kind: str, where: Receptacle, size: Size, o
 
 
 def _start(rng: np.random.Generator, number: int, receptacles: Sequence[Receptacle]) -> str:
-    """A place where no receptacle is: games begin in the middle of the room."""
+    """A place without a receptacle: games begin in the middle of the room."""
     points_N2, taken = wheel.room(number).points_N2, {r.place for r in receptacles}
     while True:
         x, z = points_N2[rng.integers(len(points_N2))]

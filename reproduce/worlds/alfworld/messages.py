@@ -1,4 +1,4 @@
-"""How ALFWorld talks to a model of the hub: every admissible action is listed, as in EPO's messages."""
+"""ALFWorld's messages for a Hub model: every admissible action is listed, as in EPO's messages."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ def alfworld_prompt(
     steps: int | None = None,
     window: int = WINDOW,
 ) -> str:
-    """The message of a turn: every admissible action is listed, `help` is left out."""
+    """Write the message of a turn: every admissible action is listed, `help` is left out."""
     available = "Possible actions:\n" + "\n".join(f"- {action}" for action in admissible if action != "help")
     return turn_prompt(ROLE, goal, observation, available, history, steps=steps, window=window)
 
 
 class AlfworldForm:
-    """The text that the model writes between the action's tags is played as it is, in lower case.
+    """Plays the text that the model writes between the action's tags as it is, in lower case.
 
     window: past turns that a message shows (released code: 2).
     """
@@ -36,14 +36,16 @@ class AlfworldForm:
         self.window = window
 
     def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
-        """The message of a turn. past: the turns before, oldest first; steps: how many there were (default: all)."""
+        """Write the message of a turn. past: the turns before, oldest first. steps: how many there were; None: all of
+        `past`.
+        """
         goal = step.info["goal"].removeprefix(GOAL)
         return alfworld_prompt(goal, step.text, step.admissible, past, steps=steps, window=self.window)
 
     def response(self, command: str) -> str:
-        """The shortest answer that plays `command`."""
+        """Write the shortest answer that plays `command`."""
         return response_of(command)
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """Action in an answer, in lower case; invalid without reasoning or without the action's tags."""
+        """Parse the action in an answer, in lower case; invalid without reasoning or without the action's tags."""
         return parse_action(response, FALLBACK, lower=True)

@@ -1,4 +1,4 @@
-"""Writes a drawn house as a PDDL problem, with its task sentence and the actions of an expert that knows it."""
+"""Write a drawn house as a PDDL problem, with its task sentence and the actions of an expert that knows the house."""
 
 import json
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from reproduce.worlds.alfworld.stepper.compile import task_sentence
 from reproduce.worlds.alfworld.stepper.game import Game, display_names, game_from_pddl
 
 GAP = "UNKNOWN GOAL"
-"""Words in ALFWorld's grammar file where the goal's sentence belongs."""
+"""Words in ALFWorld's grammar file that the goal's sentence replaces."""
 _CODES = {"-": "_minus_", "|": "_bar_", "+": "_plus_", ".": "_dot_", ",": "_comma_"}
 
 
 @dataclass(frozen=True)
 class Receptacle:
-    """Furniture with a place to stand at. parent: id of the counter top that it stands on, None if on the floor."""
+    """Furniture with a place from which it is used. parent: id of the counter top that it is on; None: the floor."""
 
     id: str
     kind: str
@@ -28,7 +28,7 @@ class Receptacle:
 
 @dataclass(frozen=True)
 class Thing:
-    """A thing in receptacle `where`; inside: id of the bowl, box, ... there that it lies in, or None."""
+    """A thing in receptacle `where`. inside: id of the bowl, box, ... there that it lies in, or None."""
 
     id: str
     kind: str
@@ -63,11 +63,11 @@ class SourceGame:
     plan: tuple[str, ...]
 
     def fast(self) -> Game:
-        """The same game for the stepper."""
+        """Make the same game for the stepper."""
         return game_from_pddl(self.id, self.kind, self.split, self.problem, self.task, self.plan)
 
     def content(self) -> dict:
-        """Contents of a `.tw-pddl` file."""
+        """Return the contents of a `.tw-pddl` file."""
         domain, grammar = wheel.rule_files()
         sentence = task_sentence(grammar)
         return {
@@ -79,12 +79,12 @@ class SourceGame:
         }
 
     def save(self, path: Path) -> None:
-        """Writes the file that the real engine loads."""
+        """Write the file that the real engine loads."""
         path.write_text(json.dumps(self.content()))
 
 
 def source_game(house: House, rng: np.random.Generator, id: str, kind: str, split: str) -> SourceGame:
-    """The game of a house. The sentence, and what is open, clean or cool at the start, come from `rng`."""
+    """Make the game of a house. `rng` decides the sentence, and what is open, clean or cool at the start."""
     gaps = dict(obj=house.goal, recep=house.target or "", toggle=house.lamp or "")
     goal = wheel.goals()[kind]
     sentence = str(rng.choice(goal["templates"])).format(**{name: value.lower() for name, value in gaps.items()})
@@ -104,7 +104,7 @@ def source_game(house: House, rng: np.random.Generator, id: str, kind: str, spli
 
 
 def code(id: str) -> str:
-    """An id in the characters that PDDL allows, as ALFWorld writes it."""
+    """Write an id in the characters that PDDL allows, as ALFWorld does."""
     for character, name in _CODES.items():
         id = id.replace(character, name)
     return id

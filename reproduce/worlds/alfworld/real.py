@@ -18,7 +18,7 @@ from reproduce.worlds.text_environment import Step, Task
 
 @dataclass(frozen=True)
 class Seen:
-    """Answer of the engine: feedback, admissible commands in its order, score and whether the game is won."""
+    """The engine's answer: feedback, admissible commands in its order, score and whether the game is won."""
 
     text: str
     admissible: tuple[str, ...]
@@ -27,10 +27,11 @@ class Seen:
 
 
 class RealEngine:
-    """Plays one game file's content at a time.
+    """Plays the content of one game file at a time.
 
     quick: parse every grammar string once, and copy the bindings of a text without the objects in them, which no text
-    changes. It says the same about ten times faster; the check is made with it, a sample of it without.
+    changes. The engine then gives the same answers about ten times faster. The check uses it, and a sample of it does
+    not.
     """
 
     def __init__(self, quick: bool = False):
@@ -44,25 +45,25 @@ class RealEngine:
         self._env = AlfredDemangler(PddlEnv(textworld.EnvInfos(admissible_commands=True)), shuffle=False)
 
     def start(self, content: dict) -> Seen:
-        """Loads what a `.tw-pddl` file holds and starts an episode."""
+        """Load the content of a `.tw-pddl` file and start an episode."""
         with _own_arguments(), self._shortcuts:
             self._env.load(content)
         return self.restart()
 
     def restart(self) -> Seen:
-        """Another episode of the loaded game."""
+        """Start another episode of the loaded game."""
         with _own_arguments(), self._shortcuts:
             state = self._env.reset()
         return Seen(state.feedback, tuple(state["admissible_commands"]), 0, bool(state["won"]))
 
     def step(self, command: str) -> Seen:
-        """Plays a command."""
+        """Play a command."""
         with self._shortcuts:
             state, score, _ = self._env.step(command)
         return Seen(state.feedback, tuple(state["admissible_commands"]), int(score), bool(state["won"]))
 
     def close(self) -> None:
-        """Frees the engine."""
+        """Free the engine."""
         self._env.close()
 
 
@@ -77,25 +78,29 @@ class RealAlfworld(AlfworldSteps):
         self._engine = RealEngine(quick)
 
     def reset(self, task: Task) -> Step:
-        """Starts an episode of `task`. UserError if the source has no files for it."""
+        """Start an episode of `task`.
+
+        Raises:
+            UserError: the source has no files for it.
+        """
         content = self.source.content(task)
         seen = self._engine.start(content)
         return self._first(seen.text, seen.admissible, seen.won)
 
     def step(self, action: str) -> Step:
-        """Plays one action, admissible or not. ValueError before the first reset or after the end."""
+        """Play one action, admissible or not. Raises ValueError before the first reset or after the end."""
         self._check_running()
         seen = self._engine.step(action)
         return self._next(seen.text, seen.admissible, seen.won)
 
     def close(self) -> None:
-        """Frees the engine."""
+        """Free the engine."""
         self._engine.close()
 
 
 @contextmanager
 def _own_arguments() -> Iterator[None]:
-    """Fast Downward's translator overwrites the arguments of the whole process; here they are put back."""
+    """Restore sys.argv: Fast Downward's translator overwrites the arguments of the whole process."""
     arguments = sys.argv
     sys.argv = arguments[:1]
     try:
@@ -105,7 +110,7 @@ def _own_arguments() -> Iterator[None]:
 
 
 class _Shortcuts:
-    """Within the context, equivalent parsers and copies that do no work twice take the place of TextWorld's."""
+    """Inside the context, equivalent parsers and copies that do no work twice replace TextWorld's."""
 
     def __init__(self):
         from textworld.envs.pddl import textgen

@@ -23,7 +23,7 @@ from reproduce.worlds.alfworld.stepper.rules import Rules, rules_from_json
 from reproduce.worlds.text_environment import IID, OOD, SPLITS, TRAIN, Task
 
 PUBLISHED = {TRAIN: "train", IID: "valid_seen", OOD: "valid_unseen"}
-"""ALFWorld's own names of the splits, as folders of its data; EPO's IID and OOD are its seen and unseen validation."""
+"""ALFWorld's own names of the splits, as folders of its data. EPO's IID and OOD are its seen and unseen validation."""
 DOWNLOAD = "fetch the data with: alfworld-download"
 
 
@@ -38,19 +38,19 @@ class Source(Protocol):
 
 
 def check_split(split: str) -> None:
-    """UserError for an unknown split."""
+    """Raise UserError for an unknown split."""
     if split not in SPLITS:
         raise UserError(f"there is no split {split!r}; splits: {', '.join(SPLITS)}")
 
 
 @lru_cache
 def installed_rules() -> Rules:
-    """The rules of the installed `alfworld`, compiled."""
+    """Compile the rules of the installed `alfworld`."""
     return compile_rules(*wheel.rule_files())
 
 
 class GeneratedGames:
-    """Games of `alfworld_games.generate`; `per_kind` says how many of every task type a split has."""
+    """Games of `alfworld.games.generate`. per_kind: split -> number of games of every task type."""
 
     def __init__(self, seed: int, size: str, per_kind: Mapping[str, int]):
         if size not in SIZES:
@@ -66,20 +66,20 @@ class GeneratedGames:
             }
 
     def tasks(self, split: str) -> tuple[Task, ...]:
-        """All tasks of a split, the task types in turn."""
+        """List all tasks of a split, the task types in turn."""
         check_split(split)
         return tuple(self._tasks.get(split, ()))
 
     def source_game(self, task: Task) -> SourceGame:
-        """The generated game, with its room and the expert's plan."""
+        """Return the generated game, with its room and the expert's plan."""
         return _generated(self.seed, self.size, task.split, *self._tasks[task.split][task])
 
     def game(self, task: Task) -> tuple[Rules, Game]:
-        """Rules and game for the stepper."""
+        """Return rules and game for the stepper."""
         return installed_rules(), self.source_game(task).fast()
 
     def content(self, task: Task) -> dict:
-        """Game file for the real engine."""
+        """Return the game file for the real engine."""
         return self.source_game(task).content()
 
 
@@ -89,13 +89,14 @@ def _generated(seed: int, size: Size, split: str, kind: str, index: int) -> Sour
 
 
 class PublishedGames:
-    """ALFWorld's own games, as `alfworld-download` leaves them; of each folder the solvable games of the six types.
+    """ALFWorld's own games, as `alfworld-download` leaves them: of each folder the solvable games of the six types.
 
-    The choice is that of `AlfredTWEnv.collect_game_files` (alfworld 0.4.2); the order is by path, on every machine.
+    The choice is that of `AlfredTWEnv.collect_game_files` (alfworld 0.4.2). The order is by path, on every machine.
+
+    root: the folder that holds `json_2.1.1`; None: $ALFWORLD_DATA, else ~/.cache/alfworld.
     """
 
     def __init__(self, root: Path | None = None):
-        """root: the folder that holds `json_2.1.1`; default $ALFWORLD_DATA, else ~/.cache/alfworld."""
         default = os.environ.get("ALFWORLD_DATA") or Path.home() / ".cache" / "alfworld"
         self.root = Path(root or default) / "json_2.1.1"
 
@@ -116,26 +117,34 @@ class PublishedGames:
         return found
 
     def tasks(self, split: str) -> tuple[Task, ...]:
-        """All tasks of a split, sorted by path. UserError if the data is missing."""
+        """List all tasks of a split, sorted by path.
+
+        Raises:
+            UserError: the data is missing.
+        """
         check_split(split)
         return tuple(self._found[split])
 
     def sha256(self) -> str:
-        """Over names and contents of all games, so that a run says which games it played."""
+        """Hash the names and contents of all games, so that a run says which games it played."""
         digest = hashlib.sha256()
         for task, path in (item for split in SPLITS for item in self._found[split].items()):
             digest.update(f"{task.split} {task.id}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
     def game(self, task: Task) -> tuple[Rules, Game]:
-        """Rules and game for the stepper."""
+        """Return rules and game for the stepper."""
         content = self.content(task)
         grammar, plan = content["grammar"], tuple(content.get("walkthrough") or ())
         game = game_from_pddl(task.id, task.kind, task.split, content["pddl_problem"], task_sentence(grammar), plan)
         return _compiled(content["pddl_domain"], grammar.replace(game.task, "")), game
 
     def content(self, task: Task) -> dict:
-        """Game file for the real engine. UserError if a part is missing."""
+        """Return the game file for the real engine.
+
+        Raises:
+            UserError: a part is missing.
+        """
         content = _json(self._found[task.split][task])
         missing = [key for key in ("pddl_domain", "grammar", "pddl_problem") if not content.get(key)]
         if missing:
@@ -156,7 +165,7 @@ def _json(path: Path) -> dict:
 
 
 class CommittedGames:
-    """Games that a folder of this repository holds, with their rules: no package is needed to play them."""
+    """Games that a folder of this repository holds, with their rules: you need no package to play them."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -173,15 +182,16 @@ class CommittedGames:
         }
 
     def tasks(self, split: str) -> tuple[Task, ...]:
-        """All tasks of a split, in the order of the file."""
+        """List all tasks of a split, in the order of the file."""
         check_split(split)
         return tuple(self._found[split])
 
     def game(self, task: Task) -> tuple[Rules, Game]:
-        """Rules and game for the stepper."""
+        """Return rules and game for the stepper."""
         return self.rules, self._found[task.split][task]
 
     def content(self, task: Task) -> dict:
+        """Refuse: there are no files for the real engine. Raises UserError."""
         raise UserError(
             f"the committed game {task.id} has no files for the real engine; generate it again "
             "(GeneratedGames with the seed and size in its id)"

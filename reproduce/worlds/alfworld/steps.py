@@ -1,4 +1,4 @@
-"""Tasks and observations that the real engine and the stepper share: tasks, gold paths, and how steps are told."""
+"""Tasks, gold paths and observations, as the real engine and the stepper share them."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,11 @@ class AlfworldSteps:
         self._running = False
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """All tasks of a split, in a fixed order."""
+        """List all tasks of a split, in a fixed order."""
         return self.source.tasks(split)
 
     def gold_path(self, task: Task) -> tuple[str, ...] | None:
-        """The expert's actions that come with the game, None if it has none."""
+        """Return the expert's actions that come with the game; None if it has none."""
         return self.source.game(task)[1].plan or None
 
     def _first(self, text: str, admissible: tuple[str, ...], won: bool) -> Step:

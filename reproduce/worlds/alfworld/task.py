@@ -20,12 +20,16 @@ from reproduce.worlds.task import World
 from reproduce.worlds.text_environment import TextEnvironment
 
 MINI_GAMES = f"generated-{SIZE}"
-"""The games that MiniHouse has, with what the real engine needs beside."""
+"""MiniHouse's games, with the files that the real engine needs."""
 PUBLISHED = (None, "published")
 
 
 def games_of(task: TaskConfig) -> Source:
-    """The games that `task.episodes.games` names. UserError if they are not those that the config was made with."""
+    """Open the games that `task.episodes.games` names.
+
+    Raises:
+        UserError: they are not those that the config was made with.
+    """
     name, expected = task.episodes.games, task.episodes.games_sha256
     source = PublishedGames() if name in PUBLISHED else GeneratedGames(SEED, name.removeprefix("generated-"), PER_KIND)
     if expected is not None and source.sha256() != expected:
@@ -37,7 +41,7 @@ def games_of(task: TaskConfig) -> Source:
 def _open(config: JobConfig, grader=None) -> Iterator[EpisodeTask]:
     episodes = config.task.episodes
     if config.model.name_or_path is None and episodes.games != MINI_GAMES:
-        raise UserError(f"task.episodes.games: a model made from nothing knows the words of {MINI_GAMES} alone")
+        raise UserError(f"task.episodes.games: a model trained from scratch knows the words of {MINI_GAMES} alone")
     source = games_of(config.task)
 
     def real(count: int) -> list[TextEnvironment]:
@@ -58,7 +62,7 @@ def _check(config: JobConfig) -> None:
 
 
 def _freeze(config: JobConfig) -> TaskConfig:
-    """With the hash of the published games, where these are played. UserError if they are not there."""
+    """Fill in the hash of the published games, if these are played. Raises UserError if they are missing."""
     episodes = config.task.episodes
     if episodes.games not in PUBLISHED:
         return config.task

@@ -1,7 +1,7 @@
 """Data of the installed `alfworld` package: rules, rooms, what fits where, goals and their sentences.
 
-The room files give the real places of the receptacles that can be opened or were
-measured, and the classes of everything else in a room.
+The room files give the real places of the receptacles that can be opened or were measured, and the classes of
+everything else in a room.
 """
 
 import json
@@ -20,8 +20,11 @@ INSTALL = "pip install -r requirements-envs.txt"
 
 @dataclass(frozen=True)
 class Room:
-    """One room of the AI2-THOR set. classes: what is in it. measured: receptacle id to (x, z, rotation, horizon) of the
-    place to stand at, in metres and degrees. points_N2: free places (x, z) in metres."""
+    """One room of the AI2-THOR set.
+
+    classes: of the things in it. measured: receptacle id -> (x, z, rotation, horizon) of the place from which it is
+    used, in metres and degrees. points_N2: free places (x, z) in metres, (N, 2).
+    """
 
     number: int
     classes: frozenset[str]
@@ -30,7 +33,7 @@ class Room:
 
 
 def check_versions() -> None:
-    """UserError unless the pinned versions of the extra are installed."""
+    """Raise UserError unless the pinned versions of the extra are installed."""
     for name, version in VERSIONS.items():
         try:
             found = metadata.version(name)
@@ -42,7 +45,7 @@ def check_versions() -> None:
 
 @cache
 def constants() -> ModuleType:
-    """ALFWorld's tables of rooms, classes and what fits where (`alfworld.gen.constants`)."""
+    """Load ALFWorld's tables of rooms, classes and what fits where (`alfworld.gen.constants`)."""
     check_versions()
     from alfworld.gen import constants as module
 
@@ -51,7 +54,7 @@ def constants() -> ModuleType:
 
 @cache
 def goals() -> dict[str, dict]:
-    """Per task type its goal in PDDL ("pddl") and its sentences ("templates"), with gaps for the classes."""
+    """Load each task type's goal in PDDL ("pddl") and its sentences ("templates"), with gaps for the classes."""
     check_versions()
     from alfworld.gen.goal_library import gdict
 
@@ -60,7 +63,7 @@ def goals() -> dict[str, dict]:
 
 @cache
 def rule_files() -> tuple[str, str]:
-    """The texts of the PDDL domain and of the grammar."""
+    """Read the texts of the PDDL domain and of the grammar."""
     check_versions()
     data = resources.files("alfworld") / "data"
     return (data / "alfred.pddl").read_text(), (data / "alfred.twl2").read_text()
@@ -68,7 +71,7 @@ def rule_files() -> tuple[str, str]:
 
 @cache
 def room(number: int) -> Room:
-    """Room `number` (1-30 kitchens, 201-230 living rooms, 301-330 bedrooms, 401-430 bathrooms)."""
+    """Read room `number` (1-30 kitchens, 201-230 living rooms, 301-330 bedrooms, 401-430 bathrooms)."""
     check_versions()
     folder = resources.files("alfworld.gen") / "layouts"
     classes = json.loads((folder / f"FloorPlan{number}-objects.json").read_text())

@@ -1,4 +1,4 @@
-"""Where the file of a data set is: in a folder of the user's own, or fetched at its locked revision."""
+"""Find the file of a data set: in a folder of your own, or fetched at its locked revision."""
 
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, question_pat
 def data_file(
     name: str, folder: str | Path | None = None, *, lock: Path | None = None, endpoint: str | None = None
 ) -> Path:
-    """The file of an SFT, RL or evaluation set: in `folder`, or as `fetched_file` gives it.
+    """Find the file of an SFT, RL or evaluation set: in `folder`, or as `fetched_file` gives it.
 
-    UserError if it is not there.
+    Raises:
+        UserError: it is not there.
     """
     if folder is not None:
         return _in_folder(name, Path(folder))
@@ -33,7 +34,11 @@ def _in_folder(name: str, folder: Path) -> Path:
 
 
 def checked_file(config: JobConfig, name: str) -> Path:
-    """The file of an SFT, RL or evaluation set that a run reads. UserError if it is not the one of its config."""
+    """Find the file of a set that a run reads.
+
+    Raises:
+        UserError: it is missing, or is not the one of the run's config.
+    """
     data, sft = config.task.data, config.warm_start.data
     path = data_file(name, None if data is None else data.folder)
     known = dict(data.sha256 or {}) if data is not None else {}

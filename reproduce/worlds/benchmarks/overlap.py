@@ -1,10 +1,10 @@
-"""Questions that training and evaluation share: exact repeats, and near repeats by their word 5-grams.
+"""Find questions that training and evaluation share: exact repeats, and near repeats by their word 5-grams.
 
     python -m reproduce overlap --data DIR [--train NAME ...] [--test NAME ...]
 
-A training question counts as a near repeat of a test question if at least `SHARE` of the test question's word 5-grams
-occur in it (questions of fewer than five words: if the words are the same). Exact: the same words in the same order,
-case and punctuation aside. In a script without spaces each character counts as a word.
+A training question is a near repeat of a test question if at least `SHARE` of the test question's word 5-grams occur in
+it (for questions of fewer than five words: if the words are the same). It is exact if it has the same words in the same
+order, case and punctuation aside. In a script without spaces each character counts as a word.
 """
 
 from collections import defaultdict
@@ -23,9 +23,8 @@ SHARE = 0.8  # ours
 
 
 class Overlap(NamedTuple):
-    """exact, near: (training id, test id) pairs, in the order of the test questions; near leaves the exact ones out.
-
-    tests: test questions in all; touched: those of them with a pair of either kind.
+    """Pairs (training id, test id), in the order of the test questions. near leaves the exact ones out. tests: test
+    questions in all.
     """
 
     exact: list[tuple[str, str]]
@@ -34,11 +33,12 @@ class Overlap(NamedTuple):
 
     @property
     def touched(self) -> int:
+        """How many test questions have a pair of either kind."""
         return len({test for _, test in [*self.exact, *self.near]})
 
 
 class Training:
-    """The questions of a training set, to be compared with test questions."""
+    """The questions of a training set, for comparison with test questions."""
 
     def __init__(self, questions: Sequence[Question]):
         self._ids = [question.id for question in questions]
@@ -51,7 +51,7 @@ class Training:
                 self._holders[gram].add(number)
 
     def overlap(self, test: Sequence[Question]) -> Overlap:
-        """Which training questions are (nearly) test questions; see the module."""
+        """Find the training questions that are (nearly) test questions; see the module."""
         exact, near = [], []
         for question in test:
             said = tuple(words(question.question))
@@ -72,14 +72,14 @@ def _grams(said: tuple[str, ...]) -> set[tuple[str, ...]]:
 
 
 def report(data: Path, train: Sequence[str], test: Sequence[str]) -> list[tuple[str, str, Overlap]]:
-    """(training set, evaluation set, their overlap) for every pair. Sets are read from the folder `data`."""
+    """List (training set, evaluation set, overlap) for every pair. Sets are read from the folder `data`."""
     tests = {name: load(name, data, check_rows=False) for name in test}
     trained = {name: Training(load_rl(name, data, check_rows=False).questions) for name in train}
     return [(name, other, own.overlap(asked)) for name, own in trained.items() for other, asked in tests.items()]
 
 
 def present(data: Path) -> tuple[list[str], list[str]]:
-    """The RL sets and the evaluation sets that the folder holds."""
+    """List the RL sets and the evaluation sets that the folder holds."""
     found = [
         [name for name, entry in files.items() if any((data / place).is_file() for place in entry.candidates)]
         for files in (RL_FILES, EVALUATION_FILES)
@@ -88,7 +88,7 @@ def present(data: Path) -> tuple[list[str], list[str]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the overlaps. UserError for bad input."""
+    """Print the overlaps. Raises UserError for bad input."""
     parser = Parser(prog="python -m reproduce overlap", description=first_line(__doc__))
     parser.add_argument("--data", type=Path, help="folder with the question files (data/README.md)")
     parser.add_argument("--train", nargs="+", choices=list(RL_FILES), help="default: all that the folder holds")

@@ -1,4 +1,4 @@
-"""Rows of question files as their owners publish them: other column names, and xbench's encryption."""
+"""Read rows of question files as their owners publish them: other column names, and xbench's encryption."""
 
 import base64
 import binascii
@@ -15,18 +15,20 @@ SAME = (
     {"level"},
     {"category"},
 )
-"""Names of one column in public releases, without case, blanks and underscores. Sources: GAIA on the hub ("Question",
-"Final answer", "task_id", "Level"), MATH-500 ("problem", "unique_id"), AIME ("ID", "Problem", "Answer"), FlashRAG
-("golden_answers"), xbench ("prompt")."""
+"""Names of one column in public releases, without case, blanks and underscores.
+
+Sources: GAIA on the Hub ("Question", "Final answer", "task_id", "Level"), MATH-500 ("problem", "unique_id"), AIME
+("ID", "Problem", "Answer"), FlashRAG ("golden_answers"), xbench ("prompt").
+"""
 
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4}){5,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 SECRET = ("prompt", "question", "answer", "reference_steps")
 
 
 def canonical(row: Any, columns: tuple[str, ...]) -> Any:
-    """The row with those of `columns` that it lacks, taken from a column that a public release names otherwise.
+    """Rename the columns that a public release names otherwise, for those of `columns` that the row lacks.
 
-    Nothing is renamed where two columns could be meant, and a row that is no mapping is returned as it is.
+    Nothing is renamed if two columns could be meant. A row that is no mapping is returned as it is.
     """
     if not isinstance(row, Mapping):
         return row
@@ -41,10 +43,13 @@ def canonical(row: Any, columns: tuple[str, ...]) -> Any:
 
 
 def decrypted(row: Any, where: str) -> Any:
-    """A row of xbench in plain text. where: file and line, for the UserError.
+    """Return a row of xbench in plain text.
 
     xbench-ai/xbench-evals publishes its columns as base64 of the text XOR the repeated bytes of the row's `canary`, so
-    that no crawler learns them. A row whose question is no base64 is plain already and returned as it is.
+    that no crawler learns them. A row whose question is no base64 is already plain and returned as it is.
+
+    Raises:
+        UserError: the row cannot be decrypted; the message begins with `where` (file and line).
     """
     if not isinstance(row, Mapping):
         return row

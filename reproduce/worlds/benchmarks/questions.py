@@ -1,8 +1,8 @@
-"""The evaluation sets of the papers: questions with their accepted answers, from JSON, CSV or parquet files.
+"""Load the papers' evaluation sets: questions with their accepted answers, from JSON, CSV or parquet files.
 
 The repository does not contain these files (`data/README.md` has their cards). Every loader takes a data directory and
-returns `Question` records; a row that does not have the expected shape raises UserError naming file, line and key.
-Formats are those of the official ARPO/AEPO repository (`evaluation/data/<set>/test.jsonl`). Its RL sets:
+returns `Question` records. A row without the expected shape raises UserError with file, line and key. Formats are those
+of the official ARPO/AEPO repository (`evaluation/data/<set>/test.jsonl`). Its RL sets:
 `reproduce.worlds.benchmarks.datasets.rl`.
 """
 
@@ -27,11 +27,11 @@ ENDINGS = ("json", "parquet", "csv")
 
 @dataclass(frozen=True)
 class QuestionFile:
-    """Registry entry of an evaluation set. `columns` must be present.
+    """Registry entry of an evaluation set.
 
-    rows: the size of the published file; None where it is not known. names: its place in a data directory, besides
-    `eval/<name>.jsonl` and `<name>/test.jsonl` (or with one of `ENDINGS`). level_key: the column of the level.
-    parts: part -> its published size; part_of: the part of a row.
+    rows: the size of the published file; None if it is not known. columns: must be present. names: its place in a data
+    directory, besides `eval/<name>.jsonl` and `<name>/test.jsonl` (or with one of `ENDINGS`). level_key: the column of
+    the level. parts: part -> its published size. part_of: the part of a row.
     """
 
     name: str
@@ -71,7 +71,7 @@ def _as_golds(row: Mapping[str, Any]) -> list[str]:
 
 
 def _gsm8k_golds(row: Mapping[str, Any]) -> list[str]:
-    """The number after the last `####`, thousands separators removed."""
+    """The number after the last `####`, without thousands separators."""
     answer = row["answer"]
     if not isinstance(answer, str) or "####" not in answer:
         raise _Wrong("answer", "must contain '#### <number>'")
@@ -96,7 +96,7 @@ def _numbers_or_golds(row: Mapping[str, Any]) -> list[str]:
 
 
 def _math_golds(row: Mapping[str, Any]) -> list[str]:
-    """`answer`, or the last box of `solution`, as the original MATH files have it."""
+    """`answer`, or the last box of `solution`, as in the original MATH files."""
     if "answer" in row:
         return _as_golds(row)
     gold = boxed(row["solution"]) if isinstance(row.get("solution"), str) else None
@@ -156,20 +156,29 @@ EVALUATION_FILES: dict[str, QuestionFile] = {
 
 
 def question_path(name: str, data_dir: str | Path) -> Path:
-    """The file of an evaluation set in a data directory. UserError for an unknown name or a missing file."""
+    """Find the file of an evaluation set in a data directory.
+
+    Raises:
+        UserError: the name is unknown, or the file is missing.
+    """
     if name not in EVALUATION_FILES:
         raise UserError(f"unknown question set {name!r}; known: {', '.join(EVALUATION_FILES)}")
     return find(Path(data_dir), EVALUATION_FILES[name].candidates, name)
 
 
 def load(name: str, data_dir: str | Path, *, check_rows: bool = True, path: Path | None = None) -> list[Question]:
-    """Questions of an evaluation set, in file order.
+    """Load the questions of an evaluation set, in file order.
 
-    data_dir: directory that holds `eval/<name>.jsonl`, or `<name>/test.jsonl` as in the official repository
-    (`QuestionFile.candidates` has all places).
-    check_rows: refuse a file whose size, or the sizes of whose parts, differ from the published ones (a truncated
-    download, another split); pass False for a subset of your own. path: the file itself, where it is known.
-    Raises UserError for an unknown name, a missing file, a malformed row or wrong sizes.
+    Args:
+        name: a key of `EVALUATION_FILES`.
+        data_dir: directory that holds `eval/<name>.jsonl`, or `<name>/test.jsonl` as in the official repository
+            (`QuestionFile.candidates` lists all places).
+        check_rows: refuse a file whose size, or the sizes of whose parts, differ from the published ones (a truncated
+            download, another split). Pass False for a subset of your own.
+        path: the file itself, if you know it.
+
+    Raises:
+        UserError: the name is unknown, the file is missing, a row is malformed, or a size is wrong.
     """
     path = question_path(name, data_dir) if path is None else path
     entry = EVALUATION_FILES[name]
@@ -189,9 +198,11 @@ def load(name: str, data_dir: str | Path, *, check_rows: bool = True, path: Path
 
 
 def real_search_questions(data_dir: str | Path, n: int = 20) -> list[Question]:
-    """The first `n` questions of 2wiki, hotpotqa and bamboogle taken in turn: a fixed mix for checking an agent loop.
+    """Return the first `n` questions of 2wiki, hotpotqa and bamboogle taken in turn: a fixed mix for testing an agent
+    loop.
 
-    Raises UserError if `n` is below 1 or above the 525 questions there are.
+    Raises:
+        UserError: `n` is below 1 or above the 525 questions that there are.
     """
     sets = [load(name, data_dir) for name in ("2wiki", "hotpotqa", "bamboogle")]
     total = sum(map(len, sets))

@@ -1,4 +1,4 @@
-"""Real questions as training and evaluation see a task: prompts, tools, rewards (the world `web`)."""
+"""Real questions as a task (the world `web`): prompts, tools, rewards."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -30,7 +30,7 @@ class QuestionTask:
     """An RL set to train on and evaluation sets (`families`), with search and Python and the papers' reward.
 
     training: the RL set's questions. evaluation, validation: load an evaluation set by its name, and the validation
-    set, when they are asked for. right: the grader of final answers. session: the run's name in recordings.
+    set, on demand. right: the grader of final answers. session: the run's name in recordings.
     """
 
     families: Sequence[str]
@@ -47,7 +47,7 @@ class QuestionTask:
     repeatable = True
 
     def train_questions(self, count: int, seed: int) -> list[Question]:
-        """`count` training questions: the whole set in a random order, then again in another, and so on."""
+        """Return `count` training questions: the whole set in a random order, then again in another, and so on."""
         order: list[Question] = []
         while len(order) < count:
             numbers = stream(seed, "pass", len(order) // len(self.training)).permutation(len(self.training))
@@ -55,8 +55,9 @@ class QuestionTask:
         return order[:count]
 
     def panel(self, split: str, count: int) -> list[Question]:
-        """The first `count` questions, or all if there are fewer, of each evaluation set (test) or of the RL set's
-        validation set."""
+        """Return the first `count` questions of each evaluation set (test), or of the validation set; all if there are
+        fewer.
+        """
         if split == "test":
             return [question for family in self.families for question in self.evaluation(family)[:count]]
         if split == "validation":
@@ -64,27 +65,27 @@ class QuestionTask:
         raise UserError("evaluation.split: the world web is evaluated on test or validation")
 
     def panel_size(self, split: str) -> int:
-        """Questions of the smallest set: `panel` gives no more."""
+        """Return the number of questions of the smallest set."""
         sets = map(self.evaluation, self.families) if split == "test" else [self.validation()]
         return min(map(len, sets))
 
     def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator:
-        """There are none; a warm start takes an SFT set."""
+        """Refuse: there are none; a warm start takes an SFT set. Raises UserError."""
         raise UserError("warm_start.data is missing: the world web has no demonstrations of its own")
 
     @staticmethod
     def prompt(question: Question) -> str:
-        """The user's message: the question alone, as in the RL files."""
+        """Return the user's message: the question alone, as in the RL files."""
         return question.question
 
     def system_prompt(self, question: Question) -> str:
-        """The RL set's own, which is one for all its rows. Evaluation has the repaired one, as released."""
+        """Return the RL set's own prompt, which all its rows share. Evaluation takes the repaired one, as released."""
         own = question.metadata.get("system_prompt")
         shared = self.training[0].metadata["system_prompt"]
         return shared.replace(BACKSPACE_BUG, BACKSPACE_REPAIR) if own is None else own
 
     def score(self, question: Question, text: str) -> Reward:
-        """The reward of a completion (AEPO (e): format, F1, tool bonus); `correct` is the grader's verdict."""
+        """Compute the reward of a completion (AEPO (e): format, F1, tool bonus); `correct` is the grader's verdict."""
         found = reward(text, question.golds, format_penalty=self.format_penalty, tool_bonus=self.tool_bonus)
         return found._replace(correct=found.format_ok and self.right(question, found.answer))
 
@@ -101,9 +102,22 @@ def open_questions(
     tool_bonus: float,
     check_rows: bool = True,
 ) -> QuestionTask:
-    """The task of these sets. prompts: "paper", or "released" with the backspace in the training prompts.
+    """Make the task of these sets.
 
-    file_of: name of a set -> its file. UserError as the loaders raise it, and for an RL set without a usable row.
+    Args:
+        families: evaluation sets.
+        train: the RL set to train on.
+        validation: the RL set to validate on.
+        prompts: "paper", or "released" with the backspace in the training prompts.
+        environment: the tools.
+        file_of: name of a set -> its file.
+        right: the grader of final answers.
+        format_penalty: reward of a bad format.
+        tool_bonus: added if both tools were used.
+        check_rows: refuse files of another size than the published ones.
+
+    Raises:
+        UserError: as the loaders, and if the RL set has no usable row.
     """
     kept = prompts == RELEASED
     training = load_rl(train, "", keep_backspace=kept, check_rows=check_rows, path=file_of(train)).questions
@@ -143,8 +157,9 @@ def _open(config: JobConfig, grader: Grader) -> Iterator[QuestionTask]:
 
 
 def _freeze(config: JobConfig) -> TaskConfig:
-    """With the hash of every file. All are read once, so that a malformed or cut one is found now; what training and
-    test questions share is printed."""
+    """Fill in the hash of every file. All are read once, so that a malformed or cut file is found now. Prints the
+    questions that training and test share.
+    """
     data, test = config.task.data, config.evaluation.split == "test"
     evaluated = config.task.families if test else []
     paths = {name: data_file(name, data.folder) for name in [data.train, *(evaluated if test else [data.validation])]}

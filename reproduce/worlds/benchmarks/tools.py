@@ -1,4 +1,4 @@
-"""The tools of an episode on real questions: search through `open_search`, and Python in the sandbox."""
+"""The tools on real questions: search through `open_search`, and Python in the sandbox."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +16,21 @@ class BenchmarkSession:
     question: Any
 
     def fork(self) -> "BenchmarkSession":
-        """Itself: there is nothing that a branch could change."""
+        """Return the session itself: a branch can change nothing in it."""
         return self
 
 
 class BenchmarkTools:
-    """Search and Python, with the interface of `ToolServer`.
+    """Search and Python, as a `ToolServer`.
 
-    A search gives `Page 1: ...` lines, the released format; nothing found is "none", a failed search "search failed:"
-    and the phrase of its error. A program gives what it prints, or its error. max_words: cut of each tool result, for
-    models with little room; None cuts nothing beyond the settings of the search. No call raises, whatever the model
-    wrote. The searches of a batch run together, and beside the programs.
+    A search gives `Page 1: ...` lines, the released format; "none" if nothing is found; "search failed:" and the phrase
+    of its error if it fails. A program gives its output, or its error. No call raises, whatever the model wrote. The
+    searches of a batch run together, in parallel to the programs.
+
+    Args:
+        search: as `open_search` returns it.
+        sandbox: runs programs; its owner closes it.
+        max_words: cut of each tool result, for models with short contexts; None: only the settings of the search cut.
     """
 
     def __init__(self, search: Search, sandbox: CodeRunner, max_words: int | None = None):
@@ -34,11 +38,11 @@ class BenchmarkTools:
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="searches")
 
     def start(self, question: Any) -> BenchmarkSession:
-        """A fresh session for one trajectory of `question`."""
+        """Return a fresh session for one trajectory of `question`."""
         return BenchmarkSession(question)
 
     def run(self, calls: Sequence[Call]) -> list[ToolResult]:
-        """Results of a batch of calls, in order. Equal programs run once. Threads may run batches at the same time."""
+        """Return the results of a batch of calls, in order. Equal programs run once. Several threads may call this."""
         queries = [call.content for call in calls if call.tool == "search"]
         programs = sorted({call.content for call in calls if call.tool == "python"})
         if programs and queries:
@@ -49,11 +53,11 @@ class BenchmarkTools:
         return [self._printed(printed[c.content]) if c.tool == "python" else self._shown(next(found)) for c in calls]
 
     def costs(self) -> dict[str, float]:
-        """Totals of the search since it was opened (`reproduce.tools.search.search.COSTS`)."""
+        """Return totals of the search since it was opened (`reproduce.tools.search.search.COSTS`)."""
         return self.search.costs()
 
     def close(self) -> None:
-        """Ends the threads and the search; the sandbox is its owner's."""
+        """End the threads and the search; the sandbox stays open."""
         self._beside.shutdown()
         self.search.close()
 

@@ -1,8 +1,8 @@
-"""MiniHouse: small ALFWorld-style games, committed with their rules, so that they need no package but ours.
+"""MiniHouse: small ALFWorld-style games, committed with their rules, so that you need no package but ours.
 
-Same rules, texts and task types as ALFWorld's; a room is cut down to a few receptacles and things (`alfworld_games`).
+Rules, texts and task types are ALFWorld's; a room is cut down to a few receptacles and things (`alfworld/games.py`).
 Train and IID games are in ALFWorld's training rooms, OOD games in its test rooms. `python -m
-reproduce.worlds.minihouse.environment` writes the committed files again (needs the extra); a test holds them to it.
+reproduce.worlds.minihouse.environment` writes the committed files again (needs the extra); a test compares them.
 """
 
 import json
@@ -18,20 +18,22 @@ SEED = 0
 SIZE = "mini"
 PER_KIND = {TRAIN: 180, IID: 20, OOD: 20}
 TURNS = 20
-"""Turns of an episode, about twice what a gold path's player needs; EPO's settings, on far larger rooms, have 30 and 50
-(arXiv 2509.22576, released code)."""
+"""Turns of an episode, about twice what the player of a gold path needs.
+
+EPO's settings, on far larger rooms, have 30 and 50 (arXiv 2509.22576, released code).
+"""
 FOLDER = WORLDS / "minihouse"
 
 
 def open_minihouse(count: int = 1, folder: Path = FOLDER) -> list[FastAlfworld]:
-    """`count` environments for `count` episodes at a time, over one set of loaded games."""
+    """Open `count` environments for `count` episodes at a time, over one set of loaded games."""
     source = CommittedGames(folder)
     games = LoadedGames(source, kept=sum(PER_KIND.values()) * 6)
     return [FastAlfworld(source, games) for _ in range(count)]
 
 
 def write_minihouse(folder: Path = FOLDER) -> list[Path]:
-    """Writes rules and games; returns their paths. UserError without the extra."""
+    """Write rules and games; returns their paths. Raises UserError without the extra."""
     folder.mkdir(parents=True, exist_ok=True)
     rules, source = installed_rules(), GeneratedGames(SEED, SIZE, PER_KIND)
     paths = [folder / "rules.json", *(folder / f"{split}.jsonl" for split in SPLITS)]

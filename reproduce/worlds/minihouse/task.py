@@ -19,24 +19,24 @@ from reproduce.worlds.text_environment import SPLITS, TextEnvironment
 
 @cache
 def committed_games() -> LoadedGames:
-    """The committed games, each kept once it is loaded."""
+    """Open the committed games; each is kept once it is loaded."""
     source = CommittedGames(FOLDER)
     return LoadedGames(source, kept=sum(len(source.tasks(split)) for split in SPLITS))
 
 
 @cache
 def names() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(things, places) in the committed games: what a model made from scratch knows."""
+    """Return (things, places) in the committed games: the names that a model trained from scratch knows."""
     return names_of(committed_games().source)
 
 
 def short_form(window: int) -> MiniHouseForm:
-    """The messages for a model made from scratch."""
+    """Make the messages for a model that is trained from scratch."""
     return MiniHouseForm(*names(), window)
 
 
 def stepper_task(config: JobConfig, games: LoadedGames) -> EpisodeTask:
-    """ALFWorld's rules on the stepper, over these games."""
+    """Make the task of these games, with ALFWorld's rules on the stepper."""
 
     def opened(count: int) -> list[TextEnvironment]:
         return [FastAlfworld(games.source, games) for _ in range(count)]
@@ -51,7 +51,7 @@ def _open(config: JobConfig, grader=None) -> Iterator[EpisodeTask]:
 
 
 def words(task: TaskConfig) -> tuple[str, ...]:
-    """Every word that a message or an answer can hold."""
+    """List every word that a message or an answer can hold."""
     return vocabulary(*names())
 
 

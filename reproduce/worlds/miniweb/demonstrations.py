@@ -1,8 +1,8 @@
-"""A demonstrator for the warm start: knows how to solve MiniWeb, and errs on purpose.
+"""A demonstrator for the warm start: it knows how to solve MiniWeb, and errs on purpose.
 
-Its `noise` sets where reinforcement learning starts: at every decision (which query, which hit, whether the page is the
-right one, whether to compute, whether to go on) it takes a poor option with that probability. It sees what a
-trajectory sees, results of real tool calls, and nothing of the world besides; the gold answer is not used.
+Its `noise` sets where reinforcement learning starts. At every decision (which query, which hit, whether the page is the
+right one, whether to compute, whether to go on) it takes a poor option with that probability. It sees what a trajectory
+sees, results of real tool calls, and nothing else of the world. It does not use the gold answer.
 """
 
 from collections.abc import Generator
@@ -16,14 +16,14 @@ from reproduce.worlds.miniweb.tools import MiniWebTools, Session
 from reproduce.worlds.tool_server import Call
 
 Steps = Generator[Call, str, object]
-"""A solver in progress: yields its calls, is sent their results, returns what its function is named for."""
+"""A solver in progress: it yields calls, receives their results, and returns what its function is named for."""
 
 RELATION_WORDS = ("employer", "birthplace", "mayor", "archive", "author", "setting", "head", "treasure")
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A trajectory as (text, sampled) pieces; pieces with sampled=False are tool results, never trained on."""
+    """A trajectory as (text, sampled) pieces. Pieces with sampled=False are tool results, never trained on."""
 
     question: MiniQuestion
     pieces: tuple[tuple[str, bool], ...]
@@ -46,7 +46,7 @@ class _Episode:
         self.calls = 0
 
     def call(self, thought: str, tool: str, content: str) -> Steps:
-        """Make a call and return its result text; None when no call is left."""
+        """Make a call and return its result text; None if no call is left."""
         if self.calls >= self.max_calls:
             return None
         self.calls += 1
@@ -63,9 +63,9 @@ class _Episode:
 def demonstrate(
     environment: MiniWebTools, questions: list[MiniQuestion], noise: float, max_calls: int, rng: np.random.Generator
 ) -> list[Demonstration]:
-    """One noisy solution attempt of each question with at most `max_calls` tool calls, all of them side by side.
+    """Solve each question once, with noise and at most `max_calls` tool calls, all questions side by side.
 
-    Each attempt draws from its own child of `rng`, so the batch they run in does not matter.
+    Each attempt draws from its own child of `rng`, so the batch that they run in does not matter.
     """
     attempts = [
         _attempt(environment, q, noise, max_calls, r) for q, r in zip(questions, rng.spawn(len(questions)), strict=True)
@@ -145,7 +145,7 @@ def _same_thing(words: list[str], name: str, kind: str) -> bool:
 
 
 def _find(episode: _Episode, label: str, relation: str | None, thought: str, noise: float, rng) -> Steps:
-    """Search and open pages until one looks right. Returns its facts, or None when the calls ran out."""
+    """Search and open pages until one looks right. Returns its facts, or None when the calls run out."""
     name, kind = label.split()
     deep = episode.question.family == "mini-deepsearch"
     forms = [label, f"{name} {KINDS[kind][1]}", name]

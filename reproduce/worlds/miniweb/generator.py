@@ -1,16 +1,16 @@
 """MiniWeb: a seeded closed web of pages about people, places, works and organisations.
 
-What makes it hard, on purpose (each share is a field of `WorldSettings`):
+We make it hard on purpose (each share is a field of `WorldSettings`):
 
 - names are ambiguous: every name belongs to several entities of different kinds;
 - many page titles hide the kind, so a list of hits does not tell which page is the right one;
 - pages that merely mention an entity compete with its own page under BM25;
 - some pages have a stale twin, marked `archived` only in its body, with other values;
 - some kinds are written with a synonym in the body, so a query that names the kind misses the page;
-- a search may time out (decided per question, query and attempt; see `environment.py`).
+- a search may time out (decided per question, query and attempt; see `tools.py`).
 
-Entities are split into train, validation and test; relations never cross a split, names do. So a test question is
-about entities that no training question touched, while every word of it has been seen.
+Entities are split into train, validation and test. Relations never cross a split, names do. So a test question is about
+entities that no training question touched, while every word of it occurs in training.
 """
 
 import json
@@ -46,7 +46,7 @@ STALE = "archived"
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """Everything that decides a world besides its seed. Shares are probabilities in [0, 1]."""
+    """All that decides a world besides its seed. Shares are probabilities in [0, 1]."""
 
     names: int = 140
     kinds_per_name: int = 3
@@ -61,7 +61,7 @@ class WorldSettings:
 
 @dataclass(frozen=True)
 class Entity:
-    """One thing of the world; `relations` maps a relation to the id of its object."""
+    """One thing of the world. relations: relation -> id of its object."""
 
     id: int
     name: str
@@ -78,7 +78,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Page:
-    """A page: `title` is what a list of hits shows, `body` is what opening it shows."""
+    """A page. title: shown in a list of hits. body: shown when the page is opened."""
 
     id: int
     entity: int
@@ -98,18 +98,20 @@ class World:
     pages: tuple[Page, ...]
 
     def words(self) -> list[str]:
-        """Every word that a title or body can hold, sorted."""
+        """List every word that a title or body can hold, sorted."""
         return sorted({word for page in self.pages for word in f"{page.title} {page.body}".split()})
 
     def vocabulary(self) -> list[str]:
-        """Every word that a prompt, a result or an answer can hold: tags, the templates' words, 0 to 200, the web's."""
+        """List every word that a prompt, a result or an answer can hold: tags, the templates' words, 0 to 200, the
+        web's.
+        """
         return [*TAGS, *WORDS, *(str(n) for n in range(LARGEST_NUMBER + 1)), *KINDS, *self.words()]
 
 
 def make_names(count: int) -> list[str]:
-    """`count` distinct pronounceable names, in lower case, none of which is another word of the world.
+    """Make `count` distinct pronounceable names in lower case, none of which is another word of the world.
 
-    The same for every world seed: worlds differ in who bears a name and what is true of them, never in their words.
+    They are the same for every world seed: worlds differ in who bears a name and in their facts, never in their words.
     """
     rng = stream(0, "miniweb", "names")
     taken = {word for kind, (_, synonym) in KINDS.items() for word in (kind, synonym)}
@@ -123,7 +125,11 @@ def make_names(count: int) -> list[str]:
 
 
 def generate_world(seed: int = 0, settings: WorldSettings = WorldSettings()) -> World:
-    """The world of a root seed: the same seed and settings give the same world, on any machine."""
+    """Generate the world of a root seed. The same seed and settings give the same world on any machine.
+
+    Raises:
+        UserError: a split has no entity of some class.
+    """
     rng = stream(seed, "miniweb", "world")
     kinds = list(KINDS)
     identities = [
@@ -173,7 +179,7 @@ def _write_page(page_id: int, entity: Entity, stale: bool, entities, pool, setti
 
 
 def save_world(world: World, path: Path) -> None:
-    """Write a world as JSON, one entity or page a line, so that a change shows as a small diff."""
+    """Write a world as JSON, one entity or page per line, so that a change shows as a small diff."""
     lines = [json.dumps({"seed": world.seed, "settings": asdict(world.settings)})]
     lines += [json.dumps({"entity": asdict(entity)}) for entity in world.entities]
     lines += [json.dumps({"page": asdict(page)}) for page in world.pages]
@@ -181,7 +187,11 @@ def save_world(world: World, path: Path) -> None:
 
 
 def load_world(path: Path) -> World:
-    """Read a world written by `save_world`. A missing or malformed file raises UserError with file and line."""
+    """Read a world that `save_world` wrote.
+
+    Raises:
+        UserError: the file is missing or malformed; the message has file and line.
+    """
     try:
         lines = Path(path).read_text().splitlines()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Prompts of MiniWeb, and the words besides the web's own that a model made from scratch reads and writes."""
+"""Prompts of MiniWeb, and the words besides the web's own that a model trained from scratch reads and writes."""
 
 TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "search", "python", "result", "answer") for slash in ("", "/"))
 WORDS = (
@@ -9,5 +9,5 @@ LARGEST_NUMBER = 200
 
 
 def prompt(text: str) -> str:
-    """The text in front of the completion, without the beginning-of-sequence token. text: the question."""
+    """Write the text before the completion, without the beginning-of-sequence token. text: the question."""
     return f"question : {text}"

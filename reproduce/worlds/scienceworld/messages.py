@@ -1,20 +1,20 @@
-"""How ScienceWorld talks to a model: EPO's message for one of the hub, few words for one that is made from scratch.
+"""ScienceWorld's messages: EPO's message for a Hub model, few words for a model that is trained from scratch.
 
-Different from the released prompt (arXiv 2509.22576): the action templates are those that the simulator really accepts
-under its simplifications (the released list writes `go to LOC` and knows no teleport).
+Unlike the released prompt (arXiv 2509.22576), the action templates are those that the simulator accepts under its
+simplifications (the released list writes `go to LOC` and knows no teleport).
 
-EPO's message has four to six thousand characters. The short one (no claim about quality: it shows the path) holds the
-task, the last actions, the first words of what is seen now, and the objects in sight:
+EPO's message has four to six thousand characters. The short one shows that the path works and claims no quality. It
+holds the task, the last actions, the first words of the current observation, and the objects in sight:
 
     your task is to find the animal with the longest life span ... <last> teleport to outside <now> you teleport to
     outside <can> baby elephant butterfly air ...
 
-The answer is an action between its tags, without reasoning. Environment, tasks, rules and rewards are unchanged. Words
-that `data/worlds/scienceworld_words.txt` does not hold are unknown to the model. That file is written by
+The answer is an action between its tags, without reasoning. Environment, tasks, rules and rewards are unchanged. The
+model does not know words that are missing from `data/worlds/scienceworld_words.txt`. That file is written by
 
     python -m reproduce.worlds.scienceworld.messages
 
-which plays the expert's paths of `PLAYED` training tasks of each of `KINDS`, those with the shortest such paths.
+which plays the expert's paths of `PLAYED` training tasks of each of `KINDS`, the kinds with the shortest such paths.
 """
 
 import re
@@ -71,12 +71,16 @@ TEMPLATE_HELP = {
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
+    """Split a text into words in lower case, without punctuation."""
     return re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower())
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word that a message or an answer can hold, once each. UserError if the file is missing."""
+    """List every word that a message or an answer can hold, once each.
+
+    Raises:
+        UserError: the file is missing.
+    """
     try:
         known = WORDS.read_text(encoding="utf-8").split()
     except FileNotFoundError:
@@ -96,7 +100,7 @@ def scienceworld_prompt(
     steps: int | None = None,
     window: int = WINDOW,
 ) -> str:
-    """The message of a turn: templates with a word on each, the objects in sight, and all older actions."""
+    """Write the message of a turn: templates with a short help each, the objects in sight, and all older actions."""
     lines = [f"- {template}: {TEMPLATE_HELP.get(template, 'another action')}" for template in templates]
     available = (
         "Actions (OBJ stands for an object):\n" + "\n".join(lines) + f"\nObjects in sight: {', '.join(objects)}\n"
@@ -106,7 +110,7 @@ def scienceworld_prompt(
 
 
 class ScienceWorldForm:
-    """Action templates and the objects in sight are listed, and all older actions; nothing is put in lower case.
+    """Messages with action templates, the objects in sight and all older actions; nothing is put in lower case.
 
     window: past turns that a message shows whole (released code: 2).
     """
@@ -115,46 +119,48 @@ class ScienceWorldForm:
         self.window = window
 
     def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
-        """The message of a turn, as in `episode_task.Form`. The environment must have been opened with objects."""
+        """Write the message of a turn, as in `episode_task.Form`. The environment must list objects."""
         info = step.info
         return scienceworld_prompt(
             info["goal"], step.text, info["templates"], info["objects"], past, steps=steps, window=self.window
         )
 
     def response(self, command: str) -> str:
-        """The shortest answer that plays `command`."""
+        """Write the shortest answer that plays `command`."""
         return response_of(command)
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """Action in an answer; invalid without reasoning or without the action's tags."""
+        """Parse the action in an answer; invalid without reasoning or without the action's tags."""
         return parse_action(response)
 
 
 class ScienceWorldShortForm:
-    """Messages and answers; see the module. window: how many past actions a message shows."""
+    """Short messages and answers; see the module. window: past actions that a message shows."""
 
     def __init__(self, window: int = WINDOW):
         self.window = window
 
     def prompt(self, step: Step, past: Sequence[Turn], steps: int | None = None) -> str:
-        """The message of a turn. past: the turns before, oldest first; steps are not told."""
+        """Write the message of a turn. past: the turns before, oldest first. The message does not show `steps`."""
         last = [word for turn in past[max(len(past) - self.window, 0) :] for word in words_of(turn.action)]
         objects = [word for name in step.info["objects"] for word in words_of(name)]
         parts = [words_of(step.info["goal"]), [LAST], last, [NOW], words_of(step.text)[:SEEN], [CAN], objects]
         return " ".join(word for part in parts for word in part)
 
     def response(self, command: str) -> str:
-        """The answer that plays `command`."""
+        """Write the answer that plays `command`."""
         return f"{ACTION_OPEN} {command} {ACTION_CLOSE}"
 
     def action(self, response: str, step: Step) -> ParsedAction:
-        """Action in an answer. Reasoning is not asked for."""
+        """Parse the action in an answer. Reasoning is not required."""
         parsed = parse_action(response)
         return ParsedAction(parsed.text, "" if parsed.fault == "no reasoning" else parsed.fault)
 
 
 def played_words(environment: ScienceWorld, progress=lambda task: None) -> set[str]:
-    """Words of goals, observations, objects and actions on the expert's paths of training tasks, evenly chosen."""
+    """Collect the words of goals, observations, objects and actions on the expert's paths of training tasks, evenly
+    chosen.
+    """
     found: set[str] = set()
     tasks = {kind: [task for task in environment.tasks(TRAIN) if task.kind == kind] for kind in environment.kinds()}
     for task in [task for of in tasks.values() for task in of[:: max(1, len(of) // PLAYED)]]:
@@ -168,7 +174,7 @@ def played_words(environment: ScienceWorld, progress=lambda task: None) -> set[s
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the words. Exit codes: 0, 2 bad input."""
+    """Write the words. Exit codes: 0, 2 for bad input."""
     parser = Parser(
         prog="python -m reproduce.worlds.scienceworld.messages",
         description="write the words of ScienceWorld's shortest tasks (needs requirements-envs.txt)",

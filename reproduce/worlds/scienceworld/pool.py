@@ -1,7 +1,7 @@
-"""ScienceWorld simulators, each in a Java process of its own, kept alive and reused.
+"""ScienceWorld simulators, each in its own Java process, kept alive and reused.
 
-One process per simulator: its random generator and its simplifications are global to the process, and two worlds that
-load at the same time in one process break each other.
+We use one process per simulator, because its random generator and its simplifications are global to the process, and
+two worlds that load at the same time in one process break each other.
 """
 
 import json
@@ -9,6 +9,7 @@ import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from reproduce.closing import Closing
 from reproduce.errors import UserError
 from reproduce.worlds.scienceworld.java import INSTALL, OPTIONS, Jvm
 
@@ -22,7 +23,11 @@ _INTERFACE = "scienceworld.runtime.pythonapi.PythonInterface"
 
 
 def classpath() -> list[Path]:
-    """The jars of ScienceWorld and of py4j, from their wheels. UserError if they are missing or of another version."""
+    """Find the jars of ScienceWorld and of py4j in their wheels.
+
+    Raises:
+        UserError: they are missing or of another version.
+    """
     try:
         found = version("scienceworld")
         from py4j.java_gateway import find_jar_path
@@ -41,57 +46,64 @@ def classpath() -> list[Path]:
 
 
 class Simulator:
-    """The simulator's own calls, none of which lists what was not asked for. Errors: those of `Jvm.call`."""
+    """The simulator's own calls; none lists more than you ask for. Errors: those of `Jvm.call`."""
 
     def __init__(self, options: tuple[str, ...] = OPTIONS):
         self.jvm = Jvm(classpath(), options)
         self._server = None
 
     def call(self, method: str, *arguments):
-        """A method of the simulator's Python interface in Java."""
+        """Call a method of the simulator's Python interface in Java."""
         return self.jvm.call(self._ready(), method, *arguments)
 
     def load(self, kind: str, variation: int, simplification: str, gold: bool = False) -> None:
-        """Builds the world of a task's variation; UserError if there is none such.
+        """Build the world of a task's variation. No reset has to follow: in Java a reset is the same load once more.
 
-        No reset has to follow: in Java a reset is the same load once more. gold: have the expert solve it first.
+        Args:
+            kind: the task type.
+            variation: its number.
+            simplification: such as "easy".
+            gold: let the expert solve it first.
+
+        Raises:
+            UserError: there is no such variation.
         """
         refusal = self.call("load", kind, variation, simplification, gold)
         if refusal:
             raise UserError(f"ScienceWorld: {refusal.removeprefix('ERROR: ')}")
 
     def step(self, action: str) -> tuple[str, int, bool, int]:
-        """(observation, score -100..100, completed, moves so far)."""
+        """Play an action. Returns (observation, score -100..100, completed, moves so far)."""
         text = self.call("step", action)
         # rounded as the package does: Java's score is a fraction, a wrong `focus` gives -1
         return text, round(100 * self.call("getScore")), self.call("getCompleted"), self.call("getNumMoves")
 
     def goal(self) -> str:
-        """The task in words."""
+        """Return the task in words."""
         return self.call("getTaskDescription")
 
     def templates(self) -> tuple[str, ...]:
-        """Action templates such as "open OBJ", sorted; the same during a whole episode."""
+        """List action templates such as "open OBJ", sorted; the same during a whole episode."""
         return self.jvm.strings(self._ready(), "getPossibleActions")
 
     def objects(self) -> tuple[str, ...]:
-        """Names that can stand for OBJ now: names of the objects in sight, in the simulator's order."""
+        """List names that can stand for OBJ now: names of the objects in sight, in the simulator's order."""
         return self.jvm.strings(self._ready(), "getPossibleObjects")
 
     def valid_actions(self) -> tuple[str, ...]:
-        """Every valid action with its objects, sorted: hundreds, and slow (some ten times a step)."""
+        """List every valid action with its objects, sorted: hundreds, and slow (some ten times a step)."""
         return self.jvm.strings(self._ready(), "getValidActionObjectCombinations")
 
     def gold_path(self) -> tuple[str, ...]:
-        """Actions of the built-in expert for the loaded task; it must have been loaded with `gold`."""
+        """Return the actions of the built-in expert for the loaded task; it must have been loaded with `gold`."""
         return self.jvm.strings(self._ready(), "getGoldActionSequence")
 
     def kinds(self) -> tuple[str, ...]:
-        """Names of all task types, alphabetical."""
+        """List the names of all task types, alphabetical."""
         return self.jvm.strings(self._ready(), "getTaskNames")
 
     def variations(self, kind: str) -> dict[str, tuple[int, ...]]:
-        """Variations of a task type by split, from the package's own split functions."""
+        """List the variations of a task type by split, from the package's own split functions."""
         self.call("taskStr_$eq", kind)  # they read the loaded task's name only: no world needs to be built
         found = {}
         for split, method in SPLIT_CALLS.items():
@@ -101,7 +113,7 @@ class Simulator:
         return found
 
     def stop(self) -> None:
-        """Ends the Java process; safe to call twice."""
+        """End the Java process; safe to call twice."""
         self.jvm.stop()
 
     def _ready(self):
@@ -110,7 +122,7 @@ class Simulator:
         return self._server
 
 
-class SimulatorPool:
+class SimulatorPool(Closing):
     """At most `size` simulators, started when first needed and reused. Safe between threads; a context manager.
 
     size: one per episode that is played at the same time; about 0.35 GB of memory each.
@@ -126,20 +138,18 @@ class SimulatorPool:
         self._splits: dict[str, dict[str, tuple[int, ...]]] = {}
         self._closed = False
 
-    def __enter__(self) -> "SimulatorPool":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
-
     def warm_up(self, count: int) -> None:
-        """Launches simulators until `count` (at most `size`) are there, side by side; calls wait for the rest."""
+        """Launch simulators until there are `count` (at most `size`), side by side; calls wait for the rest."""
         with self._lock:
             while len(self._idle) + len(self._taken) < min(count, self.size):
                 self._idle.append(Simulator(self.options))
 
     def take(self) -> Simulator:
-        """A simulator for one episode. UserError if all are in use: waiting could wait forever."""
+        """Return a simulator for one episode.
+
+        Raises:
+            UserError: all are in use; waiting could wait forever.
+        """
         with self._lock:
             if self._closed:
                 raise ValueError("ScienceWorld: the pool is closed; open another")
@@ -159,7 +169,7 @@ class SimulatorPool:
             return simulator
 
     def give(self, simulator: Simulator) -> None:
-        """Takes a simulator back; a dead one is dropped."""
+        """Take a simulator back; a dead one is dropped."""
         with self._lock:
             self._taken.discard(simulator)
             if simulator.jvm.alive():
@@ -168,7 +178,7 @@ class SimulatorPool:
                 simulator.stop()
 
     def variations(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """Variations of every task type by split, read from the package once."""
+        """List the variations of every task type by split; read from the package once."""
         if not self._splits:
             simulator = self.take()
             try:
@@ -178,7 +188,7 @@ class SimulatorPool:
         return self._splits
 
     def close(self) -> None:
-        """Ends all Java processes, also of episodes that still run; safe to call twice."""
+        """End all Java processes, also of episodes that still run; safe to call twice."""
         with self._lock:
             self._closed = True
             for simulator in [*self._idle, *self._taken]:

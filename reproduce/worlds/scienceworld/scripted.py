@@ -1,7 +1,7 @@
-"""Policies for ScienceWorld that know nothing of the task, and how they score under each success rule.
+"""Policies for ScienceWorld that know nothing of the task, and their scores under each success rule.
 
-They show what a success rule is worth: an agent that only waits, or that looks into every room and then waits, has
-done no task. The built-in expert's path is the other end of the scale.
+They show what a success rule is worth: an agent that only waits, or that looks into every room and then waits, has done
+no task. The built-in expert's path is the other end of the scale.
 """
 
 from collections.abc import Callable, Container
@@ -13,17 +13,8 @@ from reproduce.worlds.scienceworld.environment import TURNS, ScienceWorld
 from reproduce.worlds.scienceworld.pool import SimulatorPool
 from reproduce.worlds.text_environment import Task
 
-ROOMS = (
-    "art studio",
-    "bathroom",
-    "bedroom",
-    "foundry",
-    "greenhouse",
-    "hallway",
-    "kitchen",
-    "living room",
-    "outside",
-    "workshop",
+ROOMS = tuple(
+    "art studio, bathroom, bedroom, foundry, greenhouse, hallway, kitchen, living room, outside, workshop".split(", ")
 )
 """Targets of `teleport to` under the "easy" simplifications."""
 
@@ -32,19 +23,20 @@ POLICIES = (WAIT, TOUR, GOLD, GOLD_WHOLE)
 
 
 def wait(steps: list, actions: list) -> str:
-    """Waits, whatever happens: the policy `WAIT`."""
+    """Wait, whatever happens: the policy `WAIT`."""
     return "wait"
 
 
 def tour(steps: list, actions: list) -> str:
-    """Teleports through all rooms, one a turn, then waits: the policy `TOUR`."""
+    """Teleport through all rooms, one per turn, then wait: the policy `TOUR`."""
     return f"teleport to {ROOMS[len(actions)]}" if len(actions) < len(ROOMS) else "wait"
 
 
 def panel(tasks: list[Task], size: int, seed: int) -> list[Task]:
-    """`size` different tasks (all, if there are fewer), each equally likely, in the order of `tasks`.
+    """Choose `size` different tasks (all, if there are fewer), each equally likely, in the order of `tasks`.
 
-    Uniform over (task type, variation) pairs as in EPO's released code, so a type weighs as many variations as it has.
+    The choice is uniform over (task type, variation) pairs as in EPO's released code, so a type weighs as many
+    variations as it has.
     """
     chosen = stream(seed, "panel", *{task.split for task in tasks}).permutation(len(tasks))[:size]
     return [tasks[index] for index in sorted(chosen)]
@@ -58,14 +50,23 @@ def measure(
     keep: Callable[[dict], None] = lambda row: None,
     finished: Container[tuple[str, str]] = frozenset(),
 ) -> list[dict]:
-    """One row per policy and task: policy, split, kind, task, turns, gold_length, score, released, strict.
+    """Play the policies on the tasks. The expert is asked once per task; both gold policies follow the same path.
 
-    score: the raw final score, -100 to 100. released, strict: whether the episode is a success under that rule.
-    gold_length: actions in the expert's path, 0 in rows of policies that do not follow it. Episodes of all policies but
-    `GOLD_WHOLE` end after EPO's 30 turns at the latest; `GOLD_WHOLE` ends with the path, without any limit on turns or
-    moves. Both follow the same path: the expert is asked once a task.
-    finished: (policy, task id) of episodes not to play. `workers` tasks are played at a time, each with a simulator of
-    its own out of `pool`; `keep` gets every row as soon as its episode is over, in the worker's thread.
+    Episodes of all policies but `GOLD_WHOLE` end after EPO's 30 turns at the latest. `GOLD_WHOLE` ends with the path,
+    without any limit on turns or moves.
+
+    Args:
+        pool: simulators.
+        tasks: the tasks.
+        policies: their names.
+        workers: tasks that are played at a time, each with its own simulator of `pool`.
+        keep: gets every row as soon as its episode is over, in the worker's thread.
+        finished: (policy, task id) of episodes not to play.
+
+    Returns:
+        One row per policy and task: policy, split, kind, task, turns; gold_length (actions in the expert's path, 0 for
+            policies that do not follow it); score (raw and final, -100 to 100); released, strict (whether the episode
+            is a success under that rule).
     """
 
     def rows(task: Task) -> list[dict]:
@@ -89,7 +90,7 @@ def measure(
 
 
 def _row(pool: SimulatorPool, task: Task, policy: str, path: tuple[str, ...]) -> dict:
-    """Plays one episode. path: the expert's, for the policies that follow it."""
+    """Play one episode. path: the expert's, for the policies that follow it."""
     follows = policy in (GOLD, GOLD_WHOLE)
     chosen: Policy = replay(path) if follows else {WAIT: wait, TOUR: tour}[policy]
     free = {"move_limit": None} if policy == GOLD_WHOLE else {}

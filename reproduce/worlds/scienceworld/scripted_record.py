@@ -1,8 +1,8 @@
 """The rows of `scripted.measure` in a folder, kept one by one: no finished episode is lost.
 
 While episodes are played, `success_rules.part.jsonl` grows by a line each: the settings first, one line per session
-(what code played what follows it), and the rows. When all are played, `success_rules.parquet` holds the rows and
-`success_rules.json` settings and sessions, and the other file goes.
+(the code that plays the following rows), and the rows. When all are played, `success_rules.parquet` holds the rows and
+`success_rules.json` settings and sessions, and the other file is removed.
 """
 
 import json
@@ -42,7 +42,9 @@ COMMAND = "python -m reproduce.commands.check_scienceworld"
 
 
 def settings(episodes: int, seed: int) -> dict:
-    """Settings that decide the rows, apart from the simulator's own chance. episodes: tasks of each split."""
+    """Return the settings that decide the rows, apart from the simulator's own randomness. episodes: tasks of each
+    split.
+    """
     return {
         "episodes": episodes,
         "seed": seed,
@@ -55,7 +57,7 @@ def settings(episodes: int, seed: int) -> dict:
 
 
 class Record:
-    """Rows played so far (`rows`) and whether that is all of them (`complete`). Made by `open_record`."""
+    """Rows played so far (`rows`), and whether those are all (`complete`). Made by `open_record`."""
 
     def __init__(self, folder: Path, wanted: dict):
         self.folder, self.settings = folder, wanted
@@ -76,20 +78,20 @@ class Record:
         return {(row["policy"], row["task"]) for row in self.rows}
 
     def start(self) -> None:
-        """Says what code plays the rows that are added from now on."""
+        """Record the code that plays the rows from now on."""
         if not self._part.stat().st_size:
             self._write({"settings": self.settings})
         self.sessions.append(dict(zip(("code_commit", "code_dirty"), code_version(), strict=True)))
         self._write({"session": self.sessions[-1]})
 
     def add(self, row: dict) -> None:
-        """Keeps a row; it is on disk when this returns. Safe between threads."""
+        """Keep a row; it is on disk when this returns. Safe between threads."""
         with self._lock:
             self._write({"row": row})
             self.rows.append(row)
 
     def finish(self, order: list[str]) -> None:
-        """Writes the parquet file and what stands beside it. order: the task ids, in the order of the panel."""
+        """Write the parquet file and its settings. order: the task ids, in the order of the panel."""
         places = {task: place for place, task in enumerate(order)}
         self.rows.sort(key=lambda row: (places[row["task"]], POLICIES.index(row["policy"])))
         about = {"made_by": COMMAND, "settings": self.settings, "sessions": self.sessions}
@@ -134,9 +136,10 @@ class Record:
 
 @contextmanager
 def open_record(folder: Path, wanted: dict) -> Iterator[Record]:
-    """The record in `folder` (made if missing) for the settings `wanted`, held by this process alone until the end.
+    """Open the record in `folder` (made if missing) for these settings, held by this process alone until the end.
 
-    UserError if it is of other settings, is broken, or another process writes it.
+    Raises:
+        UserError: it has other settings or is broken, or another process writes it.
     """
     if folder.is_file():
         raise UserError(f"--out: {folder} is a file; name a folder")
@@ -150,7 +153,11 @@ def open_record(folder: Path, wanted: dict) -> Iterator[Record]:
 
 
 def read_record(folder: Path) -> tuple[list[dict], dict]:
-    """(rows, {"made_by", "settings", "sessions"}) of a complete record; UserError if one is missing or broken."""
+    """Read (rows, {"made_by", "settings", "sessions"}) of a complete record.
+
+    Raises:
+        UserError: a file is missing or broken.
+    """
     folder = Path(folder)
     for name in (ROWS, ABOUT):
         if not (folder / name).is_file():

@@ -1,1 +1,1 @@
-"""Parts that only the methods `*-released` use: what the authors' code does where it is not what the papers say."""
+"""Parts that only the methods `*-released` use: where the authors' code differs from the papers."""

@@ -1,4 +1,4 @@
-"""EPO and its GRPO as their released code computes them, where that is not what the paper says."""
+"""EPO and its GRPO as the released code computes them, where that differs from the paper."""
 
 import math
 from dataclasses import dataclass
@@ -7,15 +7,20 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms.parts.advantages import finite_rewards
-from reproduce.algorithms.parts.regularisers import EPO, one_of
+from reproduce.algorithms.parts.regularisers import EPO
 from reproduce.algorithms.parts.turn_means import tokens_per_turn
+from reproduce.errors import one_of
 
 
 def phase_weight(step: int, max_epochs: int = 150) -> float:
-    """beta_k as released: it has another form than eq. 5 and falls to almost 0.
+    """Compute beta_k as released: it has another form than eq. 5 and falls to almost 0.
 
-    With h = max_epochs // 2: 1 - 0.2 (1 - exp(-2 k / h)) up to k = h, then 0.8 exp(-3 (k - h) / (max_epochs - h)), with
-    a jump between. max_epochs is the constant 150 there, whatever the number of steps; beyond it the last value holds.
+    With h = max_epochs // 2 it is 1 - 0.2 (1 - exp(-2 k / h)) up to k = h, then 0.8 exp(-3 (k - h) / (max_epochs - h)),
+    with a jump between. Beyond max_epochs the last value holds.
+
+    Args:
+        step: k.
+        max_epochs: a constant there, whatever the number of steps.
     """
     step = min(step, max_epochs)
     half = max_epochs // 2
@@ -25,9 +30,19 @@ def phase_weight(step: int, max_epochs: int = 150) -> float:
 
 
 def indicator_penalty(entropies_BT: Tensor, reference_BT: Tensor, low: float, high: float) -> Tensor:
-    """1 outside the open corridor and 0 inside, as in the released code: a constant, so its gradient is exactly zero.
+    """Compute the released penalty: 1 outside the open corridor and 0 inside. It is a constant, so its gradient is
+    exactly zero.
 
     The edges count as outside: at low = 0 a token of entropy 0 does. A NaN reference is outside too.
+
+    Args:
+        entropies_BT: token entropies (B, T), in nats.
+        reference_BT: Hbar in nats, of any shape that broadcasts to (B, T).
+        low: kappa_l.
+        high: kappa_r.
+
+    Returns:
+        penalty (B, T).
     """
     entropies_BT = entropies_BT.detach()
     inside_BT = (entropies_BT > low * reference_BT) & (entropies_BT < high * reference_BT)
@@ -37,12 +52,22 @@ def indicator_penalty(entropies_BT: Tensor, reference_BT: Tensor, low: float, hi
 def turn_row_zscore(
     rewards_B: Tensor, groups_B: Tensor, mask_BT: Tensor, turns_BT: Tensor, std_epsilon: float = 1e-6
 ) -> Tensor:
-    """Advantage_B = (R - mean_G) / (std_G + std_epsilon), statistics over the turns of a group (EPO's released GRPO).
+    """Compute (R - mean_G) / (std_G + std_epsilon), with statistics over the turns of a group (EPO's released GRPO).
 
-    There every turn is a row with its trajectory's return, and mean and unbiased standard deviation run over all rows
-    of a group, so that a trajectory of many turns weighs more. Here a row counts once for each of its turns: the same
-    for whole trajectories, the plain z-score for rows of one turn. As released, a group of one turn has mean 0 and
-    standard deviation 1; a group of equal rewards gives exactly 0.
+    There every turn is a row with its trajectory's return. Mean and unbiased standard deviation run over all rows of a
+    group, so a trajectory of many turns weighs more. Here a row counts once for each of its turns: the same for whole
+    trajectories, the plain z-score for rows of one turn. As released, a group of one turn has mean 0 and standard
+    deviation 1. A group of equal rewards gives exactly 0.
+
+    Args:
+        rewards_B: rewards (B,).
+        groups_B: group ids (B,).
+        mask_BT: loss mask (B, T).
+        turns_BT: turn index of each token (B, T), int64.
+        std_epsilon: added to the standard deviation.
+
+    Returns:
+        advantages_B (B,).
     """
     turns_B = (tokens_per_turn(mask_BT, turns_BT) > 0).sum(1).to(rewards_B.dtype)
     ids, index_B = torch.unique(groups_B, return_inverse=True)
@@ -73,15 +98,15 @@ class TurnRowZScore:
 
 @dataclass(frozen=True)
 class ReleasedEPO(EPO):
-    """EPO's entropy terms as in its released code. The smoothing penalty is a constant there: it has no gradient.
+    """EPO's entropy terms as in its released code. The smoothing penalty there is a constant, without gradient.
 
-    Switches, each with the paper's choice as its other value:
-    penalty_form: "indicator", 1 outside the corridor (the paper: "relu"). include_current_step: the reference's mean
-    holds this step's entropy too (the paper: past steps only, so none at k = 0). left_padded_history: the list of a
-    step's entropies per turn is filled up with zeros in front when all episodes ended early, which shifts its turns.
-    turn_gate: nothing is smoothed in a (micro-)batch without a token of this turn or a later one, everything in any
-    other (the paper: None). phase_schedule "released" falls to almost 0 at schedule_epochs, which is 150 whatever K is;
-    its other choices, those of smoothing_reference and those of entropy_aggregation are as in `EPO`.
+    Each switch has the paper's choice as its other value. penalty_form: "indicator", 1 outside the corridor (the paper:
+    "relu"). include_current_step: the reference's mean includes this step's entropy (the paper: past steps only, so
+    none at k = 0). left_padded_history: the list of a step's entropies per turn is filled up with zeros in front if all
+    episodes ended early, which shifts its turns. turn_gate: nothing is smoothed in a (micro-)batch without a token of
+    this turn or a later one, everything in any other (the paper: None). phase_schedule "released" falls to almost 0 at
+    schedule_epochs, which is 150 whatever K is. Its other choices, and those of smoothing_reference and
+    entropy_aggregation, are as in `EPO`.
     """
 
     entropy_aggregation: str = "tokens"

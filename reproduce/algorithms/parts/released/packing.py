@@ -1,8 +1,8 @@
-"""Micro-batches as a packing of rows by tokens, and a loss that depends on it.
+"""Pack rows into micro-batches by tokens, and compute the loss that depends on the packing.
 
-verl splits an update batch so that each part fits a token budget, and the code released for ARPO and AEPO averages
-over the tokens of each part (`verl/workers/actor/dp_actor.py`, `update_policy`). The result depends on the packing; a
-token mean over the whole update batch (`aggregation.token_mean`) does not.
+verl splits an update batch so that each part fits a token budget, and the code released for ARPO and AEPO averages over
+the tokens of each part (`verl/workers/actor/dp_actor.py`, `update_policy`). The result depends on the packing; a token
+mean over the whole update batch (`aggregation.token_mean`) does not.
 """
 
 import math
@@ -15,12 +15,20 @@ from reproduce.algorithms.parts.aggregation import masked_sum
 
 
 def micro_batches(mask_BT: Tensor, sequences: float | None, limit: int | None = None) -> Tensor:
-    """Pack_B (int64): the micro-batch of each row, under a budget of `sequences` x `limit` tokens.
+    """Assign each row to a micro-batch, under a budget of `sequences` x `limit` tokens.
 
-    limit: the longest completion that may be sampled, which the launchers' budget counts; None: the longest row given.
-    A row's length is the position of its last loss-mask token. As in verl there are ceil(all tokens / budget) of them
-    and they are of about equal size: the longest row first, each to the emptiest one (verl: Karmarkar-Karp). Among
-    equally long rows the masks decide, and only among equal masks the order of the rows. sequences None: all in one.
+    A row's length is the position of its last loss-mask token. As in verl there are ceil(all tokens / budget)
+    micro-batches of about equal size: the longest row goes first, each to the emptiest one (verl: Karmarkar-Karp).
+    Among equally long rows the masks decide, and only among equal masks the order of the rows.
+
+    Args:
+        mask_BT: loss mask (B, T).
+        sequences: the budget, in rows of `limit` tokens; None: all rows in one micro-batch.
+        limit: the longest completion that may be sampled, in tokens, which the launchers' budget counts; None: the
+            longest row given.
+
+    Returns:
+        pack_B (B,), int64: the micro-batch of each row.
     """
     pack_B = torch.zeros(mask_BT.shape[0], dtype=torch.int64, device=mask_BT.device)
     if sequences is None or mask_BT.numel() == 0:
@@ -39,7 +47,18 @@ def micro_batches(mask_BT: Tensor, sequences: float | None, limit: int | None = 
 
 
 def micro_batch_token_mean(values_BT: Tensor, mask_BT: Tensor, pack_B: Tensor, rows=None) -> Tensor:
-    """sum over micro-batches m of (rows_m / rows) * (token mean over m): each counts by its rows, not by its tokens."""
+    """Compute sum over micro-batches m of (rows_m / rows) * (token mean over m): each counts by its rows, not its
+    tokens.
+
+    Args:
+        values_BT: values (B, T).
+        mask_BT: loss mask (B, T).
+        pack_B: micro-batch of each row (B,).
+        rows: rows of the update batch; None: B.
+
+    Returns:
+        a scalar.
+    """
     count = int(pack_B.max()) + 1 if pack_B.numel() else 0
     zeros_P = values_BT.new_zeros(count)
     sums_P = zeros_P.index_add(0, pack_B, masked_sum(values_BT, mask_BT))
@@ -50,7 +69,16 @@ def micro_batch_token_mean(values_BT: Tensor, mask_BT: Tensor, pack_B: Tensor, r
 
 
 def micro_batch_entropy_zscore(entropies_BT: Tensor, mask_BT: Tensor, pack_B: Tensor) -> Tensor:
-    """`entropy_zscore` with the statistics of each row's micro-batch; 0 in one with a single token (released: NaN)."""
+    """Compute `entropy_zscore` with the statistics of each row's micro-batch.
+
+    Args:
+        entropies_BT: token entropies (B, T), in nats.
+        mask_BT: loss mask (B, T).
+        pack_B: micro-batch of each row (B,).
+
+    Returns:
+        z_BT (B, T), 0 in a micro-batch with a single token (released: NaN).
+    """
     z_BT = torch.zeros_like(entropies_BT, requires_grad=False)
     for pack in pack_B.unique().tolist():
         z_BT = z_BT + entropy_zscore(entropies_BT, mask_BT & (pack_B == pack)[:, None])

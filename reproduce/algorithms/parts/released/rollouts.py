@@ -1,7 +1,7 @@
-"""Rollouts of the code released for ARPO and AEPO: their switches, which `reproduce.rollouts.released_agent` obeys.
+"""Switches of the rollouts in the code released for ARPO and AEPO; `reproduce.rollouts.released_agent` obeys them.
 
 "Released" is the authors' repository. The two files meant below are, under `ARPO/verl_arpo_entropy/` and
-`AEPO/verl_aepo_entropy/`, `verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py`; GS is its function
+`AEPO/verl_aepo_entropy/`, `verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py`. GS is its function
 `generate_sequences`, DYN `_calculate_initial_rollouts_dynamical`.
 """
 

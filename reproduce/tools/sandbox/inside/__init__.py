@@ -1,1 +1,1 @@
-"""Code that runs inside the sandbox. Standard library only, and nothing here imports the rest of the repository."""
+"""Code that runs inside the sandbox. It uses the standard library only and imports nothing else of this repository."""

@@ -1,4 +1,4 @@
-"""Confine a call before it runs a program: limits, Landlock, no privileges, the seccomp filter.
+"""Confine a call before it runs a program: resource limits, Landlock, no privileges, the seccomp filter.
 
 Numbers are those of linux/landlock.h, linux/prctl.h and linux/seccomp.h.
 """
@@ -24,8 +24,8 @@ OPEN_FILES = 64
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _call(number: int, *arguments) -> int:
-    """A system call with longs and buffers; raises OSError."""
+def system_call(number: int, *arguments) -> int:
+    """Make a system call with longs and buffers. Raises OSError."""
     values = [ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.c_long(value) for value in arguments]
     answer = _libc.syscall(ctypes.c_long(number), *values)
     if answer < 0:
@@ -33,30 +33,30 @@ def _call(number: int, *arguments) -> int:
     return answer
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     if _libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def die_with_parent(signal_number: int, parent: int) -> None:
-    """Ask for a signal when the parent dies; `parent` is its process id, in case it has died already."""
-    _prctl(PR_SET_PDEATHSIG, signal_number)
+    """Ask for a signal when the parent dies. parent: its process id, in case it has died already."""
+    prctl(PR_SET_PDEATHSIG, signal_number)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal_number)
 
 
 def landlock_version() -> int:
-    """The kernel's Landlock ABI, 0 if it has none."""
+    """Return the kernel's Landlock ABI, 0 if it has none."""
     if not sys.platform.startswith("linux"):
         return 0
     try:
-        return _call(CREATE_RULESET, 0, 0, VERSION)
+        return system_call(CREATE_RULESET, 0, 0, VERSION)
     except OSError:
         return 0
 
 
 def landlock_rules(read: list[str], write: list[str]) -> int:
-    """A ruleset (file descriptor) under which only `read` may be read and only `write` read and changed."""
+    """Make a ruleset (file descriptor) that allows to read only `read`, and to read and change only `write`."""
     version = landlock_version()
     known = (1 << RIGHTS_BY_VERSION.get(version, 16)) - 1
     fields = [known]
@@ -65,7 +65,7 @@ def landlock_rules(read: list[str], write: list[str]) -> int:
     if version >= 6:
         fields.append(0b11)  # scopes: abstract Unix sockets, signals
     attribute = struct.pack(f"={len(fields)}Q", *fields)
-    rules = _call(CREATE_RULESET, attribute, len(attribute), 0)
+    rules = system_call(CREATE_RULESET, attribute, len(attribute), 0)
     changes = WRITE_FILE | READ_FILE | READ_DIR | TRUNCATE | MAKE_AND_REMOVE
     for rights, paths in ((READ_FILE | READ_DIR, read), (changes, write)):
         for path in paths:
@@ -73,13 +73,13 @@ def landlock_rules(read: list[str], write: list[str]) -> int:
             allowed = rights & known
             if not os.path.isdir(path):
                 allowed &= WRITE_FILE | READ_FILE | TRUNCATE
-            _call(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", allowed, place), 0)
+            system_call(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", allowed, place), 0)
             os.close(place)
     return rules
 
 
 def limit(settings: dict, idle_bytes: int) -> None:
-    """Set the resource limits of this process; `idle_bytes` is the server's own address space."""
+    """Set the resource limits of this process. idle_bytes: the server's own address space."""
     memory, seconds = settings["memory_mb"] << 20, int(settings["seconds"]) + 2
     spare = 32 << 20  # with which the program's MemoryError is reported
     for what, soft, hard in (
@@ -94,29 +94,34 @@ def limit(settings: dict, idle_bytes: int) -> None:
 
 
 def lift_memory_limit() -> None:
-    """Give up the spare memory to whoever reports a MemoryError."""
+    """Free the spare memory for the report of a MemoryError."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
 def restrict(rules: int | None, assemble) -> int | None:
-    """Enter the Landlock ruleset (None: there is none), drop every capability, install the seccomp filter.
+    """Enter the Landlock ruleset, drop every capability, install the seccomp filter.
 
-    assemble(process, supervised) -> the filter. Returns the descriptor on which the supervisor is asked, or None where
-    the process already has such a supervisor (as in some containers): then threads and new files are refused.
+    Args:
+        rules: the ruleset; None: there is none.
+        assemble: assemble(process, supervised) -> the filter.
+
+    Returns:
+        The descriptor on which the supervisor is asked. None if the process already has such a supervisor, as in some
+            containers: then threads and new files are refused.
     """
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
     if rules is not None:
-        _call(RESTRICT_SELF, rules, 0)
+        system_call(RESTRICT_SELF, rules, 0)
         os.close(rules)
     machine = os.uname().machine
-    _call(CAPSET_CALL[machine], struct.pack("=Ii", 0x20080522, 0), bytes(24))
+    system_call(CAPSET_CALL[machine], struct.pack("=Ii", 0x20080522, 0), bytes(24))
     for flags in (SECCOMP_FILTER_FLAG_NEW_LISTENER, 0):
         code = assemble(os.getpid(), bool(flags))
         buffer = ctypes.create_string_buffer(code, len(code))
         header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
         try:
-            listener = _call(SECCOMP_CALL[machine], SECCOMP_SET_MODE_FILTER, flags, header)
+            listener = system_call(SECCOMP_CALL[machine], SECCOMP_SET_MODE_FILTER, flags, header)
             return listener if flags else None
         except OSError:
             if not flags:
@@ -125,5 +130,5 @@ def restrict(rules: int | None, assemble) -> int | None:
 
 
 def kill_with_parent(parent: int) -> None:
-    """The call's own pledge: SIGKILL when the server dies. The filter keeps programs from taking it back."""
+    """Ask to be killed when the server dies. The filter keeps programs from undoing this."""
     die_with_parent(signal.SIGKILL, parent)

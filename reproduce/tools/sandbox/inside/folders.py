@@ -6,9 +6,13 @@ import time
 
 
 def empty(folder: str, seconds: float = float("inf")) -> bool:
-    """Remove everything in `folder`, without recursion and without following links. Raises OSError.
+    """Remove everything in `folder`, without recursion and without following links.
 
-    False if that would take longer than `seconds`: then the folder is half empty, and another call goes on.
+    Returns:
+        False if it would take longer than `seconds`: then the folder is half empty, and another call can go on.
+
+    Raises:
+        OSError: something cannot be removed.
     """
     number, deadline = 0, time.monotonic() + seconds
     while entries := list(os.scandir(folder)):
@@ -34,7 +38,7 @@ def empty(folder: str, seconds: float = float("inf")) -> bool:
 
 
 def remove(folder: str) -> None:
-    """Remove a server's folder, if it is still there: first what programs wrote below it."""
+    """Remove a server's folder if it is still there, beginning with what programs wrote below it."""
     if os.path.isdir(folder):
         for name in os.listdir(folder):
             empty(os.path.join(folder, name))

@@ -1,7 +1,7 @@
-"""The supervisor's side of the seccomp filter: what a program must ask for before the kernel does it.
+"""The supervisor's side of the seccomp filter: a program must ask before the kernel makes a thread, a name or a write.
 
-A thread, a new name in its folder, bytes to write. The kernel holds the calling thread until the answer
-(seccomp_unotify(2)). Only numbers in registers are read, which no other thread can change meanwhile.
+The kernel holds the calling thread until the answer (seccomp_unotify(2)). We read only numbers in registers, which no
+other thread can change meanwhile.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ RECEIVE, SEND, CONTINUE = 0xC0502100, 0xC0182101, 1  # ioctls on struct seccomp_
 QUESTION = struct.Struct("=QIIiIQ6Q")  # seccomp_notif: id, thread, flags, then seccomp_data
 ANSWER = struct.Struct("=QqiI")  # seccomp_notif_resp: id, value, error, flags
 MOST_NAMES = 2000
-"""Files, folders and links that a call may have in its folder; they are removed in well under a second."""
+"""Files, folders and links that a call may have in its folder; removing them takes well under a second."""
 
 
 class Gate:
@@ -39,7 +39,7 @@ class Gate:
             fcntl.ioctl(self.listener, SEND, ANSWER.pack(identity, 0, -error, 0 if error else CONTINUE))
 
     def refusal(self, name: str | None, thread: int, arguments: list[int]) -> int:
-        """The error number with which the call `name` fails, 0 if it may go on."""
+        """Return the error number with which the call `name` fails, 0 if it may go on."""
         if name == "clone":
             self.threads_left -= self.threads_left >= 0
             return errno.EAGAIN if self.threads_left < 0 else 0

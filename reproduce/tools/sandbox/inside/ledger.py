@@ -1,12 +1,14 @@
-"""How much a call has put into its folder: an upper bound that needs no root, no quota and no trust in the program."""
+"""Count how much a call has put into its folder: an upper bound that needs no root, no quota and no trust in the
+program.
+"""
 
 import os
 
 
 class Ledger:
-    """Grants bytes and names of one call's folder before the call uses them, so that no race outruns it.
+    """Grants bytes and names of one call's folder before the call uses them, so that no race can overrun it.
 
-    Every grant is added up. When the sum reaches a limit, the folder is measured and the sum falls to what is there,
+    Every grant is added up. When the sum reaches a limit, we measure the folder, and the sum falls to what is there
     plus what other threads were granted and may be about to use. After the first removal or renaming the folder no
     longer shows all that is held (an open file lives on without a name), so from then on nothing is given back.
     """
@@ -19,7 +21,7 @@ class Ledger:
         self.removed = False
 
     def grant(self, thread: int, size: int = 0, names: int = 0) -> bool:
-        """Whether `thread` may write `size` bytes and make `names` new names; both are then counted."""
+        """Whether `thread` may write `size` bytes and make `names` new names. If so, both are counted."""
         size += 2 * self.block  # the blocks at both ends, or the name's own inode
         if not self._fits(size, names):
             self._measure(thread)
@@ -31,7 +33,9 @@ class Ledger:
         return True
 
     def removal(self, thread: int) -> None:
-        """`thread` is about to remove or rename something: the last moment at which the folder shows all."""
+        """Record that `thread` is about to remove or rename something: the last moment at which the folder shows
+        everything.
+        """
         if not self.removed:
             self._measure(thread)
             self.removed = True
@@ -52,8 +56,10 @@ class Ledger:
 
 
 def measure(folder: str) -> tuple[int, int]:
-    """(bytes, names) in `folder`: of each file the larger of its length and its blocks, as some file systems count
-    blocks late. Raises OSError."""
+    """Measure (bytes, names) in `folder`. Raises OSError.
+
+    A file counts with the larger of its length and its blocks, as some file systems count blocks late.
+    """
     size, inodes, names, folders = 0, set(), 0, [folder]
     while folders:
         with os.scandir(folders.pop()) as entries:

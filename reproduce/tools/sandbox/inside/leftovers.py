@@ -1,4 +1,4 @@
-"""Remove a call's files between calls, or beside them if there are many: nobody waits for a slow disk."""
+"""Remove a call's files between calls, or in another process if there are many: nobody waits for a slow disk."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ MOST = 4
 
 
 class Leftovers:
-    """The folder that programs write to: `tmp`, on the host in `folder`, or in a mount of its own (folder is None)."""
+    """The folder that programs write to: `tmp`, on the host in `folder`, or in a mount of its own (folder None)."""
 
     def __init__(self, tmp: str, folder: str | None):
         self.tmp, self.folder = tmp, folder
@@ -20,7 +20,7 @@ class Leftovers:
         self.number = 0
 
     def clear(self) -> bool:
-        """Make `tmp` empty; True if it is now another folder than before, for which rules must be made again."""
+        """Empty `tmp`. True if it is now another folder than before, so that Landlock rules must be made again."""
         if folders.empty(self.tmp, SOON if self.folder else float("inf")):
             return False
         self.removers = [process for process in self.removers if os.waitpid(process, os.WNOHANG) == (0, 0)]

@@ -1,4 +1,4 @@
-"""Run one program in this process and describe what came of it."""
+"""Run one program in this process and describe its result."""
 
 import ast
 import io
@@ -10,7 +10,7 @@ ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
 
 
 class Output(io.RawIOBase):
-    """Keeps the first `size` bytes that are written to it and swallows the rest. descriptor: what `fileno` says."""
+    """Keeps the first `size` bytes written to it and drops the rest. descriptor: what `fileno` returns."""
 
     def __init__(self, size: int, descriptor: int | None = None):
         self.kept, self.size, self.descriptor = bytearray(), size, descriptor
@@ -27,7 +27,7 @@ class Output(io.RawIOBase):
 
 
 def evaluate(code: str, output: Output) -> None:
-    """Execute `code` as __main__; if it printed nothing and ends in an expression, print that expression's value."""
+    """Execute `code` as __main__. If it printed nothing and ends in an expression, print that expression's value."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     tree = ast.parse(code)
@@ -40,7 +40,7 @@ def evaluate(code: str, output: Output) -> None:
 
 
 def describe(problem: BaseException, memory_mb: int) -> str | None:
-    """The last line of the traceback, "Type: message", in one line; None for a normal sys.exit()."""
+    """Return the last line of the traceback, "Type: message", in one line; None for a normal sys.exit()."""
     if isinstance(problem, SystemExit) and problem.code in (None, 0):
         return None
     if isinstance(problem, MemoryError):
@@ -57,7 +57,9 @@ def describe(problem: BaseException, memory_mb: int) -> str | None:
 
 
 def tidy(text: str, hide: list, size: int) -> str:
-    """Valid Unicode, without addresses and paths of this machine, at most `size` characters ("..." marks a cut)."""
+    """Return valid Unicode without this machine's addresses and paths, in at most `size` characters ("..." marks a
+    cut).
+    """
     text = ADDRESS.sub("at 0x0", text.encode("utf-8", "replace").decode("utf-8"))
     for path, shown in hide:
         text = text.replace(path, shown)
@@ -65,7 +67,7 @@ def tidy(text: str, hide: list, size: int) -> str:
 
 
 def run(code: str, settings: dict, on_memory_error) -> dict:
-    """{"output": str, "error": str or None}; see `SandboxResult`."""
+    """Run a program. Returns {"output": str, "error": str or None}; see `SandboxResult`."""
     size, hide, error = settings["output_chars"], settings["hide"], None
     output = Output(4 * (size + 1))  # UTF-8 has at most four bytes a character
     sys.stdin = open("/dev/null", encoding="utf-8")

@@ -1,12 +1,12 @@
-"""Functions of the standard library with another answer for programs; only an answer, never a wall."""
+"""Give functions of the standard library another answer inside programs. This is only an answer, never a wall."""
 
 import functools
 
 
 class Replaced:
-    """Stands for `original` and shows itself as it; in a program's process, where `on` is true, `answer` is called.
+    """Stands in for `original` and looks like it. In a program's process, where `on` is true, it calls `answer`.
 
-    It is put in place before other modules are imported, so that whoever keeps a reference keeps this one.
+    It is put in place before other modules are imported, so whoever keeps a reference keeps this one.
     """
 
     on = False
@@ -23,7 +23,7 @@ class Replaced:
 
 
 def replace(module, name: str, make) -> None:
-    """Put `make(original)` in the place of the function `name` of `module`, if it has one."""
+    """Put `make(original)` in the place of the function `name` of `module`, if the module has one."""
     original = getattr(module, name, None)
     if original is not None:
         setattr(module, name, Replaced(original, make(original)))

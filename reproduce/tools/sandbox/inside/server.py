@@ -1,7 +1,8 @@
 """The fork server: `server.py <control descriptor> <descriptor of /proc>`.
 
-Reads settings, imports what programs often need, then forks a confined process for each program it is sent. Ends at the
-end of its input. Messages are JSON with a 4-byte length in front; a program's process answers on its own channel.
+It reads settings, imports what programs often need, then forks a confined process for each program that it receives. It
+ends at the end of its input. Messages are JSON with a 4-byte length in front. A program's process answers on its own
+channel.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ LENGTH = struct.Struct(">I")
 
 
 def receive(control: socket.socket):
-    """The next message, or SystemExit at the end of the input."""
+    """Return the next message; SystemExit at the end of the input."""
 
     def exactly(size: int) -> bytes:
         data = bytearray()
@@ -51,7 +52,7 @@ def receive(control: socket.socket):
 
 
 def send(control: socket.socket, message) -> None:
-    """One message to the parent; SystemExit if it is gone."""
+    """Send one message to the parent; SystemExit if it is gone."""
     data = json.dumps(message).encode()
     try:
         control.sendall(LENGTH.pack(len(data)) + data)
@@ -86,7 +87,7 @@ def call(code: str, settings: dict, channel: socket.socket, server: int, idle_by
 
 
 def supervise(channel: socket.socket, control: socket.socket, settings: dict) -> bytes | None:
-    """Output of the program's process until it ends or says too much; None at the time limit."""
+    """Collect the output of the program's process until it ends or sends too much; None at the time limit."""
     deadline = time.monotonic() + settings["seconds"]
     longest = 24 * settings["output_chars"] + 1000  # two texts, twelve bytes a character at most in JSON
     channel.settimeout(settings["seconds"])
@@ -124,7 +125,7 @@ def supervise(channel: socket.socket, control: socket.socket, settings: dict) ->
 
 
 def outcome(data: bytes | None, status: int, settings: dict) -> dict:
-    """The result of a call from what its process answered (None: out of time) and its wait status."""
+    """Make the result of a call from its process's answer (None: out of time) and wait status."""
     if data is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         return {"output": "", "error": f"TimeoutError: the program ran longer than {settings['seconds']:g} s"}
     size = settings["output_chars"]
@@ -141,12 +142,12 @@ def outcome(data: bytes | None, status: int, settings: dict) -> dict:
 
 
 def valid(text: str) -> str:
-    """The text without lone surrogates, which a forged answer may hold and no tokenizer or file can."""
+    """Return the text without lone surrogates, which a forged answer may hold and no tokenizer or file can."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def run_call(code: str, settings: dict, control: socket.socket, idle_bytes: int) -> dict:
-    """Fork a process for the program and wait for its end or end it."""
+    """Fork a process for the program; wait for its end, or end it."""
     ours, theirs = socket.socketpair()
     server = os.getpid()
     process = os.fork()
@@ -176,7 +177,7 @@ def make_rules(settings: dict) -> None:
 
 
 def _end(*_) -> None:
-    """The owner is gone. The kernel may say so once per thread of the owner: only the first time counts."""
+    """End because the owner is gone. The kernel may say so once per thread of the owner: only the first time counts."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 

@@ -1,6 +1,6 @@
-"""Clock and chance of a program: both follow from its text, so that its output does too.
+"""A program's clock and randomness. Both follow from its text, so its output does too.
 
-The clock starts at a fixed date and goes one millisecond further each time it is read, and by what a program sleeps.
+The clock starts at a fixed date and advances by one millisecond each time it is read, and by what a program sleeps.
 Everything random is drawn from generators that are seeded with a hash of the text.
 """
 
@@ -22,7 +22,7 @@ _stream = None
 
 
 def now(start: int = START) -> int:
-    """Nanoseconds of the program's clock, which goes on."""
+    """Return the program's time in nanoseconds, and advance its clock."""
     global _elapsed
     _elapsed += STEP
     return start + _elapsed
@@ -44,7 +44,7 @@ def _sleep(original):
 
 
 def _at_now(original, before: int = 0, convert=None):
-    """`original` whose optional last argument, behind `before` others, is a time that defaults to now."""
+    """`original`, whose optional last argument, behind `before` others, is a time that defaults to now."""
 
     def answer(*arguments):
         if len(arguments) <= before or arguments[before] is None:
@@ -56,7 +56,9 @@ def _at_now(original, before: int = 0, convert=None):
 
 
 def install_clock() -> None:
-    """Replace what Python code reads the time with: the module time, `now`, `utcnow` and `today` of datetime."""
+    """Replace the functions that Python code reads the time with: the module time, and `now`, `utcnow`, `today` of
+    datetime.
+    """
     localtime = time.localtime
     for name, start in CLOCKS.items():
         replace(time, name, lambda real, s=start: lambda: (_real(real) or (lambda: now(s) / 10**9))())
@@ -89,7 +91,9 @@ def _moment(original, name: str) -> classmethod:
 
 
 def install_chance() -> None:
-    """Replace what Python code takes randomness from; numpy, secrets, uuid and tempfile all ask one of these."""
+    """Replace the functions that Python code takes randomness from; numpy, secrets, uuid and tempfile all use one of
+    these.
+    """
     replace(os, "urandom", lambda _: lambda size, /: _stream.randbytes(size))
     replace(os, "getrandom", lambda _: lambda size, flags=0: _stream.randbytes(size))
     import random

@@ -1,6 +1,6 @@
-"""A program's view of the machine, the same under every backend; only answers, the walls are the kernel's.
+"""A program's view of the machine, the same under every backend. These are only answers; the walls are the kernel's.
 
-Paths: /tmp, its own folder; /site, the packages; the Python runtime where it lies; nothing else exists.
+Paths: /tmp is its own folder, /site holds the packages, the Python runtime is where it is. Nothing else exists.
 """
 
 import builtins
@@ -13,29 +13,11 @@ import sys
 
 from replaced import replace
 
-ONE_PATH = (
-    "open",
-    "stat",
-    "lstat",
-    "listdir",
-    "scandir",
-    "mkdir",
-    "rmdir",
-    "remove",
-    "unlink",
-    "readlink",
-    "chdir",
-    "access",
-    "truncate",
-    "utime",
-    "chmod",
-    "chown",
-    "lchown",
-    "statvfs",
-    "mkfifo",
-    "mknod",
-    "listxattr",
-    "getxattr",
+ONE_PATH = tuple(
+    (
+        "open stat lstat listdir scandir mkdir rmdir remove unlink readlink chdir access truncate utime chmod chown "
+        "lchown statvfs mkfifo mknod listxattr getxattr"
+    ).split()
 )
 TWO_PATHS = ("rename", "replace", "link", "symlink")
 WORDS = ("path", "src", "dst", "file")  # what these functions call their paths
@@ -66,7 +48,7 @@ def _below(path: str, folder: str) -> bool:
 
 
 def shown(path):
-    """The path as the program knows it; anything but text stays as it is."""
+    """Return the path as the program sees it. Anything but text stays as it is."""
     text = os.fsdecode(path) if isinstance(path, bytes) else path
     for name, real in _places if isinstance(text, str) else ():
         if _below(text, real):
@@ -76,9 +58,10 @@ def shown(path):
 
 
 def real(path, root: bool = False):
-    """The path to give to the kernel. Raises OSError for what the program does not see.
+    """Return the path to give to the kernel. root: whether the program may ask about "/".
 
-    root: whether it may ask about "/".
+    Raises:
+        OSError: the program does not see the path.
     """
     if isinstance(path, int) or path is None:
         return path
@@ -139,7 +122,7 @@ _getcwd, _getpid = os.getcwd, os.getpid
 
 
 def install() -> None:
-    """Replace the functions of os, io and builtins; before other modules take them."""
+    """Replace the functions of os, io and builtins, before other modules take them."""
     kinds = [getattr(os, name) for name in dir(os) if name.startswith("supports_")]
     sets = [kind for kind in kinds if isinstance(kind, set)]
     for names, count in ((ONE_PATH, 1), (TWO_PATHS, 2)):
@@ -163,7 +146,7 @@ def install() -> None:
 
 
 def start(settings: dict) -> None:
-    """Begin the life of a program: settings as in `backend.Launch`."""
+    """Begin the life of a program. settings: as in `backend.Launch`."""
     _visible[:] = settings["visible"]
     _places[:] = [(name, place) for name, place in (("/tmp", settings["tmp"]), ("/site", settings["site"]))]
     for name in (b"HOME", b"TMPDIR"):

@@ -1,1 +1,1 @@
-"""A stepper of ALFWorld games that answers as the released engine does, without TextWorld."""
+"""A stepper of ALFWorld games that gives the released engine's answers, without TextWorld."""

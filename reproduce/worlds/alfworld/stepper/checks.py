@@ -1,4 +1,4 @@
-"""The conditions on a game under which the stepper equals the real engine; a game that breaks one does not load."""
+"""Conditions on a game under which the stepper equals the real engine. A game that breaks one does not load."""
 
 import re
 from collections import Counter
@@ -12,7 +12,11 @@ _NAME = re.compile(r"\S+ \d*")
 
 
 def check_game(rules: Rules, game: Game) -> None:
-    """UserError that names the game and the first condition that does not hold."""
+    """Check all conditions.
+
+    Raises:
+        UserError: the message names the game and the first condition that does not hold.
+    """
     for check in (_check_objects, _check_goal, _check_types, _check_commands):
         reason = check(rules, game)
         if reason:
@@ -47,8 +51,8 @@ def _check_goal(rules: Rules, game: Game) -> str | None:
 def _check_types(rules: Rules, game: Game) -> str | None:
     """No fact with objects of other types than its predicate declares may matter.
 
-    Every type is a subtype of "object" for the real engine, so it may bind such objects where we do not. They cannot
-    matter to a variable that also stands in a positive atom whose facts all have the declared types.
+    For the real engine every type is a subtype of "object", so it may bind such objects where we do not. They cannot
+    matter to a variable that also occurs in a positive atom whose facts all have the declared types.
     """
     loose = {
         (fact[0], place)
@@ -117,7 +121,7 @@ def _determined(rules: Rules, game: Game, action: Action) -> set[str]:
 
 
 def _function(game: Game, literal: Literal, arg: str, known: set[str]) -> bool:
-    """Whether the known arguments of a static literal leave one value for `arg` at most."""
+    """Whether the known arguments of a static literal leave at most one value for `arg`."""
     places = [place for place, name in enumerate(literal.args) if name in known or not name.startswith("?")]
     rows = [fact[1:] for fact in game.facts if fact[0] == literal.predicate]
     pairs = {(tuple(row[place] for place in places), row[literal.args.index(arg)]) for row in rows}

@@ -1,6 +1,6 @@
-"""Compiles ALFWorld's PDDL domain and TextWorld grammar into `Rules`, once.
+"""Compile ALFWorld's PDDL domain and TextWorld grammar into `Rules`, once.
 
-Every construct whose meaning in the real engine the stepper does not reproduce is refused here.
+We refuse every construct whose meaning in the real engine the stepper does not reproduce.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,11 @@ LIST_PARTS = ("list_empty", "list_separator", "list_last_separator")
 
 
 def compile_rules(domain: str, grammar: str) -> Rules:
-    """Rules of a PDDL domain and a TextWorld grammar. UserError for what the stepper cannot reproduce."""
+    """Compile a PDDL domain and a TextWorld grammar.
+
+    Raises:
+        UserError: the stepper cannot reproduce a construct.
+    """
     predicates, actions = read_domain(domain)
     phrases = read_grammar(grammar)
     missing = [name for name in actions if name not in phrases.commands or name not in phrases.feedback]
@@ -40,7 +44,11 @@ def compile_rules(domain: str, grammar: str) -> Rules:
 
 
 def task_sentence(grammar: str) -> str:
-    """The task sentence that a game's grammar carries ("Your task is to: ..."). UserError if it is not plain text."""
+    """Return the task sentence in a game's grammar ("Your task is to: ...").
+
+    Raises:
+        UserError: it is not plain text.
+    """
     found = read_grammar(grammar).productions.get(TASK, [])
     symbols = read(found[0]["rhs"]) if len(found) == 1 and not found[0].get("condition") else ()
     if len(symbols) != 1 or symbols[0][0] != "text":
@@ -99,7 +107,7 @@ def _check_conditional(rules: Rules) -> None:
 
 
 def _check_deleted(rules: Rules) -> None:
-    """`not_p` in a text means "an action deleted p", which the real engine notes only where p can be true at all."""
+    """`not_p` in a text means "an action deleted p", which the real engine notes only if p can be true at all."""
     for name in {atom[4:] for atom, _ in text_atoms(rules) if atom.startswith("not_")}:
         for action in rules.actions:
             for effect in action.effects:
@@ -110,7 +118,7 @@ def _check_deleted(rules: Rules) -> None:
 
 
 def _check_place(rules: Rules) -> None:
-    """Whoever sets a place leaves one, so that there is always exactly one (a game starts with one)."""
+    """An action that sets a place leaves one, so that there is always exactly one (a game starts with one)."""
     for action in rules.actions:
         arrives = [e for e in action.effects if e.predicate == rules.place and e.positive]
         leaves = [e for e in action.effects if e.predicate == rules.place and not e.positive]

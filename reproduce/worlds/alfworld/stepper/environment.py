@@ -1,6 +1,6 @@
 """The stepper as a `TextEnvironment`."""
 
-from collections import OrderedDict
+from functools import lru_cache
 
 from reproduce.worlds.alfworld.source import Source
 from reproduce.worlds.alfworld.stepper.load import LoadedGame
@@ -15,39 +15,44 @@ class LoadedGames:
     """The last loaded games of a source; share one among all environments that play the same tasks."""
 
     def __init__(self, source: Source, kept: int = KEPT_GAMES):
-        self.source, self.kept = source, kept
-        self._games: OrderedDict[Task, LoadedGame] = OrderedDict()
+        self.source = source
+        self.load = lru_cache(maxsize=kept)(lambda task: load_game(*source.game(task)))
 
     def __getitem__(self, task: Task) -> LoadedGame:
-        """The loaded game of a task. UserError if equality with the real engine is not proven for it."""
-        if task not in self._games:
-            self._games[task] = load_game(*self.source.game(task))
-            if len(self._games) > self.kept:
-                self._games.popitem(last=False)
-        self._games.move_to_end(task)
-        return self._games[task]
+        """Return the loaded game of a task.
+
+        Raises:
+            UserError: equality with the real engine is not proven for it.
+        """
+        return self.load(task)
 
 
 class FastAlfworld(AlfworldSteps):
-    """ALFWorld on the stepper: the same texts, admissible actions, score and success as the real engine."""
+    """ALFWorld on the stepper: the same texts, admissible actions, score and success as the real engine.
+
+    games: loaded games to share with other environments of the same source.
+    """
 
     name = "alfworld (stepper)"
 
     def __init__(self, source: Source, games: LoadedGames | None = None):
-        """games: loaded games to share with other environments of the same source."""
         super().__init__(source)
         self._games = games or LoadedGames(source)
 
     def reset(self, task: Task) -> Step:
-        """Starts an episode of `task`. UserError if the stepper does not vouch for the game."""
-        self._episode = Stepper(self._games[task])
-        return self._first(self._episode.intro(), self._episode.admissible(), self._episode.won)
+        """Start an episode of `task`.
+
+        Raises:
+            UserError: the stepper is not proven for the game.
+        """
+        self.episode = Stepper(self._games[task])
+        return self._first(self.episode.intro(), self.episode.admissible(), self.episode.won)
 
     def step(self, action: str) -> Step:
-        """Plays one action, admissible or not. ValueError before the first reset or after the end."""
+        """Play one action, admissible or not. Raises ValueError before the first reset or after the end."""
         self._check_running()
-        text = self._episode.step(action)
-        return self._next(text, self._episode.admissible(), self._episode.won)
+        text = self.episode.step(action)
+        return self._next(text, self.episode.admissible(), self.episode.won)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to free."""

@@ -1,9 +1,10 @@
-"""Committed games: a JSON-lines file whose first line states what the games share, then a game a line.
+"""Committed games: a JSON-lines file. Its first line states what the games share, then each line is a game.
 
 Header: "facts", true in every game that has their objects, as predicate to strings of arguments; "goals", conditions
 with `$0`, `$1`, ... for the constants. Game: id, kind, split, task and plan; "objects", per type the names in the order
 of the ids; "facts"; "goal", its number in the header and its constants. An object's id is the first letter of its type
-and its rank, which keeps the order of the ids that the real engine would sort by; types of things have their own names.
+and its rank, which keeps the order of the ids by which the real engine would sort; types of things have their own
+names.
 """
 
 import json
@@ -20,7 +21,7 @@ SHARED = "cancontain"
 
 
 def shortened(game: Game, rules: Rules) -> Game:
-    """The same game with short object ids in the same order, and without facts that nothing reads."""
+    """Return the same game with short object ids in the same order, and without facts that nothing reads."""
     goal = {x.predicate for part in game.goal for disjunct in part for x in disjunct.literals}
     facts = {fact for fact in game.facts if fact[0] in rules.read_predicates | goal}
     used = sorted({arg for fact in facts for arg in fact[1:]})
@@ -41,7 +42,7 @@ def shortened(game: Game, rules: Rules) -> Game:
 
 
 def write_games(path: Path, games: list[Game]) -> None:
-    """Writes games that `shortened` returned."""
+    """Write games that `shortened` returned."""
     shared = {fact for game in games for fact in game.facts if fact[0] == SHARED}
     goals: list[list] = []
     lines = []
@@ -70,7 +71,11 @@ def write_games(path: Path, games: list[Game]) -> None:
 
 
 def read_games(path: Path, rules: Rules) -> list[Game]:
-    """Reads what `write_games` wrote. UserError if the file is missing or damaged."""
+    """Read games that `write_games` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     if not path.is_file():
         raise UserError(f"{path.parent.name}/{path.name} is missing; restore it from the repository")
     try:

@@ -26,9 +26,10 @@ _ESCAPES = {"_bar_": "|", "_minus_": "-", "_plus_": "+", "_dot_": ".", "_comma_"
 class Game:
     """A game without its rules.
 
-    id: unique name. kind: one of `KINDS`. split: train, iid or ood. task: the sentence that the first observation ends
-    with. objects: type of every object. names: what texts call it. facts: (predicate, arguments...) true at the start.
-    goal: all parts must hold, a part holds if one of its disjuncts does. plan: the expert's actions, empty if unknown.
+    id: unique name. kind: one of `KINDS`. split: train, iid or ood. task: the sentence at the end of the first
+    observation. objects: type of every object. names: the objects' names in texts. facts: (predicate, arguments...)
+    true at the start. goal: all parts must hold; a part holds if one of its disjuncts does. plan: the expert's actions,
+    empty if unknown.
     """
 
     id: str
@@ -43,7 +44,11 @@ class Game:
 
 
 def game_from_pddl(id: str, kind: str, split: str, problem: str, task: str, plan: tuple[str, ...] = ()) -> Game:
-    """The game of a PDDL problem and a task sentence. UserError if the problem is damaged."""
+    """Make the game of a PDDL problem and a task sentence.
+
+    Raises:
+        UserError: the problem is damaged.
+    """
     read = read_problem(problem)
     facts = frozenset((fact.predicate, *fact.args) for fact in read.init if fact.positive)
     unknown = {arg for fact in facts for arg in fact[1:]} - read.objects.keys()
@@ -53,7 +58,7 @@ def game_from_pddl(id: str, kind: str, split: str, problem: str, task: str, plan
 
 
 def display_names(facts: frozenset[Fact]) -> dict[str, str]:
-    """Names of all objects that facts mention: `Apple_bar__plus_01...` is "apple 2" if it is the second last of three.
+    """Name all objects that facts mention: `Apple_bar__plus_01...` is "apple 2" if it is the second last of three.
 
     The numbers count down in the order of the ids, and "basin" anywhere in an id is part of the name, as in ALFWorld.
     """

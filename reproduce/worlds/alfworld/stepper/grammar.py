@@ -1,4 +1,4 @@
-"""Reads a TextWorld grammar file (`alfred.twl2`): commands, feedback and the productions that expand them.
+"""Read a TextWorld grammar file (`alfred.twl2`): commands, feedback and the productions that expand them.
 
 A text is a tuple of symbols, all of them plain tuples, so that they can be stored as JSON:
 
@@ -7,8 +7,8 @@ A text is a tuple of symbols, all of them plain tuples, so that they can be stor
     ("value", expression)              a property of a bound variable, see `_value`
     ("list", symbol, query)            the symbol for every answer of the query: "a", "a, and b", "a, b, and c"
 
-A query is a tuple of atoms (predicate, ((variable, type), ...)). What TextWorld would read differently, or what it
-reads and we do not, is refused with a UserError.
+A query is a tuple of atoms (predicate, ((variable, type), ...)). We refuse with a UserError what TextWorld would read
+differently, and what it reads and we do not.
 """
 
 import ast
@@ -36,7 +36,7 @@ ATTRIBUTES = ("name", "id", "definite", "indefinite")
 
 @dataclass(frozen=True)
 class Production:
-    """One way to expand a symbol, allowed where `condition` has an answer (an empty condition always holds)."""
+    """One way to expand a symbol, allowed if `condition` has an answer (an empty condition always holds)."""
 
     condition: Query
     symbols: tuple[Symbol, ...]
@@ -52,7 +52,7 @@ class Phrases:
 
 
 def read_grammar(text: str) -> Phrases:
-    """Splits a grammar file into its parts. Later productions of a name replace earlier ones, as in TextWorld."""
+    """Split a grammar file into its parts. Later productions of a name replace earlier ones, as in TextWorld."""
     phrases = Phrases({}, {}, {})
     position, action = _SPACE.match(text, 0).end(), None
     while position < len(text):
@@ -74,7 +74,7 @@ def read_grammar(text: str) -> Phrases:
 
 
 def read_symbols(text: str) -> tuple[Symbol, ...]:
-    """The symbols of a right-hand side. TextWorld drops white space where a line of a right-hand side begins."""
+    """Read the symbols of a right-hand side. TextWorld drops white space at the beginning of its lines."""
     symbols, position = [], 0
     text = text.replace("\\n", "\n")
     if "//" in text:
@@ -100,7 +100,7 @@ def read_symbols(text: str) -> tuple[Symbol, ...]:
 
 
 def read_query(text: str) -> Query:
-    """The atoms of `p(x:type, y:type) & q(...)`."""
+    """Read the atoms of `p(x:type, y:type) & q(...)`."""
     atoms, position = [], 0
     while True:
         match = _ATOM.match(text, position)

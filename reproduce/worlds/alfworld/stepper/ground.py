@@ -1,6 +1,6 @@
-"""Grounds the rules on one game piece by piece: the operators that could apply at a place, and with a thing in hand.
+"""Ground the rules on one game piece by piece: the operators that could apply at a place, and with a thing in hand.
 
-Static facts (predicates that no action changes) are used up here; what is left of an operator's precondition is a set
+Static facts (predicates that no action changes) are used up here. What is left of an operator's precondition is a set
 of dynamic facts that must be true and one that must be false, as small integers.
 """
 
@@ -17,8 +17,11 @@ Condition = tuple[frozenset[int], frozenset[int]]
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A ground action. binding: object of every parameter, by name; positive and negative: fact numbers that must be
-    true and false, besides the keys; add and delete: fact numbers of the effects that something reads."""
+    """A ground action.
+
+    binding: object of every parameter, by name. positive, negative: numbers of facts that must be true and false,
+    besides the keys. add, delete: numbers of the facts that it changes and that something reads.
+    """
 
     command: str
     action: Action
@@ -30,7 +33,7 @@ class Operator:
 
 
 class _Form:
-    """One disjunct of an action, prepared: the key facts it needs, its static join and its dynamic literals."""
+    """One disjunct of an action, prepared: the key facts that it needs, its static join and its dynamic literals."""
 
     def __init__(self, rules: Rules, index: FactIndex, action: Action, disjunct: Disjunct):
         self.action = action
@@ -49,7 +52,7 @@ class _Form:
 
 
 class Grounder:
-    """Numbers facts and grounds operators. `facts` lists the numbered facts."""
+    """Numbers facts and grounds operators. facts: the numbered facts."""
 
     def __init__(self, rules: Rules, game: Game):
         self.rules, self.game = rules, game
@@ -61,7 +64,7 @@ class Grounder:
         self._forms = [_Form(rules, self.index, action, d) for action in rules.actions for d in action.precondition]
 
     def number(self, fact: Fact) -> int:
-        """The number of a fact, a new one if it has none."""
+        """Return the number of a fact, a new one if it has none."""
         found = self._numbers.get(fact)
         if found is None:
             found = self._numbers[fact] = len(self.facts)
@@ -69,17 +72,21 @@ class Grounder:
         return found
 
     def conditions(self, disjunct: Disjunct) -> list[Condition]:
-        """The ways to satisfy a condition without parameters: facts that must be true, facts that must be false."""
+        """List the ways to satisfy a condition without parameters: facts that must be true, and that must be false."""
         literals, dynamic = disjunct.literals, self.rules.dynamic
         join = Join(self.index, dict(disjunct.extra), literals, dynamic)
         true, false = ([x for x in literals if x.predicate in dynamic and x.positive is p] for p in (True, False))
         return [(self._set(true, found), self._set(false, found)) for found in join({})]
 
     def operators(self, keys: tuple[int | None, ...], command: Callable[[str, Binding], str]) -> list[Operator]:
-        """The operators that need exactly these key facts (None where they need none of that predicate).
+        """List the operators that need exactly these key facts.
 
-        command(action, binding): what the player types. An operator whose every effect is already part of its
-        precondition is dropped, as the real engine's planner does: one cannot go to where one is.
+        An operator whose every effect is already part of its precondition is dropped, as the real engine's planner
+        does: you cannot go to where you are.
+
+        Args:
+            keys: fact numbers, None where the operator needs no fact of that predicate.
+            command: command(action, binding) -> the text that the player types.
         """
         found = []
         for form in self._forms:
@@ -104,7 +111,7 @@ class Grounder:
         return found
 
     def _unified(self, form: _Form, keys: tuple[int | None, ...]) -> Binding | None:
-        """Values of the variables in the key literals; None if types or values do not go together."""
+        """Values of the variables in the key literals; None if types or values do not fit together."""
         known: Binding = {}
         for literal, key in zip(form.keys, keys, strict=True):
             for arg, value in zip(literal.args, self.facts[key][1:], strict=True) if literal else ():

@@ -1,4 +1,4 @@
-"""Enumerates the objects that satisfy a condition's static part; prepared once per condition, run for every place."""
+"""Enumerate the objects that satisfy a condition's static part; prepared once per condition, run for every place."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
@@ -10,7 +10,7 @@ Fact = tuple[str, ...]
 
 
 class FactIndex:
-    """Facts by predicate, and by predicate, place of an argument and its value. `objects`: type of every object."""
+    """Facts by predicate, and by predicate, place of an argument and its value. objects: type of every object."""
 
     def __init__(self, facts: set[Fact], objects: Mapping[str, str]):
         self.facts, self.objects = facts, objects
@@ -25,7 +25,11 @@ class FactIndex:
 
 
 class Join:
-    """The static part of a condition, prepared."""
+    """The static part of a condition, prepared.
+
+    types: type of every variable. literals: all that a binding will be used for; those on dynamic predicates are not
+    part of the join. known: variables that have a value before it starts.
+    """
 
     def __init__(
         self,
@@ -35,8 +39,6 @@ class Join:
         dynamic: frozenset[str] = frozenset(),
         known: Collection[str] = (),
     ):
-        """types: type of every variable. literals: all that will be asked of a binding; those on dynamic predicates are
-        no part of the join. known: variables that have a value before it starts."""
         self.index, self.types = index, types
         self.constants = {arg: arg for literal in literals for arg in literal.args if arg not in types}
         literals = [x for x in literals if x.predicate not in dynamic]
@@ -55,7 +57,7 @@ class Join:
         self._free = [name for name in types if name not in bound]
 
     def __call__(self, known: Binding) -> Iterator[Binding]:
-        """All bindings of all variables (and constants to themselves) that extend `known`, in a fixed order."""
+        """Yield all bindings of all variables (and constants to themselves) that extend `known`, in a fixed order."""
         for partial in self._extend(0, {**self.constants, **known}):
             for values in product(*(self.index.of_type.get(self.types[name], ()) for name in self._free)):
                 found = {**partial, **dict(zip(self._free, values, strict=True))} if values else partial

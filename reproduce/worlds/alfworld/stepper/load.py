@@ -1,4 +1,4 @@
-"""A game made ready for the stepper. It is grounded as far as the player goes: place by place, thing by thing."""
+"""A game made ready for the stepper. It is grounded only as far as the player goes: place by place, thing by thing."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -14,13 +14,15 @@ Row = tuple[str | None, str | None, tuple[str, ...]]
 
 
 class LoadedGame:
-    """Shared by all episodes of one game. start: facts that are true first, by number; tables: the same for texts."""
+    """A loaded game; all its episodes share it. Use `stepper.load_game`, which also replays the expert.
+
+    start: facts that are true at the start, by number. tables: the same for texts.
+
+    Raises:
+        UserError: equality with the real engine is not proven for it; the message names the game and the reason.
+    """
 
     def __init__(self, rules: Rules, game: Game):
-        """UserError that names the game and the reason if equality with the real engine is not proven for it.
-
-        Use `stepper.load_game`, which also replays the expert.
-        """
         rules.check_proven()
         check_game(rules, game)
         self.rules, self.game = rules, game
@@ -38,12 +40,12 @@ class LoadedGame:
         return all(any(true <= facts and false.isdisjoint(facts) for true, false in part) for part in self.goal)
 
     def key(self, number: int) -> int | None:
-        """Which key predicate a fact belongs to, None for other facts."""
+        """Return the key predicate of a fact; None for other facts."""
         name = self._grounder.facts[number][0]
         return self.rules.keys.index(name) if name in self.rules.keys else None
 
     def operators(self, keys: tuple[int, ...]) -> tuple[Operator, ...]:
-        """All operators that may apply while these key facts (sorted numbers) and no other ones hold, by command."""
+        """List all operators that may apply while exactly these key facts (sorted numbers) hold, by command."""
         if keys not in self._sorted:
             facts = [[None, *(n for n in keys if self.key(n) == rank)] for rank in range(len(self.rules.keys))]
             found = [operator for piece in product(*facts) for operator in self._piece(piece)]
@@ -59,7 +61,7 @@ class LoadedGame:
         return self.writer.write(self.rules.commands[action], binding, self.tables)
 
     def row(self, number: int) -> Row:
-        """The table that texts read a fact from while it is true, the one once it is deleted, and its arguments."""
+        """Return the tables of a fact that texts read while it is true and once it is deleted, and its arguments."""
         if number not in self._rows:
             name, *args = self._grounder.facts[number]
             read = self.rules.text_predicates

@@ -1,7 +1,7 @@
-"""Reads the part of PDDL that ALFWorld uses: typed parameters, and/or/not/exists, simple effects.
+"""Read the part of PDDL that ALFWorld uses: typed parameters, and/or/not/exists, simple effects.
 
-Everything is lower-cased, as Fast Downward does. What is outside of this part (forall, when with a condition that
-matters, type hierarchies, ...) is refused with a UserError, never guessed.
+Everything is lower-cased, as in Fast Downward. Anything else (forall, when with a condition that matters, type
+hierarchies, ...) is refused with a UserError, never guessed.
 """
 
 import re
@@ -23,7 +23,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Disjunct:
-    """One conjunction of a condition in disjunctive normal form; `extra` are the variables bound by its quantifiers."""
+    """One conjunction of a condition in disjunctive normal form. extra: the variables that its quantifiers bind."""
 
     extra: tuple[tuple[str, str], ...]
     literals: tuple[Literal, ...]
@@ -50,7 +50,7 @@ class Problem:
 
 
 def read(text: str) -> Expression:
-    """The nested lists of one s-expression. UserError if the brackets do not match."""
+    """Read the nested lists of one s-expression. Raises UserError if the brackets do not match."""
     tokens = re.findall(r"[()]|[^\s()]+", re.sub(r";[^\n]*", "", text).lower())
     stack: list[list] = [[]]
     for token in tokens:
@@ -69,7 +69,7 @@ def read(text: str) -> Expression:
 
 
 def typed(items: list) -> tuple[tuple[str, str], ...]:
-    """Pairs (name, type) of a typed list `a b - t c - u`; without a type, "object"."""
+    """Read the pairs (name, type) of a typed list `a b - t c - u`; without a type, "object"."""
     pairs, waiting = [], []
     tokens = iter(items)
     for token in tokens:
@@ -83,7 +83,7 @@ def typed(items: list) -> tuple[tuple[str, str], ...]:
 
 
 def normal_form(expression: Expression) -> tuple[Disjunct, ...]:
-    """Disjunctive normal form of a condition; the empty condition is one empty disjunct."""
+    """Bring a condition into disjunctive normal form; the empty condition is one empty disjunct."""
     if not expression:
         return (Disjunct((), ()),)
     head, *parts = expression
@@ -108,7 +108,7 @@ def _both(left: Disjunct, right: Disjunct) -> Disjunct:
 
 
 def literal(expression: Expression) -> Literal:
-    """A fact or its negation. UserError for anything else."""
+    """Read a fact or its negation. Raises UserError for anything else."""
     positive = expression[0] != "not"
     atom = expression if positive else expression[1]
     if not all(isinstance(part, str) for part in atom) or atom[0] in ("forall", "when", "imply", "and", "or", "exists"):
@@ -130,7 +130,11 @@ def _effects(expression: Expression) -> tuple[list[Literal], list[Literal]]:
 
 
 def read_domain(text: str) -> tuple[dict[str, tuple[str, ...]], dict[str, Action]]:
-    """Argument types of every predicate, and every action by name. UserError for derived predicates and subtypes."""
+    """Read the argument types of every predicate, and every action by name.
+
+    Raises:
+        UserError: there are derived predicates or subtypes.
+    """
     predicates: dict[str, tuple[str, ...]] = {}
     actions: dict[str, Action] = {}
     for section in read(text)[2:]:
@@ -151,7 +155,7 @@ def read_domain(text: str) -> tuple[dict[str, tuple[str, ...]], dict[str, Action
 
 
 def read_problem(text: str) -> Problem:
-    """Objects, initial facts (numbers and costs dropped) and goal of a problem file."""
+    """Read objects, initial facts (without numbers and costs) and goal of a problem file."""
     sections = {section[0]: section[1:] for section in read(text)[1:]}
     for name in (":objects", ":init", ":goal"):
         if name not in sections:

@@ -1,6 +1,6 @@
-"""The compiled rules of ALFWorld: what the stepper runs on. They can be stored as JSON and played without the package.
+"""The compiled rules of ALFWorld, on which the stepper runs. They can be stored as JSON and played without the package.
 
-A game is loaded only if the digest of its rules is in `PROVEN`: those were compared with the real engine step by step
+A game loads only if the digest of its rules is in `PROVEN`: those were compared with the real engine step by step
 (`python -m reproduce.commands.check_alfworld`).
 """
 
@@ -22,7 +22,8 @@ PROVEN = {"b13aed82b0bc0f7719bac48ef9d1c17ca49806e711b8164537590ae4e8729ec5": "a
 @dataclass(frozen=True)
 class Rules:
     """Argument types of the predicates, actions, the symbols of their command and feedback, and the productions that
-    expand them (without the task sentence, which is the game's)."""
+    expand them (without the task sentence, which belongs to the game).
+    """
 
     predicates: dict[str, tuple[str, ...]]
     actions: tuple[Action, ...]
@@ -48,8 +49,10 @@ class Rules:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The two predicates that most preconditions need; the first says where the player is. Operators are grounded
-        and kept by the facts of these that they need."""
+        """The two predicates that most preconditions need; the first says where the player is.
+
+        Operators are grounded and kept by the facts of these predicates that they need.
+        """
         count = Counter(
             literal.predicate
             for action in self.actions
@@ -88,7 +91,7 @@ class Rules:
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict:
-        """Nested lists and dictionaries that `rules_from_json` reads back."""
+        """Return nested lists and dictionaries that `rules_from_json` reads back."""
         return {
             "predicates": self.predicates,
             "actions": [
@@ -107,7 +110,7 @@ class Rules:
         }
 
     def check_proven(self) -> None:
-        """UserError unless these rules were proven equal to the real engine."""
+        """Raise UserError unless these rules were proven equal to the real engine."""
         if self.digest not in PROVEN:
             raise UserError(
                 f"the fast ALFWorld stepper is not proven for these rules (digest {self.digest[:12]}, proven: "
@@ -116,7 +119,7 @@ class Rules:
 
 
 def rules_from_json(value: dict) -> Rules:
-    """Reads what `Rules.to_json` wrote."""
+    """Read rules that `Rules.to_json` wrote."""
     value = _tuples(value)
     actions = tuple(
         Action(
@@ -133,7 +136,7 @@ def rules_from_json(value: dict) -> Rules:
 
 
 def variables(expression: tuple) -> Iterator[str]:
-    """The variables of a value's expression."""
+    """Yield the variables of a value's expression."""
     if expression[0] == "get":
         yield expression[1]
     elif expression[0] != "const":
@@ -142,7 +145,7 @@ def variables(expression: tuple) -> Iterator[str]:
 
 
 def text_atoms(rules: Rules) -> Iterator[tuple[str, tuple]]:
-    """All atoms (predicate, typed variables) that the texts ask for."""
+    """Yield all atoms (predicate, typed variables) that the texts ask for."""
     for production in (p for ps in rules.productions.values() for p in ps):
         yield from production.condition
         yield from list_atoms(production.symbols)
@@ -151,7 +154,7 @@ def text_atoms(rules: Rules) -> Iterator[tuple[str, tuple]]:
 
 
 def list_atoms(symbols: tuple[Symbol, ...]) -> Iterator[tuple[str, tuple]]:
-    """The atoms of the lists among some symbols."""
+    """Yield the atoms of the lists among some symbols."""
     for symbol in symbols:
         if symbol[0] == "list":
             yield from symbol[2]

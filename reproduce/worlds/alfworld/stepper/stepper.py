@@ -1,4 +1,4 @@
-"""The stepper: plays a loaded game on plain Python state, with the texts and commands of the real engine."""
+"""The stepper: play a loaded game on plain Python state, with the texts and commands of the real engine."""
 
 from reproduce.errors import UserError
 from reproduce.worlds.alfworld.stepper.game import Game
@@ -25,15 +25,15 @@ class Stepper:
         self._commands: dict[str, Operator] | None = None
 
     def intro(self) -> str:
-        """The first observation, which ends with the task sentence."""
+        """Return the first observation, which ends with the task sentence."""
         return self.loaded.writer.write((("rule", START),), {}, self.tables)
 
     def admissible(self) -> tuple[str, ...]:
-        """All commands that do something now, sorted."""
+        """List all commands that do something now, sorted."""
         return tuple(self._possible())
 
     def step(self, command: str) -> str:
-        """Plays a command and returns its feedback; a command that is not admissible changes nothing."""
+        """Play a command and return its feedback; a command that is not admissible changes nothing."""
         operator = self._possible().get(command.strip())
         if operator is None:
             return NOTHING
@@ -69,10 +69,13 @@ class Stepper:
 
 
 def load_game(rules: Rules, game: Game) -> LoadedGame:
-    """A game ready to play. UserError that says why if equality with the real engine is not proven for it.
+    """Make a game ready to play.
 
-    The expert's plan has to win it: the real engine plays an unsolvable game without any command, which is not
-    reproduced here.
+    The expert's plan has to win it: the real engine plays an unsolvable game without any command, which we do not
+    reproduce.
+
+    Raises:
+        UserError: equality with the real engine is not proven for it; the message says why.
     """
     loaded = LoadedGame(rules, game)
     episode = Stepper(loaded)

@@ -1,4 +1,4 @@
-"""Writes commands and feedback: expands the grammar's symbols over the facts of a state, in the real engine's order."""
+"""Write commands and feedback: expand the grammar's symbols over the facts of a state, in the real engine's order."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +17,7 @@ class Writer:
         self.names = names
 
     def write(self, symbols: tuple[Symbol, ...], binding: Binding, tables: Tables) -> str:
-        """The text of `symbols`. tables: argument tuples of the facts that hold, by predicate."""
+        """Write the text of `symbols`. tables: argument tuples of the facts that hold, by predicate."""
         parts: list[str] = []
         for symbol in symbols:
             kind = symbol[0]
@@ -62,9 +62,9 @@ class Writer:
 
 
 def answers(query: Query, binding: Binding, tables: Tables, depth: int = 0) -> Iterator[Binding]:
-    """All bindings that extend `binding` and satisfy the query, atom by atom, the facts of each atom sorted.
+    """Yield all bindings that extend `binding` and satisfy the query, atom by atom, the facts of each atom sorted.
 
-    Two variables never stand for the same object (TextWorld's rule).
+    Two variables never mean the same object (TextWorld's rule).
     """
     if depth == len(query):
         yield binding

@@ -1,4 +1,4 @@
-"""The authors' RL training sets (parquet, verl format), and the backspace in their system prompts."""
+"""Load the authors' RL training sets (parquet, verl format), and repair the backspace in their system prompts."""
 
 import logging
 from collections.abc import Mapping
@@ -19,8 +19,9 @@ BACKSPACE_BUG, BACKSPACE_REPAIR = "\x08oxed", "\\boxed"
 
 @dataclass(frozen=True)
 class RLFile:
-    """Registry entry of an RL training set. `rows` is the size of the published file; `names` are the file's names in
-    the authors' repository and on the hub."""
+    """Registry entry of an RL training set. rows: size of the published file. names: the file's names in the authors'
+    repository and on the Hub.
+    """
 
     name: str
     rows: int
@@ -47,9 +48,9 @@ RL_COLUMNS = ("data_source", "prompt", "ability", "reward_model", "extra_info")
 class RLSet:
     """An RL training set as loaded.
 
-    rows: rows in the file. backspaces: occurrences of the backspace defect found in system prompts; repaired: whether
-    they were replaced by `\\boxed`. blank_golds: row numbers (from 0) left out because their gold answer is blank, so
-    that no answer could ever earn a reward; rows = len(questions) + len(blank_golds).
+    rows: rows in the file. backspaces: occurrences of the backspace defect in system prompts. repaired: whether they
+    were replaced by `\\boxed`. blank_golds: row numbers (from 0) that are left out because their gold answer is blank,
+    so that no answer could earn a reward. rows = len(questions) + len(blank_golds).
     """
 
     questions: list[Question]
@@ -60,7 +61,11 @@ class RLSet:
 
 
 def rl_path(name: str, data_dir: str | Path) -> Path:
-    """The file of an RL set in a data directory. UserError for an unknown name or a missing file."""
+    """Find the file of an RL set in a data directory.
+
+    Raises:
+        UserError: the name is unknown, or the file is missing.
+    """
     if name not in RL_FILES:
         raise UserError(f"unknown RL set {name!r}; known: {', '.join(RL_FILES)}")
     return find(Path(data_dir), RL_FILES[name].candidates, name)
@@ -69,13 +74,20 @@ def rl_path(name: str, data_dir: str | Path) -> Path:
 def load_rl(
     name: str, data_dir: str | Path, *, keep_backspace: bool = False, check_rows: bool = True, path: Path | None = None
 ) -> RLSet:
-    """An RL training set, in file order (see `RLSet`).
+    """Load an RL training set, in file order.
 
-    data_dir: directory that holds `<name>.parquet` (or `rl_datasets/<name>.parquet`). The shipped system prompts hold
-    a backspace character and "oxed" where `\\boxed` was meant, while the reward demands `\\boxed{`: repaired and logged
-    here unless `keep_backspace` is set, for training on the files exactly as released. Rows with a blank gold are left
-    out and logged. path: the file itself, where it is known. Raises UserError for an unknown name, a missing file, a
-    malformed row or (with check_rows) a number of rows that is not the published one.
+    The shipped system prompts hold a backspace character and "oxed" where `\\boxed` was meant, while the reward demands
+    `\\boxed{`. We repair and log this. Rows with a blank gold are left out and logged.
+
+    Args:
+        name: a key of `RL_FILES`.
+        data_dir: directory that holds `<name>.parquet` (or `rl_datasets/<name>.parquet`).
+        keep_backspace: train on the files exactly as released.
+        check_rows: refuse a file whose number of rows is not the published one.
+        path: the file itself, if you know it.
+
+    Raises:
+        UserError: the name is unknown, the file is missing, a row is malformed, or the number of rows is wrong.
     """
     path = rl_path(name, data_dir) if path is None else path
     rows = parquet_rows(path, RL_COLUMNS)
@@ -102,7 +114,7 @@ def load_rl(
 def _question(
     name: str, path: Path, number: int, row: Mapping[str, Any], keep_backspace: bool
 ) -> tuple[Question | None, int]:
-    """The question of a row (None if its gold is blank) and the number of backspace defects in its system prompt."""
+    """The question of a row (None if its gold is blank), and the number of backspace defects in its system prompt."""
 
     def fail(key: str, wanted: str) -> UserError:
         return UserError(f"{path}, row {number}: key {key!r} must be {wanted}; repair or remove the row")

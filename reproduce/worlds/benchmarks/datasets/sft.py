@@ -1,8 +1,8 @@
-"""The SFT set of the warm start (ARPO-SFT-54K, LLaMA-Factory's ShareGPT format): whole trajectories as demonstrations.
+"""Load the SFT set of the warm start (ARPO-SFT-54K, LLaMA-Factory's ShareGPT format): whole trajectories.
 
 A row has `conversations`, a list of {"from", "value"} that a person and the model write in turn, and may have `system`.
-The model's text holds tool calls and, between `<result>` tags, what the tools answered. Those answers are shown and not
-learned here, as in RL (whether the released training masks them is not known). A backspace in a system prompt is
+The model's text holds tool calls and, between `<result>` tags, the tools' answers. We show those answers and do not
+train on them, as in RL (whether the released training masks them is not known). A backspace in a system prompt is
 repaired as in the RL sets.
 """
 
@@ -22,15 +22,22 @@ _RESULT = re.compile(r"(<result>.*?</result>)", re.DOTALL)
 
 @dataclass(frozen=True)
 class SFTRow:
-    """messages: role and content, the system prompt first if there is one, up to the last question. pieces: what
-    follows, in order: (text, whether it is learned)."""
+    """One row.
+
+    messages: role and content, the system prompt first if there is one, up to the last question. pieces: what follows,
+    in order: (text, whether it is trained on).
+    """
 
     messages: list[dict[str, str]]
     pieces: list[tuple[str, bool]]
 
 
 def read_sft(path: Path, limit: int | None = None) -> Iterator[SFTRow]:
-    """The rows of a `.json`, `.jsonl` or `.parquet` file, the first `limit`. UserError naming the row for a bad one."""
+    """Yield the rows of a `.json`, `.jsonl` or `.parquet` file, at most `limit` of them.
+
+    Raises:
+        UserError: the file or a row is malformed; the message names it.
+    """
     if path.suffix == ".parquet":
         rows = enumerate(parquet_rows(path, ("conversations",)), start=1)
     elif path.suffix in (".json", ".jsonl"):

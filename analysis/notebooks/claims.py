@@ -1,0 +1,32 @@
+# %% [markdown]
+# # What the papers claim, and what holds here
+# One row for each claim of the two abstracts and each premise they rest on. How a claim is tested, its gate and its
+# margin stand in `analysis/preregistration.md`, which precedes the runs; the verdict follows by a rule.
+
+# %%
+import sys
+from pathlib import Path
+
+ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
+sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
+
+from analysis import notebook
+from analysis.ledger import regimes, table
+
+ledger = table.load_ledger(notebook.data_folder())
+notebook.save(ledger.files())
+
+# %% [markdown]
+# ## The ledger
+
+# %%
+notebook.show(*ledger.tables)
+
+# %% [markdown]
+# ## Every regime whose test results were seen
+# A table that was trained again after its results were known leaves a choice behind that no interval counts.
+
+# %%
+seen = regimes.load_regimes(notebook.data_folder())
+notebook.save(regimes.files(seen))
+notebook.show(regimes.regimes_table(seen), regimes.effects_table(seen))
