@@ -51,9 +51,9 @@ class Scores:
         return np.unique(labels, return_inverse=True)[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """One experiment's logged results. `origin` is "results" (published) or "runs" (the user's own).
+    """One experiment's logged results, a key of caches. `origin` is "results" (published) or "runs" (the user's own).
 
     config: what the runs share, and `rows`: name -> method, algorithm, training (see `reproduce.runs.shared`).
     reference: the config of the published table 2 of the same profile, {} if there is none.

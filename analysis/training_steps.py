@@ -1,6 +1,7 @@
 """Numbers from steps.parquet, a row per RL step: means and edges of a run, bands over seeds, runs that collapsed."""
 
 import itertools
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,7 @@ def edges(source: Source, method: str, column: str = "entropy") -> tuple[np.ndar
     return tuple(np.array(found, dtype=float).reshape(-1, 2).T)
 
 
+@lru_cache(maxsize=64)
 def band(source: Source, method: str, column: str) -> pd.DataFrame:
     """Mean over seeds of `column` at every RL step, with its interval over seeds. Index step; value, low, high."""
     return band_of(source.steps[source.steps["method"] == method], column)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import comparison, load, reported, write
+from analysis import comparison, reported, write
 from reproduce.runs import files, schema
 from reproduce.seeding import stream
 
