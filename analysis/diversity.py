@@ -8,6 +8,7 @@ opposite of diversity: a policy that always answers alike piles its samples up i
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,7 @@ def cluster_count(found: Clusters, method: str) -> Estimate:
     return estimate(found.counts.loc[found.counts["method"] == method, "clusters"].to_numpy(dtype=float))
 
 
+@lru_cache(maxsize=64)
 def distinct_actions(source: Source, method: str) -> Estimate:
     """Distinct action sequences among the samples of a question, mean over questions and seeds, stratified interval."""
     scores = source.scores[method]
@@ -128,6 +130,7 @@ def distances(source: Source) -> dict[str, Estimate]:
     return found
 
 
+@lru_cache(maxsize=64)
 def pass_at_k_curve(source: Source, method: str) -> pd.DataFrame:
     """pass@k in percent for k = 1..N with its stratified interval. Index k; columns value, low, high."""
     scores = source.scores[method]

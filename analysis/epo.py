@@ -1,5 +1,7 @@
 """EPO's figures on table 3: how reward, success and entropy move during training, and its ablations."""
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -30,6 +32,7 @@ CURVES = {
 ABLATION_CURVES = ("reward_mean", "check_success_iid", "check_success_ood", "entropy_late")
 
 
+@lru_cache(maxsize=2)
 def step_values(source: Source) -> pd.DataFrame:
     """The RL steps of all runs with two more columns.
 

@@ -19,8 +19,13 @@ ENVIRONMENT = ONE_THREAD | {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
-LAST = "from analysis import notebook\nprint(notebook.report())\nget_ipython().run_line_magic('reset', '-sf')"
-"""A cell that is not saved: what the notebook wrote, and no names for the next one."""
+LAST = """
+import sys
+notebook = sys.modules.get("analysis.notebook")
+print(notebook.report() if notebook else '{"files": [], "text": []}')
+get_ipython().run_line_magic("reset", "-sf")
+"""
+"""A cell that is not saved: it says what the notebook wrote, and leaves no names to the next one."""
 
 
 def execute(notebooks: dict[str, str], environment: dict[str, str], target: Path) -> dict[str, dict]:

@@ -10,9 +10,13 @@ LINES = ("-", "--", ":", "-.")  # by updates per rollout
 COLOURS = ("#56B4E9", "#D55E00", "#000000", "#009E73", "#CC79A7")  # by learning rate
 
 
-def _axes_of(grid: pd.DataFrame):
-    """(methods, learning rates, updates per rollout), each in order."""
-    return list(dict.fromkeys(grid["method"])), *(sorted(grid[c].unique()) for c in ("learning_rate", "updates"))
+def _panels(grid: pd.DataFrame, **size):
+    """(figure, its panels, methods, learning rates, updates per rollout), the last three in order."""
+    methods = list(dict.fromkeys(grid["method"]))
+    figure, places = curves.panels(len(methods), **size)
+    if not methods:
+        curves.legend(places[0], methods)
+    return figure, places, methods, *(sorted(grid[c].unique()) for c in ("learning_rate", "updates"))
 
 
 def figure_heat(table: Table, grid: pd.DataFrame):
@@ -20,10 +24,8 @@ def figure_heat(table: Table, grid: pd.DataFrame):
 
     One colour scale for all, which starts at the warm start's pass@1, so that noise does not look like a pattern.
     """
-    methods, rates, updates = _axes_of(grid)
-    figure, places = curves.panels(len(methods), width=2.3, height=1.7)
+    figure, places, methods, rates, updates = _panels(grid, width=2.3, height=1.7)
     if not methods:
-        curves.legend(places[0], methods)
         return figure
     values = table.frame.loc[grid.index, "pass_1"]
     low, high = np.nanmin([values.min(), table.frame["pass_1"].get(style.WARM_START, np.nan)]), values.max()
@@ -48,10 +50,8 @@ def figure_heat(table: Table, grid: pd.DataFrame):
 
 def figure_curves(table: Table, grid: pd.DataFrame):
     """One panel a method: mean reward over training of every cell; colour: learning rate, line: updates per rollout."""
-    methods, rates, updates = _axes_of(grid)
-    figure, places = curves.panels(len(methods), width=2.5, height=2.1)
+    figure, places, methods, rates, updates = _panels(grid, width=2.5, height=2.1)
     if not methods:
-        curves.legend(places[0], methods)
         return figure
     for axes, method in zip(places, methods, strict=True):
         for name, cell in grid[grid["method"] == method].iterrows():

@@ -24,12 +24,7 @@ from reproduce.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "results"
-SCHEMAS = {
-    "steps": schema.STEPS_SCHEMA,
-    "timings": schema.TIMINGS_SCHEMA,
-    "rollouts": schema.ROLLOUTS_SCHEMA,
-    "eval": schema.EVAL_SCHEMA,
-}
+SCHEMAS = {"steps": schema.STEPS_SCHEMA, "eval": schema.EVAL_SCHEMA}
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,9 @@ class Scores:
         return np.unique(labels, return_inverse=True)[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """One experiment's logged results. `origin` is "results" (published) or "runs" (the user's own).
+    """One experiment's logged results, a key of caches. `origin` is "results" (published) or "runs" (the user's own).
 
     config: what the runs share, and `rows`: name -> method, algorithm, training (see `reproduce.runs.shared`).
     reference: the config of the published table 2 of the same profile, {} if there is none.
@@ -167,10 +162,6 @@ def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
 
 
 def _results(folder: Path, profile: str, experiment: str) -> Source:
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} does not exist: no published results for profile {profile}; run `make reproduce-{experiment}`"
-        )
     path = folder / "manifests.json"
     manifests = files.read_json_value(path, files.RESTORE)
     if not isinstance(manifests, list) or not all(isinstance(m, dict) for m in manifests):
@@ -179,46 +170,35 @@ def _results(folder: Path, profile: str, experiment: str) -> Source:
         identity.require_fields(manifest, f"{path}, manifest {number},", files.RESTORE)
     manifests = [{**m, "method": m.get("variant") or m["method"]} for m in manifests]
     config = read_yaml(folder / "config.yaml")
-    _check_rows(path, manifests, config)
+    rows = config.get("rows") or {}
+    for name, seed in ((m["method"], m["seed"]) for m in manifests):
+        if rows and name not in rows and name != style.WARM_START:
+            raise UserError(f"{path} has a run of {name}, config.yaml has none; {files.RESTORE}")
+        if seed not in rows.get(name, {}).get("seeds", [seed]):
+            raise UserError(f"{path} has a run of {name} with seed {seed}, config.yaml has none; {files.RESTORE}")
     return Source(profile, experiment, RESULTS, folder, manifests, config)
 
 
-def _check_rows(path: Path, manifests: list[dict], config: dict) -> None:
-    """UserError for a published manifest of a row and seed that config.yaml beside it does not have."""
-    rows = config.get("rows") or {}
-    for manifest in manifests:
-        name, seed = manifest["method"], manifest["seed"]
-        known = rows.get(name)
-        if known is not None and "seeds" in known and seed not in known["seeds"]:
-            raise UserError(f"{path} has a run of {name} with seed {seed}, config.yaml has none; {files.RESTORE}")
-        if known is None and rows and name != style.WARM_START:
-            raise UserError(f"{path} has a run of {name}, config.yaml has none; {files.RESTORE}")
-
-
 def _runs(folder: Path, profile: str, experiment: str) -> Source:
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist: no runs of profile {profile} yet; run `make reproduce-{experiment}`")
     manifests, runs, configs = [], [], {}
     for path in find_runs(folder.parent.parent, profile, experiment):
         if status_of(path) != "finished":
             continue
-        manifest = files.read_json(path / "manifest.json")
-        identity.require_fields(manifest, f"{path}/manifest.json")
+        manifest = identity.read_manifest(path)
         identity.check_place(path, manifest)
-        warm = path.name == style.WARM_START
-        method, seed = (style.WARM_START if warm else path.parent.name), manifest["seed"]
-        manifests.append({**manifest, "method": method})
-        runs.append((method, seed, path))
         config = read_yaml(path / "config.yaml")
         identity.check_config(path, manifest, config)
+        warm = path.name == style.WARM_START
         if not warm:
             configs[path] = config
             if not {"method", "seed", "training"} <= config.keys():
                 raise UserError(f"{path}/config.yaml is not the config of a run; {files.MOVE}")
-    config = table_config(configs)
+        name = style.WARM_START if warm else path.parent.name
+        manifests.append({**manifest, "method": name})
+        runs.append((name, manifest["seed"], path))
     if not runs:
         raise UserError(f"{folder} holds no finished run; run `make reproduce-{experiment}` to the end")
-    return Source(profile, experiment, "runs", folder, manifests, config, runs=tuple(runs))
+    return Source(profile, experiment, "runs", folder, manifests, table_config(configs), runs=tuple(runs))
 
 
 def load_source(
@@ -230,9 +210,11 @@ def load_source(
     user's runs (usually `runs`). Raises `UserError` if there is nothing to read or a file is broken.
     """
     base = (Path(data_root) if data_root else ROOT / "data") / "results" / profile
-    if str(source) == RESULTS:
-        found = _results(base / experiment, profile, experiment)
-    else:
-        found = _runs(Path(source) / profile / experiment, profile, experiment)
+    published = str(source) == RESULTS
+    folder = base / experiment if published else Path(source) / profile / experiment
+    if not folder.is_dir():
+        there = f"no published results for profile {profile}" if published else f"no runs of profile {profile} yet"
+        raise UserError(f"{folder} does not exist: {there}; run `make reproduce-{experiment}`")
+    found = (_results if published else _runs)(folder, profile, experiment)
     reference = base / "table2" / "config.yaml"
     return replace(found, reference=read_yaml(reference) if reference.exists() else {})

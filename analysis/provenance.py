@@ -140,18 +140,15 @@ def _seeds(seeds) -> str:
 
 def time_table(source: Source, name: Callable[[str], str] = style.name) -> TextTable:
     """Minutes a run and dates, from the manifests: what changes from run to run, kept apart from the table."""
-    rows = []
+    rows, seconds = [], [f"seconds_{stage}" for stage in ("total", "rollout", "train", "eval")]
     for method in style.order([m.get("method") for m in source.manifests if m.get("method")]):
         manifests = source.manifest(method)
-        cost = pd.DataFrame([m.get("cost") or {} for m in manifests])
-        row = [name(method)]
-        for column in ("seconds_total", "seconds_rollout", "seconds_train", "seconds_eval"):
-            values = pd.to_numeric(cost[column]).dropna() / 60 if column in cost else pd.Series(dtype=float)
-            row.append(f"{values.mean():.1f}" if len(values) else MISSING)
-        memory = pd.to_numeric(cost["peak_memory_mb"]).dropna() if "peak_memory_mb" in cost else pd.Series(dtype=float)
+        cost = pd.DataFrame([m.get("cost") or {} for m in manifests], columns=[*seconds, "peak_memory_mb"], dtype=float)
+        minutes, memory = (cost[seconds] / 60).mean(), cost["peak_memory_mb"].max()
+        row = [name(method), *(MISSING if np.isnan(value) else f"{value:.1f}" for value in minutes)]
         days = sorted(str(m["finished_at"])[:10] for m in manifests if m.get("finished_at"))
         finished = MISSING if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-        rows.append([*row, f"{memory.max():.0f}" if len(memory) else MISSING, str(len(manifests)), finished])
+        rows.append([*row, MISSING if np.isnan(memory) else f"{memory:.0f}", str(len(manifests)), finished])
     header = ["Method", "Minutes a run", "Rollout", "Training", "Evaluation", "Peak memory, MB", "Runs", "Finished"]
     note = f"Mean over runs, minutes of wall time. {_counts(source.manifests, machine)}."
     return TextTable(f"Table {source.table}, time", header, rows, notes=[note])

@@ -9,20 +9,7 @@ import pandas as pd
 from analysis.text_table import MISSING, TextTable
 from reproduce.errors import UserError
 
-COLUMNS = (
-    "paper",
-    "table",
-    "model",
-    "method",
-    "dataset",
-    "split",
-    "metric",
-    "value",
-    "reported_by",
-    "confidence",
-    "source",
-    "source_url",
-)
+COLUMNS = tuple("paper table model method dataset split metric value reported_by confidence source source_url".split())
 REPORTED_BY = ("the paper", "the authors, outside the paper", "third party")
 CONFIDENCE = ("high", "low")
 TITLE = "Reported numbers (not measured here)"

@@ -6,13 +6,13 @@ random sample of each split's (task type, variation) pairs, so intervals are ove
 which play the same tasks. Numbers are percent; the final score counts as `max(score, 0)`, as the rule does.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from analysis import format, pairing, statistics, style, text_table
@@ -34,7 +34,7 @@ COLOURS = {IID: "#0072B2", OOD: "#D55E00"}  # Okabe & Ito 2008
 MARKERS = {IID: "o", OOD: "D"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """episodes: the columns of `scripted_record.SCHEMA`, score clipped to 0 to 1 and `raw` as it stood; every policy
     has played every task once. about: settings and sessions."""
@@ -85,6 +85,7 @@ def _bootstrap(values: pd.Series, episodes: pd.DataFrame) -> Estimate:
     return statistics.mean(values.to_numpy(dtype=float)[None], draws)
 
 
+@lru_cache(maxsize=1)
 def rates(measured: Measured) -> pd.DataFrame:
     """A row per policy and split (and both together): episodes; percent under each rule; `unearned`: released but not
     strict, in percent of all episodes; mean turns, mean raw score (-100 to 100). `_low`, `_high`: 95 % interval.
@@ -92,58 +93,53 @@ def rates(measured: Measured) -> pd.DataFrame:
     Every strict success is a released one, so `unearned` is the paired difference released - strict, and a share.
     """
     rows = []
-    for policy in POLICIES:
-        for split in SPLITS:
-            own = measured.of(policy, split)
-            row: dict = {"policy": policy, "split": split, "episodes": len(own)}
-            put(row, "released", share(own["released"]))
-            put(row, "strict", share(own["strict"]))
-            put(row, "unearned", share(own["released"] & ~own["strict"]))
-            put(row, "score", _bootstrap(own["score"], own))
-            rows.append({**row, "turns": own["turns"].mean(), "raw_score": own["raw"].mean()})
+    for policy, split in product(POLICIES, SPLITS):
+        own = measured.of(policy, split)
+        row: dict = {"policy": policy, "split": split, "episodes": len(own)}
+        shares = {"released": own["released"], "strict": own["strict"], "unearned": own["released"] & ~own["strict"]}
+        for column, flags in shares.items():
+            put(row, column, share(flags))
+        put(row, "score", _bootstrap(own["score"], own))
+        rows.append({**row, "turns": own["turns"].mean(), "raw_score": own["raw"].mean()})
     return pd.DataFrame(rows)
 
 
+@lru_cache(maxsize=1)
 def against_gold(measured: Measured) -> pd.DataFrame:
     """A row per idle policy and split: points by which it lies above the gold path cut off at the turn limit, under
     each rule, on the same tasks (paired bootstrap)."""
     rows = []
-    for policy in IDLE:
-        for split in SPLITS:
-            own, gold = measured.of(policy, split), measured.of(GOLD, split)
-            row: dict = {"policy": policy, "split": split, "episodes": len(own)}
-            for rule in RULES:
-                difference = own[rule].to_numpy(dtype=float) - gold[rule].to_numpy(dtype=float)
-                put(row, rule, _bootstrap(pd.Series(difference), own))
-            rows.append(row)
+    for policy, split in product(IDLE, SPLITS):
+        own, gold = measured.of(policy, split), measured.of(GOLD, split)
+        row: dict = {"policy": policy, "split": split, "episodes": len(own)}
+        for rule in RULES:
+            put(row, rule, _bootstrap(own[rule].astype(float) - gold[rule].to_numpy(dtype=float), own))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
+@lru_cache(maxsize=1)
 def gold_lengths(measured: Measured) -> pd.DataFrame:
     """Three rows, tasks whose gold path fits into the turns, does not, and all: their number; percent under each rule
     when cut off at the turn limit; strict when followed to its end; the tour's released and score; quartiles and
     maximum of the path's actions."""
     whole, cut, tour = (measured.of(policy).set_index("task") for policy in (GOLD_WHOLE, GOLD, TOUR))
+    found = cut[list(RULES)].assign(
+        strict_to_end=whole["strict"], tour_released=tour["released"], tour_score=tour["score"]
+    )
     fits = whole["gold_length"] <= measured.turns
     rows = []
     for name, keep in (("fits", fits), ("longer", ~fits), ("all", fits | True)):
         lengths = whole.loc[keep, "gold_length"]
         row: dict = {"gold_path": name, "tasks": int(keep.sum())}
         put(row, "share", share(keep))
-        columns = {
-            "released": cut["released"],
-            "strict": cut["strict"],
-            "score": cut["score"],
-            "strict_to_end": whole["strict"],
-            "tour_released": tour["released"],
-            "tour_score": tour["score"],
-        }
-        row |= {column: 100 * values[keep].mean() for column, values in columns.items()}
+        row |= (100 * found[keep].astype(float).mean()).to_dict()
         row |= {f"length_{q}": lengths.quantile(q / 100) for q in (25, 50, 75)}
         rows.append({**row, "length_max": lengths.max()})
     return pd.DataFrame(rows)
 
 
+@lru_cache(maxsize=1)
 def kinds(measured: Measured) -> pd.DataFrame:
     """A row per task type in the panel, by the tour's mean score: tasks; for either idle policy percent released, mean
     and largest final score; the shortest, median and longest gold path, and its strict success within the turns."""
@@ -174,16 +170,11 @@ def sentence(measured: Measured) -> str:
 
 def rates_table(measured: Measured) -> TextTable:
     """`rates` as text."""
+    columns = {"released": "Released", "strict": "Strict", "unearned": "Released, not strict", "score": RULES["score"]}
     rows = [
-        [
-            r["policy"],
-            _split(r["split"]),
-            *(format.cell(r, c) for c in ("released", "strict", "unearned", "score")),
-            f"{r['turns']:.1f}",
-        ]
+        [*_names(r), *(format.cell(r, column) for column in columns), f"{r['turns']:.1f}"]
         for _, r in rates(measured).iterrows()
     ]
-    header = ["Policy", "Split", "Released", "Strict", "Released, not strict", "Mean final score", "Turns"]
     notes = [
         sentence(measured),
         "Percent. released: the episode ended by itself with a score above 0 (what EPO's released code counts); "
@@ -194,15 +185,13 @@ def rates_table(measured: Measured) -> TextTable:
         f"{TOUR}: teleports through the {len(ROOMS)} rooms, one a turn. {GOLD_WHOLE}: neither turns nor moves are "
         "limited, so its length is not comparable with the others.",
     ]
+    header = ["Policy", "Split", *columns.values(), "Turns"]
     return TextTable("Success under each rule", header, rows, notes=notes, words=frozenset({0, 1}))
 
 
 def against_gold_table(measured: Measured) -> TextTable:
     """`against_gold` as text."""
-    rows = [
-        [r["policy"], _split(r["split"]), *(format.cell(r, c, sign=True) for c in RULES)]
-        for _, r in against_gold(measured).iterrows()
-    ]
+    rows = [[*_names(r), *(format.cell(r, c, sign=True) for c in RULES)] for _, r in against_gold(measured).iterrows()]
     note = (
         f"Points by which a policy that does no task lies above ({GOLD}) under each rule, on the same tasks; 95 % "
         "paired bootstrap interval over tasks."
@@ -215,28 +204,24 @@ def gold_table(measured: Measured) -> TextTable:
     """`gold_lengths` as text."""
     turns = measured.turns
     names = {"fits": f"at most {turns} actions", "longer": "longer", "all": "all tasks"}
+    columns = {
+        "released": f"Released, {turns} turns",
+        "strict": f"Strict, {turns} turns",
+        "score": f"Score, {turns} turns",
+        "strict_to_end": "Strict, to its end",
+        "tour_released": "Tour: released",
+        "tour_score": "Tour: score",
+    }
     rows = []
     for _, r in gold_lengths(measured).iterrows():
         share_of = format.cell(r, "share") if r["gold_path"] != "all" else "100.0"
-        middle = [f"{r[f'length_{q}']:.0f}" for q in (25, 50, 75)]
-        columns = ("released", "strict", "score", "strict_to_end", "tour_released", "tour_score")
-        numbers = [text_table.MISSING if not r["tasks"] else f"{r[c]:.1f}" for c in columns]
-        lengths = (
-            f"{middle[1]} ({middle[0]} to {middle[2]}), {r['length_max']:.0f}" if r["tasks"] else text_table.MISSING
-        )
-        rows.append([names[r["gold_path"]], str(r["tasks"]), share_of, lengths, *numbers])
-    header = [
-        "Gold path",
-        "Tasks",
-        "Share, %",
-        "Actions: median (quartiles), longest",
-        f"Released, {turns} turns",
-        f"Strict, {turns} turns",
-        f"Score, {turns} turns",
-        "Strict, to its end",
-        "Tour: released",
-        "Tour: score",
-    ]
+        if r["tasks"]:
+            shown = ["{length_50:.0f} ({length_25:.0f} to {length_75:.0f}), {length_max:.0f}".format(**r)]
+            shown += [f"{r[column]:.1f}" for column in columns]
+        else:
+            shown = [text_table.MISSING] * (1 + len(columns))
+        rows.append([names[r["gold_path"]], str(r["tasks"]), share_of, *shown])
+    header = ["Gold path", "Tasks", "Share, %", "Actions: median (quartiles), longest", *columns.values()]
     notes = [
         "The built-in expert's path, both splits together; percent. The paths never teleport, so they are not the "
         f"shortest. Cut off after {turns} turns, an episode has not ended by itself and is no released success, "
@@ -247,32 +232,32 @@ def gold_table(measured: Measured) -> TextTable:
 
 def kinds_table(measured: Measured) -> TextTable:
     """`kinds` as text."""
+    cells = {
+        "Tasks": "{tasks}",
+        "Wait: released": "{wait_released:.0f}",
+        "Wait: score": "{wait_score:.1f}",
+        "Tour: released": "{tour_released:.0f}",
+        "Tour: score": "{tour_score:.1f}",
+        "Tour: largest score": "{tour_score_max:.0f}",
+        "Gold path: actions": "{gold_median:.0f} ({gold_min} to {gold_max})",
+        f"Gold path: strict, {measured.turns} turns": "{gold_strict:.0f}",
+    }
     rows = []
-    for r in kinds(measured).itertuples():
-        spread = (
-            f"{r.gold_median:.0f}"
-            if r.gold_min == r.gold_max
-            else f"{r.gold_median:.0f} ({r.gold_min} to {r.gold_max})"
-        )
-        idle = [f"{r.wait_released:.0f}", f"{r.wait_score:.1f}", f"{r.tour_released:.0f}", f"{r.tour_score:.1f}"]
-        rows.append([r.kind, str(r.tasks), *idle, f"{r.tour_score_max:.0f}", spread, f"{r.gold_strict:.0f}"])
-    header = [
-        "Task type",
-        "Tasks",
-        "Wait: released",
-        "Wait: score",
-        "Tour: released",
-        "Tour: score",
-        "Tour: largest score",
-        "Gold path: actions",
-        f"Gold path: strict, {measured.turns} turns",
-    ]
+    for _, r in kinds(measured).iterrows():
+        row = [r["kind"], *(cell.format(**r) for cell in cells.values())]
+        if r["gold_min"] == r["gold_max"]:
+            row[-2] = f"{r['gold_median']:.0f}"
+        rows.append(row)
     notes = [
         "Percent, both splits together, by the tour's mean final score. Types weigh as many tasks as they have "
         "variations; rows of few tasks say little, types without a task in the panel are not shown. "
         "Gold path: median (shortest to longest)."
     ]
-    return TextTable("Task types of the panel", header, rows, notes=notes)
+    return TextTable("Task types of the panel", ["Task type", *cells], rows, notes=notes)
+
+
+def _names(row: pd.Series) -> list[str]:
+    return [row["policy"], row["split"] if row["split"] == BOTH else row["split"].upper()]
 
 
 def files(measured: Measured) -> dict[str, str]:
@@ -322,13 +307,3 @@ def figure_kinds(measured: Measured):
     right.set(xlabel="actions of the gold path", xlim=(0, None))
     right.legend(loc="lower right")
     return figure
-
-
-def _split(split: str) -> str:
-    return split if split == BOTH else split.upper()
-
-
-def figures(measured: Measured) -> Iterator[tuple[str, Figure]]:
-    """(file name without ending, figure)."""
-    yield "success_rules", figure_rules(measured)
-    yield "success_rules_kinds", figure_kinds(measured)

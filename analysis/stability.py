@@ -32,22 +32,13 @@ def shown(source: Source, always=("grpo", "gppo", "ce-gppo", "aepo")) -> list[st
 def worst(source: Source) -> pd.DataFrame:
     """A row per method: runs, collapsed runs, and over all its steps the largest share of tokens below and above the
     clip range (percent), the largest gradient norm and the largest KL to the warm start (nats)."""
-    lines = []
-    for method in trained(source):
-        rows = source.steps[source.steps["method"] == method]
-        largest = {column: rows[column].max() for column in ("clip_fraction_low", "clip_fraction_high")}
-        lines.append(
-            {
-                "method": method,
-                "runs": rows["seed"].nunique(),
-                "collapsed": len(fallen(source, method)),
-                "below_percent": 100 * largest["clip_fraction_low"],
-                "above_percent": 100 * largest["clip_fraction_high"],
-                "grad_norm": rows["grad_norm"].max(),
-                "kl_warm_start": rows["kl_warm_start"].max(),
-            }
-        )
-    return pd.DataFrame(lines)
+    largest = ["clip_fraction_low", "clip_fraction_high", "grad_norm", "kl_warm_start"]
+    runs = source.steps.groupby("method")
+    found = runs[largest].max().loc[trained(source)]
+    found[largest[:2]] *= 100
+    found.insert(0, "runs", runs["seed"].nunique())
+    found.insert(1, "collapsed", [len(fallen(source, method)) for method in found.index])
+    return found.reset_index().rename(columns=dict(zip(largest, ("below_percent", "above_percent"), strict=False)))
 
 
 def worst_table(source: Source) -> TextTable:

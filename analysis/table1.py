@@ -8,18 +8,7 @@ SPEC = Spec(
     subject="{sets}",
     columns="family",
     reported=Reported(
-        (
-            "AIME24",
-            "AIME25",
-            "MATH500",
-            "GSM8K",
-            "MATH",
-            "WebWalkerQA",
-            "HotpotQA",
-            "2WikiMultihopQA",
-            "MuSiQue",
-            "Bamboogle",
-        ),
+        tuple("AIME24 AIME25 MATH500 GSM8K MATH WebWalkerQA HotpotQA 2WikiMultihopQA MuSiQue Bamboogle".split()),
         "mathematical and knowledge-intensive benchmarks",
     ),
 )

@@ -1,6 +1,7 @@
 """Numbers from steps.parquet, a row per RL step: means and edges of a run, bands over seeds, runs that collapsed."""
 
 import itertools
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -33,15 +34,15 @@ def trained(source: Source) -> list[str]:
 
 def edges(source: Source, method: str, column: str = "entropy") -> tuple[np.ndarray, np.ndarray]:
     """Per seed, the mean of `column` over the first and over the last tenth of the RL steps (at least one step)."""
-    start, end = [], []
+    found = []
     for _, run in source.steps[source.steps["method"] == method].groupby("seed"):
         values = run.sort_values("step")[column].dropna().to_numpy(dtype=float)
         n = max(1, round(EDGE * len(values)))
-        start.append(values[:n].mean() if len(values) else np.nan)
-        end.append(values[-n:].mean() if len(values) else np.nan)
-    return np.array(start), np.array(end)
+        found.append((values[:n].mean(), values[-n:].mean()) if len(values) else (np.nan, np.nan))
+    return tuple(np.array(found, dtype=float).reshape(-1, 2).T)
 
 
+@lru_cache(maxsize=64)
 def band(source: Source, method: str, column: str) -> pd.DataFrame:
     """Mean over seeds of `column` at every RL step, with its interval over seeds. Index step; value, low, high."""
     return band_of(source.steps[source.steps["method"] == method], column)
@@ -64,12 +65,9 @@ def fallen(source: Source, method: str) -> np.ndarray:
 
 def collapsed(source: Source) -> dict[str, tuple[int, int]]:
     """Row -> (runs whose training success ended below half of its start, all its runs), for rows with such runs."""
-    found = {}
-    for method in trained(source):
-        down = fallen(source, method)
-        if len(down):
-            found[method] = (len(down), source.steps.loc[source.steps["method"] == method, "seed"].nunique())
-    return found
+    runs = source.steps.groupby("method")["seed"].nunique()
+    found = {method: (len(fallen(source, method)), int(runs[method])) for method in trained(source)}
+    return {method: counts for method, counts in found.items() if counts[0]}
 
 
 def collapse_note(source: Source, name=style.name) -> str:
@@ -107,16 +105,13 @@ def without_signal(source: Source) -> dict[str, tuple[int, int, int]]:
     """
     found = {}
     for method in trained(source):
-        runs = [run for _, run in source.steps[source.steps["method"] == method].groupby("seed")]
-        equal = [
-            run
-            for run in runs
-            if (run["groups_sampled"] > 0).all() and (run["groups_degenerate"] == run["groups_sampled"]).all()
-        ]
-        still = [run for run in equal if (run["grad_norm"] == 0).all()]
+        steps = source.steps[source.steps["method"] == method]
+        same = (steps["groups_sampled"] > 0) & (steps["groups_degenerate"] == steps["groups_sampled"])
+        equal = same.groupby(steps["seed"]).all()
+        still = equal & (steps["grad_norm"] == 0).groupby(steps["seed"]).all()
         counted = still if _group_size(source, method) == 1 else equal
-        if counted:
-            found[method] = (len(counted), len(still), len(runs))
+        if counted.any():
+            found[method] = (int(counted.sum()), int(still.sum()), len(equal))
     return found
 
 

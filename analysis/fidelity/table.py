@@ -56,15 +56,10 @@ def frame(rows: list[Discrepancy], values: dict[str, float]) -> pd.DataFrame:
     records = []
     for row in rows:
         first = row.measures[0] if row.measures else None
+        said = {key: getattr(row, key) for key in ("id", "method", "topic", "paper", "released", "where", "here")}
         records.append(
-            {
-                "id": row.id,
-                "method": row.method,
-                "topic": row.topic,
-                "paper": row.paper,
-                "released": row.released,
-                "where": row.where,
-                "here": row.here,
+            said
+            | {
                 "settings": switches(row).replace("`", ""),
                 "changes": " ".join(row.changes),
                 "value": values[first] if first else None,

@@ -67,18 +67,18 @@ def changed(tmp_path, change):
 
 
 BAD = [
-    (lambda e: e[0].update(note="x"), "row AEPO-1: unknown key 'note'; keys: id, topic"),
-    (lambda e: e[0].pop("paper"), "row AEPO-1: key 'paper' is missing"),
-    (lambda e: e[0].update(here=" "), "row AEPO-1: here is empty"),
-    (lambda e: e[0].update(changes=["weights"]), "changes names 'weights'; choose among gradient"),
-    (lambda e: e[0].update(changes=[]), "changes names 'none'"),
-    (lambda e: e[0].update(tests="tests/rollouts/test_agent.py::test_counts_are_honest"), "tests must be a list"),
-    (lambda e: e[0].update(tests=["test_agent.py"]), "tests names 'test_agent.py', which is no pytest node id"),
-    (lambda e: e[0].update(tests=[]), "give either tests or the reason why there are none, untested"),
-    (lambda e: e[0].update(unmeasured="why"), "give either measures or the reason"),
-    (lambda e: e[0].update(measures=["speed"]), "measures names 'speed', which analysis/fidelity does not measure"),
-    (lambda e: e[0].update(settings={"apo": {}}), "settings names the method 'apo'"),
-    (lambda e: e[0].update(settings={"aepo": {"gamma": 1}}), "settings names 'gamma', which aepo does not have"),
+    (lambda e: e[0].update(note="x"), "row AEPO-1: unknown key 'note'"),
+    (lambda e: e[0].pop("paper"), "row AEPO-1: the key 'paper' is missing"),
+    (lambda e: e[0].update(here=" "), "row AEPO-1: 'here' is empty"),
+    (lambda e: e[0].update(changes=["weights"]), "'changes[0]' must be one of gradient, sampling"),
+    (lambda e: e[0].update(changes=[]), "row AEPO-1: 'changes'"),
+    (lambda e: e[0].update(tests="tests/rollouts/test_agent.py::test_counts_are_honest"), "'tests' must be a list"),
+    (lambda e: e[0].update(tests=["test_agent.py"]), "row AEPO-1: 'tests[0]'"),
+    (lambda e: e[0].update(tests=[]), "'tests' or the reason why there are none, 'untested'"),
+    (lambda e: e[0].update(unmeasured="why"), "'measures' or the reason why there are none, 'unmeasured'"),
+    (lambda e: e[0].update(measures=["speed"]), "'measures' names 'speed', which analysis/fidelity does not measure"),
+    (lambda e: e[0].update(settings={"apo": {}}), "'settings' names the method 'apo'"),
+    (lambda e: e[0].update(settings={"aepo": {"gamma": 1}}), "'settings' names 'gamma', which aepo does not have"),
     (
         lambda e: e[0]["settings"]["aepo"].update(dynamic_budget=False),
         "dynamic_budget is False in aepo, but it is True",
@@ -87,7 +87,7 @@ BAD = [
     (lambda e: e.pop(3), "row AEPO-4 is missing, out of order or too many"),
     (lambda e: e.insert(0, e.pop(1)), "row AEPO-1 is missing, out of order or too many"),
     (lambda e: e[0]["measures"].pop(), "no row shows the measure 'budget_unmoved'"),
-    (lambda e: e.append(7), ": must be a mapping"),
+    (lambda e: e.append(7), "must be a mapping"),
 ]
 
 

@@ -1,6 +1,7 @@
 """Tables 1, 4 and 5: families, variants and grids, on small synthetic results; and many rows at once."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -59,16 +60,22 @@ def root(tmp_path_factory):
     return folder
 
 
+@cache
 def results_of(root, name):
     return load.load_source("mini", f"table{name}", data_root=root)
+
+
+@cache
+def built_of(root, name):
+    """Tests share what was computed of the same results."""
+    return write.build(results_of(root, name))
 
 
 # table 1
 
 
 def test_table_1_has_a_column_per_family_and_averages_them(root):
-    source = results_of(root, 1)
-    built = write.build(source)
+    source, built = results_of(root, 1), built_of(root, 1)
     rows = source.evals[source.evals["method"] == "aepo"]
     row = built.frame.loc["aepo"]
     assert built.parts == ["family_mini-knowledge", "family_mini-math"]
@@ -92,7 +99,7 @@ def test_the_bootstrap_keeps_every_family_and_level(root):
 
 
 def test_table_4_stands_against_no_component_in_the_papers_order(root):
-    built = write.build(results_of(root, 4))
+    built = built_of(root, 4)
     assert list(built.frame.index) == [style.WARM_START, *table4.NAMES]
     assert built.frame.loc["aepo", "difference_1"] == pytest.approx(
         built.frame.loc["aepo", "pass_1"] - built.frame.loc["none", "pass_1"]
@@ -109,7 +116,7 @@ def test_what_a_table_was_trained_with_other_than_table_2_is_said_under_it(tmp_p
     write_results(tmp_path)
     path = write_results(tmp_path, ABLATION, table="table4", variants=SWITCHES) / "results/mini/table4/config.yaml"
     path.write_text(path.read_text().replace(f"steps: {STEPS}", f"steps: {STEPS // 2}"))
-    notes = " ".join(write.main_table(write.build(results_of(tmp_path, 4))).notes)
+    notes = " ".join(write.main_table(built_of(tmp_path, 4)).notes)
     assert f"{STEPS // 2} RL steps × 4 prompts" in notes
     assert f"Other than the published table 2: training.steps {STEPS // 2} (there {STEPS})." in notes
     assert provenance.differences({"training": {"a": 1}}, {}) == []
@@ -120,7 +127,7 @@ def test_variants_from_own_runs_and_from_results_are_the_same_table(root, tmp_pa
         source=write_runs(tmp_path, ABLATION, table="table4", variants=SWITCHES), experiment="table4"
     )
     published = results_of(root, 4)
-    pd.testing.assert_frame_equal(write.build(own).frame, write.build(published).frame)
+    pd.testing.assert_frame_equal(write.build(own).frame, built_of(root, 4).frame)
     assert own.config["rows"]["none"]["method"] == published.config["rows"]["none"]["method"] == "aepo"
     result = compared(published, own)
     assert result.frame["agree"].all() and result.stem == "table4_comparison"
@@ -138,9 +145,8 @@ def test_the_grid_knows_where_each_cell_lies(root):
 
 
 def test_the_best_of_the_grid_is_the_best_cell_where_it_stands_out(root):
-    source = results_of(root, 5)
+    source, built = results_of(root, 5), built_of(root, 5)
     best = table5.best(source)
-    built = write.build(source)
     assert best.loc["aepo", "chosen"] == "0.001 · 8 (6 of 6)"
     assert best.loc["aepo", "best_1"] == pytest.approx(built.frame.loc[cell_name("aepo", 1e-3, 4), "pass_1"])
     cells_of = [built.frame.loc[name, "pass_1"] for name in GRID if name.startswith("grpo")]
@@ -194,17 +200,17 @@ def test_a_method_with_a_cell_less_has_no_best(tmp_path):
 
 
 def test_table_5_prints_cells_and_best_and_says_how_it_was_chosen(root):
-    shown = write.main_table(write.build(results_of(root, 5)))
+    shown = write.main_table(built_of(root, 5))
     assert shown.header[:6] == ["Method", "0.0005 · 4", "0.001 · 4", "0.0005 · 8", "0.001 · 8", "Best of the grid"]
     assert [row[0] for row in shown.rows] == ["GRPO", "AEPO"]
     assert table5.NOTE in shown.notes and "the 1 comparison of" in " ".join(shown.notes)
-    assert len(write.terminal_tables(write.build(results_of(root, 5)))) == 2
+    assert len(write.terminal_tables(built_of(root, 5))) == 2
 
 
 def test_table_5_without_its_rows_is_refused(tmp_path):
     root = write_results(tmp_path, {"grpo": 0.4}, table="table5")
     with pytest.raises(UserError, match="'grpo' is not a cell of the grid"):
-        write.main_table(write.build(results_of(root, 5)))
+        write.main_table(built_of(root, 5))
 
 
 # many rows
@@ -343,22 +349,22 @@ def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, ti
     path = root / "results" / "mini" / f"table{table}" / "config.yaml"
     order = ["mini-math", "mini-knowledge", "webwalker", "xbench", "gaia", "hotpotqa", "aime24"]
     path.write_text(path.read_text() + f"task: {{world: web, families: [{', '.join(order)}]}}\n")
-    assert write.main_table(write.build(results_of(root, table))).title == title
+    assert write.main_table(built_of(root, table)).title == title
 
 
 # files
 
 
-@pytest.mark.parametrize("name", ["1", "5"])
+@pytest.mark.parametrize("name", [1, 5])
 def test_every_table_leaves_its_files_and_figures(root, tmp_path, name):
-    built = write.build(results_of(root, name))
+    built = built_of(root, name)
     files = text_table.save(write.files(built, reported_frame()), tmp_path)
     figures = [style.save(figure, tmp_path, stem) for stem, figure in write.figures(built)]
     found = {p.name for p in [*files, *figures]}
     ends = {".md", ".tex", ".csv", "_runs.csv", "_time.md", "_time.csv", "_training.pdf"}
     assert {f"table{name}{end}" for end in ends} <= found
-    assert ("table5_heat.pdf" in found) == ("table5_best.csv" in found) == (name == "5")
-    assert ("table1_reported.csv" in found) == (name == "1")
+    assert ("table5_heat.pdf" in found) == ("table5_best.csv" in found) == (name == 5)
+    assert ("table1_reported.csv" in found) == (name == 1)
     assert f"Table {name}" in (tmp_path / f"table{name}.md").read_text()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import comparison, load, reported, write
+from analysis import comparison, reported, write
 from reproduce.runs import files, schema
 from reproduce.seeding import stream
 
@@ -114,7 +114,7 @@ CONFIG = {"warm_start": {"success_low": 0.1, "success_high": 0.4}, "training": T
 
 def save(frame, path, kind, labelled=True):
     """Write a frame as training or publishing would: exactly the schema."""
-    expected = load.SCHEMAS[kind]
+    expected = getattr(schema, f"{kind.upper()}_SCHEMA")
     files.write_table(path, files.rows_table(frame, schema.labelled(expected) if labelled else expected))
 
 
