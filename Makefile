@@ -77,7 +77,7 @@ status: $(STAMP) ## list the runs, where they are and their last metrics
 	@$(RUN) -m reproduce status --runs-root $(call q,RUNS)
 
 plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; ASSUME=gpu=A100,gpus=16; CSV=file)
-	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
+	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
 
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme

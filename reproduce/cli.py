@@ -198,7 +198,7 @@ _MODULES = {
     "pin-hub": ("reproduce.tools.hub.lock", "write down the Hub revisions of models and data that have none yet"),
     "overlap": ("reproduce.worlds.benchmarks.overlap", "questions that the RL sets and the evaluation sets share"),
     "plan": (
-        "reproduce.commands.plan.cli",
+        "reproduce.commands.plan.report",
         "what a table costs before it starts: hours, tokens, tool calls, search cost, disk",
     ),
     "grade-agreement": (

@@ -6,17 +6,20 @@ A finished game is a line of the log; the same command goes on where it was stop
 expert first, the rest is random, with a few nonsense commands. Exit code 1 at a difference.
 """
 
+import functools
 import itertools
 import json
 import random
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from reproduce.arguments import Parser
 from reproduce.errors import UserError
@@ -50,43 +53,37 @@ class Record:
 
 def compare(source: Source, task: Task, steps: int, engine: RealEngine) -> Record:
     """Plays at least `steps` steps of a game on both engines, in episodes of `EPISODE`, up to the first difference."""
-    record = Record(task.id, task.kind, task.split)
-    rng = random.Random(task.id)
+    record, rng = Record(task.id, task.kind, task.split), random.Random(task.id)
+
+    def timed(what: str, call: Callable, *arguments):
+        begun = time.process_time()
+        made = call(*arguments)
+        setattr(record, what, getattr(record, what) + time.process_time() - begun)
+        return made
+
     content = source.content(task)
-    begun = time.process_time()
-    loaded = load_game(*source.game(task))
-    record.fast_start_seconds = time.process_time() - begun
-    for number in itertools.count():
-        begun = time.process_time()
-        seen = engine.restart() if number else engine.start(content)
-        record.real_start_seconds += time.process_time() - begun
-        begun = time.process_time()
-        episode = Stepper(loaded)
-        ours = _ours(episode, episode.intro())
-        record.fast_seconds += time.process_time() - begun
-        plan, won = list(loaded.game.plan) if number % 2 == 0 else [], False
-        record.episodes += 1
+    loaded = timed("fast_start_seconds", lambda: load_game(*source.game(task)))
+    while True:
+        seen = timed("real_start_seconds", *([engine.restart] if record.episodes else [engine.start, content]))
+        episode = timed("fast_seconds", Stepper, loaded)
+        ours = timed("fast_seconds", lambda episode=episode: _ours(episode, episode.intro()))
+        plan, won = list(loaded.game.plan) if record.episodes % 2 == 0 else [], False
         for turn in range(EPISODE + 1):
-            record.difference = _difference(seen, ours)
-            if record.difference:
-                record.difference = f"{task.id}, episode {number}, turn {turn}: {record.difference}"
-                return record
+            if difference := _difference(seen, ours):
+                record.difference = f"{task.id}, episode {record.episodes}, turn {turn}: {difference}"
+                return replace(record, episodes=record.episodes + 1)
             if turn == EPISODE or record.steps >= steps:
                 break
             command, expert = choose_command(rng, plan, seen)
-            begun = time.process_time()
-            seen = engine.step(command)
-            middle = time.process_time()
-            ours = _ours(episode, episode.step(command))
-            record.fast_seconds += time.process_time() - middle
-            record.real_seconds += middle - begun
+            seen = timed("real_seconds", engine.step, command)
+            ours = timed("fast_seconds", lambda episode=episode, c=command: _ours(episode, episode.step(c)))
             record.steps += 1
             record.expert_steps += expert
             won = won or seen.won
+        record.episodes += 1
         record.wins += won
         if record.steps >= steps:
             return record
-    raise AssertionError("unreachable")
 
 
 def _ours(episode: Stepper, text: str) -> Seen:
@@ -125,13 +122,11 @@ def _tasks(source: Source, count: int) -> list[Task]:
     return [task for turn in turns for task in turn if task][:count]
 
 
-_ENGINES: dict[bool, RealEngine] = {}
+_engine = functools.cache(RealEngine)
 
 
 def _work(source: Source, task: Task, steps: int, quick: bool) -> Record:
-    if quick not in _ENGINES:
-        _ENGINES[quick] = RealEngine(quick)
-    return compare(source, task, steps, _ENGINES[quick])
+    return compare(source, task, steps, _engine(quick))
 
 
 def run(jobs: list[tuple[Source, Task]], steps: int, log: Path, quick: bool, workers: int) -> list[Record]:
@@ -141,44 +136,31 @@ def run(jobs: list[tuple[Source, Task]], steps: int, log: Path, quick: bool, wor
     names = {task.id for _, task in jobs}
     records = [record for record in done if record.game in names]
     left = [(source, task) for source, task in jobs if task.id not in {record.game for record in records}]
-    each = -(-steps // len(jobs))
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:3], TextColumn("{task.fields[seen]} steps"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        shown = bar.add_task("games", total=len(jobs), completed=len(records), seen=sum(r.steps for r in records))
-        for record in _results(left, each, quick, workers):
-            records.append(record)
+    with ProcessPoolExecutor(workers) as pool:
+        waiting = [pool.submit(_work, source, task, -(-steps // len(jobs)), quick) for source, task in left]
+        console = Console(stderr=True)
+        for future in track(as_completed(waiting), "games", total=len(left), console=console):
+            records.append(future.result())
             with log.open("a") as file:
-                file.write(json.dumps(asdict(record)) + "\n")
-            bar.update(shown, advance=1, seen=sum(r.steps for r in records))
-            if record.difference:
+                file.write(json.dumps(asdict(records[-1])) + "\n")
+            if records[-1].difference:
+                pool.shutdown(cancel_futures=True)
                 break
     return records
 
 
-def _results(left: list[tuple[Source, Task]], each: int, quick: bool, workers: int):
-    if workers == 1:
-        for source, task in left:
-            yield _work(source, task, each, quick)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        waiting = [pool.submit(_work, source, task, each, quick) for source, task in left]
-        for future in as_completed(waiting):
-            yield future.result()
-
-
 def summary(records: list[Record]) -> str:
     """The counts and speeds of a check, in a few lines."""
-    total = {name: sum(getattr(r, name) for r in records) for name in ("steps", "expert_steps", "episodes", "wins")}
-    real, fast, start, ours = (
-        sum(getattr(r, f"{name}_seconds") for r in records) for name in ("real", "fast", "real_start", "fast_start")
-    )
+    frame = pd.DataFrame(records)
+    total = frame.sum(numeric_only=True)
+    seconds = total.filter(like="seconds").clip(lower=1e-9)
     lines = [
-        f"{len(records)} games of {len({r.kind for r in records})} types, {total['episodes']} episodes "
-        f"({total['wins']} won), {total['steps']} steps, {total['expert_steps']} of them the expert's",
-        f"real engine {total['steps'] / max(real, 1e-9):.1f} steps/s and {start / max(total['episodes'], 1):.2f} s to "
-        f"start an episode; stepper {total['steps'] / max(fast, 1e-9):.0f} steps/s and "
-        f"{1000 * ours / max(len(records), 1):.1f} ms to load a game (process time)",
+        f"{len(records)} games of {frame['kind'].nunique()} types, {total['episodes']:.0f} episodes "
+        f"({total['wins']:.0f} won), {total['steps']:.0f} steps, {total['expert_steps']:.0f} of them the expert's",
+        f"real engine {total['steps'] / seconds['real_seconds']:.1f} steps/s and "
+        f"{seconds['real_start_seconds'] / total['episodes']:.2f} s to start an episode; stepper "
+        f"{total['steps'] / seconds['fast_seconds']:.0f} steps/s and "
+        f"{1000 * seconds['fast_start_seconds'] / len(records):.1f} ms to load a game (process time)",
     ]
     different = [r.difference for r in records if r.difference]
     return "\n".join([*lines, f"DIFFERENT: {different[0]}" if different else "no difference"])
@@ -187,16 +169,17 @@ def summary(records: list[Record]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command; see the module."""
     parser = Parser(prog="python -m reproduce.commands.check_alfworld", description=__doc__)
-    parser.add_argument("--games", type=int, default=216, help="how many games, splits and task types in turn")
-    parser.add_argument("--steps", type=int, default=100_000, help="how many steps in all")
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES), help="sizes of generated games")
-    parser.add_argument("--seed", type=int, default=7, help="seed of the generated games")
-    parser.add_argument("--data", type=Path, help="check ALFWorld's published games below this folder instead")
-    parser.add_argument("--log", type=Path, default=Path("runs/check_alfworld.jsonl"), help="where the results go")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--stock", action="store_true", help="the real engine without our shortcuts")
+    add = parser.add_argument
+    add("--games", type=int, default=216, help="how many games, splits and task types in turn")
+    add("--steps", type=int, default=100_000, help="how many steps in all")
+    add("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES), help="sizes of generated games")
+    add("--seed", type=int, default=7, help="seed of the generated games")
+    add("--data", type=Path, help="check ALFWorld's published games below this folder instead")
+    add("--log", type=Path, default=Path("runs/check_alfworld.jsonl"), help="where the results go")
+    add("--jobs", type=int, default=1, help="processes")
+    add("--stock", action="store_true", help="the real engine without our shortcuts")
     options = parser.parse_args(arguments)
-    if options.games < 1 or options.steps < 1 or options.jobs < 1:
+    if min(options.games, options.steps, options.jobs) < 1:
         raise UserError("--games, --steps and --jobs must be at least 1")
     if options.data:
         sources: list[Source] = [PublishedGames(options.data)]

@@ -10,9 +10,12 @@ rows hold the verdicts of the judge that was asked (`read_runs`).
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from reproduce.arguments import Parser, first_line
 from reproduce.commands.agreement import F1_RIGHT, Agreement, agreement
@@ -114,63 +117,52 @@ def _listed(gold: str) -> list[str]:
 
 def report(found: Agreement, judged: dict[str, Any] | None) -> str:
     """The comparison as text."""
-    lines = [f"{'grader':<10}{'right':>9}{'undecided':>11}   of {found.answers} answers"]
-    lines += [f"{name:<10}{share:>9.1%}{found.undecided[name]:>11}" for name, share in found.accuracy.items()]
-    lines += ["", f"{'pair':<18}{'both':>7}{'neither':>9}{'first only':>12}{'second only':>13}{'agree':>8}{'kappa':>7}"]
-    for pair in found.pairs:
-        agree = "-" if pair.agreement is None else f"{pair.agreement:.1%}"
-        kappa = "-" if pair.kappa is None else f"{pair.kappa:.2f}"
-        lines.append(
-            f"{pair.first + ' / ' + pair.second:<18}{pair.both:>7}{pair.neither:>9}{pair.first_only:>12}"
-            f"{pair.second_only:>13}{agree:>8}{kappa:>7}"
-        )
+    graders = pd.DataFrame({"right": found.accuracy, "undecided": found.undecided})
+    counts = {"both": "both", "neither": "neither", "first_only": "first only", "second_only": "second only"}
+    pairs = pd.DataFrame(found.pairs, index=[f"{pair.first} / {pair.second}" for pair in found.pairs])
+    pairs = pairs[list(counts)].rename(columns=counts)
+    pairs["agree"] = [math.nan if pair.agreement is None else pair.agreement for pair in found.pairs]
+    pairs["kappa"] = [math.nan if pair.kappa is None else pair.kappa for pair in found.pairs]
+    shown = {"right": "{:.1%}".format, "agree": "{:.1%}".format, "kappa": "{:.2f}".format}
+    lines = [f"{found.answers} answers", graders.to_string(formatters=shown), ""]
+    lines.append(pairs.to_string(formatters=shown, na_rep="-"))
     if judged and judged["undecided_reasons"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in judged["undecided_reasons"].items())
         lines += ["", f"judge undecided: {reasons}"]
+    words = {True: "right", False: "wrong", None: "undecided"}
     for row in found.examples:
-        said = ", ".join(f"{name} {_word(row[name])}" for name in found.accuracy)
-        gold = " | ".join(row["golds"])
-        lines += ["", f"{row['id']}: {said}", f"  question  {_line(row['question'])}", f"  gold      {_line(gold)}"]
-        lines.append(f"  answer    {_line(row['answer'] or '')}")
+        said = ", ".join(f"{name} {words[row[name]]}" for name in found.accuracy)
+        lines += ["", f"{row['id']}: {said}"]
+        texts = {"question": row["question"], "gold": " | ".join(row["golds"]), "answer": row["answer"] or ""}
+        lines += [f"  {name:<10}{textwrap.shorten(text, 200, placeholder='…')}" for name, text in texts.items()]
     return "\n".join(lines)
-
-
-def _word(verdict: bool | None) -> str:
-    return {True: "right", False: "wrong", None: "undecided"}[verdict]
-
-
-def _line(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the comparison. UserError for bad input."""
     parser = Parser(prog="python -m reproduce grade-agreement", description=first_line(__doc__))
-    parser.add_argument("answers", type=Path, help="JSONL or parquet file, one answer a row; or a folder with runs")
-    parser.add_argument("--data", type=Path, help="folder with the question files that the rows' family and id name")
-    parser.add_argument(
-        "--f1", type=float, default=F1_RIGHT, help=f"token F1 that counts as right (default {F1_RIGHT})"
-    )
-    parser.add_argument("--examples", type=int, default=5, help="disagreements to show for each pair and direction")
-    parser.add_argument("--json", type=Path, help="also write everything to this file")
-    parser.add_argument("--judge-url", help="OpenAI-compatible endpoint, such as http://localhost:8000/v1")
-    parser.add_argument("--judge-model", help="the judge's name there")
-    parser.add_argument("--judge-key-variable", help="environment variable that holds the endpoint's key")
-    parser.add_argument("--judge-mode", choices=MODES, default="record", help="default: record")
-    parser.add_argument("--judge-cache", default="runs/judge", help="folder of the recording (default runs/judge)")
+    add = parser.add_argument
+    add("answers", type=Path, help="JSONL or parquet file, one answer a row; or a folder with runs")
+    add("--data", type=Path, help="folder with the question files that the rows' family and id name")
+    add("--f1", type=float, default=F1_RIGHT, help="token F1 that counts as right (default: %(default)s)")
+    add("--examples", type=int, default=5, help="disagreements to show for each pair and direction")
+    add("--json", type=Path, help="also write everything to this file")
+    add("--judge-url", help="OpenAI-compatible endpoint, such as http://localhost:8000/v1")
+    add("--judge-model", help="the judge's name there")
+    add("--judge-key-variable", help="environment variable that holds the endpoint's key")
+    add("--judge-mode", choices=MODES, default="record", help="default: %(default)s")
+    add("--judge-cache", default="runs/judge", help="folder of the recording (default: %(default)s)")
     o = parser.parse_args(argv)
     if (o.judge_url is None) != (o.judge_model is None):
         raise UserError("--judge-url and --judge-model belong together: give both, or neither for no judge")
-    verdicts = None
-    if o.answers.is_dir():
-        answers, verdicts = read_runs(o.answers)
-    else:
-        answers = read_answers(o.answers, o.data)
+    answers, verdicts = read_runs(o.answers) if o.answers.is_dir() else (read_answers(o.answers, o.data), None)
     if o.judge_url is None:
         found, judged = agreement(answers, f1=o.f1, examples=o.examples, judged_before=verdicts)
     else:
-        _need_questions(answers)
+        for question, _ in answers:
+            if not question.question:
+                rest = "a judge needs the question; add 'question', or name the files with --data"
+                raise UserError(f"row {question.id}: {rest}")
         chat = {"base_url": o.judge_url, "model": o.judge_model, "key_variable": o.judge_key_variable}
         settings = {"chat": chat, "mode": o.judge_mode, "cache_dir": o.judge_cache}
         with Judge(build(JudgeConfig, settings, "grade-agreement", "judge.")) as judge:
@@ -182,11 +174,3 @@ def main(argv: list[str] | None = None) -> int:
         pairs = [pair._asdict() | {"agreement": pair.agreement, "kappa": pair.kappa} for pair in found.pairs]
         o.json.write_text(json.dumps(found._asdict() | {"pairs": pairs, "judge": judged}, indent=2) + "\n")
     return 0
-
-
-def _need_questions(answers: Sequence[tuple[Question, str | None]]) -> None:
-    for question, _ in answers:
-        if not question.question:
-            raise UserError(
-                f"row {question.id}: a judge needs the question; add 'question', or name the files with --data"
-            )

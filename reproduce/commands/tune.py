@@ -112,21 +112,16 @@ def main(words: list[str] | None = None) -> int:
         description="Try shared settings of a table on its validation panel, never the test panel; every method with "
         "the same budget. Does only what is missing; the record holds earlier trials of the table too.",
     )
-    parser.add_argument("table", help="number of the table")
-    arguments.add_settings(
-        parser,
-        "KEY=V,V",
-        "settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2 "
-        "(default: the table's settings as they are)",
-    )
-    parser.add_argument(
-        "--methods", type=arguments.names, default=["grpo"], help="methods or groups, with commas (default: grpo)"
-    )
-    parser.add_argument("--seeds", type=arguments.seeds, default=[0], help="e.g. 0,1,2 or 0-7 (default: 0)")
-    parser.add_argument("--profile", default=arguments.DEFAULT_PROFILE, help="default: %(default)s")
-    parser.add_argument("--jobs", type=arguments.count, help="runs at a time (default: one per core)")
-    parser.add_argument("--runs-root", type=arguments.folder, default=Path("runs"), help="default: %(default)s")
-    parser.add_argument("--csv", type=arguments.new_file, help="the record (default: <runs>/<profile>/tune<table>.csv)")
+    add = parser.add_argument
+    add("table", help="number of the table")
+    tried = "settings and their values, all combinations: training.learning_rate=2.5e-4,5e-4 training.epochs=1,2"
+    arguments.add_settings(parser, "KEY=V,V", f"{tried} (default: the table's settings as they are)")
+    add("--methods", type=arguments.names, default=["grpo"], help="methods or groups, with commas (default: grpo)")
+    add("--seeds", type=arguments.seeds, default=[0], help="e.g. 0,1,2 or 0-7 (default: 0)")
+    add("--profile", default=arguments.DEFAULT_PROFILE, help="default: %(default)s")
+    add("--jobs", type=arguments.count, help="runs at a time (default: one per core)")
+    add("--runs-root", type=arguments.folder, default=Path("runs"), help="default: %(default)s")
+    add("--csv", type=arguments.new_file, help="the record (default: <runs>/<profile>/tune<table>.csv)")
     options = parser.parse_args(words)
     tried = combinations(choices(options.set))
     jobs = named(options.table, options.profile, options.methods, options.seeds)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from reproduce.config.tables import SECTIONS
 from reproduce.errors import UserError
 from reproduce.runs.manifest import WARM_START, hashed
 from reproduce.runs.reader import Run, find_runs, read_run, status_of
+from reproduce.training.trackers import flat
 from reproduce.yaml_files import read_yaml
 
 
@@ -48,11 +49,9 @@ def directories(root: Path, profile: str, table: str) -> list[Path]:
 def trials(root: Path, profile: str, table: str) -> list[Trial]:
     """Every trial, by combination and row. UserError for a broken run, for runs of different configs in a directory,
     and for one that was evaluated on anything but the validation panel."""
-    found: dict[Path, list[Path]] = {}
-    for base in directories(root, profile, table):
-        runs = [path for path in find_runs(root, profile, base.name) if (path / "manifest.json").is_file()]
-        if runs:
-            found[base] = runs
+    bases = {base: find_runs(root, profile, base.name) for base in directories(root, profile, table)}
+    begun = {base: [path for path in runs if (path / "manifest.json").is_file()] for base, runs in bases.items()}
+    found = {base: runs for base, runs in begun.items() if runs}
     settings = {base: _settings(runs[0]) for base, runs in found.items()}
     keys = sorted({key for of in settings.values() for key in of})
     keys = [key for key in keys if len({of.get(key) for of in settings.values()}) > 1]
@@ -73,22 +72,17 @@ def _of_directory(root: Path, profile: str, base: Path, paths: list[Path], diffe
     scores = load.load_source(profile, base.name, root).scores if runs else {}
     for name, of_name in by_name.items():
         finished = [runs[path] for path in of_name if path in runs]
-        unfinished = [f"{path.name} {status_of(path)}" for path in of_name if path not in runs]
-        score = estimate = None
-        if finished:
-            score = scores[name]
-            estimate = pairing.estimate(score)
-        ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
-        config = finished[0].config["evaluation"] if finished else {}
+        score = scores[name] if finished else None
+        estimate = pairing.estimate(score) if finished else None
         yield Trial(
             base.name.partition(".")[2],
             differing,
             name,
-            *(None if end is None else round(100 * end, 2) for end in ends),
+            *(None if score is None else round(100 * getattr(estimate, end), 2) for end in ("value", "low", "high")),
             seeds=",".join(str(run.seed) for run in finished),
-            unfinished=", ".join(unfinished),
+            unfinished=", ".join(f"{path.name} {status_of(path)}" for path in of_name if path not in runs),
             questions=len(score.questions) if score else 0,
-            samples=config.get("samples", 0),
+            samples=finished[0].config["evaluation"]["samples"] if finished else 0,
             config_hash=" ".join(run.manifest["config_hash"] for run in finished),
             commit=" ".join(dict.fromkeys(_commit(run) for run in finished)),
         )
@@ -112,22 +106,13 @@ def _settings(path: Path) -> dict[str, str]:
     config = read_yaml(path / "config.yaml")
     shared = {name: hashed(name, config[name]) for name in SECTIONS if config.get(name) is not None}
     own = {f"training.{name}" for name in config.get("training_changes") or {}}
-    return {key: str(value) for key, value in _flat(shared) if key not in own}
-
-
-def _flat(settings: dict, before: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
+    return {key: str(value) for key, value in flat(shared).items() if key not in own}
 
 
 def write(path: Path, found: list[Trial]) -> None:
     """The record as CSV, a line per trial."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = [column.name for column in fields(Trial)]
-    pd.DataFrame(found, columns=columns).to_csv(path, index=False, lineterminator="\n")
+    pd.DataFrame(found, columns=list(Trial.__annotations__)).to_csv(path, index=False, lineterminator="\n")
 
 
 def text(found: list[Trial]) -> str:
@@ -141,19 +126,12 @@ def text(found: list[Trial]) -> str:
         members = list(group)
         trained = [t for t in members if t.method != WARM_START and t.success is not None]
         made.add(tuple((t.method, t.seeds, t.questions, t.samples) for t in trained))
-        mean = f": {np.mean([t.success for t in trained]):.1f} % over {_counted(trained)}" if trained else ""
-        lines.append(f"{settings}{mean}")
-        lines += [f"    {_line(trial)}" for trial in members]
+        over = f"{len(trained)} methods" if len(trained) > 1 else "".join(t.method for t in trained)
+        lines.append(f"{settings}: {np.mean([t.success for t in trained]):.1f} % over {over}" if trained else settings)
+        for t in members:
+            parts = [] if t.success is None else [f"{t.success:5.1f} [{t.low:.1f}, {t.high:.1f}]", f"seeds {t.seeds}"]
+            parts += [f"unfinished: {t.unfinished}"] if t.unfinished else []
+            lines.append(f"    {t.method:24} {'  '.join(parts)}")
     if len(made) > 1:
         lines.append("These combinations differ in their rows, seeds or panels: compare lines of one method and seeds.")
     return "\n".join(lines)
-
-
-def _counted(trained: list[Trial]) -> str:
-    return f"{len(trained)} methods" if len(trained) > 1 else trained[0].method
-
-
-def _line(t: Trial) -> str:
-    parts = [] if t.success is None else [f"{t.success:5.1f} [{t.low:.1f}, {t.high:.1f}]", f"seeds {t.seeds}"]
-    parts += [f"unfinished: {t.unfinished}"] if t.unfinished else []
-    return f"{t.method:24} {'  '.join(parts)}"
