@@ -18,6 +18,7 @@ CSV ?=
 GAMES ?= 216
 STEPS ?= 100000
 EPISODES ?= 50
+EFFECT ?=
 QUICK ?=
 # Every value that a user gives reaches a command as one word, whatever is in it: $(call q,NAME) quotes the variable NAME
 # for the shell without expanding it, $(call option,--name,NAME) does so behind an option, where NAME is not empty.
@@ -40,7 +41,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
@@ -78,6 +79,9 @@ status: $(STAMP) ## list the runs, where they are and their last metrics
 
 plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; ASSUME=gpu=A100,gpus=16; CSV=file)
 	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
+
+power: $(STAMP) ## how many seeds an effect takes, from the committed runs of a table (TABLE=2 EFFECT=2, points)
+	@$(RUN) -m reproduce power $(call q,TABLE) --profile $(call q,PROFILE) $(call option,--effect,EFFECT)
 
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme

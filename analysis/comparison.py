@@ -12,7 +12,7 @@ from analysis.table import COSTS, K, Spec, Table
 from analysis.text_table import MISSING, TextTable
 
 DEFINITION = (
-    "agree: the 95 % intervals of the two values overlap (costs: bootstrap over seeds; one seed: a point). This is a "
+    "agree: the 95 % intervals of the two values overlap (costs: t over seeds; one seed: a point). This is a "
     "loose test: it says that the two tables do not contradict each other, not that they are equal."
 )
 IDENTITY = (

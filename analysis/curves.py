@@ -44,8 +44,15 @@ def errorbar(axes, x, estimates: list[Estimate], look: dict, label: str = "") ->
 
 
 def line(axes, source: Source, method: str, column: str, colour: str, shade: float = 0.18, **look) -> None:
-    """Mean over seeds of a step metric with its 95 % band, whose opacity is `shade`."""
-    draw_band(axes, band(source, method, column), colour, shade, **look)
+    """Mean over seeds of a step metric with its 95 % band, whose opacity is `shade`.
+
+    The axes fit the lines: the band of three runs, one of which fell, is cut, so that other panels stay readable.
+    """
+    found, before = band(source, method, column), axes.dataLim.frozen()
+    draw_band(axes, found, colour, shade, **look)
+    ends = np.column_stack([found.index, found["value"]])
+    axes.dataLim.set(before)
+    axes.update_datalim(ends[np.isfinite(ends).all(axis=1)])
 
 
 def draw_band(axes, found: pd.DataFrame, colour: str, shade: float, **look) -> None:

@@ -94,16 +94,16 @@ def cluster_count(found: Clusters, method: str) -> Estimate:
 
 @lru_cache(maxsize=64)
 def distinct_actions(source: Source, method: str) -> Estimate:
-    """Distinct action sequences among the samples of a question, mean over questions and seeds, stratified interval."""
+    """Distinct action sequences among the samples of a question, mean over questions and seeds, with its interval."""
     scores = source.scores[method]
     rows = source.evals[source.evals["method"] == method]
     distinct = rows.groupby(["seed", "question_id"])["actions"].nunique(dropna=False).unstack("question_id")
     counts_SQ = distinct.loc[list(scores.seeds), list(scores.questions)].to_numpy(dtype=float)
-    return statistics.mean(counts_SQ, pairing.draws_for(len(scores.seeds), scores.strata_Q))
+    return statistics.crossed(counts_SQ, scores.strata_Q).interval()
 
 
 def distances(source: Source) -> dict[str, Estimate]:
-    """Method -> mean cosine distance between two samples of the same question, in [0, 1]; stratified interval.
+    """Method -> mean cosine distance between two samples of the same question, in [0, 1], with its interval.
 
     TF-IDF vectors fitted on all trajectories of all methods, over the questions whose texts were all kept; undefined if
     there are none or one sample a question.
@@ -126,18 +126,17 @@ def distances(source: Source) -> dict[str, Estimate]:
     for method, scores in source.scores.items():
         wide = heads[heads["method"] == method].pivot(index="seed", columns="question_id", values="distance")
         distance_SQ = np.clip(wide.loc[list(scores.seeds), list(questions)].to_numpy(), 0.0, 1.0)
-        found[method] = statistics.mean(distance_SQ, pairing.draws_for(len(scores.seeds), scores.strata_Q[keep_Q]))
+        found[method] = statistics.crossed(distance_SQ, scores.strata_Q[keep_Q]).interval().within(0, 1)
     return found
 
 
 @lru_cache(maxsize=64)
 def pass_at_k_curve(source: Source, method: str) -> pd.DataFrame:
-    """pass@k in percent for k = 1..N with its stratified interval. Index k; columns value, low, high."""
+    """pass@k in percent for k = 1..N with its interval. Index k; columns value, low, high."""
     scores = source.scores[method]
-    draws = pairing.draws_for(len(scores.seeds), scores.strata_Q)
     rows = {}
     for k in range(1, scores.correct_SQN.shape[2] + 1):
-        e = statistics.mean(statistics.pass_at_k_scores(scores.correct_SQN, k), draws)
+        e = pairing.estimate(scores, k)
         rows[k] = (100 * e.value, 100 * e.low, 100 * e.high)
     return pd.DataFrame(rows, index=["value", "low", "high"]).T.rename_axis("k")
 

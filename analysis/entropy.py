@@ -2,7 +2,7 @@
 
 Everything is read from steps.parquet (a row per RL step) and the warm start's evaluation. Entropies in nats, full
 softmax, mean over loss-mask tokens at rollout. A run's number is its mean over RL steps (undefined steps left out);
-intervals are 95 % bootstrap intervals over seeds.
+intervals are 95 % t intervals over seeds.
 """
 
 from collections.abc import Iterator
@@ -120,8 +120,8 @@ def premises_table(source: Source, method: str = style.BASELINE) -> TextTable:
     ]
     seeds = source.steps.loc[source.steps["method"] == method, "seed"].nunique()
     note = (
-        f"Measured on {style.name(method)}, number of seeds: {seeds}; mean over RL steps; 95 % bootstrap interval over "
-        "seeds, none with one seed. "
+        f"Measured on {style.name(method)}, number of seeds: {seeds}; mean over RL steps; 95 % t interval over seeds, "
+        "none with one seed. "
         f"Start and end: first and last {100 * EDGE:.0f} % of the steps. A premise holds if its whole interval lies on "
         "the stated side (5: the value)."
     )

@@ -31,7 +31,7 @@ SCHEMAS = {"steps": schema.STEPS_SCHEMA, "eval": schema.EVAL_SCHEMA}
 class Scores:
     """The evaluation of one method: `correct_SQN` (bool; seeds x questions x samples) and the labels of its axes.
 
-    shared: it belongs to all seeds of the others (the warm start). draw_means: bootstrap means already computed.
+    shared: it belongs to all seeds of the others (the warm start).
     """
 
     seeds: tuple[int, ...]
@@ -41,11 +41,10 @@ class Scores:
     splits_Q: np.ndarray
     correct_SQN: np.ndarray
     shared: bool = False
-    draw_means: dict = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def strata_Q(self) -> np.ndarray:
-        """The stratum of each question, a number per split, family and level: the bootstrap keeps the size of each."""
+        """The stratum of each question, a number per split, family and level: the panel fixes the size of each."""
         axes = zip(self.splits_Q, self.families_Q, self.levels_Q, strict=True)
         labels = [f"{split}/{family}/{level}" for split, family, level in axes]
         return np.unique(labels, return_inverse=True)[1]

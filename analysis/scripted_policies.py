@@ -2,8 +2,8 @@
 
 Reads `data/scienceworld/`, which `python -m reproduce.commands.check_scienceworld` writes. The panel is a simple
 random sample of each split's (task type, variation) pairs, so intervals are over tasks: Wilson's for shares of episodes
-(it holds for shares of 0 and 1 too), the percentile bootstrap for mean scores and for differences between policies,
-which play the same tasks. Numbers are percent; the final score counts as `max(score, 0)`, as the rule does.
+(it holds for shares of 0 and 1 too), t for mean scores and for differences between policies, which play the same tasks.
+Numbers are percent; the final score counts as `max(score, 0)`, as the rule does.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from analysis import format, pairing, statistics, style, text_table
-from analysis.statistics import CONFIDENCE, N_DRAWS, Estimate
+from analysis import format, statistics, style, text_table
+from analysis.statistics import CONFIDENCE, Estimate
 from analysis.table import put
 from analysis.text_table import TextTable
 from reproduce.errors import UserError
@@ -79,10 +79,9 @@ def share(flags: pd.Series) -> Estimate:
     return Estimate(float(flags.mean()), float(ends.low), float(ends.high))
 
 
-def _bootstrap(values: pd.Series, episodes: pd.DataFrame) -> Estimate:
-    """Mean over the tasks of `episodes`, which are resampled inside their split."""
-    draws = pairing.draws_for(1, episodes["split"].to_numpy())
-    return statistics.mean(values.to_numpy(dtype=float)[None], draws)
+def _over_tasks(values: np.ndarray, episodes: pd.DataFrame) -> Estimate:
+    """Mean over the tasks of `episodes`, a random sample inside their split; no interval where all values are equal."""
+    return statistics.crossed(np.asarray(values, dtype=float)[None], episodes["split"].to_numpy()).interval()
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +98,7 @@ def rates(measured: Measured) -> pd.DataFrame:
         shares = {"released": own["released"], "strict": own["strict"], "unearned": own["released"] & ~own["strict"]}
         for column, flags in shares.items():
             put(row, column, share(flags))
-        put(row, "score", _bootstrap(own["score"], own))
+        put(row, "score", _over_tasks(own["score"], own).within(0, 1))
         rows.append({**row, "turns": own["turns"].mean(), "raw_score": own["raw"].mean()})
     return pd.DataFrame(rows)
 
@@ -107,13 +106,14 @@ def rates(measured: Measured) -> pd.DataFrame:
 @lru_cache(maxsize=1)
 def against_gold(measured: Measured) -> pd.DataFrame:
     """A row per idle policy and split: points by which it lies above the gold path cut off at the turn limit, under
-    each rule, on the same tasks (paired bootstrap)."""
+    each rule, on the same tasks (paired)."""
     rows = []
     for policy, split in product(IDLE, SPLITS):
         own, gold = measured.of(policy, split), measured.of(GOLD, split)
         row: dict = {"policy": policy, "split": split, "episodes": len(own)}
         for rule in RULES:
-            put(row, rule, _bootstrap(own[rule].astype(float) - gold[rule].to_numpy(dtype=float), own))
+            difference = own[rule].to_numpy(dtype=float) - gold[rule].to_numpy(dtype=float)
+            put(row, rule, _over_tasks(difference, own))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -179,9 +179,9 @@ def rates_table(measured: Measured) -> TextTable:
         sentence(measured),
         "Percent. released: the episode ended by itself with a score above 0 (what EPO's released code counts); "
         "strict: score 100 and completed; mean final score: a negative score counts as 0. [a, b]: 95 % "
-        f"interval over tasks, Wilson's for the first three, percentile bootstrap ({N_DRAWS} draws) for the score. "
-        "Every strict success is a released one, so the fifth column is the paired difference of the two rules. Where "
-        "all scores are equal, a bootstrap has nothing to resample: its interval is a point.",
+        "interval over tasks, Wilson's for the first three, t for the score. Every strict success is a released one, "
+        "so the fifth column is the paired difference of the two rules. Where all scores are equal, their spread is "
+        "unknown and there is no interval.",
         f"{TOUR}: teleports through the {len(ROOMS)} rooms, one a turn. {GOLD_WHOLE}: neither turns nor moves are "
         "limited, so its length is not comparable with the others.",
     ]
@@ -194,7 +194,7 @@ def against_gold_table(measured: Measured) -> TextTable:
     rows = [[*_names(r), *(format.cell(r, c, sign=True) for c in RULES)] for _, r in against_gold(measured).iterrows()]
     note = (
         f"Points by which a policy that does no task lies above ({GOLD}) under each rule, on the same tasks; 95 % "
-        "paired bootstrap interval over tasks."
+        "paired t interval over tasks."
     )
     header = ["Policy", "Split", *RULES.values()]
     return TextTable("Doing nothing against the expert", header, rows, notes=[note], words=frozenset({0, 1}))

@@ -12,7 +12,7 @@ from analysis import style
 from analysis.curves import REFERENCE
 from analysis.load import Source
 from analysis.text_table import TextTable
-from analysis.training_steps import COLLAPSED, EDGE, fallen, trained
+from analysis.training_steps import RULE, fallen, trained
 
 WATCHED = {
     "success_mean": "Success",
@@ -49,9 +49,8 @@ def worst_table(source: Source) -> TextTable:
     ]
     header = ["Method", "Runs", "Collapsed", "Below range, %", "Above range, %", "Gradient norm", "KL to warm start"]
     notes = [
-        f"Collapsed: training success over the last {EDGE:.0%} of the steps below {COLLAPSED:.0%} of that over the "
-        "first. The other columns: the largest value of any step of any run; shares of the trained tokens on either "
-        "side of the method's clip range, gradient norm before clipping, KL per token in nats."
+        f"Collapsed: {RULE}. The other columns: the largest value of any step of any run; shares of the trained tokens "
+        "on either side of the method's clip range, gradient norm before clipping, KL per token in nats."
     ]
     return TextTable("Where runs stood at their worst", header, rows, notes=notes)
 

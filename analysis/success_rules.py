@@ -5,7 +5,7 @@ Evaluation rows hold all of them in `answer`, as `released 1, strict 0, score 0.
 
 import pandas as pd
 
-from analysis import format, pairing, statistics, style, table
+from analysis import format, statistics, style, table
 from analysis.load import Source
 from analysis.text_table import TextTable
 from reproduce.errors import UserError
@@ -29,18 +29,18 @@ def values(source: Source) -> pd.DataFrame:
 
 
 def estimates(source: Source) -> pd.DataFrame:
-    """Method x split x rule: mean over seeds x tasks, percent, with its stratified bootstrap interval."""
+    """Method x split x rule: mean over seeds x tasks, percent, with its interval."""
     frame, rows = values(source), []
     rules = [column for column in frame if column not in ("method", "seed", "question_id", "split", "sample")]
     for method, scores in source.scores.items():
         of = frame[frame["method"] == method].groupby(["seed", "question_id"])[rules].mean()
         for split in sorted(set(scores.splits_Q)):
             keep_Q = scores.splits_Q == split
-            draws = pairing.draws_for(len(scores.seeds), scores.strata_Q).within(keep_Q)
             row: dict = {"method": method, "split": split}
             for rule in rules:
                 wide = of[rule].unstack("question_id").loc[list(scores.seeds), list(scores.questions)]
-                table.put(row, rule, statistics.mean(wide.to_numpy()[:, keep_Q], draws))
+                found = statistics.crossed(wide.to_numpy()[:, keep_Q], scores.strata_Q[keep_Q])
+                table.put(row, rule, found.interval().within(0, 1))
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -58,7 +58,7 @@ def rules_tables(source: Source) -> list[TextTable]:
     note = (
         f"Percent, last checkpoint on the whole panel. The reward in training is `{names[0]}`. released: the episode "
         "ended by itself with a score above 0 (what EPO's released code counts); strict: score 100 and completed; "
-        "score: mean final score, below 0 counted as 0. [a, b]: 95 % stratified bootstrap interval over seeds × tasks."
+        "score: mean final score, below 0 counted as 0. [a, b]: 95 % interval over seeds × tasks."
     )
     header = ["Method", "Split", *names]
     return [TextTable("Success under every rule", header, rows, notes=[note], words=frozenset({0, 1}))]

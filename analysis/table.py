@@ -1,21 +1,21 @@
-"""Every number of a table: scores with intervals, paired differences to a baseline, costs.
+"""Every number of a table: scores with intervals, differences to a baseline, costs.
 
 Each table is defined by a `Spec` (table1.py, table2.py, ...); `format` prints its numbers, `write` writes the files.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import pairing, statistics, style
+from analysis import families, pairing, statistics, style
 from analysis.load import Scores, Source
 from analysis.reported import Reported
 from analysis.statistics import Estimate
 from analysis.text_table import TextTable
-from reproduce.seeding import stream
 
 K = 5
 ALPHA = 0.05
@@ -79,11 +79,12 @@ class Spec:
 @dataclass(frozen=True, eq=False)
 class Table:
     """`frame`: index method, columns as in the glossary of analysis/README.md (scores in percent, differences in
-    points, `<column>_low`, `<column>_high`, `<column>_bold`)."""
+    points, `<column>_low`, `<column>_high`, `<column>_bold`). adjusted: p-values of the differences to the baseline."""
 
     spec: Spec
     frame: pd.DataFrame
     source: Source
+    adjusted: families.Adjusted = families.Adjusted({}, (), 0)
 
     @property
     def parts(self) -> list[str]:
@@ -94,11 +95,6 @@ class Table:
     def costs(self) -> dict[str, str]:
         """Cost column -> its header."""
         return cost_columns(self.source)
-
-    @property
-    def comparisons(self) -> int:
-        """The number of paired differences to the baseline, which the Holm adjustment counts."""
-        return int(self.frame["p_1"].notna().sum())
 
 
 def part_columns(spec: Spec, scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
@@ -119,23 +115,23 @@ def build(source: Source, spec: Spec) -> Table:
     rows = {name: {"n_seeds": len(scores[name].seeds) if name in scores else 0} for name in names}
     columns = {column: (1, keep_Q) for column, keep_Q in part_columns(spec, scores).items()}
     columns |= {"pass_1": (1, None), f"pass_{K}": (K, None)}
+    twins = families.same_runs(source)
     for column, (k, keep_Q) in columns.items():
         for name in scores:
             put(rows[name], column, pairing.estimate(scores[name], k, keep_Q))
-        best = _best(scores, k, keep_Q)
+        best = _best(scores, k, keep_Q, twins)
         for name in scores:
-            rows[name][f"{column}_bold"] = name == best
+            rows[name][f"{column}_bold"] = name in best
     for name in scores:
-        put(rows[name], "iqm_1", _iqm(scores[name]))
-    if spec.baseline in scores:
-        _against_baseline(rows, scores, spec)
+        put(rows[name], "iqm_1", statistics.iqm_over_seeds(pairing.scores_at(scores[name]).mean(axis=1)))
+    adjusted = _against_baseline(rows, source, spec)
     for name in names:
         rows[name] |= _costs(source, name)
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
-    for column in ("p_1", *cost_columns(source)):
+    for column in ("p_1", "adjusted_1", *cost_columns(source)):
         if column not in frame:
             frame[column] = np.nan
-    return Table(spec, frame, source)
+    return Table(spec, frame, source, adjusted)
 
 
 def put(row: dict, column: str, estimate: Estimate) -> None:
@@ -144,41 +140,46 @@ def put(row: dict, column: str, estimate: Estimate) -> None:
     row[column], row[f"{column}_low"], row[f"{column}_high"] = (100 * x for x in ends)
 
 
-def _best(scores: Mapping[str, Scores], k: int, keep_Q: np.ndarray | None) -> str | None:
-    """The trained row whose paired interval against every other row lies above 0; only the largest value can be it."""
+def _best(scores: Mapping[str, Scores], k: int, keep_Q: np.ndarray | None, twins: Mapping[str, str]) -> frozenset[str]:
+    """The trained row whose difference to every other row lies above 0, and rows that are the same runs.
+
+    Only the row of the largest mean can be it. twins: of `families.same_runs`.
+    """
     trained = {m: pairing.estimate(s, k, keep_Q).value for m, s in scores.items() if m != style.WARM_START}
     if len(scores) < 2 or not np.isfinite(list(trained.values())).any():
-        return None
+        return frozenset()
     top = max(trained, key=lambda m: (np.nan_to_num(trained[m], nan=-1.0), m))
-    wins = all(pairing.paired(scores[top], other, k, keep_Q).low > 0 for m, other in scores.items() if m != top)
-    return top if wins else None
+    alike = {m for m in scores if twins.get(m, m) == twins.get(top, top)}
+    others = [other for m, other in scores.items() if m not in alike]
+    wins = all(pairing.difference(scores[top], other, k, keep_Q).interval().low > 0 for other in others)
+    return frozenset(alike) if wins and others else frozenset()
 
 
-def _iqm(scores: Scores) -> Estimate:
-    draws = pairing.draws_for(len(scores.seeds), scores.strata_Q)
-    return statistics.iqm_over_seeds(pairing.scores_at(scores, scores.seeds), draws)
-
-
-def _against_baseline(rows: dict, scores: Mapping[str, Scores], spec: Spec) -> None:
-    """Paired differences of every row to the baseline, with Holm-adjusted p-values over the trained rows."""
-    baseline, p_values = scores[spec.baseline], {}
+def _against_baseline(rows: dict, source: Source, spec: Spec) -> families.Adjusted:
+    """Differences of every row to the baseline, with p-values of the trained rows as their families adjust them."""
+    scores, effects = source.scores, {}
+    if spec.baseline not in scores:
+        return families.Adjusted({}, (), 0)
+    baseline = scores[spec.baseline]
     for name, mine in scores.items():
         if name == spec.baseline:
             continue
-        for k in (1, K):
-            put(rows[name], f"difference_{k}", pairing.paired(mine, baseline, k))
-        if name == style.WARM_START:
-            continue
-        put(rows[name], "improvement_1", pairing.improvement(mine, baseline))
-        values_D = pairing.paired_draws(mine, baseline)[1]
-        p_values[name] = statistics.two_sided_p(values_D) if values_D.size else np.nan
-    put_holm(rows, p_values)
+        found = {k: pairing.difference(mine, baseline, k) for k in (1, K)}
+        for k, effect in found.items():
+            put(rows[name], f"difference_{k}", effect.interval())
+        if name != style.WARM_START:
+            rows[name]["improvement_1"] = 100 * pairing.share_of_wins(mine, baseline)
+            effects[name, spec.baseline] = found[1]
+    adjusted = families.adjust(source, effects)
+    put_adjusted(rows, {name: effect.p() for (name, _), effect in effects.items()}, adjusted)
+    return adjusted
 
 
-def put_holm(rows: dict, p_values: dict[str, float]) -> None:
-    """Holm-adjusted p-values of the rows' `difference_1`, adjusted for each other; bold below `ALPHA`."""
-    for name, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
-        rows[name] |= {"p_1": p, "difference_1_bold": bool(p < ALPHA)}
+def put_adjusted(rows: dict, p_values: Mapping[str, float], adjusted: families.Adjusted) -> None:
+    """p-values of the rows' `difference_1`, single and adjusted; bold where the adjusted one is below `ALPHA`."""
+    for name, p in p_values.items():
+        together = adjusted.p[name]
+        rows[name] |= {"p_1": p, "adjusted_1": together, "difference_1_bold": bool(together < ALPHA)}
 
 
 def cost_columns(source: Source) -> dict[str, str]:
@@ -193,24 +194,31 @@ def _costs(source: Source, method: str) -> dict:
     totals = steps.groupby("seed")[columns].sum()
     row = {}
     for column in columns if len(totals) else ():
-        estimate = statistics.over_seeds(totals[column].to_numpy(), stream(0, "bootstrap"))
+        estimate = statistics.over_seeds(totals[column].to_numpy()).interval()
         row[column], row[f"{column}_low"], row[f"{column}_high"] = estimate.value, estimate.low, estimate.high
     return row
 
 
 def pairs(source: Source, k: int = 1) -> pd.DataFrame:
-    """Paired difference of average pass@k in points, with interval, for every pair of rows (method minus against)."""
+    """Difference of average pass@k in points for every pair of rows (method minus against), with its interval.
+
+    p: of the single difference; adjusted_p: for the false discovery rate over all pairs of the table. Rows that are the
+    same runs have no difference to each other and are no pair.
+    """
+    twins = families.same_runs(source)
+    names = [(a, b) for a, b in itertools.combinations(source.scores, 2) if twins.get(a, a) != twins.get(b, b)]
+    effects = [pairing.difference(source.scores[a], source.scores[b], k) for a, b in names]
+    adjusted = statistics.discoveries([effect.p() for effect in effects])
     rows = []
-    for a in source.scores:
-        for b in source.scores:
-            if a != b:
-                row = {"method": a, "against": b}
-                put(row, "difference", pairing.paired(source.scores[a], source.scores[b], k))
-                rows.append(row)
-    columns = ["method", "against", "difference", "difference_low", "difference_high"]
-    return pd.DataFrame(rows, columns=columns).assign(
-        excludes_0=lambda f: (f["difference_low"] > 0) | (f["difference_high"] < 0)
-    )
+    for (a, b), effect, together in zip(names, effects, adjusted, strict=True):
+        for method, against, sign in ((a, b, 1), (b, a, -1)):
+            row = {"method": method, "against": against}
+            put(row, "difference", replace(effect, value=sign * effect.value).interval())
+            rows.append(row | {"p": effect.p(), "adjusted_p": together})
+    columns = ["method", "against", "difference", "difference_low", "difference_high", "p", "adjusted_p"]
+    place = {name: i for i, name in enumerate(source.scores)}
+    rows.sort(key=lambda row: (place[row["method"]], place[row["against"]]))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def runs(source: Source) -> pd.DataFrame:

@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis import format, pairing, statistics, style, success_rules, table
+from analysis import families, format, pairing, style, success_rules, table
 from analysis.load import Source
 from analysis.reported import Reported
 from analysis.table import COSTS, Spec, Table
-from analysis.text_table import TextTable
+from analysis.text_table import MISSING, TextTable
 from analysis.training_steps import estimate
 
 SPLITS = ("iid", "ood")
@@ -48,45 +48,45 @@ def complete(built: Table) -> Table:
     return replace(built, frame=frame)
 
 
-def effects(source: Source) -> pd.DataFrame:
+def effects(source: Source) -> tuple[pd.DataFrame, families.Adjusted]:
     """Gain of each term of EPO over the same method without it, at the last checkpoint: index method, points.
 
-    Columns: against, n_seeds (common ones), split_iid, split_ood, both with `_low` and `_high`, and p: Holm-adjusted
-    over the rows, for `both`.
+    Columns: against, n_seeds, n_against, split_iid, split_ood, both with `_low` and `_high`, and of `both` p and
+    adjusted_p (see `families.adjust`); NaN where both rows are the same runs.
     """
-    scores, rows, p_values = source.scores, {}, {}
+    scores, rows, found = source.scores, {}, {}
     for method in style.order(BASES):
         base = BASES[method]
         if method not in scores or base not in scores:
             continue
         mine, theirs = scores[method], scores[base]
-        row = {"against": base, "n_seeds": len(pairing.common_seeds(mine, theirs)[0])}
+        row = {"against": base, "n_seeds": len(mine.seeds), "n_against": len(theirs.seeds)}
         for column, keep_Q in {**table.part_columns(SPEC, scores), "both": None}.items():
-            table.put(row, column, pairing.paired(mine, theirs, 1, keep_Q))
-        values_D = pairing.paired_draws(mine, theirs)[1]
-        p_values[method] = statistics.two_sided_p(values_D) if values_D.size else np.nan
-        rows[method] = row
-    for method, p in zip(p_values, statistics.holm(list(p_values.values())), strict=True):
-        rows[method]["p"] = p
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+            table.put(row, column, pairing.difference(mine, theirs, 1, keep_Q).interval())
+        found[method, base] = pairing.difference(mine, theirs)
+        rows[method] = row | {"p": found[method, base].p()}
+    adjusted = families.adjust(source, found)
+    for method, row in rows.items():
+        row["adjusted_p"] = adjusted.p[method]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method"), adjusted
 
 
 def effects_table(source: Source) -> TextTable:
     """`effects` as text."""
-    frame = effects(source)
-    header = ["Method", "Against", "IID", "OOD", "Both", "Holm p", "Seeds"]
+    frame, adjusted = effects(source)
+    header = ["Method", "Against", "IID", "OOD", "Both", "Adjusted p", "Seeds"]
     rows, bold = [], set()
     for i, (method, row) in enumerate(frame.iterrows()):
         shown = [format.cell(row, column, sign=True) for column in ("split_iid", "split_ood", "both")]
-        rows.append(
-            [style.name(method), style.name(row["against"]), *shown, format.p_value(row["p"]), str(int(row["n_seeds"]))]
-        )
-        if row["p"] < table.ALPHA:
+        if families.are_same_runs(source, method, row["against"]):
+            shown = ["the same runs", MISSING, MISSING]
+        shown += [format.p_value(row["adjusted_p"]), f"{row['n_seeds']}, {row['n_against']}"]
+        rows.append([style.name(method), style.name(row["against"]), *shown])
+        if row["adjusted_p"] < table.ALPHA:
             bold.add((i, 4))
     note = (
-        "Paired difference of average success at the last checkpoint, points, to the same method without that term; "
-        f"same seeds and tasks. Holm p: of Both, adjusted for {format.counted(int(len(frame)))}; bold: below "
-        f"{table.ALPHA}."
+        "Difference of average success at the last checkpoint, points, to the same method without that term. "
+        f"{format.adjusted(adjusted)}"
     )
     return TextTable("What EPO adds to its base method", header, rows, frozenset(bold), [note], frozenset({0, 1}))
 
@@ -115,14 +115,12 @@ def main_table(built: Table, more_notes: list[str]) -> TextTable:
     baseline = built.spec.name(built.spec.baseline)
     splits = WORLD_SPLITS.get(format.world(built.source), "IID and OOD: the splits of the world.")
     lines = [
-        f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. [a, b]: 95 % "
-        f"stratified bootstrap interval over seeds × tasks ({statistics.N_DRAWS} draws). Bold: the paired interval "
-        "against every other row excludes 0.",
+        f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. "
+        f"{format.INTERVAL.format('tasks')}. {format.BOLD}",
         f"Best of training is the paper's statistic: mean over seeds of the best of {evaluations(built.source)} during "
-        "training, with its interval over seeds. It is a maximum of noisy numbers and not comparable with the columns "
-        "before it.",
-        f"Against {baseline}: paired difference of Both, points. Holm p: its bootstrap p-value adjusted for "
-        f"{format.counted(built.comparisons)} of this column; bold: below {table.ALPHA}.",
+        "training, with its t interval over seeds. It is a maximum of noisy numbers and not comparable with the "
+        "columns before it.",
+        f"Against {baseline}: difference of Both, points. {format.adjusted(built.adjusted)}",
         "Costs: mean over seeds of the whole training (evaluations not counted).",
         *format.origin(built),
         *more_notes,
@@ -142,7 +140,7 @@ def terminal(built: Table, whole: TextTable) -> list[TextTable]:
 
 def frames(source: Source) -> dict[str, pd.DataFrame]:
     """Every pair of rows, and EPO's effects."""
-    return {"pairs": table.pairs(source), "epo": effects(source).reset_index()}
+    return {"pairs": table.pairs(source), "epo": effects(source)[0].reset_index()}
 
 
 SPEC = Spec(

@@ -9,11 +9,12 @@ import pandas as pd
 from analysis import statistics, style
 from analysis.load import Source
 from analysis.statistics import Estimate
-from reproduce.seeding import stream
 
 EDGE = 0.1  # the first and the last tenth of the RL steps are called start and end
-COLLAPSED = 0.5  # ours: a run has collapsed if its success ends below half of where it started
-BAND_DRAWS = 2000
+COLLAPSED, OVER = 0.5, 3
+"""Ours: a run has collapsed if its success, mean over three steps in a row, ever fell below half of an earlier such
+mean. On the committed runs no drawdown lies between 45 and 91 %."""
+RULE = f"training success, mean over {OVER} steps in a row, below half of an earlier such mean"
 
 
 def per_seed(source: Source, method: str, column: str) -> np.ndarray:
@@ -23,8 +24,8 @@ def per_seed(source: Source, method: str, column: str) -> np.ndarray:
 
 
 def estimate(values_S: np.ndarray) -> Estimate:
-    """Mean over seeds with its interval, from the stream "bootstrap"."""
-    return statistics.over_seeds(values_S, stream(0, "bootstrap"))
+    """Mean over seeds with its t interval over seeds; none for one seed."""
+    return statistics.over_seeds(values_S).interval()
 
 
 def trained(source: Source) -> list[str]:
@@ -51,38 +52,60 @@ def band(source: Source, method: str, column: str) -> pd.DataFrame:
 def band_of(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """`band` of one method's rows."""
     wide = rows.pivot(index="step", columns="seed", values=column).sort_index()
-    rng = stream(0, "bootstrap")
-    estimates = {step: statistics.over_seeds(values.to_numpy(), rng, BAND_DRAWS) for step, values in wide.iterrows()}
+    estimates = {step: estimate(values.to_numpy()) for step, values in wide.iterrows()}
     return pd.DataFrame({s: (e.value, e.low, e.high) for s, e in estimates.items()}, index=["value", "low", "high"]).T
 
 
+def drawdown(success: np.ndarray) -> float:
+    """The largest share of an earlier peak that a run's success lost, both as means over `OVER` steps in a row."""
+    width = min(OVER, len(success))
+    means = np.convolve(success, np.full(width, 1 / width), "valid")
+    peak = np.maximum.accumulate(means)
+    return float(np.max(1 - np.divide(means, peak, out=np.ones_like(means), where=peak > 0)))
+
+
 def fallen(source: Source, method: str) -> np.ndarray:
-    """The seeds of `method` whose run has collapsed, in order."""
-    start, end = edges(source, method, "success_mean")
-    seeds = source.steps.loc[source.steps["method"] == method, "seed"]
-    return np.array(sorted(seeds.unique()))[end < COLLAPSED * start]
+    """The seeds of `method` whose run has collapsed, in order, whether or not it came back."""
+    runs = source.steps[source.steps["method"] == method].sort_values("step").groupby("seed")["success_mean"]
+    return np.array(sorted(seed for seed, run in runs if drawdown(run.to_numpy(dtype=float)) > COLLAPSED), dtype=int)
 
 
 def collapsed(source: Source) -> dict[str, tuple[int, int]]:
-    """Row -> (runs whose training success ended below half of its start, all its runs), for rows with such runs."""
+    """Row -> (its collapsed runs, all its runs), for every trained row."""
     runs = source.steps.groupby("method")["seed"].nunique()
-    found = {method: (len(fallen(source, method)), int(runs[method])) for method in trained(source)}
-    return {method: counts for method, counts in found.items() if counts[0]}
+    return {method: (len(fallen(source, method)), int(runs[method])) for method in trained(source)}
 
 
-def collapse_note(source: Source, name=style.name) -> str:
-    """One sentence that names the rows with collapsed runs, or says that there are none. name: how rows are called."""
-    rule = "training success over the last tenth of the steps below half of that over the first tenth"
-    found = ", ".join(f"{name(m)} ({n} of {runs} runs)" for m, (n, runs) in collapsed(source).items())
-    return f"Collapsed ({rule}): {found or 'none'}."
+def collapse_notes(source: Source, name=style.name, baseline: str = style.BASELINE) -> list[str]:
+    """Which rows have collapsed runs, how sure that is, and what none among few runs excludes. name: of rows."""
+    found = collapsed(source)
+    if not found:
+        return []
+    shown = []
+    for row, (down, runs) in found.items():
+        if down:
+            rate = statistics.rate(down, runs)
+            text = f"{name(row)} ({down} of {runs} runs, 95 % [{100 * rate.low:.0f}, {100 * rate.high:.0f}] %"
+            if baseline in found and row != baseline:
+                p = statistics.same_rate(down, runs, *found[baseline])
+                text += f"; Fisher p against {name(baseline)} {p:.2f}"
+            shown.append(f"{text})")
+    notes = [f"Collapsed ({RULE}): {', '.join(shown) or 'none'}."]
+    if shown:
+        notes[0] += " Runs of such a row are not normally distributed, and its intervals only a rough guide."
+    if calm := sorted({runs for down, runs in found.values() if not down}, reverse=True):
+        bounds = ", ".join(f"0 of {n} runs a rate above {100 * statistics.highest_rate(0, n):.0f} %" for n in calm)
+        notes.append(f"What no collapse excludes (one-sided 95 %, Clopper-Pearson): {bounds}.")
+    return notes
 
 
 def identical(source: Source) -> list[tuple[str, str]]:
     """Pairs of rows whose runs are the same: equal rewards, entropies and gradient norms in every step of every seed
     that both have."""
     columns = ["reward_mean", "entropy", "grad_norm"]
-    found = {(m, s): rows.sort_values("step")[columns] for (m, s), rows in source.steps.groupby(["method", "seed"])}
-    logged = {key: frame.to_numpy(dtype=float).tobytes() for key, frame in found.items()}
+    places = source.steps.groupby(["method", "seed"]).indices  # in the order of the steps, as `Source.steps` has them
+    values = source.steps[columns].to_numpy(dtype=float)
+    logged = {key: values[rows].tobytes() for key, rows in places.items()}
     pairs = []
     for a, b in itertools.combinations(style.order({method for method, _ in logged}), 2):
         both = [seed for method, seed in logged if method == a and (b, seed) in logged]

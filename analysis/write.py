@@ -7,10 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import (
+    budget,
     curves,
+    families,
     format,
+    power,
     provenance,
     reported,
+    shared_runs,
     table,
     table1,
     table2,
@@ -36,9 +40,10 @@ def build(source: Source) -> Table:
 @lru_cache(maxsize=1)
 def main_table(built: Table) -> TextTable:
     """The measured table with its notes."""
-    notes = [training_steps.collapse_note(built.source, built.spec.name)]
-    for note in (training_steps.identical_note, training_steps.without_signal_note):
-        notes += note(built.source, built.spec.name)
+    source, name, baseline = built.source, built.spec.name, built.spec.baseline
+    notes = [*budget.warm_start_note(source), *shared_runs.notes(source, name), *power.notes(source, baseline)]
+    notes += [*budget.sampling_note(source, baseline, name), *training_steps.collapse_notes(source, name, baseline)]
+    notes += [*training_steps.identical_note(source, name), *training_steps.without_signal_note(source, name)]
     return (built.spec.main_table or format.main_table)(built, notes)
 
 
@@ -48,8 +53,10 @@ def terminal_tables(built: Table) -> list[TextTable]:
 
 
 def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
-    """The measured table, what its spec adds, and the papers' numbers in a block of their own, if any."""
-    found = [main_table(built), *(built.spec.more_tables(built.source) if built.spec.more_tables else [])]
+    """The measured table, its confirmatory comparisons, what its spec adds, and the papers' numbers in a block of their
+    own, if any."""
+    found = [main_table(built), *format.confirmatory_tables(built.source, built.spec.name)]
+    found += built.spec.more_tables(built.source) if built.spec.more_tables else []
     return found + ([reported.reported_table(papers, built.spec.reported)] if _has_reported(built, papers) else [])
 
 
@@ -60,9 +67,11 @@ def _has_reported(built: Table, papers: pd.DataFrame | None) -> bool:
 
 @lru_cache(maxsize=1)
 def frames(built: Table) -> dict[str, pd.DataFrame]:
-    """Ending of a CSV file's name -> its frame: the runs, and every pair of rows or what the spec has instead."""
+    """Ending of a CSV file's name -> its frame: the runs, the confirmatory comparisons if there are any, and every pair
+    of rows or what the spec has instead."""
     more = built.spec.frames(built.source) if built.spec.frames else {"pairs": table.pairs(built.source)}
-    return {"runs": table.runs(built.source), **more}
+    confirmed = families.tested(built.source)
+    return {"runs": table.runs(built.source), **({} if confirmed.empty else {"confirmatory": confirmed}), **more}
 
 
 def times(built: Table) -> TextTable:

@@ -201,6 +201,10 @@ _MODULES = {
         "reproduce.commands.plan.report",
         "what a table costs before it starts: hours, tokens, tool calls, search cost, disk",
     ),
+    "power": (
+        "reproduce.commands.power",
+        "how many seeds an effect takes, and what a table's seeds can find, from its committed runs",
+    ),
     "grade-agreement": (
         "reproduce.commands.grade_agreement",
         "where math-verify or exact match, the reward's token F1 and an LLM judge disagree",

@@ -19,7 +19,7 @@ notebook.show(entropy.premises_table(source), entropy.start_end_table(source))
 
 # %% [markdown]
 # ## Over training
-# Mean over seeds with the 95 % bootstrap interval over seeds.
+# Mean over seeds with its 95 % t interval over seeds.
 
 # %%
 notebook.draw("entropy_training", entropy.figure_training(source))

@@ -1,6 +1,6 @@
 # %% [markdown]
 # # EPO: what moves during training
-# PPO and GRPO with and without EPO on MiniHouse. Mean over seeds with the 95 % bootstrap interval over seeds.
+# PPO and GRPO with and without EPO on MiniHouse. Mean over seeds with its 95 % t interval over seeds.
 
 # %%
 import sys

@@ -22,7 +22,7 @@ notebook.table(built)
 
 # %% [markdown]
 # ## Training curves
-# Mean reward of what was trained on, mean over seeds with the 95 % bootstrap interval over seeds; grey: the baseline.
+# Mean reward of what was trained on, mean over seeds with its 95 % t interval over seeds; grey: the baseline.
 # DAPO replaces groups without a signal before it trains, so its curve is of the groups that it kept.
 # A grid of settings (table 5) has a curve a cell, and a heat map of pass@1 with one colour scale for all methods.
 
@@ -38,15 +38,15 @@ notebook.show(write.times(built))
 
 # %% [markdown]
 # ## Over runs
-# Interquartile mean over seeds, and the probability that a run of the row beats a run of the baseline on the panel.
-# Paired difference of average pass@1 in points (method minus the other); intervals are not corrected for the number of
-# pairs. A grid has its comparison above.
+# Interquartile mean over seeds, and the share of pairs of runs in which that of the row is above that of the baseline.
+# Difference of average pass@1 in points (method minus the other); intervals and p are of one pair, adjusted p is for
+# the false discovery rate over all pairs. A grid has its comparison above.
 
 # %%
 frames = write.frames(built)
 if "pairs" in frames:
     notebook.show(format.robust_table(built))
-    notebook.show_frame(frames["pairs"], "Every pair of rows")
+    notebook.show_frame(frames["pairs"], "Every pair of rows", digits=3)
 
 # %%
 notebook.show_frame(frames["runs"][["method", "seed", "pass_1", "pass_5", "config_hash"]], "Runs")

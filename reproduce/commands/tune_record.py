@@ -21,10 +21,10 @@ class Trial:
     """A line of the record: one row of the table (or its warm start) under one combination of settings.
 
     success: pass@1 on the validation panel, percent, mean over `seeds`, `questions` and `samples` of each; low, high:
-    its 95 % stratified bootstrap interval over seeds and questions, over questions alone for one seed; None where no
-    run has finished. differing: every setting in which the combinations of this table differ, with its value here,
-    those that the table's file set meanwhile too. unfinished: seeds that failed or still run. config_hash: of every
-    finished run. commit: the code's.
+    its 95 % interval over seeds and questions (`analysis.statistics.crossed`), over questions alone for one seed; None
+    where no run has finished. differing: every setting in which the combinations of this table differ, with its value
+    here, those that the table's file set meanwhile too. unfinished: seeds that failed or still run. config_hash: of
+    every finished run. commit: the code's.
     """
 
     settings: str

@@ -202,7 +202,7 @@ def test_provenance_stands_under_the_table_and_nothing_that_changes(table):
         "GRPO grpo0",
         "Seeds: all rows: 0,1,2.",
         f"{STEPS} RL steps × 4 prompts × 4 trajectories; 4 updates per rollout",
-        "adjusted for the 3 comparisons",
+        "AEPO by Holm, see the confirmatory comparisons; the other 2 explore",
         "Test CPU, 2 cores, 8 GB, no GPU",
         "24 questions (level 1: 8, level 2: 8, level 3: 8) × 5 samples",
     ):

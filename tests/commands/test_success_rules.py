@@ -103,12 +103,13 @@ def test_intervals_of_shares_are_wilsons_and_do_not_shrink_to_a_point():
     assert (none.value, none.low) == (0, 0) and none.high == pytest.approx(value / (4 + value), abs=1e-3)
 
 
-def test_the_scores_interval_resamples_tasks_inside_their_split(measured):
+def test_the_scores_interval_is_over_tasks_inside_their_split(measured):
     found = scripted_policies.rates(measured).set_index(["policy", "split"])
-    tour = found.loc[(TOUR, "iid")]
-    assert (tour["score_low"], tour["score_high"]) == (10, 20)  # means of two tasks: 10, 15, 20
-    whole = found.loc[(TOUR, "both")]
-    assert whole["score_low"] >= (10 + 8) / 2 and whole["score_high"] <= (20 + 30) / 2
+    iid, both = found.loc[(TOUR, "iid")], found.loc[(TOUR, "both")]
+    assert iid["score_low"] == 0 and iid["score_high"] == pytest.approx(15 + 12.706 * 5, abs=0.01)  # t, 1 df: 10, 20
+    error = np.sqrt((2 * 5**2 + 2 * 11**2) / 2 / 4)  # 10, 20 and 8, 30: what lies between the splits is no error
+    assert both["score_high"] == pytest.approx(17 + 4.303 * error, abs=0.01)
+    assert np.isnan(found.loc[(WAIT, "iid"), "score_low"]), "equal scores show no spread"
 
 
 def test_differences_to_the_gold_path_pair_the_same_tasks(measured):
@@ -116,8 +117,7 @@ def test_differences_to_the_gold_path_pair_the_same_tasks(measured):
     tour = found.loc[(TOUR, "both")]
     assert tour["released"] == 50 and tour["strict"] == -50
     assert tour["score"] == pytest.approx(17 - 75)
-    # the tour lies 0 or 100 points above the gold path on either task of a split, never below it
-    assert 0 <= found.loc[(TOUR, "iid"), "released_low"] <= found.loc[(TOUR, "iid"), "released_high"] <= 100
+    assert found.loc[(TOUR, "iid"), "released_low"] == pytest.approx(50 - 12.706 * 50, abs=0.1)  # 0 and 100 points
     assert found.loc[(WAIT, "iid"), "released"] == -50
 
 

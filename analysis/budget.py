@@ -1,0 +1,46 @@
+"""Notes on what rows share and on what they do not: one warm start, and how many tokens they sampled."""
+
+import numpy as np
+
+from analysis import style
+from analysis.load import Source
+
+MORE = 1.1  # a row that samples a tenth more than the baseline is named
+
+
+def warm_start_note(source: Source) -> list[str]:
+    """That all runs begin at one model, for tables whose runs do."""
+    seed = (source.config.get("warm_start") or {}).get("seed")
+    if seed is None:
+        return []
+    return [
+        f"Every run starts from one warm start (seed {seed}). All intervals and p-values hold for this one; how much "
+        "another would change is not known from these runs."
+    ]
+
+
+def step_at_budget(source: Source, method: str, tokens: float) -> float:
+    """Mean over seeds of the last RL step at which a run of `method` had sampled at most `tokens`."""
+    rows = source.steps[source.steps["method"] == method].sort_values("step")
+    spent = rows.groupby("seed")["sampled_tokens"].cumsum()
+    return float((spent <= tokens).groupby(rows["seed"]).sum().mean())
+
+
+def sampling_note(source: Source, baseline: str = style.BASELINE, name=style.name) -> list[str]:
+    """Rows that sampled more than the baseline, and where they stood at its budget; none if there are none."""
+    totals = source.steps.groupby(["method", "seed"])["sampled_tokens"].sum().groupby("method").mean()
+    if baseline not in totals or not totals[baseline]:
+        return []
+    steps = int(source.steps["step"].max())
+    shown = []
+    for method in style.order(totals.index):
+        ratio = totals[method] / totals[baseline]
+        if np.isfinite(ratio) and ratio > MORE:
+            at = step_at_budget(source, method, totals[baseline])
+            shown.append(f"{name(method)} {100 * (ratio - 1):.0f} % (step {at:.0f})")
+    if not shown:
+        return []
+    return [
+        f"Sampled more tokens than {name(baseline)}, and the step of {steps} at which {name(baseline)}'s number was "
+        f"spent: {', '.join(shown)}. Policies of that step were not evaluated, so there is no row at equal sampling."
+    ]
