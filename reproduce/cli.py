@@ -200,6 +200,10 @@ _MODULES = {
         "reproduce.commands.plan.cli",
         "what a table costs before it starts: hours, tokens, tool calls, search cost, disk",
     ),
+    "preflight": (
+        "reproduce.commands.preflight.cli",
+        "check everything that a table's runs need before anything is loaded, one line a check",
+    ),
     "grade-agreement": (
         "reproduce.commands.grade_agreement",
         "where math-verify or exact match, the reward's token F1 and an LLM judge disagree",

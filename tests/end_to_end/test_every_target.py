@@ -27,6 +27,7 @@ TRIED = {
     "publish": (("PROFILE=smoke", "TABLE=2"), "data/results/smoke/table2/manifests.json"),
     "status": ((), "table2"),
     "plan": (("TABLE=2", "PROFILE=paper", "ASSUME=gpu=A100,gpus=16", "CSV=runs/plan.csv"), "runs/plan.csv"),
+    "preflight": (("TABLE=2",), "nothing fails"),
     "tables": ((), "figures/table1.md"),
     "figures": ((), "figures/entropy_training.pdf"),
     "readme-plans": ((), "README.md"),
