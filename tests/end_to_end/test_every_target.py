@@ -28,6 +28,8 @@ TRIED = {
     "status": ((), "table2"),
     "plan": (("TABLE=2", "PROFILE=paper", "ASSUME=gpu=A100,gpus=16", "CSV=runs/plan.csv"), "runs/plan.csv"),
     "preflight": (("TABLE=2",), "nothing fails"),
+    "rehearse": (("TABLE=2", "METHODS=aepo", "QUICK=1"), "needs a card"),
+    "check-gpu": (("DRY=1", "ONLY=bf16-step,flex-attention"), "0 of 2 checks failed"),
     "tables": ((), "figures/table1.md"),
     "figures": ((), "figures/entropy_training.pdf"),
     "readme-plans": ((), "README.md"),

@@ -31,7 +31,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def differing(wanted: dict[str, str]) -> list[str]:
-    """What is installed in another version, or not at all, each as one phrase."""
+    """The packages that are installed in another version, or not at all, each as one phrase."""
     found = []
     for package, version in wanted.items():
         try:
