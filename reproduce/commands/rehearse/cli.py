@@ -138,9 +138,8 @@ def _step(path: Path, job: JobConfig) -> int:
 
 
 def _summary(stages: Stages, job: JobConfig, changes: dict[str, str], asked: int, place: Path) -> None:
-    print(
-        f"\nRehearsed in {stages.seconds / 60:.1f} minutes, the profile {PROFILE} of {job.experiment.partition('.')[0]} but for:"
-    )
+    table = job.experiment.partition(".")[0]
+    print(f"\nRehearsed in {stages.seconds / 60:.1f} minutes: the profile {PROFILE} of {table} but for")
     sizes = {key: value for key, value in changes.items() if not value.startswith(str(place))}
     print("  " + " ".join(f"{key}={value}" for key, value in sizes.items()))
     print("Done:")
