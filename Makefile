@@ -80,7 +80,7 @@ status: $(STAMP) ## list the runs, where they are and their last metrics
 	@$(RUN) -m reproduce status --runs-root $(call q,RUNS)
 
 plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; ASSUME=gpu=A100,gpus=16; CSV=file)
-	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
+	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
 
 preflight: $(STAMP) ## check what a table's runs need before they start: pins, keys, judge, cards, memory, disk (TABLE=2 PROFILE=paper; CARD=80)
 	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) --launcher $(call q,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)

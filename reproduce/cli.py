@@ -164,9 +164,9 @@ def build(options) -> int:
 
     paths, text = build_all(profile=options.profile, only=options.what)
     if options.what == "tables" and options.profile == DEFAULT_PROFILE:
-        from reproduce.commands.plan import readme
+        from reproduce.commands.plan.report import write_readme
 
-        readme.insert()
+        write_readme()
     if text:
         print(text)
     for path in paths:
@@ -197,7 +197,7 @@ _MODULES = {
     "pin-hub": ("reproduce.tools.hub.lock", "write down the hub revisions of models and data that have none yet"),
     "overlap": ("reproduce.worlds.benchmarks.overlap", "questions that the RL sets and the evaluation sets share"),
     "plan": (
-        "reproduce.commands.plan.cli",
+        "reproduce.commands.plan.report",
         "what a table costs before it starts: hours, tokens, tool calls, search cost, disk",
     ),
     "preflight": (

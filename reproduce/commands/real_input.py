@@ -12,10 +12,13 @@ the check shows is that nothing breaks, and how much of the text it can read.
 
 import sys
 from collections import Counter
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from reproduce.algorithms.policies import Independent
 from reproduce.arguments import Parser, first_line, folder, given
@@ -26,10 +29,13 @@ from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.tools.sandbox import PythonSandbox
 from reproduce.tools.search.bm25 import PassageIndex, load_search_cache
+from reproduce.tools.search.search import Found
+from reproduce.tools.search.services import WebHit
 from reproduce.worlds.benchmarks.overlap import present
 from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, Question, load, real_search_questions
+from reproduce.worlds.benchmarks.tools import BenchmarkTools
 from reproduce.worlds.rewards import FORMAT_PENALTY, TOOL_BONUS, Reward, reward
-from reproduce.worlds.tool_server import Call, CodeRunner, ToolResult
+from reproduce.worlds.tool_server import Call, CodeRunner
 
 CACHE_FILES = ("search_cache.json", "search_cache/search_cache.json")  # ours, and as in the official repository
 SHIPPED = ("2wiki", "hotpotqa", "bamboogle", "aime24", "math500", "gsm8k")  # what data/README.md has cards of
@@ -41,58 +47,40 @@ RESULT_WORDS = 40
 LIMITS = Limits(tool_calls=8, completion_tokens=512)
 
 
-@dataclass
-class RealSession:
-    """State of one trajectory: its question, and the positions in the index of the passages that it was shown."""
+class CachedSearch:
+    """Search over stored results, as `BenchmarkTools` asks it: the `PASSAGES` best, each cut to `RESULT_WORDS` in all.
 
-    question: Question
-    shown: list[int] = field(default_factory=list)
-
-    def fork(self) -> "RealSession":
-        """An independent copy, for a branch of the trajectory."""
-        return RealSession(self.question, list(self.shown))
-
-
-class CachedTools:
-    """Search over a passage index, and Python: the interface of `ToolServer`.
-
-    A search returns the `passages` best passages as the stored search engine did (`Page 1: ... Page 2: ...`), each cut
-    to `words // passages` words; a program returns what it prints, cut to `words` words. Nothing found or nothing
-    printed is "none", a program that fails returns its error. No call raises, whatever the model wrote.
+    shown: positions in the index of the passages that it gave.
     """
 
-    def __init__(self, index: PassageIndex, sandbox: CodeRunner, passages: int = PASSAGES, words: int = RESULT_WORDS):
-        self.index, self.sandbox = index, sandbox
-        self.passages, self.words = passages, words
+    def __init__(self, index: PassageIndex):
+        self.index, self.shown = index, set()
 
-    def start(self, question: Question) -> RealSession:
-        """A fresh session for one trajectory of `question`."""
-        return RealSession(question)
+    def search_many(self, queries: Sequence[str]) -> list[Found]:
+        """Results in the order of the queries."""
+        hits = [self.index.search(query, PASSAGES) for query in queries]
+        self.shown.update(hit.position for of_query in hits for hit in of_query)
+        cut = RESULT_WORDS // PASSAGES
+        return [Found(tuple(WebHit("", "", " ".join(h.text.split()[:cut])) for h in of_query)) for of_query in hits]
 
-    def run(self, calls: list[Call]) -> list[ToolResult]:
-        """Results of a batch of calls, in order. The programs of the batch run together in the sandbox."""
-        programs = sorted({call.content for call in calls if call.tool == "python"})
-        printed = dict(zip(programs, self.sandbox.run_many(programs), strict=True)) if programs else {}
-        return [self._printed(printed[c.content]) if c.tool == "python" else self._search(c) for c in calls]
+    def costs(self) -> dict[str, float]:
+        """Nothing is asked of a service."""
+        return {}
 
-    def _printed(self, result) -> ToolResult:
-        text = result.output if result.ok else (result.error or "error")
-        return ToolResult(_cut(text, self.words) or "none", "python", bool(result.ok))
+    def close(self) -> None:
+        """Nothing is open."""
 
-    def _search(self, call: Call) -> ToolResult:
-        hits = self.index.search(call.content, self.passages)
-        if not hits:
-            return ToolResult("none", "empty", False)
-        call.session.shown += [hit.position for hit in hits]
-        cut = [_cut(hit.text, self.words // self.passages) for hit in hits]
-        return ToolResult("\n".join(f"Page {i}: {text}" for i, text in enumerate(cut, start=1)), "search", True)
+
+def open_tools(index: PassageIndex, sandbox: CodeRunner) -> closing[BenchmarkTools]:
+    """The tools of the world `web` over an index, which are closed at the end of `with`."""
+    return closing(BenchmarkTools(CachedSearch(index), sandbox, RESULT_WORDS + 2 * PASSAGES))  # "Page 1:" is two words
 
 
 @dataclass(frozen=True)
 class RealTask:
     """Real questions as `reproduce.rollouts.collector.Collector` sees a task: prompt, tools and the papers' reward."""
 
-    environment: CachedTools
+    environment: BenchmarkTools
     format_penalty: float = FORMAT_PENALTY
     tool_bonus: float = TOOL_BONUS
 
@@ -135,8 +123,8 @@ def check(
     graders = grade_files(data_dir)
     index = load_search_cache(cache)
     name, model, grammar = open_model(model_folder, Path(runs_root))
-    with nullcontext(sandbox) if sandbox is not None else PythonSandbox(preload=False) as runner:
-        environment = CachedTools(index, runner)
+    opened = nullcontext(sandbox) if sandbox is not None else PythonSandbox(preload=False)
+    with opened as runner, open_tools(index, runner) as environment:
         collector = Collector(RealTask(environment), model, grammar, LIMITS, temperature=1.0, seed=seed)
         tools, agent = try_tools(environment, asked), run_agent(collector, asked, samples)
     return {"graders": graders, "tools": tools, "agent": {"model": name, **agent}}
@@ -184,7 +172,7 @@ def grade_rewritten(questions: list[Question], golds: int = REWRITTEN) -> tuple[
     return {"rewritten": _mean(verdicts[True]), "near_misses": _mean(verdicts[False])}, otherwise
 
 
-def try_tools(environment: CachedTools, questions: list[Question]) -> dict[str, Any]:
+def try_tools(environment: BenchmarkTools, questions: list[Question]) -> dict[str, Any]:
     """Answers of the tools without any model: `passages` in the index, `found` and `gold_shown` (shares of the
     questions, in [0, 1]: a search for the question's text finds a passage; what it shows holds an accepted answer) and
     `python` (what the program `print(6 * 7)` gives).
@@ -195,7 +183,7 @@ def try_tools(environment: CachedTools, questions: list[Question]) -> dict[str, 
         result.ok and any(gold.lower() in result.text.lower() for gold in question.golds)
         for question, result in zip(questions, results, strict=True)
     ]
-    found, size = _mean([result.ok for result in results]), len(environment.index)
+    found, size = _mean([result.ok for result in results]), len(environment.search.index)
     return {"passages": size, "found": found, "gold_shown": _mean(shown), "python": printed.text}
 
 
@@ -208,11 +196,17 @@ def run_agent(collector: Collector, questions: list[Question], samples: int, pol
     trajectories. unknown_prompt, unknown_results, unknown_sampled: share of the tokens of that kind that are the
     tokenizer's unknown token, in [0, 1] (prompts without the beginning-of-sequence token; None where there are none).
     """
+    shown = collector.task.environment.search.shown
+    shown.clear()
     groups, rollout = collector.sample(questions, samples, ("real-input",), policy)
     rows = [(group.question, t, r) for group in groups for t, r in zip(group.trajectories, group.rewards, strict=True)]
     unknown = collector.grammar.tokenizer.unk_token_id
     prompts = [token for question in questions for token in collector.prompt_ids(question)[1:]]
-    tokens = [pair for _, t, _ in rows for pair in _own(t.path)]
+    tokens = [  # what a path inherited at a fork left out
+        pair
+        for _, t, _ in rows
+        for pair in list(zip(t.path.completion, t.path.sampled, strict=True))[t.path.inherited :]
+    ]
     return {
         "questions": len(questions),
         "samples": samples,
@@ -222,7 +216,7 @@ def run_agent(collector: Collector, questions: list[Question], samples: int, pol
         "tool_calls": rollout.tool_calls,
         "sampled_tokens": rollout.sampled_tokens,
         "actions": _counts(action for _, t, _ in rows for action in t.actions[t.inherited_calls :]),
-        "passages_shown": len({position for _, t, _ in rows for position in t.session.shown}),
+        "passages_shown": len(shown),
         "ended": _counts(t.ended for _, t, _ in rows),
         "branches": sum(rollout.branches),
         "unknown_prompt": _mean([token == unknown for token in prompts]),
@@ -289,15 +283,6 @@ def _search_cache(data_dir: Path) -> Path:
     )
 
 
-def _own(path) -> list[tuple[int, bool]]:
-    """(token, sampled) of a path's completion, what it inherited at a fork left out."""
-    return list(zip(path.completion, path.sampled, strict=True))[path.inherited :]
-
-
-def _cut(text: str, words: int) -> str:
-    return " ".join(text.split()[:words])
-
-
 def _counts(names) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
@@ -309,15 +294,13 @@ def _mean(values: list) -> float | None:
 def table(report: dict[str, Any]) -> str:
     """The report as text."""
     tools, agent = report["tools"], report["agent"]
-    names = f"{'gold answer':>14}{'empty answer':>14}{'rewritten':>12}{'near misses':>13}"
-    lines = [f"{'file':<12}{'questions':>10}{names}"]
-    lines += [
-        f"{row['file']:<12}{row['questions']:>10}{row['oracle']:>14.1%}{row['empty']:>14.1%}"
-        f"{_share(row['rewritten']):>12}{_share(row['near_misses']):>13}"
-        for row in report["graders"]
-    ]
+    columns = ("file", "questions", "oracle", "empty", "rewritten", "near_misses")
+    files = pd.DataFrame(report["graders"], columns=columns).set_index("file")
+    files = files.rename(columns={"oracle": "gold answer", "empty": "empty answer", "near_misses": "near misses"})
+    files[files.columns[1:]] = files[files.columns[1:]].astype(float)
+    unknown = (f"{kind} {agent[key]:.0%}" for kind, key in UNKNOWN.items() if agent[key] is not None)
     figures = {
-        "passages indexed": f"{tools['passages']}",
+        "passages indexed": tools["passages"],
         "question finds any": f"{tools['found']:.1%}",
         "result holds the gold": f"{tools['gold_shown']:.1%}",
         "print(6 * 7) gives": tools["python"],
@@ -327,18 +310,13 @@ def table(report: dict[str, Any]) -> str:
         "format ok": f"{agent['format_ok']:.1%}",
         "mean reward": f"{agent['reward']:.3f}",
         "tool calls": f"{agent['tool_calls']} ({_named(agent['actions'])})",
-        "passages shown": f"{agent['passages_shown']}",
-        "sampled tokens": f"{agent['sampled_tokens']}",
+        "passages shown": agent["passages_shown"],
+        "sampled tokens": agent["sampled_tokens"],
         "trajectories ended by": _named(agent["ended"]),
-        "unknown tokens": ", ".join(
-            f"{kind} {agent[key]:.0%}" for kind, key in UNKNOWN.items() if agent[key] is not None
-        ),
+        "unknown tokens": ", ".join(unknown),
     }
-    return "\n".join([*lines, "", *(f"{name:<24}{value}" for name, value in figures.items())])
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+    shown = files.rename_axis(None).to_string(float_format="{:.1%}".format, na_rep="-")
+    return "\n".join([shown, "", *(f"{name:<24}{value}" for name, value in figures.items())])
 
 
 def _named(counts: dict[str, int]) -> str:
@@ -349,13 +327,12 @@ def main(argv: list[str] | None = None) -> int:
     """Prints the report. Exit codes: 0 as it should be, 1 a grader or the Python tool is wrong, 2 bad input."""
     parser = Parser(prog="python -m reproduce real-input", description=first_line(__doc__))
     parser.add_argument("--data", type=Path, help="folder with eval/*.jsonl and search_cache.json")
-    parser.add_argument(
-        "--model", type=Path, help="folder of a warm start (default: the newest finished one, else random weights)"
-    )
-    parser.add_argument("--questions", type=int, default=20, help="real questions for the agent loop (default 20)")
-    parser.add_argument("--samples", type=int, default=1, help="trajectories for each of them (default 1)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs-root", type=folder, default=Path("runs"), help="where warm starts are looked for")
+    add = parser.add_argument
+    add("--model", type=Path, help="folder of a warm start (default: the newest finished one, else random weights)")
+    add("--questions", type=int, default=20, help="real questions for the agent loop (default 20)")
+    add("--samples", type=int, default=1, help="trajectories for each of them (default 1)")
+    add("--seed", type=int, default=0)
+    add("--runs-root", type=folder, default=Path("runs"), help="where warm starts are looked for")
     try:
         o = parser.parse_args(argv)
         data = given(o.data, "real-input", f"eval/*.jsonl and {CACHE_FILES[0]} (data/README.md)")

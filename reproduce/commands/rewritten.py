@@ -7,11 +7,11 @@ one line for a gold, an answer that a rule of `rewriting` made from it, whether 
 and data/graders/rules.csv, the counts of every rule. Same golds and rules, same bytes.
 """
 
-import csv
-import io
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from reproduce.arguments import Parser, first_line
 from reproduce.commands.rewriting import Pair, pairs
@@ -38,8 +38,8 @@ class Row(NamedTuple):
 def golds(path: Path = FOLDER / "golds.csv") -> list[tuple[str, int, str]]:
     """(set, row from 0, gold) of the table's golds. UserError if the file is missing or has other columns."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [(row["set"], int(row["row"]), row["gold"]) for row in csv.DictReader(file)]
+        frame = pd.read_csv(path, dtype={"gold": str, "row": int}, keep_default_na=False)
+        return list(frame[["set", "row", "gold"]].itertuples(index=False, name=None))
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore it with git") from None
 
@@ -83,36 +83,27 @@ def table() -> list[Row]:
     ]
 
 
-def summary(rows: list[Row]) -> list[dict]:
+def summary(rows: list[Row]) -> pd.DataFrame:
     """For each rule: how many pairs, and how many of them each judges as they are."""
-    found: dict[tuple[str, bool], dict] = {}
-    for row in rows:
-        counts = found.setdefault(
-            (row.rule, row.right),
-            {"rule": row.rule, "right": row.right, "pairs": 0, "graded_so": 0, "math_verify_so": 0},
-        )
-        counts["pairs"] += 1
-        counts["graded_so"] += row.graded == row.right
-        counts["math_verify_so"] += row.math_verify == row.right
-    return list(found.values())
+    frame = pd.DataFrame(rows)
+    for name in ("graded", "math_verify"):
+        frame[f"{name}_so"] = [value == right for value, right in zip(frame[name], frame["right"], strict=True)]
+    of_rule = frame.groupby(["rule", "right"], sort=False)
+    return of_rule.agg(pairs=("gold", "size"), graded_so=("graded_so", "sum"), math_verify_so=("math_verify_so", "sum"))
 
 
-def written(rows: list) -> str:
-    """Rows as CSV."""
-    out = io.StringIO()
-    rows = [row if isinstance(row, dict) else row._asdict() for row in rows]
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+def written(rows: list[Row]) -> dict[str, str]:
+    """The two files of `FOLDER`, name -> text."""
+    pairs_csv = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+    return {"pairs.csv": pairs_csv, "rules.csv": summary(rows).reset_index().to_csv(index=False, lineterminator="\n")}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes both files and prints the counts of the whole. Exit code 1 if an answer is graded otherwise than it is."""
     Parser(prog="python -m reproduce rewritten-golds", description=first_line(__doc__)).parse_args(argv)
     rows = table()
-    (FOLDER / "pairs.csv").write_text(written(rows), encoding="utf-8")
-    (FOLDER / "rules.csv").write_text(written(summary(rows)), encoding="utf-8")
+    for name, text in written(rows).items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
     wrong = [row for row in rows if row.graded != row.right]
     alone = sum(row.math_verify not in ("", row.right) for row in rows)
     print(f"{len(rows)} answers: {len(wrong)} graded otherwise than they are, {alone} by math-verify alone")

@@ -9,15 +9,18 @@ import torch
 from tiny import LocalPrinter, model, tokenizer
 
 from reproduce.commands.bench import main, rollouts
-from reproduce.commands.bench.envs import env_rows
-from reproduce.commands.bench.rows import COMPARISONS, ENVIRONMENTS, QUICK, Sizes, paired
+from reproduce.commands.bench.cli import COMPARISONS
+from reproduce.commands.bench.envs import alfworld_rows, scienceworld_rows
+from reproduce.commands.bench.rows import QUICK, Sizes, in_turn, paired
 from reproduce.commands.bench.setting import Setting, cached_warm_start
-from reproduce.commands.bench.steps import Turns
+from reproduce.commands.bench.steps import step_rows
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import Grammar
 from reproduce.worlds.miniweb.demonstrations import demonstrate
 from reproduce.worlds.miniweb.task import open_task
+
+ENVIRONMENTS = {"scienceworld": scienceworld_rows, "alfworld": alfworld_rows}
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +53,14 @@ def setting(task, lm):
 
 
 def test_a_row_pairs_repetitions_and_judges_the_aim():
-    row = paired("rollout", "speed", ("ours", [10.0, 60.0, 8.0]), ("TRL", [1.0, 10.0, 4.0]), headline=True)
+    row = paired("rollout", "speed", {"ours": [10.0, 60.0, 8.0], "TRL": [1.0, 10.0, 4.0]}, headline=True)
     assert (row.ratio, row.ratio_low, row.ratio_high) == (6.0, 2.0, 10.0)  # not 10 / 4, the ratio of medians
     assert (row.aim, row.met) == (">= 5", "yes")
-    row = paired("step", "seconds", ("aepo", [1.3]), ("grpo", [1.0]), headline=True)
+    row = paired("step", "seconds", {"aepo": [1.3], "grpo": [1.0]}, headline=True)
     assert (row.aim, row.met) == ("<= 1.2", "no")
-    assert paired("step", "seconds", ("aepo", [1.3]), ("grpo", [1.0])).aim == ""
+    assert paired("step", "seconds", {"aepo": [1.3], "grpo": [1.0]}).aim == ""
     with pytest.raises(ValueError):
-        paired("step", "seconds", ("aepo", [1.0, 2.0]), ("grpo", [1.0]))
+        paired("step", "seconds", {"aepo": [1.0, 2.0], "grpo": [1.0]})
 
 
 def test_both_sides_decode_the_same_tokens_greedily(task, caller, tmp_path):
@@ -98,34 +101,27 @@ def test_a_model_that_never_calls_is_refused(task, tmp_path):
         lm.lm_head.weight[tokenizer().eos_token_id] = 1.0
     sizes = Sizes(prompts=2, group=2, repetitions=1)
     with pytest.raises(UserError, match="no tool call"):
-        rollouts.rollout_rows(setting(task, lm), sizes, tmp_path, lambda *what: None)
+        rollouts.rollout_rows(sizes, setting(task, lm), tmp_path)
 
 
-class RecordedRun:
-    """A trainer that makes `steps` steps and then fails."""
-
-    def __init__(self, run, name, log, steps):
-        self.run, self.name, self.log, self.steps = run, name, log, steps
-
-    def train(self):
-        for step in range(1, self.steps + 1):
-            self.log.append((self.name, step))
-            self.run.write_step(step, {"reward_mean": step}, [], {"rollout": 1.0, "train": 2.0})
-        raise RuntimeError(f"{self.name} failed")
-
-
-def test_trainers_take_turns_and_their_errors_come_out(tmp_path):
+def test_sides_take_turns_and_the_first_repetition_is_not_counted():
     log = []
-    a, b = (Turns(lambda run, n=name: RecordedRun(run, n, log, 2), tmp_path) for name in "ab")
-    assert log == []
-    for side in (a, b, b, a):
-        seconds, _ = side.step()
-        assert seconds == {"rollout": 1.0, "train": 2.0}
-    assert log == [("a", 1), ("b", 1), ("b", 2), ("a", 2)]
-    with pytest.raises(RuntimeError, match="a failed"):
-        a.step()
-    b.close()
-    assert not b.thread.is_alive() and len(log) == 4
+    taken = in_turn("a test", {name: lambda n, name=name: log.append((name, n)) or n for name in "ab"}, 3)
+    assert taken == {"a": [1, 2, 3], "b": [1, 2, 3]}
+    assert log == [(name, n) for n, order in enumerate(("ba", "ab", "ba", "ab")) for name in order]
+
+
+@pytest.mark.slow
+def test_steps_of_both_methods_are_those_of_the_real_trainer(task, caller, tmp_path):
+    rows = step_rows(Sizes(prompts=2, group=4, steps=1), setting(task, caller), tmp_path)
+    assert {(row.left_name, row.right_name, row.repetitions) for row in rows} == {("aepo", "grpo", 1)}
+    found = {row.measure: row for row in rows}
+    whole, cpu = found["seconds, rollout and training"], found["CPU seconds of the same"]
+    assert whole.aim and not cpu.aim
+    for side in ("left", "right"):
+        parts = [getattr(found[f"seconds, {stage}"], side) for stage in ("rollout", "training")]
+        assert getattr(whole, side) == pytest.approx(sum(parts)) and min(parts) > 0 and getattr(cpu, side) > 0
+        assert getattr(found["trained tokens"], side) > 0
 
 
 def test_the_newest_warm_start_with_this_vocabulary_is_found(task, tmp_path):
@@ -143,7 +139,7 @@ def test_the_newest_warm_start_with_this_vocabulary_is_found(task, tmp_path):
 
 
 def test_an_unknown_comparison_is_refused():
-    with pytest.raises(UserError, match="rollout, step, sandbox"):
+    with pytest.raises(UserError, match="no comparison speed; choose of rollout, step, sandbox"):
         main(["--only", "rollout,speed"])
 
 
@@ -155,7 +151,7 @@ def test_an_environment_without_its_packages_is_a_row_that_says_so(name, monkeyp
         raise UserError("the package is not installed; run `pip install -r requirements-envs.txt`")
 
     monkeypatch.setattr(f"reproduce.worlds.{module}", refuse)
-    rows = env_rows(name, QUICK, lambda *arguments: None)
+    rows = ENVIRONMENTS[name](QUICK)
     assert [row.repetitions for row in rows] == [0, 0] and all(np.isnan(row.ratio) for row in rows)
     assert all("not available here" in row.note and "requirements-envs.txt" in row.note for row in rows)
 
@@ -164,7 +160,7 @@ def test_an_environment_without_its_packages_is_a_row_that_says_so(name, monkeyp
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_both_sides_of_an_environment_are_stepped(name):
     pytest.importorskip(name, reason="needs the extra of requirements-envs.txt")
-    speed, *bound, memory = env_rows(name, QUICK, lambda *arguments: None)
+    speed, *bound, memory = ENVIRONMENTS[name](QUICK)
     assert speed.left > speed.right > 0 and speed.aim and memory.left > 0
     assert all(row.left > row.right > 0 and not row.aim for row in bound)
 

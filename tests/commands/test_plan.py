@@ -2,27 +2,21 @@
 
 import csv
 import math
-import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from places import ROOT
-from run_rows import rollouts
 from tiny import LocalPrinter
 from torch.utils.flop_counter import FlopCounterMode
 
 from analysis import readme as blocks
 from reproduce import cli
-from reproduce.commands.plan import readme
+from reproduce.commands.plan import report
 from reproduce.commands.plan.assumptions import DEFAULTS, DEMONSTRATED, Assumptions
-from reproduce.commands.plan.cost import plan
-from reproduce.commands.plan.measured import BENCH, COMMITTED, OWN, own, shape_for
-from reproduce.commands.plan.speed import Sheet, fitted, speed_for
-from reproduce.commands.plan.work import Shape, Work, factors_of, rl, shape_of
+from reproduce.commands.plan.cost import BASELINE, Shape, committed, factors_of, measured, plan, rl, shape_of, work
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
-from reproduce.runs.directory import RunDirectory
 from reproduce.training.flops import HUB, Model, model_of
 from reproduce.worlds.miniweb.demonstrations import demonstrate
 from reproduce.worlds.miniweb.task import open_task
@@ -44,8 +38,8 @@ PLAIN = (1.0, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
-def observed():
-    return readme.known()
+def runs():
+    return committed()
 
 
 def a_job(table=2, profile="mini", method="grpo", **training):
@@ -93,18 +87,22 @@ def test_a_hub_model_that_is_not_known_is_read_from_its_folder_or_refused(tmp_pa
     assert model_of(section, 0) == Model(str(tmp_path), 64, 2, 4, 2, 16, 192, 300, tied=True)
 
 
-def test_speeds_are_recovered_from_runs_some_of_which_were_disturbed():
-    runs = []
-    for number in range(1, 12):
-        work = Work(steps=10, updates=80, sampling=number * 1e9, training=number * 3e9)
-        slow = 2.0 if number % 5 == 0 else 1.0
-        runs.append((work, slow * (number * 1e9 / 2e9 + 1.0), slow * (number * 3e9 / 6e9 + 80 * 0.02)))
-    sampling, training = fitted(runs)
-    assert sampling == pytest.approx((1 / 2e9, 0.1), rel=0.02) and training == pytest.approx((1 / 6e9, 0.02), rel=0.02)
-    _, alike = fitted([runs[2], runs[2]])
-    assert alike[1] == 0 and runs[2][0].training * alike[0] == pytest.approx(runs[2][2])
-    with pytest.raises(ValueError):
-        fitted([])
+def test_speeds_are_recovered_from_the_runs_that_had_them(runs):
+    known = runs[runs["table"].isin(["table1", "table3"])].copy()
+    assume = Assumptions(known["job"].iloc[0])
+    done = [
+        work(r.job, r.model, shape_of(r.job, assume), r.steps, r.trajectories, r.sampled, r.trained, r.calls, r.results)
+        for r in known.itertuples()
+    ]
+    known["rollout"] = [w.sampling / 2e9 + 0.1 * w.steps for w in done]
+    known["train"] = [w.training / 6e9 + 0.02 * w.updates for w in done]
+    known["total"] = known["rollout"] + known["train"] + known["eval"] + 5.0
+    found = measured(known, assume)
+    assert (found.sampling, found.batch) == pytest.approx((1 / 2e9, 0.1), rel=1e-3)
+    assert (found.training, found.update) == pytest.approx((1 / 6e9, 0.02), rel=1e-3)
+    assert found.run == pytest.approx(5.0) and f"{len(known)} runs of table1, table3" in found.source
+    for counts, w in zip(known.itertuples(), done, strict=True):
+        assert found.seconds(w, SHAPE) == pytest.approx([counts.rollout, 0, counts.train, 0], rel=1e-3)
 
 
 def test_the_work_follows_the_settings_of_profile_and_method():
@@ -122,14 +120,14 @@ def test_the_work_follows_the_settings_of_profile_and_method():
     assert wasted.sampled == 1.5 * work.sampled and wasted.training == work.training
 
 
-def test_methods_differ_by_their_parts_where_nothing_was_measured():
-    assume = Assumptions()
-    grpo, dapo, aepo = (factors_of(a_job(method=name), assume, {})[0] for name in ("grpo", "dapo", "aepo"))
+def test_methods_differ_by_their_parts_where_nothing_was_measured(runs):
+    assume, nothing = Assumptions(a_job()), committed(ROOT / "nowhere")
+    grpo, dapo, aepo = (factors_of(a_job(method=name), nothing, assume)[0] for name in ("grpo", "dapo", "aepo"))
     assert grpo == 1.0 and dapo == assume("resampling")
     assert aepo == pytest.approx(assume("shared_prefix") + 1 / 16)
-    measured = {"aepo": (0.97, 1.0, 1.0, "a test"), "grpo": (2.0, 1.0, 1.0, "a test")}
-    assert factors_of(a_job(method="aepo"), assume, measured) == measured["aepo"]
-    assert factors_of(a_job(), assume, measured)[0] == 1.0  # independent trajectories: longer ones are no setting
+    sampled, trained, calls, source = factors_of(a_job(method="dapo"), runs, assume)
+    assert 1.2 < sampled < 2 and trained == pytest.approx(1, abs=0.1) and calls > 1.2 and BASELINE in source
+    assert factors_of(a_job(), runs, assume)[0] == 1.0  # independent trajectories: longer ones are no setting
 
 
 @pytest.mark.parametrize(
@@ -144,57 +142,35 @@ def test_methods_differ_by_their_parts_where_nothing_was_measured():
 )
 def test_an_assumption_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        Assumptions(changes)
+        Assumptions(a_job(), changes)
 
 
-def sum_of(runs, given) -> tuple[float, float]:
-    """(predicted, taken) minutes of runs."""
-    return readme.predicted_minutes(runs, given), sum(seen.total for seen in runs) / 60
+def of_tables(runs, *tables):
+    return runs[runs["table"].isin(tables)]
 
 
-def committed(observed, *tables):
-    return [seen for seen in observed if seen.source == COMMITTED and seen.job.experiment in tables]
+def test_one_method_foretells_the_others_within_30_percent(runs):
+    of_table = of_tables(runs, "table2")
+    known, others = (of_table[(of_table["name"] == "grpo") == same] for same in (True, False))
+    assert report.predicted_minutes(list(others["job"]), known) == pytest.approx(others["total"].sum() / 60, rel=0.3)
 
 
-def test_one_method_foretells_the_others_within_30_percent(observed):
-    runs = committed(observed, "table2")
-    known = [seen for seen in runs if seen.job.name == "grpo"]
-    told, took = sum_of([seen for seen in runs if seen.job.name != "grpo"], known)
+def test_the_other_tables_foretell_each_table_within_30_percent_in_sum(runs):
+    told, took = 0.0, 0.0
+    for table in ("table1", "table2"):
+        own, others = of_tables(runs, table), runs[runs["table"] != table]
+        told += report.predicted_minutes(list(own["job"]), others)
+        took += own["total"].sum() / 60
     assert told == pytest.approx(took, rel=0.3)
 
 
-def least_disturbed(runs):
-    """The fastest run of each row: `make bench` wants a quiet machine, and what runs beside a run only slows it."""
-    rows = {(seen.job.experiment, seen.job.name) for seen in runs}
-    return [
-        min((seen for seen in runs if (seen.job.experiment, seen.job.name) == row), key=lambda seen: seen.total)
-        for row in sorted(rows)
-    ]
-
-
-def test_the_bench_alone_foretells_the_tables_of_a_quiet_machine_within_30_percent(observed):
-    runs = least_disturbed(committed(observed, "table1", "table2"))
-    known = [seen for seen in observed if seen.source == BENCH]
-    assert runs and known
-    told = [sum_of(committed(runs, table), known) for table in ("table1", "table2")]
-    assert sum(minutes for minutes, _ in told) == pytest.approx(sum(minutes for _, minutes in told), rel=0.3)
-
-
-def test_the_other_tables_foretell_each_table_within_30_percent_in_sum(observed):
-    told = []
-    for table in ("table1", "table2"):
-        others = [seen for seen in observed if seen.source == COMMITTED and seen.job.experiment != table]
-        told.append(sum_of(committed(observed, table), others))
-    assert sum(minutes for minutes, _ in told) == pytest.approx(sum(minutes for _, minutes in told), rel=0.3)
-
-
-def test_what_a_world_shows_is_what_its_runs_then_do(observed):
+def test_what_a_world_shows_is_what_its_runs_then_do(runs):
     for table in (1, 2):
-        job, assume = a_job(table), Assumptions()
-        shown, did = shape_of(job, assume), shape_for(job, observed, assume)
-        assert shown.source.endswith("demonstrations") and did.source.startswith(COMMITTED)
-        assert shown.answer == pytest.approx(did.answer, rel=0.3) and shown.prompt == did.prompt
-    house = shape_of(a_job(3), Assumptions())
+        job, did = a_job(table), of_tables(runs, f"table{table}").query("name == @BASELINE").sum(numeric_only=True)
+        shown = shape_of(job, Assumptions(job))
+        assert shown.source.endswith("demonstrations")
+        assert shown.answer == pytest.approx(did["sampled"] / did["trajectories"], rel=0.3)
+    house = shape_of(a_job(3), Assumptions(a_job(3)))
     assert house.rows == house.calls and 2 < house.calls <= a_job(3).task.max_tool_calls and house.prompt > house.answer
 
 
@@ -209,35 +185,11 @@ def test_the_data_sheet_of_demonstrations_is_what_they_show(family):
     assert found == pytest.approx(DEMONSTRATED[family], rel=0.15, abs=1.5)
 
 
-def test_own_runs_count_first_even_unfinished_ones(tmp_path, observed):
-    job = a_job()
-    run = RunDirectory.open(job.directory(tmp_path), job)
-    for step in (1, 2):
-        metrics = {
-            "trajectories": 256.0,
-            "sampled_tokens": 12800.0,
-            "trained_tokens": 12800.0,
-            "tool_calls": 1280.0,
-            "completion_tokens_mean": 110.0,
-        }
-        run.write_step(step, metrics, rollouts(step), {"rollout": 100.0, "train": 200.0})
-    seen = own(tmp_path)
-    assert [(one.counts["steps"], one.sampling, one.source) for one in seen] == [(2, 200.0, OWN)]
-    assert seen[0].counts["results"] == 2 * 256 * 60
-    speed = speed_for(job, seen + observed, Assumptions())
-    assert speed.source.startswith("own runs: 1 runs of table2")
-    row = plan([job], seen + observed, Assumptions()).rows[-1]
-    assert row["seconds_sampling"] == pytest.approx(24 * 100, rel=0.01)
-    assert row["seconds_training"] == pytest.approx(24 * 200, rel=0.01)
-    (run.path / "config.yaml").write_text("seed: 1")
-    assert own(tmp_path) == []
-
-
-def test_the_papers_scale_is_bound_by_the_search_service(observed):
+def test_the_papers_scale_is_bound_by_the_search_service(runs):
     jobs = TableConfig.load(2).jobs("paper", ["grpo", "aepo"], [0])
-    slow = plan(jobs, observed, Assumptions(job=jobs[0]))
-    free = plan(jobs, observed, Assumptions({"searches_per_second": "0", "search_price": "0"}, jobs[0]))
-    assert isinstance(slow.speed, Sheet) and slow.speed.devices == 8
+    slow = plan(jobs, runs, Assumptions(jobs[0]))
+    free = plan(jobs, runs, Assumptions(jobs[0], {"searches_per_second": "0", "search_price": "0"}))
+    assert not slow.speed.measured and slow.speed.devices == 8
     for row, other in zip(slow.rows, free.rows, strict=True):
         same = ("sampled_tokens", "tool_calls", "seconds_sampling", "seconds_training", "searches")
         assert [row[name] for name in same] == [other[name] for name in same] and other["dollars"] == 0
@@ -249,14 +201,14 @@ def test_the_papers_scale_is_bound_by_the_search_service(observed):
     assert grpo["searches"] == pytest.approx(0.7 * (grpo["tool_calls"] + evaluated * slow.shape.calls))
     assert grpo["dollars"] == pytest.approx(grpo["searches"] * 1.5e-3)
     assert slow.total["device_hours"] > free.total["device_hours"] > 0
-    more = plan(jobs, observed, Assumptions({"gpus": "16", "searches_per_second": "0"}, jobs[0]))
+    more = plan(jobs, runs, Assumptions(jobs[0], {"gpus": "16", "searches_per_second": "0"}))
     assert more.rows[-1]["seconds_training"] == pytest.approx(free.rows[-1]["seconds_training"] / 2)
 
 
 def test_the_command_prints_every_number_it_rests_on_and_writes_a_csv(tmp_path, capsys):
     out = tmp_path / "plan.csv"
     words = ["--table", "2", "--profile", "paper", "--methods", "core", "--csv", str(out)]
-    assert cli.main(["plan", *words, "--assume", "gpus=16,search_price=3", "--runs-root", str(tmp_path)]) == 0
+    assert cli.main(["plan", *words, "--assume", "gpus=16,search_price=3"]) == 0
     printed = capsys.readouterr().out
     assert "gpus = 16 GPUs" in printed and "(set by --assume)" in printed and "Qwen/Qwen3-14B" in printed
     for name in ("train_use", "decode_use", "searches_per_second", "search_price", "segment_tokens", "longest"):
@@ -266,7 +218,7 @@ def test_the_command_prints_every_number_it_rests_on_and_writes_a_csv(tmp_path, 
     for row in rows:
         stages = sum(float(row[f"seconds_{stage}"]) for stage in ("sampling", "tools", "training", "other"))
         assert float(row["device_hours"]) == pytest.approx(16 * stages / 3600, rel=1e-4)
-    assert cli.main(["plan", "--table", "2", "--profile", "mini", "--runs-root", str(tmp_path)]) == 0
+    assert cli.main(["plan", "--table", "2", "--profile", "mini"]) == 0
     printed = capsys.readouterr().out
     assert "CPU core-hours" in printed and "committed results: " in printed and "$" not in printed
     below = printed[printed.index("of wall time") :].splitlines()
@@ -274,7 +226,7 @@ def test_the_command_prints_every_number_it_rests_on_and_writes_a_csv(tmp_path, 
 
 
 def test_a_config_on_a_cpu_is_planned_in_core_hours_whatever_its_model(tmp_path, capsys):
-    words = ["--table", "2", "--profile", "gpu", "--methods", "grpo", "--runs-root", str(tmp_path), "--set"]
+    words = ["--table", "2", "--profile", "gpu", "--methods", "grpo", "--set"]
     assert cli.main(["plan", *words, "training.device=cpu training.dtype=float32"]) == 0
     printed = capsys.readouterr().out
     assert "CPU core-hours" in printed and "cpu_flops" in printed and "this model was not measured on a CPU" in printed
@@ -283,23 +235,6 @@ def test_a_config_on_a_cpu_is_planned_in_core_hours_whatever_its_model(tmp_path,
     assert cli.main(["plan", *words, "training.device=cpu", "--csv", str(out), "--assume", "cpu_flops=1e12"]) == 0
     row = next(csv.DictReader(out.read_text().splitlines()))
     assert (row["device"], row["devices"]) == ("CPU", "1") and "cpu_flops = 1e+12" in capsys.readouterr().out
-
-
-def test_many_tables_are_counted_and_their_files_named(observed):
-    job = TableConfig.load(2).jobs("mini", ["grpo"], [0])[0]
-    one = next(seen for seen in observed if seen.source == COMMITTED and seen.job.model == job.model)
-    trials = [
-        replace(
-            one,
-            job=replace(one.job, experiment=f"tune2.learning_rate-{n}e-4"),
-            source=OWN,
-            where="runs/*/manifest.json",
-        )
-        for n in range(30)
-    ]
-    source = speed_for(job, trials, Assumptions()).source
-    assert "30 runs of 30 tables and trials (runs/*/manifest.json)" in source and len(source) < 120
-    assert f"30 runs of {one.job.experiment} (" in speed_for(job, [one] * 30, Assumptions()).source
 
 
 def test_bad_words_are_one_line(capsys):
@@ -320,7 +255,6 @@ def test_every_assumption_has_a_meaning_and_a_source():
         assert isinstance(assumption.value, str) or math.isfinite(assumption.value)
 
 
-def test_the_readme_shows_the_generated_plans(observed):
-    if subprocess.run(["git", "diff", "--quiet", "--", "figures/bench.csv", "data/results"], cwd=ROOT).returncode:
-        pytest.skip("figures/bench.csv or data/results was written by local runs")
-    assert blocks.block((ROOT / "README.md").read_text(), readme.BLOCK) == readme.block(observed).strip()
+def test_the_readme_shows_the_generated_plans(runs):
+    shown = blocks.block((ROOT / "README.md").read_text(), report.BLOCK)
+    assert shown == report.block(runs).strip(), "make readme-plans"

@@ -16,12 +16,12 @@ from question_files import PASSAGES, TOWN, WRITTEN
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.commands import real_input
 from reproduce.commands.real_input import (
-    CachedTools,
     RealTask,
     check,
     grade_files,
     main,
     newest_warm_start,
+    open_tools,
     run_agent,
     try_tools,
 )
@@ -32,7 +32,7 @@ from reproduce.rollouts.collector import Collector
 from reproduce.tools.sandbox import PythonSandbox
 from reproduce.tools.search.bm25 import PassageIndex, load_search_cache
 from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, Question, real_search_questions
-from reproduce.worlds.tool_server import Call
+from reproduce.worlds.tool_server import Call, ToolResult
 
 needs_real_data = pytest.mark.skipif(
     not ((REAL_DATA / "eval").is_dir() and (REAL_DATA / "search_cache.json").is_file()),
@@ -56,7 +56,7 @@ class Sandbox(tiny.LocalPrinter):
 
 
 def collector(index, sandbox=None, seed=0):
-    task = RealTask(CachedTools(index, sandbox or Sandbox()))
+    task = RealTask(open_tools(index, sandbox or Sandbox()).thing)
     return Collector(task, caller(), Grammar(tiny.tokenizer()), LIMITS, 1.0, seed)
 
 
@@ -68,56 +68,40 @@ def written(tmp_path_factory):
 # -- the tools ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_search_shows_the_best_passages_each_cut_to_its_share_of_words():
-    environment = CachedTools(PassageIndex(PASSAGES), Sandbox(), passages=2, words=8)
-    session = environment.start(QUESTION)
-    result = environment.run([Call(session, "search", " four five three count ")])[0]
-    assert result.text == "Page 1: one two three four\nPage 2: a count of the"
-    assert (result.action, result.ok, session.shown) == ("search", True, [1, 2])
+def test_a_search_shows_the_best_passages_each_cut_to_its_share_of_words(monkeypatch):
+    monkeypatch.setattr(real_input, "RESULT_WORDS", 8)
+    with open_tools(PassageIndex(PASSAGES), Sandbox()) as environment:
+        call = Call(environment.start(QUESTION), "search", " four five three count ")
+        assert environment.run([call])[0] == ToolResult(
+            "Page 1: one two three four Page 2: a count of the", "search", True
+        )
+        assert environment.search.shown == {1, 2}
 
 
 def test_results_come_in_the_order_of_the_calls_and_programs_run_as_one_batch():
     sandbox = Sandbox()
-    environment = CachedTools(PassageIndex(PASSAGES), sandbox)
-    s = environment.start(QUESTION)
     sums = "print ( 3 + 4 )"
     tools = ["python", "search", "python", "search", "python", "python"]
     contents = [sums, "zzz", "open", "town", sums, "pass"]
-    results = environment.run([Call(s, tool, text) for tool, text in zip(tools, contents, strict=True)])
+    with open_tools(PassageIndex(PASSAGES), sandbox) as environment:
+        s = environment.start(QUESTION)
+        results = environment.run([Call(s, tool, text) for tool, text in zip(tools, contents, strict=True)])
+        assert environment.search.shown == {0}
     said = ["7", "none", "SyntaxError: invalid syntax", f"Page 1: {TOWN}", "7", "none"]
     assert [result.text for result in results] == said
     assert [result.action for result in results] == ["python", "empty", "python", "search", "python", "python"]
     assert [result.ok for result in results] == [True, False, False, True, True, True]
     assert sandbox.batches == [["open", "pass", sums]]  # each program once
-    assert s.shown == [0]
-
-
-def test_a_long_output_is_cut():
-    class Talker:
-        def run_many(self, codes):
-            return [tiny.LocalPrinter.Result(True, "word\n" * 1000) for _ in codes]
-
-    environment = CachedTools(PassageIndex(PASSAGES), Talker(), words=6)
-    assert environment.run([Call(environment.start(QUESTION), "python", "x")])[0].text == " ".join(["word"] * 6)
 
 
 @pytest.mark.parametrize("query", ["", "  \n", "?!", "x" * 9999, "\x00 \ud7ff", 'title:"a" -b', "<search> </result>"])
 def test_no_query_raises(query):
-    environment = CachedTools(PassageIndex(["apple"]), Sandbox())
-    assert environment.run([Call(environment.start(QUESTION), "search", query)])[0].text == "none"
-
-
-def test_a_forked_session_goes_its_own_way():
-    environment = CachedTools(PassageIndex(PASSAGES), Sandbox())
-    session = environment.start(QUESTION)
-    environment.run([Call(session, "search", "town")])
-    fork = session.fork()
-    environment.run([Call(fork, "search", "six")])
-    assert (session.shown, fork.shown, fork.question) == ([0], [0, 1], QUESTION)
+    with open_tools(PassageIndex(["apple"]), Sandbox()) as environment:
+        assert environment.run([Call(environment.start(QUESTION), "search", query)])[0].text == "none"
 
 
 def test_the_task_scores_a_completion_as_the_papers_do():
-    task = RealTask(CachedTools(PassageIndex(PASSAGES), Sandbox()), format_penalty=-0.5)
+    task = RealTask(None, format_penalty=-0.5)
     said = "<think> x </think> <answer> \\boxed{ bea kent } </answer>"
     assert task.score(QUESTION, said)[:2] == (1.0, 1.0)
     assert task.score(QUESTION, said.replace("<think>", ""))[0] == -0.5
@@ -125,10 +109,10 @@ def test_the_task_scores_a_completion_as_the_papers_do():
 
 
 def test_what_the_tools_give_without_a_model(written):
-    environment = CachedTools(load_search_cache(written / "search_cache.json"), Sandbox())
     questions = real_search_questions(written, 6)  # 2wiki, hotpotqa and bamboogle 0, then 1
     unknown = Question("u", "zzz", ["one"], "2wiki")
-    figures = try_tools(environment, [*questions, unknown, unknown])
+    with open_tools(load_search_cache(written / "search_cache.json"), Sandbox()) as environment:
+        figures = try_tools(environment, [*questions, unknown, unknown])
     # "Bea 0 won in year 0" is found by all six and holds the gold of questions 0, one in each file
     assert figures == {"passages": 4, "found": 6 / 8, "gold_shown": 3 / 8, "python": "42"}
 
@@ -305,8 +289,6 @@ def test_real_questions_with_many_tool_calls_and_forks(real_index, real_sandbox,
     groups, _ = made.sample(questions, 2, ("real-input",), policy)
     for child in (t for group in groups for t in group.trajectories if t.parent >= 0):
         parent = next(g for g in groups if child in g.trajectories).trajectories[child.parent]
-        assert child.session is not parent.session and child.session.question is parent.session.question
+        assert child.session.question is parent.session.question
         common = child.inherited_calls
         assert common > 0 and child.actions[:common] == parent.actions[:common]
-        hits = min(len(child.session.shown), len(parent.session.shown), child.actions[:common].count("search"))
-        assert child.session.shown[:hits] == parent.session.shown[:hits]

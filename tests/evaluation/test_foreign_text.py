@@ -467,7 +467,7 @@ READS = {
         "reproduce/commands/rewritten.py",
         "reproduce/grid/display.py",
         "reproduce/grid/status.py",
-        "reproduce/commands/plan/measured.py",
+        "reproduce/commands/plan/cost.py",
         "reproduce/rollouts/kept_episodes.py",
         "reproduce/runs/directory.py",
         "reproduce/runs/files.py",

@@ -19,29 +19,34 @@ from functools import partial
 
 import numpy as np
 import psutil
+from rich.console import Console
+from rich.progress import track
 
-from reproduce.commands.bench.rows import Measurement, Sizes, missing, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, in_turn, missing, paired
 from reproduce.errors import UserError
 
 AT_ONCE = 8
+SIDES = {"scienceworld": ("ours", "released worker"), "alfworld": ("stepper", "stock engine")}
 SPEED, MEMORY = f"steps per second, {AT_ONCE} episodes at a time", "MB of memory"
 JVM_MB, GAME_MB = 500, 50
 """Most memory that a Java process and a loaded game may take."""
 
 
-def env_rows(comparison: str, sizes: Sizes, report: Callable) -> list[Measurement]:
-    """The rows of "scienceworld" or "alfworld"; one that says why where the extra is not installed."""
-    sides = {"scienceworld": ("ours", "released worker"), "alfworld": ("stepper", "stock engine")}[comparison]
-    try:
-        return {"scienceworld": scienceworld_rows, "alfworld": alfworld_rows}[comparison](sides, sizes, report)
-    except UserError as error:
-        return [missing(comparison, measure, *sides, str(error)) for measure in (SPEED, MEMORY)]
+def or_missing(rows: Callable) -> Callable[[Sizes], list[Measurement]]:
+    """The function `rows(sizes)`, which gives rows that say why where the extra is not installed."""
+    comparison = rows.__name__.removesuffix("_rows")
+
+    def found(sizes: Sizes) -> list[Measurement]:
+        try:
+            return rows(sizes)
+        except UserError as error:
+            return [missing(comparison, measure, *SIDES[comparison], str(error)) for measure in (SPEED, MEMORY)]
+
+    return found
 
 
-# -- ScienceWorld -----------------------------------------------------------------------------------------------------
-
-
-def scienceworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Measurement]:
+@or_missing
+def scienceworld_rows(sizes: Sizes) -> list[Measurement]:
     """Steps per second of all eight together, and the resident memory of a Java process after them."""
     from reproduce.worlds.scienceworld.environment import ScienceWorld
     from reproduce.worlds.scienceworld.pool import classpath
@@ -50,20 +55,20 @@ def scienceworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) ->
     classpath()  # UserError without the packages
     with ScienceWorld() as environment:
         tasks = environment.tasks(IID)[: AT_ONCE * 20 : 20]
-    speeds, memory = [], []
-    for number, opened in enumerate((_ours, _released, _bare), start=1):
+    ways = dict(zip(SIDES["scienceworld"], (_ours, _released), strict=True)) | {"bare calls": _bare}
+    speeds, memory = {}, {}
+    for name, opened in track(ways.items(), "ScienceWorld: our way and the released", console=Console(stderr=True)):
         with opened(tasks) as calls:
-            speeds.append(_together(calls, sizes))
-            memory.append([_java_mb()] * sizes.env_repetitions)
-        report("ScienceWorld: our stepping against the released worker's", number, 3)
-    ours, released, bare = speeds
+            speeds[name] = _together(calls, sizes)
+            memory[name] = [_java_mb()] * sizes.env_repetitions
+    bare, released = speeds.pop("bare calls"), speeds["released worker"]
+    memory.pop("bare calls")
     bound, bounds = "the same, nothing but the simulator's step", "the most that any stepping can reach"
-    note = f"a Java process; ours at most {JVM_MB} MB: {'yes' if max(memory[0]) <= JVM_MB else 'no'}"
-    other = (sides[1], released)
+    note = f"a Java process; ours at most {JVM_MB} MB: {'yes' if max(memory['ours']) <= JVM_MB else 'no'}"
     return [
-        paired("scienceworld", SPEED, (sides[0], ours), other, headline=True),
-        paired("scienceworld", bound, ("bare calls", bare), other, note=bounds),
-        paired("scienceworld", MEMORY, (sides[0], memory[0]), (sides[1], memory[1]), note=note),
+        paired("scienceworld", SPEED, speeds, headline=True),
+        paired("scienceworld", bound, {"bare calls": bare, "released worker": released}, note=bounds),
+        paired("scienceworld", MEMORY, memory, note=note),
     ]
 
 
@@ -162,10 +167,8 @@ def _java_on_path() -> Iterator[None]:
         os.environ["PATH"] = before
 
 
-# -- ALFWorld ---------------------------------------------------------------------------------------------------------
-
-
-def alfworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> list[Measurement]:
+@or_missing
+def alfworld_rows(sizes: Sizes) -> list[Measurement]:
     """Steps per second of eight full-size games stepped in turn, and the memory that loading a game takes."""
     from reproduce.worlds.alfworld.real import RealAlfworld
     from reproduce.worlds.alfworld.source import GeneratedGames
@@ -179,25 +182,23 @@ def alfworld_rows(sides: tuple[str, str], sizes: Sizes, report: Callable) -> lis
     for task in tasks:
         source.source_game(task)  # made once, and no part of either side
     RealAlfworld(source).reset(tasks[0])  # its imports are no part of a game
-    games = LoadedGames(source)
-    fast = [FastAlfworld(source, games) for _ in tasks]
-    commands = [_commands(environment, task, sizes.turns) for environment, task in zip(fast, tasks, strict=True)]
-    real = [RealAlfworld(source) for _ in tasks]
-    fresh = LoadedGames(source)
-    memory = [[_held_mb(lambda: [fresh[task] for task in tasks]) / len(tasks)]]
-    memory += [[_held_mb(lambda: [e.reset(t) for e, t in zip(real, tasks, strict=True)]) / len(tasks)]]
-    speeds: tuple[list[float], list[float]] = ([], [])
-    for repetition in range(sizes.env_repetitions):
-        for environments, found in zip((fast, real), speeds, strict=True):
-            found.append(_in_turn(environments, tasks, commands))
-        report("ALFWorld: the stepper against the stock engine", repetition + 1, sizes.env_repetitions)
-    for environment in (*fast, *real):
-        environment.close()
-    note = f"Python objects of a game; the stepper at most {GAME_MB} MB: {'yes' if memory[0][0] <= GAME_MB else 'no'}"
-    return [
-        paired("alfworld", SPEED, (sides[0], speeds[0]), (sides[1], speeds[1]), headline=True),
-        paired("alfworld", MEMORY, (sides[0], memory[0]), (sides[1], memory[1]), note=note),
+    games, fresh = LoadedGames(source), LoadedGames(source)
+    ours, stock = SIDES["alfworld"]
+    played = {ours: [FastAlfworld(source, games) for _ in tasks], stock: [RealAlfworld(source) for _ in tasks]}
+    commands = [
+        _commands(environment, task, sizes.turns) for environment, task in zip(played[ours], tasks, strict=True)
     ]
+    memory = {
+        ours: [_held_mb(lambda: [fresh[task] for task in tasks]) / len(tasks)],
+        stock: [_held_mb(lambda: [e.reset(t) for e, t in zip(played[stock], tasks, strict=True)]) / len(tasks)],
+    }
+    sides = {name: lambda _, found=found: _steps_per_second(found, tasks, commands) for name, found in played.items()}
+    speeds = in_turn("ALFWorld: the stepper against the stock engine", sides, sizes.env_repetitions)
+    for environment in (*played[ours], *played[stock]):
+        environment.close()
+    small = "yes" if memory[ours][0] <= GAME_MB else "no"
+    note = f"Python objects of a game; the stepper at most {GAME_MB} MB: {small}"
+    return [paired("alfworld", SPEED, speeds, headline=True), paired("alfworld", MEMORY, memory, note=note)]
 
 
 def _commands(environment, task, count: int) -> list[str]:
@@ -209,7 +210,7 @@ def _commands(environment, task, count: int) -> list[str]:
     return played
 
 
-def _in_turn(environments: list, tasks: list, commands: list[list[str]]) -> float:
+def _steps_per_second(environments: list, tasks: list, commands: list[list[str]]) -> float:
     """Steps per second; starting is not timed."""
     for environment, task in zip(environments, tasks, strict=True):
         environment.reset(task)

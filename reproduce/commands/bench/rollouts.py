@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets import Dataset
 from trl import GRPOTrainer
 
-from reproduce.commands.bench.rows import Measurement, Sizes, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, in_turn, paired
 from reproduce.commands.bench.setting import Setting
 from reproduce.errors import UserError
 from reproduce.rollouts.agent import AgentLoop
@@ -53,26 +53,30 @@ RESPONSE_TEMPLATE = {
 
 @dataclass
 class Sample:
-    """Counts and seconds of one repetition of one side.
+    """One repetition of one side.
 
-    seconds and cpu: of generation with tool calls, wall and CPU; seconds_scored: until log-probs are there, too.
-    tokens, forced, calls: of all trajectories together; forwarded: positions that went through the model for them,
-    padding included; completions: token ids of each, forced ones included.
+    seconds, cpu: of generation with tool calls, wall and CPU; scored: until log-probs are there, too. forwarded:
+    positions that went through the model, padding included; calls: of tools; completions: token ids of each
+    trajectory, forced ones included; sampled: for each of them, which were sampled (1) and which forced (0).
     """
 
     seconds: float
     cpu: float
-    seconds_scored: float
-    tokens: int
-    forced: int
-    calls: int
+    scored: float
     forwarded: int
+    calls: int
     completions: list[list[int]]
+    sampled: list[list[int]]
 
     @property
-    def trajectories(self) -> int:
-        """Number of trajectories."""
-        return len(self.completions)
+    def tokens(self) -> int:
+        """Sampled tokens of all trajectories."""
+        return sum(map(sum, self.sampled))
+
+    @property
+    def forced(self) -> int:
+        """Tokens of tool results of all trajectories."""
+        return sum(map(len, self.sampled)) - self.tokens
 
 
 def counted(model):
@@ -133,8 +137,8 @@ class Timed(GRPOTrainer):
     def _generate(self, prompts):
         started, cpu, self.model.forwarded = time.perf_counter(), time.process_time(), 0
         output = super()._generate(prompts)
+        self.took = time.perf_counter() - started, time.process_time() - cpu
         self.forwarded = self.model.forwarded
-        self.seconds, self.cpu = time.perf_counter() - started, time.process_time() - cpu
         self.completion_ids, self.tool_mask = output[1], output[2]
         return output
 
@@ -162,15 +166,10 @@ def trl_side(setting: Setting, questions: list, k: int, folder: Path, greedy: bo
     trainer.model.train()
 
     def run(repetition: int) -> Sample:
-        count[0] = 0
-        started = time.perf_counter()
+        count[0], started = 0, time.perf_counter()
         trainer._generate_and_score_completions([row for row in rows for _ in range(k)])
-        whole = time.perf_counter() - started
-        tokens = sum(sum(mask) for mask in trainer.tool_mask)
-        forced = sum(len(mask) for mask in trainer.tool_mask) - tokens
-        return Sample(
-            trainer.seconds, trainer.cpu, whole, tokens, forced, count[0], trainer.forwarded, trainer.completion_ids
-        )
+        scored = time.perf_counter() - started
+        return Sample(*trainer.took, scored, trainer.forwarded, count[0], trainer.completion_ids, trainer.tool_mask)
 
     return run
 
@@ -187,51 +186,42 @@ def our_side(setting: Setting, questions: list, k: int, greedy: bool = False) ->
         loop = AgentLoop(engine, task.environment, task.call_type, grammar, setting.limits)
         started, cpu, model.forwarded = time.perf_counter(), time.process_time(), 0
         rollout = loop.rollout(questions, [[bos, *grammar.encode(task.prompt(q))] for q in questions], k)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        took = time.perf_counter() - started, time.process_time() - cpu
         paths = [t.path for group in rollout.groups for t in group]
-        forced = sum(p.length for p in paths) - rollout.sampled_tokens
         completions = [p.completion for p in paths]
-        forwarded = model.forwarded
-        return Sample(seconds, cpu, seconds, rollout.sampled_tokens, forced, rollout.tool_calls, forwarded, completions)
+        return Sample(*took, took[0], model.forwarded, rollout.tool_calls, completions, [p.sampled for p in paths])
 
     return run
 
 
-def rollout_rows(setting: Setting, sizes: Sizes, folder: Path, report: Callable) -> list[Measurement]:
+def rollout_rows(sizes: Sizes, setting: Setting, folder: Path) -> list[Measurement]:
     """Tokens per second of both sides, and what shows that they did the same work.
 
-    One repetition of each comes first and is not counted: it warms up both and fills the environment's record of
-    searches and program outputs, so tools cost next to nothing on either side. Raises UserError if a side made no tool
-    call at all: then there was no multi-turn rollout to time.
+    The repetition that is not counted also fills the environment's record of searches and program outputs, so tools
+    cost next to nothing on either side. Raises UserError if a side made no tool call at all: then there was no
+    multi-turn rollout to time.
     """
     questions = setting.task.panel("validation", sizes.prompts)
     sides = {
         "ours": our_side(setting, questions, sizes.group),
         "TRL": trl_side(setting, questions, sizes.group, folder / "trl"),
     }
-    samples: dict[str, list[Sample]] = {name: [] for name in sides}
-    for repetition in range(sizes.repetitions + 1):
-        for name, run in sides.items():
-            sample = run(repetition)
-            if repetition:
-                samples[name].append(sample)
-        report("rollout: ours against TRL", repetition + 1, sizes.repetitions + 1)
+    samples = in_turn("rollout: ours against TRL", sides, sizes.repetitions)
     for name, taken in samples.items():
         if not any(s.calls for s in taken):
             raise UserError(f"bench: no tool call happened on the side of {name}; run `make reproduce-table2` first")
-
-    def row(measure: str, value: Callable[[Sample], float], headline: bool = False, note: str = "") -> Measurement:
-        left, right = ((name, [value(s) for s in taken]) for name, taken in samples.items())
-        return paired("rollout", measure, left, right, headline, note)
-
     scored = "TRL: and its forward pass for log-probs; ours come with sampling, entropies too"
     passed, equal = "1 / ratio: what not passing a prefix again can gain", "equal work: about 1"
+    first = "sampled tokens per second"
     return [
-        row("sampled tokens per second", lambda s: s.tokens / s.seconds, True, "TRL: generation and tool loop only"),
-        row("the same per CPU second", lambda s: s.tokens / s.cpu),
-        row("per second, log-probs included", lambda s: s.tokens / s.seconds_scored, note=scored),
-        row("forwarded positions per sampled token", lambda s: s.forwarded / s.tokens, note=passed),
-        row("sampled tokens per trajectory", lambda s: s.tokens / s.trajectories, note=equal),
-        row("forced tokens per trajectory", lambda s: s.forced / s.trajectories, note=equal),
-        row("tool calls per trajectory", lambda s: s.calls / s.trajectories, note=equal),
+        paired("rollout", measure, samples, measure == first, note, value)
+        for measure, note, value in (
+            (first, "TRL: generation and tool loop only", lambda s: s.tokens / s.seconds),
+            ("the same per CPU second", "", lambda s: s.tokens / s.cpu),
+            ("per second, log-probs included", scored, lambda s: s.tokens / s.scored),
+            ("forwarded positions per sampled token", passed, lambda s: s.forwarded / s.tokens),
+            ("sampled tokens per trajectory", equal, lambda s: s.tokens / len(s.sampled)),
+            ("forced tokens per trajectory", equal, lambda s: s.forced / len(s.sampled)),
+            ("tool calls per trajectory", equal, lambda s: s.calls / len(s.sampled)),
+        )
     ]

@@ -1,19 +1,20 @@
-"""The comparisons, how much of each is run, and the rows that come out: on the terminal and as a CSV file."""
+"""How much is measured, sides that take turns, and the rows that come out: on the terminal and as a CSV file."""
 
-import csv
-import io
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from reproduce.runs.files import write_bytes
 from reproduce.runs.manifest import machine, versions
 
-COMPARISONS = ("rollout", "step", "sandbox", "engine", "tools", "scienceworld", "alfworld")
-ENVIRONMENTS = ("scienceworld", "alfworld")
 AIMS = {"rollout": (">=", 5.0), "step": ("<=", 1.2), "scienceworld": (">=", 10.0), "alfworld": (">=", 100.0)}
 """Aim of a comparison's headline ratio."""
 
@@ -27,15 +28,14 @@ class Sizes:
     group: int = 16
     repetitions: int = 5
     steps: int = 6
-    calls: int = 100
-    subprocesses: int = 20
+    calls: int = 20
+    subprocesses: int = 4
     demonstrations: int = 6000
     env_repetitions: int = 3
     turns: int = 30
 
 
-_LITTLE = dict(calls=10, subprocesses=3, demonstrations=1600, env_repetitions=1, turns=6)
-QUICK = Sizes(prompts=4, group=4, repetitions=2, steps=2, **_LITTLE)
+QUICK = Sizes(4, 4, 2, 2, calls=5, subprocesses=1, demonstrations=1600, env_repetitions=1, turns=6)
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,17 @@ class Measurement:
 
 def missing(comparison: str, measure: str, left: str, right: str, reason: str) -> Measurement:
     """The row of what cannot be measured here, and why."""
-    nan = float("nan")
     note = f"not available here: {' '.join(reason.split())}"
-    return Measurement(comparison, measure, left, nan, right, nan, nan, nan, nan, 0, note=note)
+    return Measurement(comparison, measure, left, math.nan, right, *[math.nan] * 4, 0, note=note)
 
 
-def paired(comparison: str, measure: str, left: tuple, right: tuple, headline=False, note="") -> Measurement:
-    """The row of two sides, each (name, measurements), paired by repetition.
+def paired(comparison: str, measure: str, taken: dict[str, list], headline=False, note="", value=float) -> Measurement:
+    """The row of two sides, name -> measurements, paired by repetition; value: the number of a measurement.
 
     headline: the comparison's aim (`AIMS`) is about this row. Raises ValueError on lists of different or no length.
     """
-    (left_name, lefts), (right_name, rights) = left, right
-    ratios = [a / b if b else float("nan") for a, b in zip(lefts, rights, strict=True)]
+    (left_name, lefts), (right_name, rights) = ((name, list(map(value, found))) for name, found in taken.items())
+    ratios = [a / b if b else math.nan for a, b in zip(lefts, rights, strict=True)]
     if not ratios:
         raise ValueError(f"{comparison}: nothing was measured")
     ratio, aim, met = float(np.median(ratios)), "", ""
@@ -81,32 +80,36 @@ def paired(comparison: str, measure: str, left: tuple, right: tuple, headline=Fa
     return Measurement(comparison, measure, *sides, ratio, min(ratios), max(ratios), len(ratios), aim, met, note)
 
 
+def in_turn(title: str, sides: dict[str, Callable], repetitions: int) -> dict[str, list]:
+    """Name -> what side(repetition) gave in each repetition; who is first changes, and the first one is not counted."""
+    taken = {name: [] for name in sides}
+    for repetition in track(range(repetitions + 1), title, console=Console(stderr=True)):
+        for name in list(sides)[:: 1 if repetition % 2 else -1]:
+            taken[name].append(sides[name](repetition))
+    return {name: found[1:] for name, found in taken.items()}
+
+
 def write_csv(path: Path, rows: list[Measurement], origin: str, quick: bool) -> None:
     """One line per row, with the machine and the versions behind it; replaces the file in one step."""
     facts = {"weights": origin, "quick": quick, "threads": 1}
     facts |= {name: machine()[name] for name in ("cpu", "cores", "memory_gb")}
     facts |= {name: versions()[name] for name in ("python", "torch", "trl", "transformers")}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*(field.name for field in fields(Measurement)), *facts], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} | facts)
+    text = pd.DataFrame([asdict(row) | facts for row in rows]).to_csv(index=False, float_format="%.6g", na_rep="nan")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, text.encode())
 
 
-def show(console, rows: list[Measurement], origin: str) -> None:
+def show(console: Console, rows: list[Measurement], origin: str) -> None:
     """Prints the table, the weights' origin and the machine."""
     title = "Speed as ratios: left over right, median \\[smallest, largest] of paired repetitions"
-    table = Table(title=title, title_justify="left")
-    table.add_column("measure")
+    table = Table("measure", title=title, title_justify="left")
     for name in ("left", "right", "ratio", "aim"):
         table.add_column(name, justify="right", no_wrap=True)
     section = None
     for row in rows:
         if section != (section := (row.comparison, row.left_name, row.right_name)):
             table.add_section()
-            table.add_row(f"[bold]{row.comparison}: {row.left_name} / {row.right_name}[/bold]", "", "", "", "")
+            table.add_row(f"[bold]{row.comparison}: {row.left_name} / {row.right_name}[/bold]")
         ratio = f"{row.ratio:.2f} \\[{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
         values = [_number(row.left), _number(row.right), ratio] if row.repetitions else ["-", "-", "-"]
         note = f"\n[dim]{escape(row.note)}[/dim]" if row.note else ""

@@ -6,9 +6,8 @@ on a CPU has no smaller ones.
 """
 
 import time
-from collections.abc import Callable
 
-from reproduce.commands.bench.rows import Measurement, Sizes, missing, paired
+from reproduce.commands.bench.rows import Measurement, Sizes, in_turn, missing, paired
 from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.transformers import TransformersEngine
@@ -26,6 +25,7 @@ TURNS, SEGMENT, RESULT = 4, 24, 24  # turns of a path; tokens of a segment, and 
 THREADS = 16
 SEARCH_SECONDS, LATE_SECONDS, LATE_EVERY = 0.05, 1.0, 16  # one search in 16 is late
 CONTEXT = 512
+HOW = "or: make bench-vllm"
 
 
 class LateSearch:
@@ -101,49 +101,46 @@ class Sides:
         return time.perf_counter() - started, sum(sum(path.sampled) for path in paths)
 
 
-def engine_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Measurement]:
-    """Sampled tokens per second of vLLM over those of Transformers; a row that says why where vLLM cannot run.
+def engine_rows(sizes: Sizes, sides: Sides) -> list[Measurement]:
+    """Sampled tokens per second of vLLM over those of Transformers; a row that says why where vLLM cannot run."""
+    measure, shown = "sampled tokens per second, {} log-probs", (0, 20)
 
-    The first repetition of both is not counted.
-    """
-    measure, found = "sampled tokens per second, {} log-probs", {"Transformers": [], 0: [], 20: []}
+    def speed(engine) -> float:
+        seconds, tokens = sides.run(engine)
+        return tokens / seconds
+
+    timed = {k: lambda repetition, k=k: speed(sides.vllm(repetition, k)) for k in shown}
+    timed["Transformers"] = lambda repetition: speed(sides.transformers(repetition))
     try:
-        for repetition in range(sizes.repetitions + 1):
-            for side, values in found.items():
-                engine = sides.transformers(repetition) if side == "Transformers" else sides.vllm(repetition, side)
-                seconds, tokens = sides.run(engine)
-                if repetition:
-                    values.append(tokens / seconds)
-            report("engine: vLLM against Transformers", repetition + 1, sizes.repetitions + 1)
+        found = in_turn("engine: vLLM against Transformers", timed, sizes.repetitions)
     except UserError as error:
-        reason = f"{error}; or: make bench-vllm"
-        return [missing("engine", measure.format(k), "vLLM", "Transformers", reason) for k in (0, 20)]
-    right, note = ("Transformers", found["Transformers"]), "Transformers: log-probs and exact entropy"
-    notes = {k: f"vLLM's {k} most likely of each token; {note}" for k in (0, 20)}
-    return [paired("engine", measure.format(k), ("vLLM", found[k]), right, note=notes[k]) for k in notes]
+        return [missing("engine", measure.format(k), "vLLM", "Transformers", f"{error}; {HOW}") for k in shown]
+    note = "vLLM's {} most likely of each token; Transformers: log-probs and exact entropy"
+    pairs = {k: {"vLLM": found[k], "Transformers": found["Transformers"]} for k in shown}
+    return [paired("engine", measure.format(k), pairs[k], note=note.format(k)) for k in shown]
 
 
-def tool_rows(sides: Sides, sizes: Sizes, report: Callable) -> list[Measurement]:
+def tool_rows(sizes: Sizes, sides: Sides) -> list[Measurement]:
     """Seconds of a rollout with late searches: in threads over one by one; overlapped over in rounds (vLLM)."""
     note = f"a search takes {SEARCH_SECONDS:g} s, one in {LATE_EVERY} takes {LATE_SECONDS:g} s"
     measure, repetitions, count = "seconds per rollout", min(3, sizes.repetitions), 2 * sizes.prompts
-    together, serial, overlapped, rounds = [], [], [], []
-    reason = ""
-    for repetition in range(repetitions):
-        serial.append(sides.run(sides.transformers(repetition), LateSearch().run, count=count)[0])
+
+    def pooled(engine, overlapped: bool = False) -> float:
         with ToolPool(LateSearch(), THREADS) as pool:
-            together.append(sides.run(sides.transformers(repetition), pool.run, count=count)[0])
-        try:
-            with ToolPool(LateSearch(), THREADS) as pool:
-                rounds.append(sides.run(sides.vllm(repetition, 0), pool.run, count=count)[0])
-            with ToolPool(LateSearch(), THREADS) as pool:
-                overlapped.append(sides.run(sides.vllm(repetition, 0), pool, True, count)[0])
-        except UserError as error:
-            reason = f"{error}; or: make bench-vllm"
-        report("tools: in threads against one by one", repetition + 1, repetitions)
-    rows = [paired("tools", measure, (f"{THREADS} threads", together), ("one by one", serial), note=note)]
-    measure = f"{measure}, vLLM"
-    if reason:
-        return [*rows, missing("tools", measure, "overlapped", "in rounds", reason)]
-    both = ("overlapped", overlapped), ("in rounds", rounds)
-    return [*rows, paired("tools", measure, *both, note=f"{note}; both in {THREADS} threads")]
+            return sides.run(engine, pool if overlapped else pool.run, overlapped, count)[0]
+
+    threads = {
+        f"{THREADS} threads": lambda repetition: pooled(sides.transformers(repetition)),
+        "one by one": lambda repetition: sides.run(sides.transformers(repetition), LateSearch().run, count=count)[0],
+    }
+    schedules = {
+        "overlapped": lambda repetition: pooled(sides.vllm(repetition, 0), overlapped=True),
+        "in rounds": lambda repetition: pooled(sides.vllm(repetition, 0)),
+    }
+    rows = [paired("tools", measure, in_turn("tools: in threads against one by one", threads, repetitions), note=note)]
+    measure += ", vLLM"
+    try:
+        found = in_turn("tools: overlapped against in rounds", schedules, repetitions)
+    except UserError as error:
+        return [*rows, missing("tools", measure, *schedules, f"{error}; {HOW}")]
+    return [*rows, paired("tools", measure, found, note=f"{note}; both in {THREADS} threads")]

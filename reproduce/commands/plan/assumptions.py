@@ -6,7 +6,6 @@ from reproduce.config.strict import nearest
 from reproduce.errors import UserError
 
 ASSUMED, PAPER, SETTING = "assumed", "paper or released script", "setting of the profile"
-ON_CPU = "assumed for a CPU"
 
 GPUS = {
     "H800": (989e12, 3.35e12, 80e9),
@@ -29,6 +28,8 @@ DEMONSTRATED = {
 }
 """Tokens of prompts, answers and tool results, and calls (turns), of 120 demonstrations of a family of MiniWeb, or of
 MiniHouse, where a word is a token: the warm start's, with errors in one action of five."""
+WORD_BYTES = 0.3
+"""Bytes of a logged token where a word is a token: 0.31 and 0.45 in rollouts.parquet of tables 2 and 1, mini."""
 MAY_BE_0 = ("searches_per_second", "search_price", "step_seconds", "run_seconds")
 
 
@@ -74,7 +75,7 @@ DEFAULTS = {
     "warm_start_share": Assumption(0.7, "of the most", "demonstration passes before the warm start is good enough"),
     "sft_rows": Assumption(54000, "rows", "of the SFT set", PAPER),
     "sft_tokens": Assumption(1500, "tokens", "of a row of the SFT set"),
-    "text_bytes": Assumption(1.3, "B a token", "of a logged trajectory of natural language, compressed"),
+    "text_bytes": Assumption(1.3, "B a token", "of a logged trajectory, compressed"),
     "kept_checkpoints": Assumption(2, "a run", "that the trainer keeps", "setting of the trainer"),
 }
 
@@ -82,15 +83,17 @@ DEFAULTS = {
 class Assumptions:
     """The defaults with the job's and the user's changes. `a("gpus")` is a value; `used` remembers its name."""
 
-    def __init__(self, changes: dict[str, str] | None = None, job=None):
-        """changes: name -> value as text; job: whose config settles some. UserError for an unknown name, a value that
+    def __init__(self, job, changes: dict[str, str] | None = None):
+        """job: whose config settles some. changes: name -> value as text; UserError for an unknown name, a value that
         is no number or is negative."""
         self._known, self._used = dict(DEFAULTS), set()
-        if job is not None and job.profile in CARDS:
+        if job.profile in CARDS:
             self._set(SETTING, gpu=CARDS[job.profile], gpus=1)
-        if job is not None and job.training.device == "cpu":
-            self._set(ON_CPU, step_seconds=1, run_seconds=30)
-        if job is not None and job.search is not None:
+        if job.training.device == "cpu":
+            self._set("assumed for a CPU", step_seconds=1, run_seconds=30)
+        if job.model.name_or_path is None:
+            self._set("measured, profile mini", text_bytes=WORD_BYTES)
+        if job.search is not None:
             self._set(SETTING, searches_per_second=job.search.requests_per_second)
             self._set(f"list price of {job.search.service}, rounded", search_price=PRICES[job.search.service])
         for name, text in (changes or {}).items():
@@ -106,10 +109,6 @@ class Assumptions:
         """The value of an assumption."""
         self._used.add(name)
         return self._known[name].value
-
-    def sheet(self, cpu: bool) -> tuple[float, float, float]:
-        """(operations/s, bytes/s, bytes of memory) of the GPU that is assumed, or of one CPU core."""
-        return tuple(map(self, ("cpu_flops", "cpu_bandwidth", "cpu_memory"))) if cpu else GPUS[self("gpu")]
 
     def used(self) -> dict[str, Assumption]:
         """Assumptions that a plan has asked for so far, in the order of `DEFAULTS`."""

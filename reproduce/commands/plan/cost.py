@@ -1,114 +1,364 @@
-"""A table's plan: tokens, seconds, searches and bytes of its rows, and everything that they rest on."""
+"""Cost of the rows of a table: tokens and operations from settings, seconds from committed runs or a data sheet.
 
-from dataclasses import dataclass, field
+Committed runs (`data/results`) tell what a method samples against GRPO, and how fast a model is on a device.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
 
-from reproduce.commands.plan import work
-from reproduce.commands.plan.assumptions import Assumptions
-from reproduce.commands.plan.measured import Observed, factors, shape_for
-from reproduce.commands.plan.speed import Measured, Sheet, speed_for
-from reproduce.commands.plan.work import Shape, Work
+from reproduce.algorithms import load
+from reproduce.commands.plan.assumptions import ASSUMED, DEMONSTRATED, GPUS, Assumptions
 from reproduce.config.tables import JobConfig
-from reproduce.runs.manifest import WARM_START
+from reproduce.runs import files, schema
+from reproduce.runs.manifest import ROOT, WARM_START
 from reproduce.training.flops import Model, model_of, vocabulary_of
 from reproduce.training.memory import BYTES
+from reproduce.worlds.alfworld.stepper.game import KINDS
+from reproduce.worlds.benchmarks.questions import EVALUATION_FILES
+from reproduce.worlds.episode_task import ALL
+from reproduce.worlds.scienceworld.environment import EPO_KINDS, ScienceWorld
+from reproduce.yaml_files import read_yaml
 
-LOG_BYTES = 0.3
-"""Bytes a token of a logged trajectory in the worlds made here, where a word is a token: 0.31 and 0.45 in the
-rollouts.parquet of the runs of tables 2 and 1, profile mini."""
+BASELINE, COMMITTED = "grpo", "committed results"
+KL_ROWS = 32
+"""Rows on which the KL to the warm start is measured, once a step (`training.trainer.KL_ROWS`)."""
 OPTIMISER_BYTES = 8
 """Of AdamW's two averages in float32; a bfloat16 model has a float32 copy of its weights beside them."""
 STAGES = ("sampling", "tools", "training", "other")
 
 
-@dataclass
-class Plan:
+class Shape(NamedTuple):
+    """Means of a trajectory: tokens of all prompts, sampled and of tool results; tool calls (turns); training rows."""
+
+    prompt: float
+    answer: float
+    result: float
+    calls: float
+    rows: float
+    source: str
+
+    @property
+    def length(self) -> float:
+        """Tokens of a row at its end."""
+        return (self.prompt + self.answer + self.result) / self.rows
+
+
+def demonstrated(job) -> Shape | None:
+    """The shape of the warm start's demonstrations; None where there are none of ours."""
+    names = [job.task.world] if job.task.episodes is not None else job.task.families
+    if job.model.name_or_path is not None or not DEMONSTRATED.keys() >= set(names):
+        return None
+    tokens = np.mean([DEMONSTRATED[name] for name in names], axis=0).tolist()
+    return Shape(*tokens, tokens[3] if job.task.episodes else 1.0, "120 demonstrations")
+
+
+def shape_of(job, assume: Assumptions) -> Shape:
+    """The shape of a trajectory, as demonstrated in a world of ours (an episode may fail, and last longer), else
+    assumed."""
+    task, shown = job.task, demonstrated(job)
+    if shown is not None and task.episodes is None:
+        return shown
+    if shown is not None:
+        longer = 1 + assume("failing") * (task.max_tool_calls / shown.calls - 1)
+        return Shape(*(longer * number for number in shown[:-1]), shown.source)
+    if task.episodes is not None:
+        turns = assume("turns") * task.max_tool_calls
+        answer = min(assume("segment_tokens"), task.max_completion_tokens)
+        return Shape(turns * assume("turn_prompt_tokens"), turns * answer, 0.0, turns, turns, ASSUMED)
+    calls = assume("calls") * task.max_tool_calls
+    answer, result = (calls + 1) * assume("segment_tokens"), calls * assume("result_tokens")
+    kept = min(1.0, task.max_completion_tokens / (answer + result))  # the limit holds for both together
+    return Shape(assume("prompt_tokens"), answer * kept, result * kept, calls, 1.0, ASSUMED)
+
+
+class Work(NamedTuple):
+    """Totals of a stage of a run: RL steps, kept trajectories, tokens sampled and trained on, tool calls (turns of an
+    episode), tokens of tool results in kept trajectories; optimiser steps; operations of sampling and of training."""
+
+    steps: float
+    trajectories: float
+    sampled: float
+    trained: float
+    calls: float
+    results: float
+    updates: float = 0.0
+    sampling: float = 0.0
+    training: float = 0.0
+
+
+COUNTS = Work._fields[:6]
+
+
+def work(job, model: Model, shape: Shape, *counts: float) -> Work:
+    """The work behind `COUNTS`; of `shape` only the prompt and the rows of a trajectory are used. Nothing is trained
+    where trained is 0."""
+    t, c, algorithm = job.training, Work(*counts), load(job.method, **job.algorithm)
+    kept, rows, prompts = c.trained or c.sampled, c.trajectories * shape.rows, c.trajectories * shape.prompt
+    tokens = prompts + kept + c.results  # of one pass over the rows
+    drawn = c.sampled / kept * (prompts + c.results) + c.sampled
+    critic = int(algorithm.critic is not None)
+    reference = int("ref_logps_BT" in {*algorithm.advantage_needs, *algorithm.loss_needs})
+    # Forward and backward over forward: 3; frozen weights need no gradients of their own, and layers that are computed
+    # again in the backward pass are forward operations once more.
+    passes = (2 if t.lora else 3) + bool(t.gradient_checkpointing)
+    passes = t.epochs * passes * (1 + critic) + critic + reference + min(1.0, KL_ROWS * c.steps / rows)
+    sampling = model.forward(drawn, c.sampled, tokens / rows)
+    training = model.forward(tokens, c.trained, tokens / rows) * passes if c.trained else 0.0
+    return c._replace(updates=float(c.steps * t.epochs * t.minibatches), sampling=sampling, training=training)
+
+
+def rl(job, model: Model, shape: Shape, factors: tuple) -> Work:
+    """The RL steps of a run; factors: of sampled tokens, trained tokens and calls (`factors_of`)."""
+    t, (sampled, trained, calls, *_) = job.training, factors
+    n = float(t.steps * t.prompts_per_step * t.group_size)
+    tokens = n * shape.answer * sampled, n * shape.answer * trained
+    return work(job, model, shape, t.steps, n, *tokens, n * shape.calls * calls, n * shape.result * trained)
+
+
+def evaluation(job, model: Model, shape: Shape) -> Work:
+    """The evaluation of one checkpoint on the whole panel; in a world of episodes on both of its splits, and with the
+    small checks during training."""
+    e, families = job.evaluation, job.task.families
+    if families == [ALL]:
+        families = [ALL] * (EPO_KINDS if job.task.world == ScienceWorld.name else len(KINDS))
+    sizes = {name: file.rows for name, file in EVALUATION_FILES.items() if file.rows}
+    splits = 2 if job.task.episodes is not None and e.split == "test" else 1
+    n = float(sum(min(e.questions, sizes.get(family, e.questions)) for family in families) * e.samples * splits)
+    if e.checks is not None:
+        n += job.training.steps // e.checks.every * 2 * e.checks.questions
+    return work(job, model, shape, 0, n, n * shape.answer, 0.0, n * shape.calls, n * shape.result)
+
+
+def warm_start(job, model: Model, shape: Shape, assume: Assumptions) -> Work:
+    """Supervised fine-tuning on demonstrations, which stops when it is good enough, or on all of an SFT set."""
+    w, shown = job.warm_start, demonstrated(job) or shape
+    length, answer, rows, n = shown.length, shown.answer, shown.rows, w.demonstrations * w.max_epochs
+    if w.data is None:
+        n *= assume("warm_start_share")
+    else:
+        n, rows = min(w.demonstrations, assume("sft_rows")) * w.max_epochs, 1.0
+        length = answer = min(assume("sft_tokens"), w.data.max_tokens)
+    training = 3 * model.forward(n * rows * length, n * answer, length)
+    return Work(0, n, 0.0, n * answer, 0.0, 0.0, updates=n * rows / w.batch_size, training=training)
+
+
+def committed(root: Path = ROOT / "data" / "results") -> pd.DataFrame:
+    """A row per trained run below `<root>/<profile>/<experiment>`: job, model, `COUNTS`, seconds, machine."""
+    found = []
+    for folder in sorted(path.parent for path in Path(root).glob("*/*/manifests.json")):
+        config = read_yaml(folder / "config.yaml")
+        steps = files.read_table(folder / "steps.parquet", schema.labelled(schema.STEPS_SCHEMA)).to_pandas()
+        steps["results"] = steps["completion_tokens_mean"] * steps["trajectories"] - steps["trained_tokens"]
+        runs = steps.groupby(["method", "seed"])
+        sums = runs[["trajectories", "sampled_tokens", "trained_tokens", "tool_calls", "results"]].sum()
+        sums.insert(0, "steps", runs.size())
+        model = None
+        for made in json.loads((folder / "manifests.json").read_text()):
+            if made["method"] == WARM_START:
+                continue
+            job, cost, machine = _published(config, made), made["cost"], made["machine"]
+            model = model or model_of(job.model, vocabulary_of(job))  # one a table
+            row = {"job": job, "table": job.experiment, "name": job.name, "model": model}
+            row |= {name: cost[f"seconds_{name}"] for name in ("rollout", "train", "eval", "total")}
+            row |= {"machine": machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores"}
+            found.append(row | dict(zip(COUNTS, sums.loc[(job.name, job.seed)], strict=True)))
+    return pd.DataFrame(found, columns=None if found else ["job", "name"])
+
+
+def _published(config: dict, made: dict) -> JobConfig:
+    """The job of a published run, from its table's config.yaml and its manifest."""
+    row, variant = config["rows"][made.get("variant") or made["method"]], made.get("variant")
+    data = {key: value for key, value in config.items() if key != "rows"}
+    data |= {"method": row["method"], "seed": made["seed"], "algorithm": row["algorithm"], "variant": variant}
+    data |= {"training": config["training"] | row["training"], "training_changes": row["training"] if variant else {}}
+    return JobConfig.from_dict(data, COMMITTED)
+
+
+def factors_of(job, runs: pd.DataFrame, assume: Assumptions) -> tuple[float, float, float, str]:
+    """Tokens sampled and trained on, and calls, as multiples of independent trajectories; where that is from: against
+    GRPO in the same committed table (mean of tables), else the parts of the method."""
+    algorithm = load(job.method, **job.algorithm)
+    policy, resampled = algorithm.rollout, algorithm.dynamic_sampling
+    if not (policy.needs_pilot or policy.branches or resampled):
+        return 1.0, 1.0, 1.0, "independent trajectories"
+    if {job.name, BASELINE} <= set(runs["name"]):
+        sums = runs.groupby(["name", "table"])[list(COUNTS)].sum()
+        means = sums[["sampled", "trained", "calls"]].div(sums["trajectories"], axis=0)
+        against = (means.loc[job.name] / means.loc[BASELINE]).dropna()
+        if len(against):
+            return *against.mean(), f"{COMMITTED} against {BASELINE}"
+    factor = (assume("shared_prefix") if policy.branches else 1.0) * (assume("resampling") if resampled else 1.0)
+    if policy.needs_pilot:  # one more trajectory per question, which is thrown away
+        factor += 1.0 / job.training.group_size
+    return factor, 1.0, factor, "parts of the method"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that a run takes for a unit of work, with all its devices.
+
+    sampling, training: for an operation; sampled: for a sampled token beside its operations; batch: for an RL step's
+    sampling whatever its size, and for each further one where `at_once` trajectories fill the memory; step, update,
+    run: for an RL step, an optimiser step and a run beside those. call, search: for a trajectory's tool call, during
+    which it waits, and for a search at the rate of the service.
+    """
+
+    source: str
+    device: str
+    devices: int
+    measured: bool
+    sampling: float
+    batch: float
+    training: float
+    update: float = 0.0
+    run: float = 0.0
+    sampled: float = 0.0
+    at_once: float = math.inf
+    step: float = 0.0
+    call: float = 0.0
+    search: float = 0.0
+
+    def seconds(self, w: Work, shape: Shape) -> np.ndarray:
+        """Of `STAGES`, for one stage of a run; one without RL steps is one batch."""
+        training, other = w.training * self.training + w.updates * self.update, w.steps * self.step
+        if not w.sampled:
+            return np.array([0.0, 0.0, training, other])
+        batches = max(w.steps, 1)
+        waves = batches * math.ceil(w.sampled / shape.answer / batches / self.at_once)  # dropped trajectories, too
+        sampling = w.sampling * self.sampling + w.sampled * self.sampled
+        sampling += self.batch * (w.steps if self.measured else waves)
+        return np.array([sampling, max(batches * shape.calls * self.call, w.calls * self.search), training, other])
+
+
+def speed_for(job, runs: pd.DataFrame, assume: Assumptions, model: Model, shape: Shape) -> Speed:
+    """Speeds of the job's model on its device, fitted to the committed runs that have both, else of the data sheet."""
+    asked = job.model, job.training.device, job.training.dtype, job.training.lora
+    same = [(j.model, j.training.device, j.training.dtype, j.training.lora) == asked for j in runs["job"]]
+    return measured(runs[same], assume) if any(same) else on_paper(job, assume, model, shape)
+
+
+def measured(runs: pd.DataFrame, assume: Assumptions) -> Speed:
+    """Fitted to runs: least squares of relative errors, no cost below 0; tools are part of sampling."""
+    shapes = {name: shape_of(runs.loc[i, "job"], assume) for name, i in zip(runs["table"], runs.index, strict=True)}
+    done = [work(r.job, r.model, shapes[r.table], *(getattr(r, name) for name in COUNTS)) for r in runs.itertuples()]
+    sampling = np.array([(w.sampling, w.steps) for w in done])
+    training = np.array([(w.training, w.updates) for w in done])
+    costs = [
+        nnls(sizes / runs[name].to_numpy()[:, None], np.ones(len(runs)))[0].tolist()
+        for sizes, name in ((sampling, "rollout"), (training, "train"))
+    ]
+    beside = float((runs["total"] - runs["rollout"] - runs["train"] - runs["eval"]).median())
+    machine, cpu = runs["machine"].iloc[0], runs["job"].iloc[0].training.device == "cpu"
+    source = f"{COMMITTED}: {len(runs)} runs of {', '.join(sorted(set(runs['table'])))} ({machine})"
+    return Speed(source, "CPU" if cpu else machine, 1, True, *costs[0], *costs[1], run=beside)
+
+
+def on_paper(job, assume: Assumptions, model: Model, shape: Shape) -> Speed:
+    """Of a GPU, or a CPU core, that nothing was measured on: its data sheet, and the shares of it that are assumed to
+    be reached.
+
+    Operations over peak; every decoding step also reads the weights, once for the trajectories at work, and half of
+    the key-value cache of each; a step of RL ends with its longest trajectory.
+    """
+    a, cpu = assume, job.training.device == "cpu"
+    sheet = (a("cpu_flops"), a("cpu_bandwidth"), a("cpu_memory")) if cpu else GPUS[a("gpu")]
+    device, devices = ("CPU", 1) if cpu else (a("gpu"), int(a("gpus")))
+    flops, bandwidth, memory = sheet[0] * devices, sheet[1] * a("decode_use"), sheet[2] * a("rollout_memory")
+    size = BYTES[job.training.dtype] if cpu else 2  # bytes of a value while sampling
+    weights, cache = size * model.parameters, model.cache_bytes(size) * shape.length
+    limit = a("searches_per_second") if job.search is not None else 0
+    return Speed(
+        source=f"data sheet of {device}",
+        device=device,
+        devices=devices,
+        measured=False,
+        sampling=1 / (flops * a("read_use")),
+        batch=shape.answer * a("longest") * weights / bandwidth,
+        training=1 / (flops * a("train_use")),
+        run=a("run_seconds"),
+        sampled=a("longest") * cache / 2 / bandwidth / devices,
+        at_once=devices * max(1.0, (memory - weights) / cache),
+        step=a("step_seconds"),
+        call=a("tool_seconds"),
+        search=a("search_share") / limit if limit else 0.0,
+    )
+
+
+class Plan(NamedTuple):
     """Cost of a table. rows: columns of the CSV file by name, sums over a row's seeds, the warm start first if it is
-    trained; seconds are wall seconds. factors: row -> `work.factors_of`."""
+    trained, seconds are wall seconds; total: of all; factors: row -> `factors_of`."""
 
     job: JobConfig
     model: Model
     shape: Shape
-    speed: Measured | Sheet
+    speed: Speed
     assume: Assumptions
-    rows: list[dict] = field(default_factory=list)
-    factors: dict[str, tuple] = field(default_factory=dict)
-
-    @property
-    def table(self) -> str:
-        return self.job.experiment.removeprefix("table").partition(".")[0]
-
-    @property
-    def hosted(self) -> bool:
-        """Whether searches cost money."""
-        return self.job.search is not None and self.job.search.service != "local"
-
-    @property
-    def total(self) -> dict:
-        """Sums over rows; the disk holds the model's download, too."""
-        found = {name: sum(r[name] for r in self.rows) for name, v in self.rows[0].items() if not isinstance(v, str)}
-        found["disk_bytes"] += 2.0 * self.model.parameters if self.job.model.name_or_path else 0.0
-        return found | {"row": "total", "devices": self.speed.devices}
-
-    @property
-    def notes(self) -> list[str]:
-        """Costs that the numbers leave out."""
-        notes, sheet, engine = [], isinstance(self.speed, Sheet), self.job.engine
-        if sheet and self.speed.cpu:
-            notes.append("this model was not measured on a CPU: hours are from the assumed speed of one core")
-        elif sheet and (engine is None or not engine.name.startswith("vllm")):
-            notes.append("sampling is taken to be as fast as vLLM's; the engine of this config is slower")
-        if self.job.judge is not None:
-            notes.append("not counted: the judge's model, and pages that are fetched")
-        return notes
+    factors: dict[str, tuple]
+    rows: list[dict]
+    total: dict
 
 
-def plan(jobs: list[JobConfig], observed: list[Observed], assume: Assumptions) -> Plan:
-    """The plan of a table's jobs (`TableConfig.jobs`); observed: what may be learned from. Starts nothing.
+def plan(jobs: list[JobConfig], runs: pd.DataFrame, assume: Assumptions) -> Plan:
+    """The plan of a table's jobs (`TableConfig.jobs`); runs: `committed`. Starts nothing.
 
     UserError for a model of unknown shape.
     """
-    job, measured = jobs[0], factors(observed)
-    model, shape = model_of(job.model, vocabulary_of(job)), shape_for(job, observed, assume)
-    made = Plan(job, model, shape, speed_for(job, observed, assume), assume)
+    job, rows, factors = jobs[0], [], {}
+    model, shape = model_of(job.model, vocabulary_of(job)), shape_of(job, assume)
+    speed = speed_for(job, runs, assume, model, shape)
     if job.warm_start.demonstrations:  # trained once a table, and evaluated as every run is
-        disk = float(model.parameters * BYTES[job.training.dtype])
-        _add(made, WARM_START, job, 1, work.warm_start(job, model, shape, assume), disk, "demonstrations")
+        done = warm_start(job, model, shape, assume)
+        rows.append(_row(WARM_START, [job], done, (model, shape, speed), assume, "demonstrations"))
     for name in dict.fromkeys(job.name for job in jobs):
         of_row = [job for job in jobs if job.name == name]
-        found = made.factors[name] = work.factors_of(of_row[0], assume, measured)
-        _add(made, name, of_row[0], len(of_row), work.rl(of_row[0], model, shape, found), None, found[-1])
-    return made
+        found = factors[name] = factors_of(of_row[0], runs, assume)
+        done = rl(of_row[0], model, shape, found)
+        rows.append(_row(name, of_row, done, (model, shape, speed), assume, found[-1]))
+    total = pd.DataFrame(rows).sum(numeric_only=True).to_dict() | {"row": "total", "devices": speed.devices}
+    total["disk_bytes"] += 2.0 * model.parameters if job.model.name_or_path else 0.0  # its download
+    return Plan(job, model, shape, speed, assume, factors, rows, total)
 
 
-def _add(plan: Plan, name: str, job: JobConfig, runs: int, w: Work, disk: float | None, effort: str) -> None:
-    """Adds a row of `runs` runs of work `w`. disk: bytes of a run, None for logs and checkpoints of RL."""
-    speed, shape, a = plan.speed, plan.shape, plan.assume
-    tested = work.evaluation(job, plan.model, shape)
-    seconds = speed.seconds(w, plan.model, shape)
-    seconds[3] += speed.seconds(tested, plan.model, shape).sum() + speed.run_seconds
-    searches = (w.calls + tested.calls) * a("search_share") if plan.hosted else 0.0
-    dollars = searches / 1000 * a("search_price") if plan.hosted else 0.0
-    if disk is None:
-        each = LOG_BYTES if job.model.name_or_path is None else a("text_bytes")
-        logged = each * (shape.answer + shape.result) * (w.trajectories + tested.trajectories)
-        disk = logged + a("kept_checkpoints") * _checkpoint(job, plan.model)
-    counts = np.array([w.trajectories, w.sampled, w.trained, w.calls])
-    names = ("trajectories", "sampled_tokens", "trained_tokens", "tool_calls", *(f"seconds_{s}" for s in STAGES))
-    plan.rows.append(
-        {"table": plan.table, "profile": job.profile, "row": name, "runs": runs, "steps": w.steps}
-        | {name: float(runs * value) for name, value in zip(names, [*counts, *seconds], strict=True)}
-        | {"devices": speed.devices, "device": speed.device}
-        | {"device_hours": float(runs * seconds.sum() * speed.devices / 3600), "searches": runs * searches}
-        | {"dollars": runs * dollars, "disk_bytes": runs * disk, "shape": shape.source, "effort": effort}
-        | {"speed": speed.source}
-    )
+def _row(name: str, jobs: list[JobConfig], w: Work, basis: tuple, a: Assumptions, effort: str) -> dict:
+    """The row of `jobs`, one a seed, each of work `w` and evaluated."""
+    (model, shape, speed), job = basis, jobs[0]
+    tested = evaluation(job, model, shape)
+    seconds = speed.seconds(w, shape)
+    seconds[3] += speed.seconds(tested, shape).sum() + speed.run
+    hosted = job.search is not None and job.search.service != "local"
+    searches = (w.calls + tested.calls) * a("search_share") if hosted else 0.0
+    logged = a("text_bytes") * (shape.answer + shape.result) * (w.trajectories + tested.trajectories)
+    kept = a("kept_checkpoints") * _bytes(job, model)
+    disk = model.parameters * BYTES[job.training.dtype] if name == WARM_START else logged + kept
+    totals = {
+        "trajectories": w.trajectories,
+        "sampled_tokens": w.sampled,
+        "trained_tokens": w.trained,
+        "tool_calls": w.calls,
+        **{f"seconds_{stage}": value for stage, value in zip(STAGES, seconds, strict=True)},
+        "device_hours": seconds.sum() * speed.devices / 3600,
+        "searches": searches,
+        "dollars": searches / 1000 * a("search_price") if hosted else 0.0,
+        "disk_bytes": disk,
+    }
+    table = job.experiment.removeprefix("table").partition(".")[0]
+    named = {"table": table, "profile": job.profile, "row": name, "runs": len(jobs), "steps": w.steps}
+    named |= {"devices": speed.devices, "device": speed.device}
+    sources = {"shape": shape.source, "effort": effort, "speed": speed.source}
+    return named | {name: float(len(jobs) * value) for name, value in totals.items()} | sources
 
 
-def _checkpoint(job: JobConfig, model: Model) -> float:
-    """Bytes of a checkpoint: what is trained with the optimiser's state, and the critic."""
+def _bytes(job: JobConfig, model: Model) -> float:
+    """Of a checkpoint: what is trained with the optimiser's state, and the critic."""
     t = job.training
     trained = model.adapters(t.lora.rank) if t.lora else model.parameters
     policy = trained * (BYTES[t.dtype] + (4 if t.dtype == "bfloat16" else 0) + OPTIMISER_BYTES)
-    return policy + (model.parameters * (4 + OPTIMISER_BYTES) if work.has_critic(job) else 0.0)
+    critic = load(job.method, **job.algorithm).critic is not None
+    return policy + (model.parameters * (4 + OPTIMISER_BYTES) if critic else 0.0)
