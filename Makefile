@@ -15,11 +15,14 @@ PYTHON ?= python3
 ASSUME ?=
 SET ?=
 CSV ?=
+CARD ?=
 GAMES ?= 216
 STEPS ?= 100000
 EPISODES ?= 50
 EFFECT ?=
 QUICK ?=
+DRY ?=
+ONLY ?=
 # Every value that a user gives reaches a command as one word, whatever is in it: $(call q,NAME) quotes the variable NAME
 # for the shell without expanding it, $(call option,--name,NAME) does so behind an option, where NAME is not empty.
 q = '$(subst ','\'',$(value $1))'
@@ -41,7 +44,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
@@ -82,6 +85,15 @@ plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; AS
 
 power: $(STAMP) ## how many seeds an effect takes, from the committed runs of a table (TABLE=2 EFFECT=2, points)
 	@$(RUN) -m reproduce power $(call q,TABLE) --profile $(call q,PROFILE) $(call option,--effect,EFFECT)
+
+preflight: $(STAMP) ## check what a table's runs need before they start: pins, keys, judge, cards, memory, disk (TABLE=2 PROFILE=paper; CARD=80)
+	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) --launcher $(call q,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
+
+rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor cores: train, kill, resume, evaluate (TABLE=2 LAUNCH_CONFIG=ddp; QUICK=1)
+	@$(RUN) -m reproduce rehearse $(call option,--table,TABLE) --folder $(call q,RUNS)/rehearsal $(call option,--methods,METHODS) $(call option,--launch-config,LAUNCH_CONFIG) $(if $(value QUICK),--quick)
+
+check-gpu: $(STAMP) ## on the first machine with a card: all that none without one can show, in 25 minutes; writes figures/gpu_check.csv (DRY=1: tiny, on the processor; ONLY=lora,vllm)
+	@$(RUN) -m reproduce check-gpu $(call option,--only,ONLY) $(if $(value DRY),--dry)
 
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme

@@ -205,6 +205,18 @@ _MODULES = {
         "reproduce.commands.power",
         "how many seeds an effect takes, and what a table's seeds can find, from its committed runs",
     ),
+    "preflight": (
+        "reproduce.commands.preflight.cli",
+        "check everything that a table's runs need before anything is loaded, one line a check",
+    ),
+    "rehearse": (
+        "reproduce.commands.rehearse.cli",
+        "a table's profile paper on this machine's processor: everything of it but its size",
+    ),
+    "check-gpu": (
+        "reproduce.commands.check_gpu.cli",
+        "on the first machine with a card: what none without one can show",
+    ),
     "grade-agreement": (
         "reproduce.commands.grade_agreement",
         "where math-verify or exact match, the reward's token F1 and an LLM judge disagree",

@@ -16,8 +16,8 @@ from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid import runner
 from reproduce.grid.freeze_inputs import pinned
-from reproduce.grid.preflight import check_runnable
 from reproduce.grid.resolve import named
+from reproduce.grid.runnable import check_runnable
 from reproduce.paths import shown
 from reproduce.runs import directory, files
 from reproduce.runs.manifest import WARM_START, config_hash

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from reproduce.config import command_line
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
-from reproduce.grid.preflight import check_runnable
+from reproduce.grid.runnable import check_runnable
 from reproduce.training.trackers import tracker_names
 
 

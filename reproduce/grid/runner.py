@@ -20,6 +20,7 @@ from reproduce.grid.display import FAILED, FINISHED, RUNNING, WAITING, Display, 
 from reproduce.grid.freeze_inputs import pinned
 from reproduce.grid.launchers import Child, Launcher, Local, open_launcher
 from reproduce.grid.resolve import reporting, resolve
+from reproduce.grid.services import check_services
 from reproduce.grid.workers import Fork
 from reproduce.paths import shown
 from reproduce.runs import directory
@@ -88,6 +89,9 @@ def train(
     check_installed(jobs)
     chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
     name_sandbox(jobs[0])
+    unfinished = any(status_of(job.directory(Path(runs_root))) != "finished" for job in jobs)
+    if launcher != "slurm" and unfinished:  # a node of a cluster may reach other addresses than this machine
+        check_services(jobs[0])
     failures = run(jobs, runs_root, max_jobs, chosen.command, launcher=chosen)
     for failure in failures:
         print(failure)

@@ -70,6 +70,8 @@ def test_a_value_reaches_the_command_as_one_word(variable, value):
         ("bench", "RUNS"),
         ("tables", "PROFILE"),
         ("plan", "TABLE"),
+        ("preflight", "SET"),
+        ("preflight", "CARD"),
     ],
 )
 @pytest.mark.parametrize("value", ["my data", "a;b", "it's"])

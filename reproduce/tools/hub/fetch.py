@@ -30,13 +30,7 @@ def fetched_file(name: str, *, lock: Path | None = None, endpoint: str | None = 
     Raises:
         UserError: the set is unknown, gated or not locked, or cannot be fetched.
     """
-    if name not in FILES:
-        raise UserError(f"there is no data set {name!r}; known: {', '.join(FILES)}")
-    source = FILES[name]
-    if source.missing is not None:
-        raise UserError(source.missing)
-    entry = locked(source.kind, source.repo, lock)
-    path = _path_of(name, source, entry)
+    source, entry, path = place_of(name, lock)
     if source.kind == GITHUB:
         return _from_github(source.repo, entry["revision"], path, endpoint or RAW)
     from huggingface_hub import hf_hub_download
@@ -47,6 +41,18 @@ def fetched_file(name: str, *, lock: Path | None = None, endpoint: str | None = 
                 source.repo, path, repo_type="dataset", revision=entry["revision"], endpoint=endpoint, tqdm_class=None
             )
         )
+
+
+def place_of(name: str, lock: Path | None = None) -> tuple[DataFile, dict, str]:
+    """(source, its entry in the lock, path in its repository) of a data set. UserError if it is not known, not to be
+    fetched, or not locked."""
+    if name not in FILES:
+        raise UserError(f"there is no data set {name!r}; known: {', '.join(FILES)}")
+    source = FILES[name]
+    if source.missing is not None:
+        raise UserError(source.missing)
+    entry = locked(source.kind, source.repo, lock)
+    return source, entry, _path_of(name, source, entry)
 
 
 def _path_of(name: str, source: DataFile, entry: dict) -> str:
@@ -65,15 +71,20 @@ def _path_of(name: str, source: DataFile, entry: dict) -> str:
 
 def _from_github(repo: str, revision: str, path: str, raw: str) -> Path:
     """Fetch a file and keep it beside the Hub's cache. A commit never changes, so a kept file is not fetched again."""
-    from huggingface_hub import constants
-
-    target = Path(constants.HF_HOME) / "reproduce" / repo.replace("/", "--") / revision / path
+    target = github_cache(repo, revision, path)
     if not target.is_file():
         with hub_errors(repo, GITHUB), httpx.Client(follow_redirects=True, timeout=60) as client:
             data = client.get(f"{raw}/{repo}/{revision}/{path}").raise_for_status().content
         target.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(target, data)
     return target
+
+
+def github_cache(repo: str, revision: str, path: str) -> Path:
+    """Where a file of GitHub is kept, beside the hub's cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME) / "reproduce" / repo.replace("/", "--") / revision / path
 
 
 def model_folder(name_or_path: str, revision: str | None, *, endpoint: str | None = None) -> Path:

@@ -80,6 +80,11 @@ class ChatModel(Closing):
             "max_tokens": self.config.max_tokens,
         }
 
+    def name(self) -> Outcome:
+        """The name that the endpoint gives its model in a reply of one token, or an error; nothing is recorded."""
+        request = self.request("Say yes.") | {"max_tokens": 1}
+        return self._transport.retried(lambda: _name(self._client.chat.completions.create(**request)), "name")
+
     def _ask(self, request: dict, key: str) -> Outcome:
         return self._transport.retried(lambda: _text(self._client.chat.completions.create(**request)), key)
 
@@ -124,3 +129,11 @@ def _text(completion) -> str:
     if not isinstance(text, str | None):
         raise ValueError("the message is not a text")
     return clean(text or "")
+
+
+def _name(completion) -> str:
+    """The model's name in a reply. ValueError if it holds none, or is no reply."""
+    _text(completion)
+    if not isinstance(completion.model, str) or not completion.model:
+        raise ValueError("the reply names no model")
+    return clean(completion.model)[:200]

@@ -1,0 +1,83 @@
+"""The settings in which a rehearsal differs from the profile paper: sizes, and where files and services are.
+
+Everything else is the profile's: the same table file, world, sets, formats, method, recording, judge, precision.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from reproduce.commands.random_model import SMALLEST, TINY
+from reproduce.config.sections import WEB
+from reproduce.config.tables import JobConfig, TableConfig
+from reproduce.errors import UserError
+
+PROFILE = "paper"
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Size:
+    """shape: of the model (`random_model`). demonstrations, passes, batch, rate: of the cold start. steps, prompts: RL
+    steps, and prompts of one, times `group`. questions: of each evaluation set."""
+
+    shape: dict
+    demonstrations: int
+    passes: int
+    batch: int
+    rate: float
+    steps: int
+    prompts: int
+    group: int
+    questions: int
+
+
+USUAL = Size(TINY, demonstrations=480, passes=4, batch=8, rate=2e-3, steps=5, prompts=8, group=8, questions=8)
+QUICK = Size(SMALLEST, demonstrations=8, passes=40, batch=2, rate=5e-3, steps=3, prompts=2, group=4, questions=1)
+
+
+def paper_job(table: str) -> JobConfig:
+    """A job of the table's profile paper. UserError for a table whose questions are not the web's."""
+    job = TableConfig.load(table).jobs(PROFILE)[0]
+    if job.task.world != WEB:
+        raise UserError(
+            f"table {table} plays {job.task.world}, which has a small run of its own: make reproduce-table{table} "
+            f"PROFILE=smoke TASK={job.task.world}; a rehearsal is for tables of real questions (1, 2, 4, 5)"
+        )
+    return job
+
+
+def differing(job: JobConfig, folder: Path, judge_url: str, size: Size, device: str) -> dict[str, str]:
+    """`section.key` -> value, as `--set` takes them. folder: of the rehearsal's inputs. judge_url: of its judge.
+    device: that it trains on."""
+    found = {
+        "model.name_or_path": folder / "model",
+        "task.data.folder": folder / "data",
+        "task.data.check_rows": "false",
+        "task.max_tool_calls": 3,
+        "task.max_completion_tokens": 256,
+        "training.steps": size.steps,
+        "training.prompts_per_step": size.prompts,
+        "training.group_size": size.group,
+        "training.minibatches": 2,
+        "training.learning_rate": 1e-4,
+        "training.device": device,
+        "training.rollout_shards": PROCESSES,
+        "training.tokens_per_pass": 1024,
+        "evaluation.questions": size.questions,
+        "evaluation.samples": 2,
+        "search.mode": "replay",
+        "search.cache_dir": folder / "searches",
+    }
+    if job.warm_start.data is not None:
+        found |= {
+            "warm_start.demonstrations": size.demonstrations,
+            "warm_start.max_epochs": size.passes,
+            "warm_start.learning_rate": size.rate,
+            "warm_start.batch_size": size.batch,
+        }
+    if job.judge is not None:
+        found |= {"judge.chat.base_url": judge_url, "judge.cache_dir": folder / "judge"}
+    if job.engine is not None and job.engine.name == "vllm":
+        found |= {"engine.kv_cache_gb": 0.1} if find_spec("vllm") else {"engine.name": "transformers"}
+    return {key: str(value) for key, value in found.items()}
