@@ -17,9 +17,10 @@ FIGURES = {
 }
 """Table -> the notebooks of its figures. The table itself is the notebook `table`."""
 
-STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld"}
+STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld", "claims": "results/history"}
 """Notebooks that belong to no table -> the folder of data that each needs: what papers and released code disagree
-about, measured on one committed batch; what ScienceWorld's success rules are worth, on scripted episodes."""
+about, measured on one committed batch; what ScienceWorld's success rules are worth, on scripted episodes; the ledger of
+the papers' claims, and every regime whose test results were seen."""
 
 KINDS = ("tables", "figures")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import fidelity, load
+from analysis import entropy, fidelity, format, load
 from analysis.ledger import doses
 from analysis.ledger.claims import Claim, Measured, definitions, verdict
 from analysis.ledger.doses import LEAST, Dose
@@ -43,10 +43,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Entries in the order of the definitions; doses of all components; rows that others measured."""
+    """Entries in the order of the definitions; doses of all components; premises as `entropy.premises` measures them on
+    table 2; rows that others measured."""
 
     entries: list[Entry]
     doses: list[Dose]
+    premises: pd.DataFrame
     others: list[dict[str, str]]
 
     @property
@@ -57,8 +59,13 @@ class Ledger:
     @property
     def tables(self) -> list[TextTable]:
         """The tables of the page, in order."""
-        entries = ledger_table(self.entries), decides_table(self.entries)
-        return [*entries, dose_table(self.doses), others_table(self.others)]
+        return [
+            ledger_table(self.entries),
+            decides_table(self.entries),
+            dose_table(self.doses),
+            premises_table(self.premises, self.entries),
+            others_table(self.others),
+        ]
 
     def files(self) -> dict[str, str]:
         """Name -> text."""
@@ -77,7 +84,7 @@ def ledger(tables: dict[str, Source], batch: fidelity.Batch, others: Path) -> Le
     by_name = {dose.component: dose for dose in found}
     entries = [Entry(c, measure(c.id, tables, batch), by_name.get(c.component)) for c in definitions()]
     with others.open(encoding="utf-8", newline="") as file:
-        return Ledger(entries, found, list(csv.DictReader(file)))
+        return Ledger(entries, found, entropy.premises(tables["table2"]), list(csv.DictReader(file)))
 
 
 def frame(entries: list[Entry]) -> pd.DataFrame:
@@ -172,6 +179,29 @@ def dose_table(found: list[Dose]) -> TextTable:
         notes=notes,
         words=frozenset({0, 1, 3}),
     )
+
+
+SHAPE = {"A2": "6. H_root and H_tool of a question differ, so that a budget can follow", "A3": "7. Trees over-branch"}
+"""Claim -> the premise that its gate measures."""
+
+
+def premises_table(measured: pd.DataFrame, entries: list[Entry]) -> TextTable:
+    """Every premise of AEPO and ARPO, met or not, on the runs of the base methods in table 2."""
+    met = {"yes": "met", "no": "not met"}
+    rows = []
+    for row in measured.itertuples():
+        ends = f"[{format.number(row.low, 3)}, {format.number(row.high, 3)}]"
+        rows.append([row.premise, f"{format.number(row.measured, 3)} {ends}", met.get(row.holds, MISSING)])
+    for entry in entries:
+        if entry.claim.id in SHAPE:
+            state = "met" if entry.measured.gate else "not met"
+            rows.append([f"{SHAPE[entry.claim.id]}: {entry.claim.gate}", entry.measured.gate_value, state])
+    notes = [
+        "1 to 5: GRPO's runs, 95 % interval over seeds; met if the whole interval lies on the stated side. 6: the "
+        "audit's batch. 7: ARPO's runs. How they are measured: `analysis/figure_entropy.ipynb`, `analysis/ledger/`."
+    ]
+    header = ["Premise", "Measured", "Here"]
+    return TextTable("The premises of AEPO and ARPO", header, rows, notes=notes, words=frozenset({0, 1, 2}))
 
 
 def others_table(rows: list[dict[str, str]]) -> TextTable:
