@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 
 from analysis import comparison, reported, write
@@ -115,7 +116,9 @@ CONFIG = {"warm_start": {"success_low": 0.1, "success_high": 0.4}, "training": T
 def save(frame, path, kind, labelled=True):
     """Write a frame as training or publishing would: exactly the schema."""
     expected = getattr(schema, f"{kind.upper()}_SCHEMA")
-    files.write_table(path, files.rows_table(frame, schema.labelled(expected) if labelled else expected))
+    expected = schema.labelled(expected) if labelled else expected
+    table = pa.Table.from_pandas(frame[expected.names], expected, preserve_index=False)
+    files.write_bytes(path, files.table_bytes(table), durable=False)
 
 
 def write_runs(root, methods=METHODS, seeds=(0, 1, 2), profile="mini", table="table2", variants=None, **changes):
