@@ -117,8 +117,11 @@ def save(frame, path, kind, labelled=True):
     """Write a frame as training or publishing would: exactly the schema."""
     expected = getattr(schema, f"{kind.upper()}_SCHEMA")
     expected = schema.labelled(expected) if labelled else expected
-    table = pa.Table.from_pandas(frame[expected.names], expected, preserve_index=False)
-    files.write_bytes(path, files.table_bytes(table), durable=False)
+    columns = [  # NaN is a number here; only a text may be missing
+        pa.array(frame[column.name].to_numpy(), column.type, from_pandas=pa.types.is_string(column.type))
+        for column in expected
+    ]
+    files.write_bytes(path, files.table_bytes(pa.table(columns, schema=expected)), durable=False)
 
 
 def write_runs(root, methods=METHODS, seeds=(0, 1, 2), profile="mini", table="table2", variants=None, **changes):
