@@ -81,13 +81,21 @@ def _kernel(pending: deque, texts: dict, reports: dict, variables: dict[str, str
     with log.open("w+", errors="replace") as errors:
         start = {"env": variables, "cwd": str(load.ROOT), "stderr": errors}
         with client.setup_kernel(**start, cleanup_kc=True):
-            while pending:
-                name, source = pending.popleft()
+            while found := _next(pending):
+                name, source = found
                 client.nb = _read(name, source)
                 client.nb.cells.append(nbformat.v4.new_code_cell(LAST))
                 _run(client, name, errors)
                 reports[name] = json.loads("".join(o.text for o in client.nb.cells.pop().outputs if o.name == "stdout"))
                 texts[name] = _text(client.nb)
+
+
+def _next(pending: deque) -> tuple[str, str] | None:
+    """The next notebook. One step, since several threads take them."""
+    try:
+        return pending.popleft()
+    except IndexError:
+        return None
 
 
 def _read(name: str, source: str):

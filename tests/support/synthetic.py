@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 
 from analysis import comparison, reported, write
@@ -115,7 +116,12 @@ CONFIG = {"warm_start": {"success_low": 0.1, "success_high": 0.4}, "training": T
 def save(frame, path, kind, labelled=True):
     """Write a frame as training or publishing would: exactly the schema."""
     expected = getattr(schema, f"{kind.upper()}_SCHEMA")
-    files.write_table(path, files.rows_table(frame, schema.labelled(expected) if labelled else expected))
+    expected = schema.labelled(expected) if labelled else expected
+    columns = [  # NaN is a number here; only a text may be missing
+        pa.array(frame[column.name].to_numpy(), column.type, from_pandas=pa.types.is_string(column.type))
+        for column in expected
+    ]
+    files.write_bytes(path, files.table_bytes(pa.table(columns, schema=expected)), durable=False)
 
 
 def write_runs(root, methods=METHODS, seeds=(0, 1, 2), profile="mini", table="table2", variants=None, **changes):
