@@ -73,16 +73,16 @@ def against_best(row: Scores, others: Mapping[str, Scores]) -> tuple[str, Estima
     The best is not chosen before it is tested: the row lies above the best if it lies above each of the n others, so
     the larger of these one-sided p-values holds (intersection-union test, Berger 1982); it lies below the best if it
     lies below any, so n times the smallest holds (Bonferroni). p is twice the smaller of the two, and the interval
-    consists of the bounds that belong to them.
+    consists of the bounds that belong to them. Both are undefined (NaN) where a row has a single run.
     """
     found = {name: pairing.difference(row, other) for name, other in others.items()}
     best = min(found, key=lambda name: found[name].value)
     effects, n = list(found.values()), len(found)
-    above = max(effect.p_above() for effect in effects)
-    below = n * min(effect.p_below() for effect in effects)
-    low = min(effect.interval().low for effect in effects)
-    high = min(effect.interval(1 - (1 - CONFIDENCE) / n).high for effect in effects)
-    return best, Estimate(found[best].value, low, high), min(1.0, 2 * min(above, below))
+    above = np.max([effect.p_above() for effect in effects])
+    below = n * np.min([effect.p_below() for effect in effects])
+    low = np.min([effect.interval().low for effect in effects])
+    high = np.min([effect.interval(1 - (1 - CONFIDENCE) / n).high for effect in effects])
+    return best, Estimate(found[best].value, float(low), float(high)), float(np.minimum(1, 2 * min(above, below)))
 
 
 def tested(source: Source) -> pd.DataFrame:

@@ -35,9 +35,16 @@ def p_value(number: float) -> str:
     return "< 0.001" if number < 0.001 else f"{number:.3f}"
 
 
-INTERVAL = "[a, b]: 95 % interval over seeds × {} (two-way random effects, t with Satterthwaite's degrees of freedom)"
 BOLD = "Bold: the difference to every other row lies above 0 with its interval."
 PAIRED = "Rows of the same seeds are paired, others compared with all runs of both (Welch)."
+
+
+def interval(units: str) -> str:
+    """How the intervals are made. units: `questions` or `tasks`."""
+    return (
+        f"[a, b]: 95 % interval over seeds × {units} (two-way random effects, t with Satterthwaite's degrees of "
+        f"freedom); one seed: over {units} only, and none for differences"
+    )
 
 
 def adjusted(found: families.Adjusted, name=style.name) -> str:
@@ -69,9 +76,10 @@ def confirmatory_tables(source: Source, name=style.name) -> list[TextTable]:
     count = len(family.comparisons)
     missing = "" if len(frame) == count else f" {count - len(frame)} more lack rows."
     note = (
-        f"What {family.paper} claims, fixed in analysis/families.yaml for runs to come; these runs had been seen by "
-        f"then.{missing} Points. Holm p: over these {len(frame)}; bold: below {ALPHA}. p of {family.margin:g} points "
-        f"or more: two one-sided tests, small where an effect of {family.margin:g} points either way is excluded."
+        f"What {family.paper} claims, fixed in analysis/families.yaml for runs to come, after the published ones had "
+        f"been seen.{missing} Points. Holm p: over these {len(frame)}; bold: below {ALPHA}. p of {family.margin:g} "
+        f"points or more: two one-sided tests, small where an effect of {family.margin:g} points either way is "
+        "excluded."
     )
     if not (frame["against"] == frame["best"]).all():
         note += (
@@ -168,8 +176,8 @@ def main_table(table: Table, more_notes: Sequence[str] = ()) -> TextTable:
     plain = tuple(table.parts) if len(table.parts) > 2 else ()
     baseline = table.spec.name(table.spec.baseline)
     notes = [
-        f"Scores in percent. Average is over all questions. {INTERVAL.format('questions')}; one seed: over questions "
-        f"only. pass@k: unbiased estimator. {BOLD}",
+        f"Scores in percent. Average is over all questions. {interval('questions')}. "
+        f"pass@k: unbiased estimator. {BOLD}",
         f"Against {baseline}: difference of average pass@1 in points. {adjusted(table.adjusted, table.spec.name)}",
         "Costs: mean over seeds of the whole training (evaluation not counted).",
         *origin(table),

@@ -116,7 +116,7 @@ def main_table(built: Table, more_notes: list[str]) -> TextTable:
     splits = WORLD_SPLITS.get(format.world(built.source), "IID and OOD: the splits of the world.")
     lines = [
         f"Success in percent. {splits} IID, OOD, Both: last checkpoint on the whole panel. "
-        f"{format.INTERVAL.format('tasks')}. {format.BOLD}",
+        f"{format.interval('tasks')}. {format.BOLD}",
         f"Best of training is the paper's statistic: mean over seeds of the best of {evaluations(built.source)} during "
         "training, with its t interval over seeds. It is a maximum of noisy numbers and not comparable with the "
         "columns before it.",

@@ -146,7 +146,7 @@ def main_table(built: table.Table, more_notes: list[str]) -> TextTable:
         rows.append(line)
     lines = [
         NOTE,
-        f"{format.INTERVAL.format('questions')}. Against {baseline}: difference of the cross-fitted choices, points. "
+        f"{format.interval('questions')}. Against {baseline}: difference of the cross-fitted choices, points. "
         "Seeds hang together by the choices: with three of them this interval covers about 90 %, and there is no "
         "p-value.",
         *provenance.lines(built.source, SPEC.name),

@@ -48,8 +48,9 @@ def main_table(built: Table) -> TextTable:
 
 
 def terminal_tables(built: Table) -> list[TextTable]:
-    """The table for a terminal, in narrow blocks."""
-    return (built.spec.terminal or format.terminal_tables)(built, main_table(built))
+    """The table for a terminal, in narrow blocks, its confirmatory comparisons behind the scores."""
+    scores, *rest = (built.spec.terminal or format.terminal_tables)(built, main_table(built))
+    return [scores, *format.confirmatory_tables(built.source, built.spec.name), *rest]
 
 
 def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:

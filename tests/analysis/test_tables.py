@@ -282,6 +282,8 @@ def test_one_run_has_a_difference_and_no_test(tmp_path):
     row = write.build(source).frame.loc["aepo"]
     assert np.isfinite(row["difference_1"]) and np.isnan([row["difference_1_low"], row["p_1"]]).all()
     assert row["pass_1_low"] < row["pass_1"] and not row["pass_1_bold"]
+    _, found, p = families.against_best(source.scores["aepo"], {"grpo": source.scores["grpo"]})
+    assert found.value == pytest.approx(row["difference_1"] / 100) and np.isnan([found.low, found.high, p]).all()
 
 
 def test_the_confirmatory_family_stands_in_a_block_of_its_own(many):
@@ -293,6 +295,7 @@ def test_the_confirmatory_family_stands_in_a_block_of_its_own(many):
     assert built.frame.loc["aepo", "difference_1_high"] == pytest.approx(frame.loc["grpo", "difference_high"])
     shown = write.blocks(built, None)[1]
     assert shown.title == "Confirmatory comparisons" and [row[0] for row in shown.rows] == ["AEPO"] * 3
+    assert write.terminal_tables(built)[1] == shown
     assert "2 points" in shown.header[5] and "table2_confirmatory.csv" in write.files(built, None)
     assert families.confirmatory("4") is None
 

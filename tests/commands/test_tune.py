@@ -1,7 +1,6 @@
 """`make tune`: settings are tried on the validation panel alone, and the record holds every trial."""
 
 import csv
-import itertools
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from grid_runs import child
 from places import PYTHONPATH
 from run_rows import evaluations, job, metrics, rollouts
+from scipy.stats import t
 
 from reproduce import cli
 from reproduce.commands import tune, tune_record
@@ -166,31 +166,23 @@ def test_real_questions_are_pinned_as_validation_questions(tmp_path):
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
-def bootstrap(scores_SQ):
-    """The mean of every resample of seeds and questions there is, each as likely as the others."""
-    seeds, questions = map(range, scores_SQ.shape)
-    return np.array(
-        [
-            scores_SQ[np.ix_(s, q)].mean()
-            for q in itertools.product(questions, repeat=len(questions))
-            for s in itertools.product(seeds, repeat=len(seeds))
-        ]
-    )
-
-
 def test_the_record_holds_estimate_and_interval_of_every_trial(tmp_path):
-    right_SQ = np.array([[2, 1, 0, 0], [2, 2, 1, 0]])  # of two samples
+    right_SQ = np.array([[2, 1, 0, 0, 1, 1, 2, 1], [2, 2, 1, 0, 1, 0, 2, 1]])  # of two samples
     for seed in (0, 1):
         counts_Q = right_SQ[seed]
-        finished(tmp_path, trial(seed=seed), questions=4, right=lambda q, s, counts_Q=counts_Q: bool(s < counts_Q[q]))
-    finished(tmp_path, trial().warm_start_job(), checkpoint="warm_start", questions=4, right=lambda q, s: q == 0)
+        finished(tmp_path, trial(seed=seed), questions=8, right=lambda q, s, counts_Q=counts_Q: bool(s < counts_Q[q]))
+    finished(tmp_path, trial().warm_start_job(), checkpoint="warm_start", questions=8, right=lambda q, s: q < 2)
     warm, line = tune_record.trials(tmp_path, "smoke", "2")
     assert (warm.method, warm.success, warm.seeds) == ("warm_start", 25.0, "0")
     assert (line.settings, line.method, line.seeds, line.unfinished) == ("learning_rate-1e-3", "grpo", "0,1", "")
-    assert line.success == 50.0 and (line.questions, line.samples) == (4, 2)
-    means = 100 * bootstrap(right_SQ / 2)
-    for end, level in ((line.low, 0.025), (line.high, 0.975)):  # up to what 10000 draws leave to chance
-        assert (means < end - 0.01).mean() < level + 0.005 and (means < end + 0.01).mean() > level - 0.005
+    scores_SQ = right_SQ / 2
+    assert line.success == round(100 * scores_SQ.mean(), 2) and (line.questions, line.samples) == (8, 2)
+    parts = [8 * scores_SQ.mean(axis=1).var(ddof=1), 2 * scores_SQ.mean(axis=0).var(ddof=1)]
+    parts.append((scores_SQ.var() * 16 - parts[0] - 7 * parts[1]) / 7)  # seeds, questions, rest: 1, 7 and 7 df
+    variance = (parts[0] + parts[1] - parts[2]) / 16
+    df = (16 * variance) ** 2 / (parts[0] ** 2 + parts[1] ** 2 / 7 + parts[2] ** 2 / 7)
+    half = 100 * t.ppf(0.975, df) * variance**0.5
+    assert (line.low, line.high) == pytest.approx((line.success - half, line.success + half), abs=0.02)
     assert line.config_hash.split() == [config_hash(trial(seed=seed)) for seed in (0, 1)]
     assert line.commit.startswith(str(manifest.code_version()[0])[:12])
 
