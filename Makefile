@@ -87,7 +87,7 @@ power: $(STAMP) ## how many seeds an effect takes, from the committed runs of a 
 	@$(RUN) -m reproduce power $(call q,TABLE) --profile $(call q,PROFILE) $(call option,--effect,EFFECT)
 
 preflight: $(STAMP) ## check what a table's runs need before they start: pins, keys, judge, cards, memory, disk (TABLE=2 PROFILE=paper; CARD=80)
-	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) --launcher $(call q,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
+	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
 
 rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor cores: train, kill, resume, evaluate (TABLE=2 LAUNCH_CONFIG=ddp; QUICK=1)
 	@$(RUN) -m reproduce rehearse $(call option,--table,TABLE) --folder $(call q,RUNS)/rehearsal $(call option,--methods,METHODS) $(call option,--launch-config,LAUNCH_CONFIG) $(if $(value QUICK),--quick)

@@ -15,6 +15,11 @@ from reproduce.config.strict import Amount, Count, Flag, Later, Positive, Unhash
 Mode = Literal["live", "record", "replay"]
 MODES = get_args(Mode)
 """Of a recording; see `reproduce.tools.search.calls`."""
+DOCUMENTED_RATES = {"local": 0.0, "serper": 50.0, "brave": 50.0, "brightdata": 100.0}
+"""Requests a second that a service allows. brightdata: 100 for its SERP services from January 2026 on
+(docs.brightdata.com/general/usage-monitoring/serp-rate-limit; an account that was never paid into: 1,000 a minute).
+serper: 50, its smallest package (serper.dev, pricing; larger ones 100 to 300). brave: 50, the plan Search
+(api-dashboard.search.brave.com, plans, September 2026). More than that is answered with 429, which is retried."""
 _KEY_LIKE = re.compile(r"key|token|secret|passw|auth|signature|credential|^sig$", re.IGNORECASE)
 
 
@@ -65,7 +70,8 @@ class SearchConfig:
     language: str = "en"
     zone: Unhashed[str | None] = None  # Bright Data: your SERP zone; None: environment variable BRIGHTDATA_ZONE
     endpoint: Unhashed[str | None] = None  # None: the service's own
-    requests_per_second: Unhashed[Amount] = 2.0  # released; shared by all processes of a cache_dir; 0: no limit
+    requests_per_second: Unhashed[Amount | None] = None  # shared by all processes of a cache_dir; 0: no limit; None:
+    # the service's own (`DOCUMENTED_RATES`); released: 2
     timeout_seconds: Unhashed[Positive] = 60.0  # released search tool (training: 120)
     attempts: Unhashed[Count] = 4  # released training yaml
     backoff_seconds: Unhashed[Amount] = 1.0
@@ -77,6 +83,12 @@ class SearchConfig:
     pages_through_proxy: Unhashed[Flag] = False  # ours: a proxy of the environment hides where a page's name leads
     page_chars: Count = 24_000  # paper: 6,000 tokens, at four characters each
     summary: ChatConfig | None = None
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, 0 for no limit: as set, or as the service documents."""
+        own = self.requests_per_second
+        return DOCUMENTED_RATES[self.service] if own is None else own
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield (setting, problem) for settings that do not go together, and for a bad address."""

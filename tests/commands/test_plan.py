@@ -15,6 +15,7 @@ from reproduce import cli
 from reproduce.commands.plan import report
 from reproduce.commands.plan.assumptions import DEFAULTS, DEMONSTRATED, Assumptions
 from reproduce.commands.plan.cost import BASELINE, Shape, committed, factors_of, measured, plan, rl, shape_of, work
+from reproduce.commands.plan.overlap import search_rate, seconds_in_turn, seconds_one_stale
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.training.flops import HUB, Model, model_of
@@ -194,15 +195,40 @@ def test_the_papers_scale_is_bound_by_the_search_service(runs):
         same = ("sampled_tokens", "tool_calls", "seconds_sampling", "seconds_training", "searches")
         assert [row[name] for name in same] == [other[name] for name in same] and other["dollars"] == 0
     grpo = next(row for row in slow.rows if row["row"] == "grpo")
-    t, rate = jobs[0].training, jobs[0].search.requests_per_second
+    t = jobs[0].training
+    assert jobs[0].search.rate == 100
+    rate = 8 * 16 / 3  # 16 threads of each of 8 processes wait 3 s for a call, which is less than the service allows
     assert grpo["seconds_tools"] == pytest.approx(grpo["tool_calls"] * 0.7 / rate)
+    released = plan(jobs, runs, Assumptions(jobs[0], {"searches_per_second": "2"}))
+    found = next(row for row in released.rows if row["row"] == "grpo")["seconds_tools"]
+    assert found == pytest.approx(grpo["tool_calls"] * 0.7 / 2)
     assert grpo["trajectories"] == t.steps * t.prompts_per_step * t.group_size
     evaluated = (103 + 500 + 200 + 100) * jobs[0].evaluation.samples
     assert grpo["searches"] == pytest.approx(0.7 * (grpo["tool_calls"] + evaluated * slow.shape.calls))
     assert grpo["dollars"] == pytest.approx(grpo["searches"] * 1.5e-3)
-    assert slow.total["device_hours"] > free.total["device_hours"] > 0
+    assert released.total["device_hours"] > 2 * free.total["device_hours"] > 0
+    assert slow.total["device_hours"] == free.total["device_hours"], "bound by waiting calls, not by the service"
     more = plan(jobs, runs, Assumptions(jobs[0], {"gpus": "16", "searches_per_second": "0"}))
     assert more.rows[-1]["seconds_training"] == pytest.approx(free.rows[-1]["seconds_training"] / 2)
+
+
+def test_the_rate_of_searches_is_what_the_service_allows_or_what_waiting_calls_ask():
+    assert search_rate(2.0, 128, 3.0) == 2.0
+    assert search_rate(100.0, 128, 3.0) == pytest.approx(128 / 3)
+    assert search_rate(0.0, 128, 3.0) == pytest.approx(128 / 3) and search_rate(100.0, 128, 0.0) == 100
+    assert search_rate(0.0, 0, 0.0) == 0
+
+
+def test_one_stale_step_hides_the_shorter_of_searches_and_work():
+    stages = dict(sampling=100.0, tools=600.0, training=200.0, other=50.0)
+    assert seconds_in_turn(**stages) == 950
+    assert seconds_one_stale(**stages, steps=10) == pytest.approx(90 + 9 * 60 + 50), "searches are the longer part"
+    quick = stages | {"tools": 30.0}
+    assert seconds_one_stale(**quick, steps=10) == pytest.approx(33 + 9 * 30 + 50), "the cards are"
+    assert seconds_one_stale(**stages, steps=1) == seconds_in_turn(**stages), "nothing to be beside"
+    assert seconds_one_stale(**stages, steps=0) == seconds_in_turn(**stages)
+    for steps in (2, 5, 100):  # never slower, and never faster than the longer part alone
+        assert 600 < seconds_one_stale(**stages, steps=steps) < 950
 
 
 def test_the_command_prints_every_number_it_rests_on_and_writes_a_csv(tmp_path, capsys):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from reproduce.config.strict import nearest
 from reproduce.errors import UserError
 
+DOCUMENTED = "documented limit of the service"
 ASSUMED, PAPER, SETTING = "assumed", "paper or released script", "setting of the profile"
 
 GPUS = {
@@ -94,7 +95,8 @@ class Assumptions:
         if job.model.name_or_path is None:
             self._set("measured, profile mini", text_bytes=WORD_BYTES)
         if job.search is not None:
-            self._set(SETTING, searches_per_second=job.search.requests_per_second)
+            source = DOCUMENTED if job.search.requests_per_second is None else SETTING
+            self._set(source, searches_per_second=job.search.rate)
             self._set(f"list price of {job.search.service}, rounded", search_price=PRICES[job.search.service])
         for name, text in (changes or {}).items():
             if name not in self._known:

@@ -15,6 +15,7 @@ from scipy.optimize import nnls
 
 from reproduce.algorithms import load
 from reproduce.commands.plan.assumptions import ASSUMED, DEMONSTRATED, GPUS, Assumptions
+from reproduce.commands.plan.overlap import search_rate
 from reproduce.config.tables import JobConfig
 from reproduce.runs import files, schema
 from reproduce.runs.manifest import ROOT, WARM_START
@@ -273,7 +274,7 @@ def on_paper(job, assume: Assumptions, model: Model, shape: Shape) -> Speed:
     flops, bandwidth, memory = sheet[0] * devices, sheet[1] * a("decode_use"), sheet[2] * a("rollout_memory")
     size = BYTES[job.training.dtype] if cpu else 2  # bytes of a value while sampling
     weights, cache = size * model.parameters, model.cache_bytes(size) * shape.length
-    limit = a("searches_per_second") if job.search is not None else 0
+    limit = search_rate(a("searches_per_second"), _calls_at_once(job, devices), a("tool_seconds")) if job.search else 0
     return Speed(
         source=f"data sheet of {device}",
         device=device,
@@ -289,6 +290,12 @@ def on_paper(job, assume: Assumptions, model: Model, shape: Shape) -> Speed:
         call=a("tool_seconds"),
         search=a("search_share") / limit if limit else 0.0,
     )
+
+
+def _calls_at_once(job, devices: int) -> float:
+    """Searches that wait together: the threads of every process, and no more than a process's search may have."""
+    threads = job.engine.tool_workers if job.engine is not None else 0  # 0: batches, as many as the search takes
+    return devices * min(job.search.concurrency, threads or job.search.concurrency)
 
 
 class Plan(NamedTuple):

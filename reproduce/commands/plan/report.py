@@ -17,6 +17,7 @@ from analysis.text_table import MISSING, pipes
 from reproduce.arguments import DEFAULT_PROFILE, Parser, add_settings, count, names, new_file, seeds
 from reproduce.commands.plan.assumptions import Assumptions
 from reproduce.commands.plan.cost import STAGES, Plan, committed, plan
+from reproduce.commands.plan.overlap import seconds_in_turn, seconds_one_stale
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.grid.resolve import named
@@ -26,8 +27,6 @@ from reproduce.runs.manifest import ROOT, WARM_START, usable_cores
 BLOCK, TABLES = "plans", ("1", "2", "3")
 WIDTH = 100
 """Characters of a line below the plan's table."""
-WORTH_SAYING = 0.3
-"""Share of the time from which on waiting for tools is said to be what limits a run."""
 COLUMNS = {
     "Row": lambda row: row["row"].replace(WARM_START, "warm start"),
     "Runs": lambda row: f"{row['runs']:.0f}",
@@ -159,13 +158,26 @@ def conclusion(plan: Plan, jobs: int | None = None) -> list[str]:
         steps = [of_row[row["row"]] / row["runs"] / 60 / row["steps"] for row in plan.rows if row["steps"]]
         said += f"; {min(steps):.1f} to {max(steps):.1f} minutes an RL step" if steps else ""
         waiting = sum(row["seconds_tools"] for row in plan.rows) / total
-        if waiting > WORTH_SAYING:
-            said += f"; {waiting:.0%} of the time waits for searches at the rate of search.requests_per_second"
+        if plan.job.search is not None:
+            beside = sum(one_stale(row) for row in plan.rows) + total - sum(map(in_turn, plan.rows))
+            said += f"; {waiting:.0%} of the time waits for tools: {hours(beside / 3600)} h if searches ran beside "
+            said += "sampling and training of the step before, one step stale, which no run does"
         if engine is None or not engine.name.startswith("vllm"):
             notes.append("sampling is taken to be as fast as vLLM's; the engine of this config is slower")
     if plan.job.judge is not None:
         notes.append("not counted: the judge's model, and pages that are fetched")
     return [said, *notes]
+
+
+def in_turn(row: dict) -> float:
+    """Seconds of a row whose stages follow each other."""
+    return seconds_in_turn(*(row[f"seconds_{stage}"] for stage in STAGES))
+
+
+def one_stale(row: dict) -> float:
+    """Seconds of a row whose searches run beside the step before (`plan.overlap`)."""
+    stages = [row[f"seconds_{stage}"] / row["runs"] for stage in STAGES]
+    return row["runs"] * seconds_one_stale(*stages, row["steps"])
 
 
 def hours(value: float) -> str:

@@ -123,10 +123,10 @@ def check_disk(jobs: list[JobConfig], runs_root: Path) -> str:
     from huggingface_hub import constants
 
     from reproduce.commands.plan.assumptions import Assumptions
-    from reproduce.commands.plan.cost import plan
+    from reproduce.commands.plan.cost import committed, plan
 
     job = jobs[0]
-    made = plan(jobs, [], Assumptions({}, job))
+    made = plan(jobs, committed(), Assumptions(job))
     download = 2.0 * made.model.parameters if job.model.name_or_path else 0.0
     need = {runs_root: made.total["disk_bytes"] - download}
     if download and _to_fetch(job):

@@ -1,6 +1,6 @@
 """Rehearse a table's profile paper on this machine's processor: everything of it but its size.
 
-    python -m reproduce rehearse --table 2 [--methods aepo] [--launch-config fsdp] [--quick]
+    python -m reproduce rehearse --table 2 [--methods aepo] [--launch-config ddp] [--quick]
 
 Two processes under `accelerate launch`, a random Qwen3, the recorded search replayed, a judge behind an
 OpenAI-compatible endpoint of this machine, micro-batches, a kill -9 in mid-training, resume, evaluation, the table.
@@ -14,7 +14,7 @@ from reproduce.arguments import Parser, first_line, folder, names
 from reproduce.commands.rehearse import inputs
 from reproduce.commands.rehearse.command import Command
 from reproduce.commands.rehearse.judge_server import JudgeServer
-from reproduce.commands.rehearse.settings import PROCESSES, PROFILE, QUICK, USUAL, differing, paper_job
+from reproduce.commands.rehearse.settings import LAUNCH, PROCESSES, PROFILE, QUICK, USUAL, differing, paper_job
 from reproduce.commands.rehearse.stages import (
     LIMIT,
     Stages,
@@ -47,7 +47,7 @@ def parser() -> Parser:
     add("--table", default="2", help="number of the table: 1, 2, 4 or 5 (default: %(default)s)")
     add("--methods", type=names, default=None, help="its rows (default: grpo, aepo)")
     add("--folder", type=folder, default=Path("runs/rehearsal"), help="made anew (default: %(default)s)")
-    add("--launch-config", default="ddp", help="ddp or fsdp, for two processes of this machine (default: %(default)s)")
+    add("--launch-config", default=LAUNCH, help="one of ours, or a file, for these processes (default: %(default)s)")
     add("--quick", action="store_true", help="the smallest sizes, for tests")
     add("--card", action="store_true", help="one process on this machine's card in place of two on its processor")
     return made

@@ -12,7 +12,8 @@ from reproduce.config.sections import WEB
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 
-PROFILE = "paper"
+PROFILE, LAUNCH = "paper", "ddp"
+"""The profile that is rehearsed, and our accelerate config that starts its processes."""
 PROCESSES = 2
 
 

@@ -165,7 +165,7 @@ class HostedSearch:
             else Transport(
                 service.name,
                 _retry_policy(self.config),
-                RateLimiter(self.config.requests_per_second, shared),
+                RateLimiter(self.config.rate, shared),
                 seed,
                 connections=self.config.concurrency,
                 secrets=[key],
