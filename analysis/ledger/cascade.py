@@ -3,6 +3,7 @@
 import numpy as np
 
 from analysis.load import Source
+from analysis.training_steps import drawdown
 
 WINDOW = 5  # RL steps of a moving mean
 
@@ -10,13 +11,13 @@ WINDOW = 5  # RL steps of a moving mean
 def cascades(source: Source, methods) -> tuple[int, int]:
     """(runs that show the cascade failure, all runs) of these methods.
 
-    Over moving means of `WINDOW` steps: entropy rises by 10 % over its start in the first half of the run, and success
-    later falls by 30 % from its best value.
+    Entropy, as means over `WINDOW` steps, rises by 10 % over its start in the first half of the run, and success later
+    has a `drawdown` of 30 %.
     """
     found, runs = 0, 0
     for (_, _), run in source.steps[source.steps["method"].isin(methods)].groupby(["method", "seed"]):
         run = run.sort_values("step")
-        entropy, success = (moving_mean(run[column].to_numpy()) for column in ("entropy", "success_mean"))
+        entropy, success = moving_mean(run["entropy"].to_numpy()), run["success_mean"].to_numpy()
         half = max(1, len(entropy) // 2)
         peak = int(entropy[:half].argmax())
         rises = entropy[peak] >= 1.1 * entropy[0]
@@ -28,12 +29,6 @@ def moving_mean(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     """Means over `window` values in a row; of all values where there are fewer."""
     window = min(window, len(values))
     return np.convolve(values, np.full(window, 1 / window), mode="valid")
-
-
-def drawdown(values: np.ndarray) -> float:
-    """The largest fall from the best value so far, as a share of that value; 0 where nothing was ever positive."""
-    best = np.maximum.accumulate(values)
-    return float(np.max(np.divide(best - values, best, out=np.zeros(len(values)), where=best > 0)))
 
 
 def fluctuations(source: Source, method: str) -> np.ndarray:

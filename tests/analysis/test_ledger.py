@@ -12,7 +12,7 @@ from places import ROOT
 
 from analysis import fidelity
 from analysis.ledger import doses, regimes
-from analysis.ledger.cascade import drawdown, moving_mean
+from analysis.ledger.cascade import moving_mean
 from analysis.ledger.claims import DEFINITIONS, Claim, Measured, definitions, verdict
 from analysis.ledger.intervals import Exact, Ratio, Share, ShareDifference
 from analysis.ledger.measures import MEASURES
@@ -94,10 +94,7 @@ def test_intervals_of_shares_are_those_of_the_literature():
     assert (ratio.value, ratio.low) == pytest.approx((100, 100 * (2 * math.exp(-0.19600) - 1)), abs=0.01)
 
 
-def test_a_drawdown_is_the_fall_from_the_best_so_far():
-    assert drawdown(np.array([0.2, 0.5, 0.4, 0.6, 0.3, 0.6])) == pytest.approx(0.5)
-    assert drawdown(np.array([0.1, 0.2, 0.3])) == 0.0
-    assert drawdown(np.zeros(4)) == 0.0
+def test_a_moving_mean_is_over_five_steps_or_all_there_are():
     assert moving_mean(np.arange(7.0)).tolist() == [2, 3, 4]
     assert moving_mean(np.arange(3.0)).tolist() == [1.0]
 

@@ -7,6 +7,7 @@ knows no method.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -115,3 +116,9 @@ class State:
 
     def load_state_dict(self, state: dict) -> None:
         """Restore the state that `state_dict` gave."""
+
+    def save_parts(self, folder: Path) -> None:
+        """Write to a checkpoint what is divided among the processes; every one of them calls it."""
+
+    def load_parts(self, folder: Path) -> None:
+        """Read back what `save_parts` wrote."""
