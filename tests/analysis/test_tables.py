@@ -300,6 +300,21 @@ def test_the_confirmatory_family_stands_in_a_block_of_its_own(many):
     assert families.confirmatory("4") is None
 
 
+def test_the_committed_families_name_known_rows_and_a_broken_file_is_one_line(tmp_path, monkeypatch):
+    for name, claims in (("1", 3), ("2", 3), ("3", 2)):
+        family = families.confirmatory(name)
+        assert len(family.comparisons) == claims and family.margin == (3 if name == "3" else 2)
+        named = {row for pair in family.comparisons for row in (pair.row, *pair.against)}
+        assert named <= set(results_of(load.ROOT / "data", name).scores)
+    monkeypatch.setattr(families, "FILE", tmp_path / "families.yaml")
+    margin = "aepo: {tables: ['2'], paper: x, margin: much, comparisons: []}"
+    for text in ("aepo: {tables: ['2'], margin: 2}", "aepo: [1]", margin):
+        families.FILE.write_text(text)
+        with pytest.raises(UserError, match="families.yaml: aepo lacks") as caught:
+            families.confirmatory.__wrapped__("2")
+        assert "\n" not in str(caught.value)
+
+
 def test_the_best_of_several_is_beaten_only_if_each_is(tmp_path):
     source = results_of(write_results(tmp_path, {"grpo": 0.5, "arpo": 0.3, "aepo": 0.7}, seeds=range(4)), 2)
     aepo, grpo, arpo = (source.scores[name] for name in ("aepo", "grpo", "arpo"))
