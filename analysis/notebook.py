@@ -111,7 +111,7 @@ def show_frame(frame: pd.DataFrame, title: str, digits: int = 1) -> None:
 
 
 def report() -> str:
-    """What was written since the last report, as JSON: `files`, and `text` for a terminal."""
+    """Everything written since the last report, as JSON: `files`, and `text` for a terminal."""
     made = json.dumps(_report)
     for part in _report.values():
         part.clear()
