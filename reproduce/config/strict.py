@@ -148,7 +148,7 @@ def hashed(value, annotation):
         marks = known[key].metadata if key in known else ()
         if InHash.NEVER not in marks and (item is not None or InHash.IF_SET not in marks):
             kept[key] = hashed(item, known[key].annotation) if key in known else item
-    if kept.get("revision"):  # it stands for the name of a model
+    if kept.get("revision"):  # the revision alone identifies the model
         kept.pop("name_or_path", None)
     return kept
 

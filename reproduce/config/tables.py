@@ -289,7 +289,7 @@ class TableConfig:
         default, change = getattr(self.defaults, section), getattr(changes, section)
         if default is None or change is None or not isinstance(change, dict):
             return default if change is None else change
-        if section == "model" and change.get("name_or_path"):  # which has a shape of its own
+        if section == "model" and change.get("name_or_path"):  # a Hub model fixes its own shape
             default = {key: value for key, value in default.items() if key not in SHAPE}
         return {**default, **change}
 

@@ -95,54 +95,24 @@ def plain_text(text: str) -> str:
 
 # -- mathematics ------------------------------------------------------------------------------------------------------
 
+_COMMANDS = r"""
+times ×✕⨯  div ÷  cdot ·⋅∙•‧  le ≤⩽≦  ge ≥⩾≧  ne ≠  infty ∞  cup ∪  cap ∩  in ∈  pm ±  mp ∓  emptyset ∅
+pi πϖ𝜋  setminus ∖  angle ∠  triangle △
+""".split()
+"""Names of LaTeX commands, each followed by the characters that it replaces."""
+_SIGNS = r"""-−‐‑‒–—―﹣－ /∕⁄ *∗ eℯ iⅈ .。． ,、， :： ;； "“” '‘’′ |∣""".split()
+"""Each sign, followed by the characters that it replaces."""
 _SYMBOLS = {
-    **dict.fromkeys("−‐‑‒–—―﹣－", "-"),
-    **dict.fromkeys("×✕⨯", r"\times "),
-    "÷": r"\div ",
-    "∕": "/",
-    "⁄": "/",
-    **dict.fromkeys("·⋅∙•‧", r"\cdot "),
-    "∗": "*",
-    "≤": r"\le ",
-    "⩽": r"\le ",
-    "≦": r"\le ",
-    "≥": r"\ge ",
-    "⩾": r"\ge ",
-    "≧": r"\ge ",
-    "≠": r"\ne ",
-    "∞": r"\infty ",
-    "∪": r"\cup ",
-    "∩": r"\cap ",
-    "∈": r"\in ",
-    "±": r"\pm ",
-    "∓": r"\mp ",
-    "∅": r"\emptyset ",
-    "°": r"^\circ ",
-    "º": r"^\circ ",
-    "˚": r"^\circ ",
+    **{
+        character: rf"\{name} "
+        for name, characters in zip(_COMMANDS[::2], _COMMANDS[1::2], strict=True)
+        for character in characters
+    },
+    **{character: signs[0] for signs in _SIGNS for character in signs[1:]},
+    **dict.fromkeys("°º˚", r"^\circ "),
     "ℝ": r"\mathbb{R}",
     "ℤ": r"\mathbb{Z}",
-    "π": r"\pi ",
-    "ϖ": r"\pi ",
-    "𝜋": r"\pi ",
-    "ℯ": "e",
-    "ⅈ": "i",
-    "。": ".",
-    "．": ".",
-    "、": ",",
-    "，": ",",
-    "：": ":",
-    "；": ";",
-    "“": '"',
-    "”": '"',
-    "‘": "'",
-    "’": "'",
-    "′": "'",
-    "∣": "|",
-    "∖": r"\setminus ",
     "√": r"\sqrt",
-    "∠": r"\angle ",
-    "△": r"\triangle ",
     "℃": r"^\circ C",
     "℉": r"^\circ F",
 }

@@ -14,10 +14,6 @@ ACTION_TAGS = (ACTION_OPEN, ACTION_CLOSE)
 FALLBACK = 20
 """How many last characters of a response without action tags are played as the action (released code, ScienceWorld)."""
 
-INVALID_PENALTY = 0.1
-"""Taken off the reward of a turn in the wrong format, next to a reward of 10 for success (released code; the paper has
-no such term). It is the caller's setting: the parser only raises the flag."""
-
 _CJK = re.compile("[\u4e00-\u9fff]")
 
 

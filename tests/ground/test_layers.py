@@ -90,7 +90,7 @@ def test_nothing_imports_a_command_but_the_command_line():
 
 WORLD = re.compile(r"reproduce\.worlds\.(miniweb|minihouse|alfworld|scienceworld|benchmarks)\b")
 PUBLIC_FILES = ("reproduce.worlds.benchmarks.files", "reproduce.worlds.benchmarks.datasets.sft")
-"""Files that a run reads whatever its world is: an SFT set belongs to the warm start of any model of the hub."""
+"""Files that a run reads whatever its world is: an SFT set belongs to the warm start of any Hub model."""
 
 
 def test_what_trains_reaches_a_world_through_the_registry():

@@ -1,4 +1,4 @@
-"""Tags: tokens of a made vocabulary, or text that a model of the hub spells as it likes."""
+"""Tags: tokens of a made vocabulary, or text that a Hub model may split into tokens in several ways."""
 
 import hub
 import numpy as np

@@ -1,4 +1,4 @@
-"""Worlds of episodes beside MiniHouse's tiny model: models of the hub, episodes in parts, ALFWorld and ScienceWorld."""
+"""Worlds of episodes beside MiniHouse's tiny model: Hub models, episodes in parts, ALFWorld and ScienceWorld."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def test_no_more_environments_than_asked_for_and_every_episode_is_played():
     assert len(set(places[:5])) == len(set(places[5:10])) == 5, "episodes of a part have environments of their own"
 
 
-# -- models of the hub -------------------------------------------------------------------------------------------------
+# -- Hub models -------------------------------------------------------------------------------------------------------
 
 
 def hub_job(folder, **task) -> JobConfig:

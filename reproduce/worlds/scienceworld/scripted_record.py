@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
         "task": pa.string(),  # task type/variation
         "turns": pa.int32(),
         "gold_length": pa.int32(),  # actions in the expert's path, 0 for policies that do not follow it
-        "score": pa.int32(),  # -100 to 100, as it stands at the end
+        "score": pa.int32(),  # -100 to 100, at the end of the episode
         "released": pa.bool_(),
         "strict": pa.bool_(),
     }

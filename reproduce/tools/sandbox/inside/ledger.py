@@ -49,7 +49,7 @@ class Ledger:
         self.last.pop(thread, None)  # it asks again, so its last call is over
         try:
             size, names = measure(self.folder)
-        except OSError:  # a path too long, a folder that is shut: the sum stands
+        except OSError:  # the path is too long or the folder unreadable: keep the sum
             return
         self.bytes = min(self.bytes, size + sum(granted for granted, _ in self.last.values()))
         self.names = min(self.names, names + sum(granted for _, granted in self.last.values()))

@@ -199,7 +199,7 @@ def main() -> None:
         for statements in settings["warm_up"]:
             with contextlib.suppress(ImportError):  # optional packages; a program that needs one gets the error
                 exec(statements, {})
-        statm = os.open("self/statm", os.O_RDONLY, dir_fd=proc)  # the sandbox has no /proc of its own
+        statm = os.open("self/statm", os.O_RDONLY, dir_fd=proc)  # the sandbox mounts no /proc
         idle_bytes = int(os.read(statm, 100).split()[0]) * resource.getpagesize()
         os.close(statm)
         os.close(proc)

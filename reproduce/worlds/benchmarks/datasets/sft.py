@@ -66,7 +66,7 @@ def _row(row: Any, where: str) -> SFTRow:
     messages.append({"role": "user", "content": said[0]["value"]})
     pieces = []
     for role, message in zip(roles[1:], said[1:], strict=True):
-        if role == "user":  # a tool's answer, where it is a message of its own
+        if role == "user":  # a tool's answer that is a separate message
             pieces.append((message["value"], False))
         else:
             parts = _RESULT.split(message["value"])
