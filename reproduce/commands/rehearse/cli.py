@@ -1,6 +1,6 @@
 """Rehearse a table's profile paper on this machine's processor: everything of it but its size.
 
-    python -m reproduce rehearse --table 2 [--methods aepo] [--launch-config ddp] [--quick]
+    python -m reproduce rehearse --table 2 [--methods aepo] [--launch-config fsdp_cpu] [--quick]
 
 Two processes under `accelerate launch`, a random Qwen3, the recorded search replayed, a judge behind an
 OpenAI-compatible endpoint of this machine, micro-batches, a kill -9 in mid-training, resume, evaluation, the table.
