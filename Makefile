@@ -89,8 +89,8 @@ power: $(STAMP) ## how many seeds an effect takes, from the committed runs of a 
 preflight: $(STAMP) ## check what a table's runs need before they start: pins, keys, judge, cards, memory, disk (TABLE=2 PROFILE=paper; CARD=80)
 	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
 
-rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor cores: train, kill, resume, evaluate (TABLE=2 LAUNCH_CONFIG=ddp; QUICK=1)
-	@$(RUN) -m reproduce rehearse $(call option,--table,TABLE) --folder $(call q,RUNS)/rehearsal $(call option,--methods,METHODS) $(call option,--launch-config,LAUNCH_CONFIG) $(if $(value QUICK),--quick)
+rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor cores: train, kill, resume, evaluate (TABLE=2 LAUNCH_CONFIG=fsdp_cpu; MODEL=folder of a real one; QUICK=1)
+	@$(RUN) -m reproduce rehearse $(call option,--table,TABLE) --folder $(call q,RUNS)/rehearsal $(call option,--methods,METHODS) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--model,MODEL) $(if $(value QUICK),--quick)
 
 check-gpu: $(STAMP) ## on the first machine with a card: all that none without one can show, in 25 minutes; writes figures/gpu_check.csv (DRY=1: tiny, on the processor; ONLY=lora,vllm)
 	@$(RUN) -m reproduce check-gpu $(call option,--only,ONLY) $(if $(value DRY),--dry)

@@ -111,16 +111,20 @@ def test_a_command_that_ends_early_is_named_by_its_error(tmp_path):
     assert "'8'" in again.said and "'9'" not in again.said
 
 
-def test_bad_words_are_one_line(capsys, tmp_path):
+def test_bad_words_are_one_line_and_delete_no_earlier_rehearsal(capsys, tmp_path):
+    (fresh(tmp_path / "b") / "log.txt").write_text("earlier")
     for words, message in (
         (["--table", "3"], "table 3 plays scienceworld"),
         (["--table", "9"], "there is no table '9'"),
         (["--launch-config", "fdsp", "--folder", str(tmp_path / "a")], "there is no accelerate config 'fdsp'"),
+        (["--model", str(tmp_path / "none")], "there is no such folder"),
+        (["--model", str(tmp_path)], "holds no .safetensors file"),
         (["--methods", "nope", "--quick", "--folder", str(tmp_path / "b")], "there is no method 'nope'"),
     ):
         assert main(["rehearse", *words]) == 2
         said = capsys.readouterr().err
         assert message in said and "\n" not in said.strip()
+    assert (tmp_path / "b" / "log.txt").read_text() == "earlier"
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Rehearse a table's profile paper on this machine's processor: everything of it but its size.
 
-    python -m reproduce rehearse --table 2 [--methods aepo] [--launch-config ddp] [--quick]
+    python -m reproduce rehearse --table 2 [--methods aepo] [--launch-config fsdp_cpu] [--quick]
 
 Two processes under `accelerate launch`, a random Qwen3, the recorded search replayed, a judge behind an
 OpenAI-compatible endpoint of this machine, micro-batches, a kill -9 in mid-training, resume, evaluation, the table.
@@ -26,8 +26,10 @@ from reproduce.commands.rehearse.stages import (
 )
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
+from reproduce.grid.command_lines import accelerate_config
 from reproduce.grid.resolve import named
 from reproduce.paths import shown as path_shown
+from reproduce.tools.hub.fetch import folder_revision
 from reproduce.training.checkpoints import last_checkpoint
 
 MARK = "rehearsal.txt"
@@ -48,6 +50,7 @@ def parser() -> Parser:
     add("--methods", type=names, default=None, help="its rows (default: grpo, aepo)")
     add("--folder", type=folder, default=Path("runs/rehearsal"), help="made anew (default: %(default)s)")
     add("--launch-config", default=LAUNCH, help="one of ours, or a file, for these processes (default: %(default)s)")
+    add("--model", type=Path, help="a folder that save_pretrained wrote, in place of a random model")
     add("--quick", action="store_true", help="the smallest sizes, for tests")
     add("--card", action="store_true", help="one process on this machine's card in place of two on its processor")
     return made
@@ -57,6 +60,11 @@ def main(words: list[str]) -> int:
     """Runs the rehearsal and prints its stages. UserError for bad words, and for a stage that fails."""
     options = parser().parse_args(words)
     job, size = paper_job(options.table), QUICK if options.quick else USUAL
+    if options.model is not None:
+        folder_revision(_model_folder(options.model))
+    methods = options.methods or (["grpo", "aepo"] if options.table != "5" else ["grpo-lr1x-minibatches1x"])
+    named(options.table, PROFILE, methods, [0])  # what is wrong with the words is said before anything is deleted
+    accelerate_config(options.launch_config)
     stages, place = Stages(), options.folder.absolute()
     files = fresh(place) / "inputs"
     processes, device = (1, "cuda") if options.card else (PROCESSES, "cpu")
@@ -65,12 +73,13 @@ def main(words: list[str]) -> int:
         files.mkdir()
         inputs.write_data(files / "data", job, size.demonstrations)
         queries = inputs.write_recording(files / "searches", job.search)
-        inputs.write_model(files / "model", files / "data", size.shape)
+        if options.model is None:
+            inputs.write_model(files / "model", files / "data", size.shape)
         said.append(f"{queries} recorded queries")
     with JudgeServer(job.judge.chat.model if job.judge else "") as judge:
         changes = differing(job, files, judge.url, size, device)
+        changes |= {} if options.model is None else {"model.name_or_path": str(options.model.absolute())}
         settings = [f"{key}={value}" for key, value in changes.items()]
-        methods = options.methods or (["grpo", "aepo"] if options.table != "5" else ["grpo-lr1x-minibatches1x"])
         jobs = named(options.table, PROFILE, methods, [0], settings)
         table = [
             *("table", options.table, "--profile", PROFILE, "--methods", ",".join(methods), "--seeds", "0"),
@@ -81,6 +90,12 @@ def main(words: list[str]) -> int:
         asked = judge.asked
     _summary(stages, jobs[0], changes, asked, place)
     return 0
+
+
+def _model_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise UserError(f"--model {path}: there is no such folder")
+    return path
 
 
 def fresh(place: Path) -> Path:

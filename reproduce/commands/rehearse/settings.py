@@ -12,7 +12,7 @@ from reproduce.config.sections import WEB
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 
-PROFILE, LAUNCH = "paper", "ddp"
+PROFILE, LAUNCH = "paper", "fsdp_cpu"
 """The profile that is rehearsed, and our accelerate config that starts its processes."""
 PROCESSES = 2
 
