@@ -24,7 +24,7 @@ from reproduce.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "results"
-SCHEMAS = {"steps": schema.STEPS_SCHEMA, "eval": schema.EVAL_SCHEMA}
+SCHEMAS = {"steps": schema.STEPS_SCHEMA, "eval": schema.EVAL_SCHEMA, "rollouts": schema.ROLLOUTS_SCHEMA}
 
 
 @dataclass(frozen=True)
