@@ -191,7 +191,6 @@ def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
     "command",
     [
         ["status"],
-        ["plan"],
         ["publish", "--profile", "smoke"],
         ["table", "2", "--profile", "smoke"],
         ["tune", "2", "--profile", "smoke"],
