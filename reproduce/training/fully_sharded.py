@@ -59,7 +59,11 @@ def divide(model: torch.nn.Module, mean: bool = False) -> torch.nn.Module:
     if not layers:
         raise UserError(f"model: {type(model).__name__} names no layers by which its weights could be divided")
     low, device = model.dtype == torch.bfloat16, model.device.type
+    trained = any(parameter.requires_grad for parameter in model.parameters())
     options = {
+        "reshard_after_forward": None
+        if trained
+        else True,  # None: what is outside the layers waits for the backward pass
         "mesh": init_device_mesh(device, (processes(),)),
         "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if low else MixedPrecisionPolicy(),
         "offload_policy": CPUOffloadPolicy() if _offloaded() and device != "cpu" else OffloadPolicy(),

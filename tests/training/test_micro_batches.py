@@ -83,10 +83,10 @@ def test_processes_with_unequal_numbers_of_micro_batches_train_as_one(tmp_path, 
     """Updates to 1e-6 only: Adam makes a step of the rounding of a gradient near 0."""
     words = ["steps=1", 'dtype="float64"', "rollout_shards=6", "prompts_per_step=6"]
     whole = run(tmp_path / "whole", method, 1, *words)
-    for count, tolerance in ((2, 1e-12), (3, 1e-7)):  # DDP multiplies by a third in float32
+    for count in (2, 3):
         split = run(tmp_path / str(count), method, count, *words, "tokens_per_pass=150")
         same(whole, split, tolerance=1e-6)
-        torch.testing.assert_close(split[0]["gradients"][0], whole[0]["gradients"][0], atol=tolerance, rtol=0)
+        torch.testing.assert_close(split[0]["gradients"][0], whole[0]["gradients"][0], atol=1e-12, rtol=0)
 
 
 @pytest.mark.slow
