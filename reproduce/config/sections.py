@@ -210,7 +210,9 @@ class TrainingConfig:
     report_to: Unhashed[str | None] = None  # trackers of every step: tensorboard, trackio, wandb, with commas
     rollout_shards: Later[Count | None] = None  # parts of a rollout batch with random streams of their own; None: 1
     schedule: Later[ScheduleConfig | None] = None  # None: a constant learning rate
-    tokens_per_pass: Unhashed[Count | None] = None  # the most of one forward and backward pass; None: a mini-batch
+    tokens_per_pass: Unhashed[Count | None] = None  # of one pass; None: on a CPU a mini-batch, on a card what fits
+    measure_kl: Unhashed[Flag] = True  # the metric kl_warm_start, which needs the reference; false: it is NaN
+    offload_optimizer: Unhashed[Flag] = False  # AdamW's states, and float32 copies, in the CPU's memory
 
     def problems(self):
         rows = self.prompts_per_step * self.group_size
@@ -220,6 +222,15 @@ class TrainingConfig:
             yield "device", "must be cpu, cuda or cuda:<index>"
         if self.rollout_shards is not None and self.prompts_per_step % self.rollout_shards:
             yield "rollout_shards", f"must divide the {self.prompts_per_step} prompts of a step"
+
+
+@section
+class MachineConfig:
+    """The machine that a profile is for; it decides launcher and passes, and no result."""
+
+    cards: Count = 1  # of a node
+    gb: Positive = 80.0  # 10^9 bytes of a card
+    nodes: Count = 1
 
 
 @section

@@ -24,6 +24,7 @@ from reproduce.config.sections import (
     WARM_START_TRAINING,
     WEB,
     EvaluationConfig,
+    MachineConfig,
     ModelConfig,
     TaskConfig,
     TrainingConfig,
@@ -62,6 +63,7 @@ class JobConfig:
     )  # what the variant changes of `training`, already in it
     search: Later[SearchConfig | None] = None  # the search tool of the world web
     engine: Later[EngineConfig | None] = None  # what samples; None: Transformers, tools in batches
+    machine: Unhashed[MachineConfig | None] = None  # what the profile is for; None: a CPU
     judge: Later[JudgeConfig | None] = None  # decides `correct` in the world web; None: math-verify, exact match
 
     @property
