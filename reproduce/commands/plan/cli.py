@@ -41,6 +41,7 @@ def main(words: list[str]) -> int:
     from reproduce.commands.plan.cost import plan
     from reproduce.commands.plan.measured import bench, committed, own
     from reproduce.grid.resolve import named
+    from reproduce.training.memory import lines as memory_lines
 
     if options.readme:
         print("README.md has the plans" if readme.insert() else "README.md had the plans already")
@@ -52,6 +53,8 @@ def main(words: list[str]) -> int:
     made = plan(jobs, own(options.runs_root) + committed(ROOT / "data" / "results") + benched, assume)
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 150)
     report.show(made, console, options.jobs)
+    for line in memory_lines(jobs):
+        console.print(line, markup=False)
     if options.csv:
         report.write_csv(made, options.csv)
         print(f"written: {options.csv}")
