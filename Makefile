@@ -9,7 +9,7 @@ JOBS ?=
 TABLE ?=
 TASK ?=
 REPORT_TO ?=
-LAUNCHER ?= local
+LAUNCHER ?=
 LAUNCH_CONFIG ?=
 PYTHON ?= python3
 ASSUME ?=
@@ -39,7 +39,7 @@ STAMP := $(VENV)/.installed
 ENVS_STAMP := $(VENV)/.envs-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
-GRID = --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--jobs,JOBS) $(call option,--report-to,REPORT_TO) --launcher $(call q,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG)
+GRID = --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--jobs,JOBS) $(call option,--report-to,REPORT_TO) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG)
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=1
 
 .DEFAULT_GOAL := help
@@ -47,7 +47,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 .PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
-	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
+	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowledge), evaluate, build, compare

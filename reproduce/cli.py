@@ -61,7 +61,11 @@ def parser() -> argparse.ArgumentParser:
         "runs have a folder of their own",
     )
     sub.add_argument("--no-build", action="store_true", help="train only, build neither table nor figures")
-    sub.add_argument("--launcher", choices=("local", "accelerate", "slurm"), default="local", help="where runs start")
+    sub.add_argument(
+        "--launcher",
+        choices=("local", "accelerate", "slurm"),
+        help="where runs start (default: as the profile's machine asks)",
+    )
     sub.add_argument(
         "--launch-config", help="accelerate: one_gpu, ddp, fsdp, zero3 or a file; slurm: a file (default: ours)"
     )

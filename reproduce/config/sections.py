@@ -212,10 +212,12 @@ class TrainingConfig:
     report_to: Unhashed[str | None] = None  # trackers of every step: tensorboard, trackio, wandb, with commas
     rollout_shards: Later[Count | None] = None  # parts of a rollout batch with random streams of their own; None: 1
     schedule: Later[ScheduleConfig | None] = None  # None: a constant learning rate
-    measure_kl: Unhashed[Flag] = True  # the metric kl_warm_start, for which a copy of the first policy is kept
+    measure_kl: Unhashed[Flag] = (
+        True  # the metric kl_warm_start, for which a copy of the first policy is kept; false: NaN
+    )
     offload_optimizer: Unhashed[Flag] = False  # AdamW's states and float32 weights lie on the CPU
     packed: Unhashed[Flag | None] = None  # true: rows of a pass stand one behind the other; None: on cards they do
-    tokens_per_pass: Unhashed[Count | None] = None  # the most of one forward and backward pass; None: a mini-batch
+    tokens_per_pass: Unhashed[Count | None] = None  # of one pass; None: on a CPU a mini-batch, on a card what fits
 
     def problems(self):
         rows = self.prompts_per_step * self.group_size
@@ -225,6 +227,15 @@ class TrainingConfig:
             yield "device", "must be cpu, cuda or cuda:<index>"
         if self.rollout_shards is not None and self.prompts_per_step % self.rollout_shards:
             yield "rollout_shards", f"must divide the {self.prompts_per_step} prompts of a step"
+
+
+@section
+class MachineConfig:
+    """The machine that a profile is for; it decides launcher and passes, and no result."""
+
+    cards: Count = 1  # of a node
+    gb: Positive = 80.0  # 10^9 bytes of a card
+    nodes: Count = 1
 
 
 @section

@@ -24,6 +24,7 @@ from reproduce.config.sections import (
     WARM_START_TRAINING,
     WEB,
     EvaluationConfig,
+    MachineConfig,
     ModelConfig,
     TaskConfig,
     TrainingConfig,
@@ -60,6 +61,7 @@ class JobConfig:
     )  # the variant's own part of `training`, already in it
     search: Later[SearchConfig | None] = None  # the search tool of the world web
     engine: Later[EngineConfig | None] = None  # what samples; None: Transformers, tools in batches
+    machine: Unhashed[MachineConfig | None] = None  # what the profile is for; None: a CPU
     judge: Later[JudgeConfig | None] = None  # decides `correct` in the world web; None: math-verify, exact match
 
     @property

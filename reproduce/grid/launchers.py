@@ -71,17 +71,19 @@ class Local:
 
 
 class Accelerate(Local):
-    """Every run is started by `accelerate launch` on this machine, with the config file `config`."""
+    """Every run is started by `accelerate launch` on this machine, with the config file `config`, on as many processes
+    as it says or `processes`."""
 
-    def __init__(self, config: Path, at_a_time: int = 1):
-        self.config, self.at_a_time = config, at_a_time
+    def __init__(self, config: Path, at_a_time: int = 1, processes: int | None = None):
+        self.config, self.at_a_time, self.processes = config, at_a_time, processes
 
     def command(self, job: JobConfig, path: Path, root: Path) -> list[str]:
         """As of `Local`. Port 0: two runs of one machine must not meet."""
-        return accelerated(self.config, words(job, path, root), "--main_process_port", "0")
+        count = [] if self.processes is None else ["--num_processes", str(self.processes)]
+        return accelerated(self.config, words(job, path, root), "--main_process_port", "0", *count)
 
 
-def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu") -> Launcher:
+def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu", count: int | None = None) -> Launcher:
     """Open a launcher.
 
     Args:
@@ -89,6 +91,7 @@ def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu"
         config: a file, or the name of one of ours: of accelerate, or of the Slurm settings.
         root: folder of the runs.
         device: on which a run trains.
+        count: processes of a run by accelerate; None: as its config says.
 
     Raises:
         UserError: the launcher or config does not exist.
@@ -98,7 +101,7 @@ def open_launcher(name: str, config: str | None, root: Path, device: str = "cpu"
             raise UserError("--launch-config belongs to --launcher accelerate or slurm")
         return Local(device)
     if name == "accelerate":
-        return Accelerate(accelerate_config(config or "one_gpu"))
+        return Accelerate(accelerate_config(config or "one_gpu"), processes=count)
     if name == "slurm":
         return Slurm(SlurmConfig.load(config), root)
     raise UserError(f"there is no launcher '{name}'; launchers: {', '.join(LAUNCHERS)}")

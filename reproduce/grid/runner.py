@@ -19,6 +19,7 @@ from reproduce.grid.command_lines import warm_start_config
 from reproduce.grid.display import FAILED, FINISHED, RUNNING, WAITING, Display, RunStatus
 from reproduce.grid.freeze_inputs import pinned
 from reproduce.grid.launchers import Child, Launcher, Local, open_launcher
+from reproduce.grid.machine import check_fits, started, visible_cards
 from reproduce.grid.resolve import reporting, resolve
 from reproduce.grid.services import check_services
 from reproduce.grid.workers import Fork
@@ -62,7 +63,7 @@ def train(
     seeds: list[int] | None = None,
     max_jobs: int | None = None,
     runs_root: Path | str = "runs",
-    launcher: str = "local",
+    launcher: str | None = None,
     launch_config: str | None = None,
     report_to: str | None = None,
     settings: Sequence[str] = (),
@@ -76,7 +77,8 @@ def train(
         seeds: None: the table's.
         max_jobs: runs at a time; None: the launcher's.
         runs_root: folder of the runs.
-        launcher: where runs start (`reproduce.grid.launchers`), and a warm start on an SFT set.
+        launcher: where runs start (`reproduce.grid.launchers`), and a warm start on an SFT set; None: as the profile's
+            machine asks (`reproduce.grid.machine`).
         launch_config: of the launcher.
         report_to: trackers (`reproduce.training.trackers`); None: the config's.
         settings: `section.key=value` other than the table's (`reproduce.config.command_line`); their runs get their own
@@ -87,7 +89,11 @@ def train(
     """
     jobs = pinned(reporting(resolve(table, profile, methods, seeds, launcher != "slurm", settings), report_to))
     check_installed(jobs)
-    chosen = open_launcher(launcher, launch_config, Path(runs_root), jobs[0].training.device)
+    device = jobs[0].training.device
+    cards = visible_cards() if device != "cpu" and launcher != "slurm" else []
+    start = started(jobs, launcher, launch_config, cards)
+    chosen = open_launcher(start.launcher, start.config, Path(runs_root), device, start.processes)
+    check_fits(jobs, chosen, cards)
     name_sandbox(jobs[0])
     unfinished = any(status_of(job.directory(Path(runs_root))) != "finished" for job in jobs)
     if launcher != "slurm" and unfinished:  # a node of a cluster may reach other addresses than this machine

@@ -50,7 +50,10 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         policy = prepared(model, config.training.lora, config.seed)
         evaluated = setup.collector(policy[1], grammar, config.seed, config.evaluation.temperature)
         keep_episodes(setup, run, evaluated, f"evaluated-{process_index()}")
-        trainer = _trainer(config, seen, setup, policy, grammar, evaluated, algorithm)
+        tokens = _tokens_of_a_pass(config, device)
+        if tokens is not None and process_index() == 0:
+            run.note(tokens_per_pass=tokens)
+        trainer = _trainer(config, seen, setup, policy, grammar, evaluated, algorithm, tokens)
         checkpoint = last_checkpoint(run.checkpoints)
         done = 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]) // trainer.updates_per_step
         run.drop_steps_after(done)
@@ -84,9 +87,19 @@ def full_card_named(config: JobConfig) -> Iterator[None]:
         raise UserError(f"the GPU's memory is full ({said}); by estimate {lever(found)}") from None
 
 
-def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> AgenticTrainer:
+def _tokens_of_a_pass(config: JobConfig, device: str) -> int | None:
+    """`training.tokens_per_pass`; where it is None, on a card, the most that fit by estimate."""
+    if config.training.tokens_per_pass is not None or device == "cpu":
+        return config.training.tokens_per_pass
+    from reproduce.training.memory import tokens_of_a_pass
+
+    card = float(torch.cuda.get_device_properties(device).total_memory)
+    return tokens_of_a_pass(config, card, processes(), divided())
+
+
+def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) -> AgenticTrainer:
     """run: the run directory, or what reports to trackers too. policy: what `prepared` gave. evaluated: the collector
-    of evaluations."""
+    of evaluations. tokens: of a pass."""
     t, c = config.training, config.evaluation.checks
     trained, sampled, replica = policy
     collector = _collector(config, setup, run, sampled, grammar)
@@ -109,7 +122,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
         measure_kl=t.measure_kl,
         offload_optimizer=t.offload_optimizer,
         packed=t.device != "cpu" if t.packed is None else t.packed,
-        tokens_per_pass=t.tokens_per_pass,
+        tokens_per_pass=tokens,
     )
 
 

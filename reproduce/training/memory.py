@@ -1,14 +1,15 @@
-"""Estimate a run's GPU memory before launching it.
+"""Estimate a run's memory on each card, part by part, before anything is loaded.
 
-    python -m reproduce.training.memory 2 --profile gpu [--processes 8] [--sharded] [--card 24]
+    python -m reproduce.training.memory 2 --profile paper [--processes 8] [--divided] [--card 80]
 
-An estimate: sizes of weights, gradients and optimiser states are exact, what a layer keeps for the backward pass is
-counted on the CPU (`tests/training/test_memory.py` measures it again), and `REST` is assumed. No card was at hand to
-compare with. Sampling and training take turns, so the larger of the two counts.
+Weights, gradients and optimiser states follow from the shape of the model; what a pass holds is counted tensor by
+tensor. `python -m reproduce.commands.memory_check` compares both with the real step on fake tensors and with real peaks
+on a CPU. `REST`, `FRAGMENTED` and vLLM's own needs are assumed: no card was at hand. Sampling and
+training take turns, so the larger of the two counts.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from reproduce.algorithms import load
 from reproduce.arguments import Parser, first_line
@@ -22,33 +23,71 @@ BYTES = {"bfloat16": 2, "float32": 4, "float64": 8}
 PROMPT, PROMPT_IN_WORDS = 1024, 128
 """Tokens of a prompt, and where every word is a token: assumed, since the longest is not known before."""
 REST = 2.0 * GB
-"""CUDA's context, kernels' workspace and what the allocator cannot use: assumed."""
-FRAGMENTED = 1.1
-"""Factor of passes over the sum of their tensors: assumed."""
+"""CUDA's context, NCCL's buffers and kernels' workspace: assumed."""
+FRAGMENTED = 0.1
+"""Share of passes that the allocator cannot use: assumed."""
+SPARE = 0.1
+"""Share of a card that a run leaves free where there is a choice."""
+ASLEEP = 1.5 * GB
+"""What vLLM keeps while it sleeps (CUDA graphs, its own context): assumed."""
+VLLM_REST = 2.0 * GB
+"""What vLLM needs beside weights and cache: assumed."""
+FEWEST, MOST_OF_CARD, WEIGHTS_OF_CARD = 8, 0.9, 0.4
+"""vLLM's share of a card: cache for so many sequences at least, at most so much of it; tensor parallelism makes weights
+take at most the last."""
 KEPT = {"float32": (24.0, 15.75, 16.5, 16.0), "bfloat16": (16.0, 9.75, 10.5, 8.0)}
 """Bytes that a layer keeps for each of its hidden units, query and key dimensions and MLP units, and token; 10 bytes
 per attention head and 8 per token come on top. Counted as `kept_bytes` says."""
+BACKWARD = (2.0, 3.0)
+"""Values for each hidden unit and MLP unit, and token, that the backward pass of a layer holds at its peak beside what
+was kept. Counted on fake tensors."""
+NORMED = 10.0
+"""Bytes for each hidden unit and token that the norm before the head keeps. Counted on fake tensors."""
+OF_LOGIT = (2, 5)
+"""Values in the weights' type and in float32 for each logit of a chunk at the peak of its backward pass: logits and
+their gradient; log-softmax, entropy and their gradients. Counted on fake tensors."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each card. weights, reference (a frozen copy), trained (gradients, optimiser, float32 copies or
-    adapters), critic, vllm (its share of the card): all the time; sampling (keys and values) and passes: in turn.
+    """Bytes on each card.
+
+    weights, optimiser (states and float32 copies), critic (with its gradients and states), reference, copy (to sample
+    from, beside weights in parts): all the time. gradients, gathered (parts of the weights and gradients that a pass
+    has whole), passes (activations and logits), step (temporaries of the optimiser): in training. sampling (vLLM, or
+    keys and values): in turn with it. asleep: vLLM's in training. reserve: CUDA's.
     """
 
-    weights: float
-    reference: float
-    trained: float
-    critic: float
-    vllm: float
-    sampling: float
-    passes: float
+    weights: float = 0.0
+    optimiser: float = 0.0
+    critic: float = 0.0
+    reference: float = 0.0
+    copy: float = 0.0
+    gradients: float = 0.0
+    gathered: float = 0.0
+    passes: float = 0.0
+    step: float = 0.0
+    sampling: float = 0.0
+    asleep: float = 0.0
+    reserve: float = 0.0
+
+    @property
+    def resting(self) -> float:
+        """What is there all the time."""
+        return self.weights + self.optimiser + self.critic + self.reference + self.copy + self.reserve
+
+    @property
+    def training(self) -> float:
+        """The most in training."""
+        return self.resting + self.asleep + self.gradients + max(self.gathered + self.passes, self.step)
 
     @property
     def total(self) -> float:
         """The most at any time."""
-        always = self.weights + self.reference + self.trained + self.critic + self.vllm
-        return always + max(self.sampling, self.passes) + REST
+        return max(self.training, self.resting + self.sampling)
+
+
+PARTS = tuple(field.name for field in fields(Memory))
 
 
 def kept_bytes(model: Model, dtype: str, again: bool) -> float:
@@ -64,53 +103,169 @@ def kept_bytes(model: Model, dtype: str, again: bool) -> float:
     return kept * max(1.0, BYTES[dtype] / 4)
 
 
-def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = False) -> Memory:
+def pass_bytes(
+    model: Model, dtype: str, again: bool, tokens: float, scored: float, divided: bool
+) -> tuple[float, float]:
+    """(gathered, passes): bytes at the peak of a forward and backward pass, in the output head or in the last layer.
+
+    tokens: of the pass; scored: those that pass the head (0: a critic). again: as of `kept_bytes`. divided: FSDP 2
+    holds whole what is worked on: the head's weights and gradients; a layer's weights, the next one's, and the
+    float32 buffer that its gradients are exchanged from.
+    """
+    size, wide, layer = BYTES[dtype], max(4, BYTES[dtype]), model.body / model.layers
+    kept = tokens * model.layers * kept_bytes(model, dtype, again)
+    of_h, of_mlp = BACKWARD
+    held = kept_bytes(model, dtype, False) if again else 0.0
+    in_layer = tokens * (held + size * (of_h * model.hidden + of_mlp * model.intermediate))
+    low, high = OF_LOGIT
+    logits = min(scored * model.vocabulary, KEPT_LOGITS) * (low * size + high * wide)
+    in_head = tokens * NORMED * model.hidden + logits if scored else 0.0
+    whole = divided * 2 * size * model.head  # the head's weights and gradients, until the pass ends
+    around = divided * (2 * size + wide) * layer
+    phases = (whole, kept + in_head), (whole + around, kept + in_layer)
+    return max(phases, key=sum)
+
+
+def width_of(job: JobConfig) -> int:
+    """Tokens of the longest row: prompt and completion."""
+    prompt = PROMPT if job.model.name_or_path else PROMPT_IN_WORDS
+    if job.task.episodes is not None and job.task.episodes.prompt_tokens is not None:
+        prompt = job.task.episodes.prompt_tokens
+    return prompt + job.task.max_completion_tokens
+
+
+def whole_minibatch(job: JobConfig, processes: int) -> int:
+    """Tokens of a process's part of a mini-batch, if all rows are the longest. Of an episode every turn is a row."""
+    t = job.training
+    turns = job.task.max_tool_calls if job.task.episodes is not None else 1
+    return width_of(job) * -(-t.prompts_per_step * t.group_size * turns // (t.minibatches * processes))
+
+
+def reads_reference(job: JobConfig) -> bool:
+    """Whether a run scores rows under the warm start: for its loss, or for the metric kl_warm_start."""
+    algorithm = load(job.method, **job.algorithm)
+    return job.training.measure_kl or "ref_logps_BT" in {*algorithm.advantage_needs, *algorithm.loss_needs}
+
+
+def tensor_parallel(job: JobConfig, model: Model, card: float) -> int:
+    """Cards that share vLLM's weights: as the config says, else the smallest power of two at which 40 % of one do."""
+    if job.engine.tensor_parallel is not None:
+        return job.engine.tensor_parallel
+    count = 1
+    while count < 8 and model.parameters * BYTES[job.training.dtype] / count > WEIGHTS_OF_CARD * card:
+        count *= 2
+    return count
+
+
+def vllm_bytes(job: JobConfig, model: Model, card: float, left: float) -> float:
+    """vLLM's part of a card: its share, or weights and the cache of as many sequences as `left` has room for."""
+    e, size, count = job.engine, BYTES[job.training.dtype], tensor_parallel(job, model, card)
+    weights = model.parameters * size / count
+    if e.memory_share is not None:
+        return e.memory_share * card
+    if e.kv_cache_gb is not None:
+        return e.kv_cache_gb * GB + weights + VLLM_REST
+    sequence = (e.max_context or width_of(job)) * model.cache_bytes(size) / count
+    room = (min(left, MOST_OF_CARD * card) - weights - VLLM_REST) // sequence
+    return weights + VLLM_REST + sequence * min(max(room, min(FEWEST, e.max_sequences)), e.max_sequences)
+
+
+def estimate(
+    job: JobConfig,
+    card: float,
+    processes: int = 1,
+    divided: bool = False,
+    tokens: int | None = None,
+    model: Model | None = None,
+    width: int | None = None,
+) -> Memory:
     """The memory of a run on each of `processes` cards of `card` bytes.
 
-    sharded: weights, gradients and optimiser are divided among the cards (FSDP, ZeRO-3), and each has a whole copy to
-    sample from. The longest trajectories are assumed for all rows of a mini-batch, or of a pass (`tokens_per_pass`).
+    divided: weights, gradients and optimiser are divided among the cards (FSDP, ZeRO-3). tokens: of a pass; None: as
+    `tokens_of_a_pass`. model: its shape, None: that of the config. width: of a row, None: the longest.
     """
-    t, model = job.training, model_of(job.model, vocabulary_of(job))
-    size, parts = BYTES[t.dtype], processes if sharded else 1
-    width = (PROMPT if job.model.name_or_path else PROMPT_IN_WORDS) + job.task.max_completion_tokens
-    tokens = width * t.prompts_per_step * t.group_size / t.minibatches / processes
-    if t.tokens_per_pass is not None:
-        tokens = min(tokens, max(width, t.tokens_per_pass))
-    weights, engine = model.parameters * size, "transformers" if job.engine is None else job.engine.name
+    model = model_of(job.model, vocabulary_of(job)) if model is None else model
+    tokens = tokens_of_a_pass(job, card, processes, divided, model) if tokens is None else tokens
+    t, e, width = job.training, job.engine, width or width_of(job)
+    size, parts = BYTES[t.dtype], processes if divided else 1
+    weights = trained = model.parameters
+    stored = 4 if divided and t.dtype == "bfloat16" and t.lora is None else size
+    low, again = t.dtype == "bfloat16" and not divided, bool(t.gradient_checkpointing)
+    adapters = 0
     if t.lora is not None:
-        trained, reference = 16 * model.adapters(t.lora.rank) / parts, 0.0
-    else:
-        master = 4 if t.dtype == "bfloat16" else 0
-        trained, reference = model.parameters * (max(4, size) + master + 2 * max(4, size)) / parts, float(weights)
-    critic = 16 * (model.body + model.head) if load(job.method, **job.algorithm).critic is not None else 0
-    layers = kept_bytes(model, t.dtype, bool(t.gradient_checkpointing)) * model.layers
-    if t.gradient_checkpointing:
-        layers += kept_bytes(model, t.dtype, again=False)  # of the one layer that is computed again
-    scored = min(tokens * model.vocabulary, KEPT_LOGITS) * (size + 3 * max(4, size))  # logits, and three of their size
-    rows = t.prompts_per_step * t.group_size / (t.rollout_shards or 1)
-    sampling = rows * width * model.cache_bytes(size) if engine == "transformers" else 0.0
-    vllm = 0.0
-    if engine == "vllm":
-        vllm = job.engine.kv_cache_gb * GB + weights if job.engine.kv_cache_gb else job.engine.memory_share * card
-    copy = weights if sharded else 0.0
-    passes = (tokens * layers + scored) * FRAGMENTED
-    return Memory(weights / parts + copy, reference, trained, float(critic), vllm, sampling, passes)
+        adapters, trained, low = model.adapters(t.lora.rank), model.adapters(t.lora.rank), False
+    of_gradient = max(4, size)  # bfloat16 weights have float32 gradients (`training.master_weights`)
+    exchanged = of_gradient if processes > 1 and not divided else 0  # DDP's buckets
+    states = 2 * max(4, size) + (4 if low else 0)
+    critic = load(job.method, **job.algorithm).critic is not None
+    valued = model.body + model.head if critic else 0
+    of_value = max(4, size)
+    reference = size * weights / parts if t.lora is None and reads_reference(job) else 0.0
+    gathered, passes = pass_bytes(model, t.dtype, again, tokens, tokens, divided)
+    if critic and not divided and t.dtype == "bfloat16":
+        passes += 2 * valued  # the critic's float32 weights as autocast has them
+    if t.device != "cpu":
+        passes *= 1 + FRAGMENTED
+    found = dict(
+        weights=(stored * weights + max(4, size) * adapters) / parts,
+        optimiser=0.0 if t.offload_optimizer else states * trained / parts,
+        critic=valued * of_value * (2 if t.offload_optimizer else 4) / parts,
+        reference=reference,
+        copy=float(size * weights) if divided and (e is None or e.name == "transformers") else 0.0,
+        gradients=(of_gradient + exchanged) * trained / parts,
+        gathered=gathered,
+        passes=passes,
+        step=4.0 * trained / parts if low and not t.offload_optimizer else 0.0,
+        reserve=0.0 if t.device == "cpu" else REST,
+    )
+    if e is None or e.name == "transformers":
+        rows = t.prompts_per_step * t.group_size / (t.rollout_shards or 1)
+        found["sampling"] = rows * width * model.cache_bytes(size)
+    elif e.name == "vllm":
+        found["sampling"] = vllm_bytes(job, model, card, card * (1 - SPARE) - Memory(**found).resting)
+        found["asleep"] = ASLEEP if e.sleep else found["sampling"]
+    return Memory(**found)
+
+
+def tokens_of_a_pass(
+    job: JobConfig, card: float, processes: int = 1, divided: bool = False, model: Model | None = None
+) -> int:
+    """Tokens of a pass: what the config says, on a CPU a whole mini-batch, on a card the most longest rows that leave a
+    tenth of it free in training. At least one row, at most a process's part of a mini-batch.
+    """
+    width, most = width_of(job), whole_minibatch(job, processes)
+    if job.training.tokens_per_pass is not None:
+        return min(most, max(width, job.training.tokens_per_pass))
+    if job.training.device == "cpu":
+        return most
+    model = model_of(job.model, vocabulary_of(job)) if model is None else model
+    low, high = 1, max(1, most // width)
+    while low < high:
+        rows = (low + high + 1) // 2
+        fits = estimate(job, card, processes, divided, rows * width, model).training <= card * (1 - SPARE)
+        low, high = (rows, high) if fits else (low, rows - 1)
+    return low * width
 
 
 LEVERS = {
     "passes": "lower training.tokens_per_pass or set training.gradient_checkpointing: true",
-    "vllm": "lower engine.memory_share, or sample with a server of its own: engine.name: vllm_server",
-    "sampling": "raise training.rollout_shards",
-    "trained": "set training.lora, or divide the optimiser among cards (fsdp, zero3)",
-    "reference": "set training.lora: the model without adapters is the reference then",
-    "critic": "take a method without a critic",
-    "weights": "take a smaller model.name_or_path, or training.dtype: bfloat16",
+    "sampling": "raise engine.tensor_parallel or lower engine.memory_share (vLLM), or raise training.rollout_shards",
+    "optimiser": "divide it among more cards (fsdp, zero3), or set training.offload_optimizer: true or training.lora",
+    "critic": "divide it among more cards (fsdp, zero3), or set training.offload_optimizer: true",
+    "reference": "set training.measure_kl: false where the method has no divergence, or divide it (fsdp, zero3)",
+    "weights": "divide them among more cards (fsdp, zero3), or training.dtype: bfloat16",
+    "gradients": "divide them among more cards (fsdp, zero3)",
+    "copy": "sample with vLLM (engine: {name: vllm}), which needs no whole copy beside weights in parts",
+    "gathered": "take cards with more memory",
 }
 
 
-def check(job: JobConfig, card: float, processes: int = 1, sharded: bool = False) -> Memory:
-    """The estimate. UserError that names the largest part and the setting to change if it is more than the card has."""
-    found = estimate(job, card, processes, sharded)
+def check(job: JobConfig, card: float, processes: int = 1, divided: bool = False) -> Memory:
+    """The estimate. UserError that names the largest part and the setting to change if it is more than the card has.
+
+    No setting that it names changes the method.
+    """
+    found = estimate(job, card, processes, divided)
     if found.total > card:
         raise UserError(
             f"{job.name} needs about {found.total / GB:.0f} GB on each card, which has {card / GB:.0f}: {lever(found)}"
@@ -119,10 +274,47 @@ def check(job: JobConfig, card: float, processes: int = 1, sharded: bool = False
 
 
 def lever(found: Memory) -> str:
-    """The largest part, and the setting that lowers it."""
-    parts = {name: getattr(found, name) for name in LEVERS}
-    largest = max(parts, key=parts.get)
-    return f"{largest} take {parts[largest] / GB:.1f} GB; {LEVERS[largest]}"
+    """The largest part at the peak, and the setting that lowers it."""
+    names = [
+        name for name in LEVERS if found.training >= found.total or name not in ("passes", "gathered", "gradients")
+    ]
+    largest = max(names, key=lambda name: getattr(found, name))
+    return f"{largest} take {getattr(found, largest) / GB:.1f} GB; {LEVERS[largest]}"
+
+
+def divides(jobs: list[JobConfig], card: float, processes: int) -> bool:
+    """Whether several cards divide the weights: where whole copies leave no tenth of a card free for some method."""
+
+    def too_large(job: JobConfig) -> bool:
+        return estimate(job, card, processes, tokens=width_of(job)).total > card * (1 - SPARE)
+
+    return processes > 1 and any(map(too_large, jobs))
+
+
+def place(jobs: list[JobConfig]) -> tuple[float, int, bool]:
+    """(bytes of a card, processes, divided) of the machine that the profile states; UserError if it states none."""
+    machine = jobs[0].machine
+    if machine is None:
+        raise UserError(f"profile '{jobs[0].profile}' states no machine with cards: name --card and --processes")
+    card, processes = machine.gb * GB, machine.cards * machine.nodes
+    return card, processes, divides(jobs, card, processes)
+
+
+def lines(jobs: list[JobConfig]) -> list[str]:
+    """For `make plan`: what the largest row needs on a card of the profile's machine, by part, and what to change where
+    it does not fit. [] for a profile without cards."""
+    if jobs[0].machine is None:
+        return []
+    card, processes, divided = place(jobs)
+    found = {job: estimate(job, card, processes, divided) for job in {job.name: job for job in jobs}.values()}
+    job = max(found, key=lambda one: found[one].total)
+    most, tokens = found[job], tokens_of_a_pass(job, card, processes, divided)
+    parts = ", ".join(f"{part} {getattr(most, part) / GB:.1f}" for part in PARTS if getattr(most, part) >= 0.05 * GB)
+    said = [
+        f"memory of {job.name}, by estimate: {most.total / GB:.0f} of {card / GB:.0f} GB on each of {processes} cards, "
+        f"{most.training / GB:.0f} in training, passes of {tokens:,} tokens ({parts})"
+    ]
+    return said if most.total <= card else [*said, f"too large: {lever(most)}"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -130,19 +322,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m reproduce.training.memory", description=first_line(__doc__))
     parser.add_argument("table")
     parser.add_argument("--profile", default="gpu")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--sharded", action="store_true", help="weights are divided among the processes")
-    parser.add_argument("--card", type=float, default=24.0, help="GB of a card")
+    parser.add_argument("--processes", type=int, help="default: the cards of the profile's machine")
+    parser.add_argument("--divided", action="store_true", help="weights are divided among the processes")
+    parser.add_argument("--card", type=float, help="GB of a card (default: of the profile's machine)")
     try:
         options = parser.parse_args(arguments)
         jobs = TableConfig.load(options.table).jobs(options.profile, seeds=[0])
-        names = ("weights", "reference", "trained", "critic", "vllm", "sampling", "passes", "total")
-        print(f"{'GB on each card':20}" + "".join(f"{name:>11}" for name in names))
+        if options.card is None:
+            where = place(jobs)
+        else:
+            where = options.card * GB, options.processes or 1, options.divided
+        print(f"{'GB on each card':20}" + "".join(f"{name:>10}" for name in (*PARTS, "total")) + f"{'tokens':>10}")
         for job in jobs:
-            found = estimate(job, options.card * GB, options.processes, options.sharded)
-            print(f"{job.name:20}" + "".join(f"{getattr(found, name) / GB:11.1f}" for name in names))
+            found = estimate(job, *where)
+            cells = "".join(f"{getattr(found, part) / GB:10.1f}" for part in (*PARTS, "total"))
+            print(f"{job.name:20}{cells}{tokens_of_a_pass(job, *where):10,}")
         for job in jobs:
-            check(job, options.card * GB, options.processes, options.sharded)
+            check(job, *where)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -20,6 +20,7 @@ from reproduce.config.search import ChatConfig, SearchConfig
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 from reproduce.grid import runner
+from reproduce.grid.machine import Start
 from reproduce.grid.services import check_judge, check_search, same_model
 from reproduce.tools.hub import at_hand
 from reproduce.tools.hub.sources import DATASET, FILES, GITHUB, HUB
@@ -239,14 +240,16 @@ def test_versions_that_differ_or_are_missing_are_named(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
 def test_cards_and_their_memory(tmp_path):
     jobs = TableConfig.load(2).jobs("paper")
-    assert machine.launched("accelerate", "fsdp", tmp_path, "cuda") == (8, True)
+    assert machine.launched(Start("accelerate", "fsdp"), tmp_path, "cuda") == (8, True)
+    assert machine.launched(Start("accelerate", "fsdp", 4), tmp_path, "cuda") == (4, True)
     with pytest.raises(UserError, match="visible here: 0; .* 8"):
         machine.check_cards(jobs[0], 8)
     with pytest.raises(UserError, match="name its size"):
-        machine.check_memory(jobs, 8, True, None)
+        machine.check_memory(jobs, 8, True, None, None)
     with pytest.raises(UserError, match="GB on each card, which has 1"):
-        machine.check_memory(jobs, 8, True, 1.0)
-    assert "of 100000 GB" in machine.check_memory(jobs, 8, True, 1e5)
+        machine.check_memory(jobs, 8, True, 80.0, 1.0)
+    assert "of 100000 GB" in machine.check_memory(jobs, 8, True, 80.0, 1e5)
+    assert "of 80 GB" in machine.check_memory(jobs, 8, True, 80.0, None), "what the profile states"
 
 
 def test_a_disk_that_is_too_small_is_named(tmp_path, monkeypatch):

@@ -7,13 +7,13 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from reproduce.config.engine import EngineConfig
-from reproduce.config.sections import LoraConfig
+from reproduce.config.sections import LoraConfig, MachineConfig
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.training.flops import Model
 from reproduce.training.job import full_card_named
 from reproduce.training.master_weights import MasterAdamW
-from reproduce.training.memory import GB, check, estimate, kept_bytes, main
+from reproduce.training.memory import GB, SPARE, check, estimate, kept_bytes, lines, place, tokens_of_a_pass, width_of
 from reproduce.training.token_logps import scored_head, token_logps
 
 SHAPE = Model("made", hidden=48, layers=3, heads=6, kv_heads=2, head_size=8, intermediate=80, vocabulary=97)
@@ -85,7 +85,7 @@ def test_the_fixed_parts_are_those_of_a_model_and_its_optimiser():
         )
     )
     body = sum(p.numel() for p in lm.model.layers.parameters())
-    assert found.weights == found.reference > 2 * body
+    assert found.weights == found.reference > 2 * body and found.copy == 0
     assert found.weights < 2.2 * body, "embeddings of a small vocabulary"
     parameter = torch.nn.Parameter(torch.zeros(1000, dtype=torch.bfloat16))
     optimizer = MasterAdamW([{"params": [parameter]}], lr=1e-3)
@@ -93,7 +93,8 @@ def test_the_fixed_parts_are_those_of_a_model_and_its_optimiser():
     optimizer.step()
     states = [v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v) and v.numel() > 1]
     held = [parameter.grad, *optimizer.copies, *states]
-    assert found.trained / found.weights * 2 == sum(t.numel() * t.element_size() for t in held) / 1000
+    estimated = (found.gradients + found.optimiser) / found.weights * 2
+    assert estimated == sum(t.numel() * t.element_size() for t in held) / 1000
     assert estimate(of_table("ppo"), GB).critic == pytest.approx(16 * body, rel=0.1) and found.critic == 0
 
 
@@ -106,20 +107,52 @@ def test_adapters_are_counted_as_peft_makes_them():
 
 
 def test_each_setting_lowers_the_part_that_it_is_named_for():
-    plain = estimate(of_table(), GB)
-    assert estimate(of_table(gradient_checkpointing=None), GB).passes > 4 * plain.passes
+    plain = estimate(of_table(minibatches=1, tokens_per_pass=10**9), 80 * GB)
+    assert (
+        estimate(of_table(minibatches=1, gradient_checkpointing=None, tokens_per_pass=10**9), GB).passes > plain.passes
+    )
     for change, part in (
-        ({"minibatches": 16}, "passes"),
+        ({"minibatches": 1, "tokens_per_pass": 2000}, "passes"),
         ({"rollout_shards": 4}, "sampling"),
-        ({"lora": LoraConfig()}, "trained"),
+        ({"lora": LoraConfig()}, "optimiser"),
         ({"lora": LoraConfig()}, "reference"),
+        ({"measure_kl": False}, "reference"),
+        ({"offload_optimizer": True}, "optimiser"),
         ({"dtype": "bfloat16"}, "weights"),
     ):
-        assert getattr(estimate(of_table(**change), GB), part) < getattr(plain, part) / 1.5, change
+        assert getattr(estimate(of_table(**change), 80 * GB), part) < getattr(plain, part) / 1.5, change
     shared = estimate(replace(of_table(), engine=EngineConfig(memory_share=0.25)), 24 * GB)
-    assert shared.vllm == 6 * GB and shared.sampling == plain.vllm == 0, "its share is taken all the time"
-    sharded = estimate(of_table(), GB, processes=8, sharded=True)
-    assert sharded.trained == plain.trained / 8 and sharded.passes < plain.passes / 4
+    assert shared.sampling == 6 * GB and shared.asleep < shared.sampling, "it sleeps while training"
+    awake = estimate(replace(of_table(), engine=EngineConfig(memory_share=0.25, sleep=False)), 24 * GB)
+    assert awake.asleep == 6 * GB
+    divided = estimate(of_table(), 80 * GB, processes=8, divided=True)
+    assert divided.optimiser == plain.optimiser / 8 and divided.copy > 0, "Transformers samples from a whole copy"
+
+
+def paper(table=2, method="grpo"):
+    return TableConfig.load(table).jobs("paper", [method], [0])[0]
+
+
+def test_vllms_share_is_weights_and_the_cache_that_there_is_room_for():
+    found = [estimate(paper(), size * GB, 8, divided=True).sampling for size in (75, 80, 100)]
+    weights = 2 * 14.77 * GB
+    assert weights < found[0] <= found[1] < found[2], "a larger card holds more sequences"
+    assert estimate(paper(), 60 * GB, 8, divided=True).sampling < weights, (
+        "two cards share the weights where 40 % of one are fewer"
+    )
+
+
+def test_a_pass_holds_as_many_rows_as_leave_a_tenth_of_the_card():
+    job = paper()
+    width = width_of(job)
+    by_card = [tokens_of_a_pass(job, size * GB, 8, divided=True) for size in (40, 80, 141, 10_000)]
+    assert by_card == sorted(by_card) and by_card[0] == width, "never less than one row"
+    assert by_card[3] == width * 64 * 12 // (8 * 8), "never more than a process's part of a mini-batch"
+    chosen = by_card[1]
+    assert estimate(job, 80 * GB, 8, True, tokens=chosen).training <= 80 * GB * (1 - SPARE)
+    assert estimate(job, 80 * GB, 8, True, tokens=chosen + width).training > 80 * GB * (1 - SPARE)
+    assert tokens_of_a_pass(replace(job, training=replace(job.training, tokens_per_pass=8000)), GB) == 8000
+    assert tokens_of_a_pass(of_table(device="cpu", minibatches=8), GB) == width_of(of_table()) * 128
 
 
 def test_a_full_card_is_an_error_that_names_a_setting():
@@ -128,10 +161,31 @@ def test_a_full_card_is_an_error_that_names_a_setting():
             raise torch.OutOfMemoryError("CUDA out of memory\nand much more")
 
 
-def test_the_profiles_fit_the_cards_that_they_are_for(capsys):
-    assert main(["2", "--profile", "gpu", "--card", "24"]) == 0
-    assert main(["2", "--profile", "gpu-80gb", "--card", "80"]) == 0
-    assert main(["2", "--profile", "gpu-80gb", "--card", "24"]) == 2
-    assert "needs about" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"grpo needs about \d+ GB on each card, which has 1: .* take .*training\."):
+FITTING = [
+    *((table, profile) for table in (1, 2, 3) for profile in ("paper", "gpu", "gpu-80gb", "gpu-8x80", "gpu-scratch")),
+    (3, "paper-alfworld"),
+]
+
+
+@pytest.mark.parametrize(("table", "profile"), FITTING)
+def test_every_method_fits_the_machine_of_its_profile_with_a_tenth_to_spare(table, profile):
+    config = TableConfig.load(table)
+    methods = [name for name in config.groups["all"] if name not in config.groups]
+    jobs = config.jobs(profile, [*dict.fromkeys([*config.rows(profile), *methods])], seeds=[0])
+    card, processes, divided = place(jobs)
+    assert card == jobs[0].machine.gb * GB and len(lines(jobs)) == 1
+    for job in jobs:
+        found = check(job, card, processes, divided)
+        assert found.total <= card * (1 - SPARE), (job.name, found)
+
+
+def test_what_does_not_fit_names_a_setting_that_changes_no_method():
+    with pytest.raises(UserError, match=r"grpo needs about \d+ GB on each card, which has 1: .* take .*"):
         check(of_table(), GB)
+    small = replace(paper(), machine=MachineConfig(cards=2, gb=80.0))
+    assert "too large" in lines([small])[1] and "more cards" in lines([small])[1]
+    for method in ("grpo", "ppo"):
+        for size in (1, 8, 24):
+            with pytest.raises(UserError) as error:
+                check(paper(method=method), size * GB)
+            assert not any(word in str(error.value) for word in ("minibatches", "group_size", "steps", "completion"))

@@ -27,7 +27,7 @@ def zero3(dry: bool) -> list[Figure]:
 
 def _rehearsed(config: str, dry: bool) -> list[Figure]:
     if dry:
-        raise CannotRun(f"a card; on processors: make rehearse (FSDP)")
+        raise CannotRun("a card; on processors: make rehearse (FSDP)")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="check-gpu-") as folder:
         words = ["rehearse", "--quick", "--card", "--methods", "aepo", "--launch-config", config]

@@ -23,6 +23,7 @@ from reproduce.errors import UserError
 from reproduce.grid.resolve import named
 from reproduce.runs.files import write_bytes
 from reproduce.runs.manifest import ROOT, WARM_START, usable_cores
+from reproduce.training.memory import lines as memory_lines
 
 BLOCK, TABLES = "plans", ("1", "2", "3")
 WIDTH = 100
@@ -71,7 +72,10 @@ def main(words: list[str]) -> int:
     jobs = named(options.table, options.profile, options.methods, options.seeds, options.set)
     changes = {name: value for name, _, value in (word.partition("=") for word in options.assume)}
     made = plan(jobs, committed(), Assumptions(jobs[0], changes))
-    show(made, Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 150), options.jobs)
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 150)
+    show(made, console, options.jobs)
+    for line in memory_lines(jobs):
+        console.print(line, markup=False)
     if options.csv:
         write_csv(made, options.csv)
         print(f"written: {options.csv}")

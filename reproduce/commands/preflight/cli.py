@@ -18,9 +18,11 @@ from reproduce.commands.preflight.clock import addresses, check_clock
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid.launchers import LAUNCHERS
+from reproduce.grid.machine import Start, started, visible_cards
 from reproduce.grid.resolve import named
 from reproduce.grid.runnable import check_runnable
 from reproduce.grid.services import services_of
+from reproduce.training.memory import GB, place
 
 SERVICES = ("search", "search.summary", "judge")
 
@@ -35,7 +37,7 @@ def parser() -> Parser:
     add("--methods", type=names, help="methods, variants or groups (default: the table's)")
     add("--seeds", type=seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")
     add("--runs-root", type=folder, default=Path("runs"), help="where runs are to lie (default: %(default)s)")
-    add("--launcher", choices=LAUNCHERS, default="local", help="where runs start (default: %(default)s)")
+    add("--launcher", choices=LAUNCHERS, help="where runs start (default: as the profile's machine asks)")
     add("--launch-config", help="as for `table`")
     add("--card", type=float, help="GB of a card, where none is visible here")
     add_settings(made, "KEY=VALUE", "other settings than the table's, as for `table`")
@@ -71,7 +73,7 @@ def _quiet() -> Iterator[None]:
 
 
 def checks(
-    jobs: list[JobConfig], root: Path, launcher: str, config: str | None, card: float | None = None
+    jobs: list[JobConfig], root: Path, launcher: str | None, config: str | None, card: float | None = None
 ) -> Iterator[Check]:
     """The checks of a table's jobs, one after the other. root: of the runs; launcher, config, card: as the options."""
     job = jobs[0]
@@ -84,9 +86,10 @@ def checks(
     asked = services_of(job)
     for name in SERVICES:
         yield checked(name, asked.get(name, partial(_not_asked, name)))
-    yield checked("launcher", lambda: machine.check_launcher(job, launcher, config, root))
-    yield checked("cards", _on(machine.check_cards, job, launcher, config, root))
-    yield checked("memory", lambda: machine.check_memory(jobs, *_launched(job, launcher, config, root), card))
+    start = partial(started, jobs, launcher, config, visible_cards() if launcher != "slurm" else [])
+    yield checked("launcher", lambda: machine.check_launcher(job, start(), root))
+    yield checked("cards", _on(machine.check_cards, job, launcher, start, root))
+    yield checked("memory", lambda: machine.check_memory(jobs, *_place(jobs, launcher, config, start, root), card))
     yield checked("disk", lambda: machine.check_disk(jobs, root))
     yield checked("clock", lambda: check_clock(addresses(job)))
 
@@ -101,13 +104,21 @@ def _not_asked(name: str) -> str:
     raise NotNeeded(f"these runs send nothing for `{name}`")
 
 
-def _launched(job: JobConfig, launcher: str, config: str | None, root: Path) -> tuple[int, bool]:
+def _place(
+    jobs: list[JobConfig], launcher: str | None, config: str | None, start: Callable[[], Start], root: Path
+) -> tuple[int, bool, float | None]:
+    """(processes, divided, GB of a card): those of the profile's machine where the user names no launcher."""
     if launcher == "slurm":
         raise NotNeeded("the nodes of a cluster are not this machine: python -m reproduce.training.memory")
-    return machine.launched(launcher, config, root, job.training.device)
+    if launcher is None and config is None and jobs[0].machine is not None:
+        card, processes, divided = place(jobs)
+        return processes, divided, card / GB
+    return *machine.launched(start(), root, jobs[0].training.device), None
 
 
-def _on(check: Callable, job: JobConfig, launcher: str, config: str | None, root: Path) -> Callable[[], str]:
+def _on(
+    check: Callable, job: JobConfig, launcher: str | None, start: Callable[[], Start], root: Path
+) -> Callable[[], str]:
     if launcher == "slurm":
         return lambda: check(job, 0, here=False)
-    return lambda: check(job, _launched(job, launcher, config, root)[0])
+    return lambda: check(job, machine.launched(start(), root, job.training.device)[0])

@@ -10,6 +10,7 @@ from reproduce.commands.preflight.check import NotNeeded
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid.launchers import Accelerate, open_launcher
+from reproduce.grid.machine import Start
 from reproduce.paths import shown
 from reproduce.runs.manifest import ROOT
 from reproduce.tools.hub.at_hand import FETCHED_LATER, model_at_hand
@@ -68,19 +69,19 @@ def check_sandbox(job: JobConfig) -> str:
     return probe().description
 
 
-def check_launcher(job: JobConfig, name: str, config: str | None, root: Path) -> str:
+def check_launcher(job: JobConfig, start: Start, root: Path) -> str:
     """Whether the launcher and its config are there."""
-    open_launcher(name, config, root, job.training.device)
-    return name if config is None else f"{name}, {config}"
+    open_launcher(start.launcher, start.config, root, job.training.device)
+    return start.launcher if start.config is None else f"{start.launcher}, {start.config}"
 
 
-def launched(name: str, config: str | None, root: Path, device: str) -> tuple[int, bool]:
+def launched(start: Start, root: Path, device: str) -> tuple[int, bool]:
     """(processes of a run, whether they divide weights) under a launcher of this machine."""
-    launcher = open_launcher(name, config, root, device)
+    launcher = open_launcher(start.launcher, start.config, root, device, start.processes)
     if not isinstance(launcher, Accelerate):
         return 1, False
     said = read_yaml(launcher.config)
-    return int(said.get("num_processes", 1)), said.get("distributed_type") in DIVIDES
+    return start.processes or int(said.get("num_processes", 1)), said.get("distributed_type") in DIVIDES
 
 
 def check_cards(job: JobConfig, processes: int, here: bool = True) -> str:
@@ -101,8 +102,9 @@ def check_cards(job: JobConfig, processes: int, here: bool = True) -> str:
     return f"{count} x {card.name}, {card.total_memory / GB:.0f} GB each"
 
 
-def check_memory(jobs: list[JobConfig], processes: int, divided: bool, gb: float | None) -> str:
-    """Every row of the table by estimate against a card. gb: of a card, None: of the first that is visible."""
+def check_memory(jobs: list[JobConfig], processes: int, divided: bool, stated: float | None, gb: float | None) -> str:
+    """Every row of the table by estimate against a card. gb: of a card; None: of the first that is visible, else what
+    the profile states."""
     job = jobs[0]
     if job.training.device == "cpu":
         raise NotNeeded("training.device is cpu")
@@ -110,6 +112,8 @@ def check_memory(jobs: list[JobConfig], processes: int, divided: bool, gb: float
 
     from reproduce.training import memory
 
+    if gb is None and not torch.cuda.is_available():
+        gb = stated
     if gb is None and not torch.cuda.is_available():
         raise UserError("there is no card to compare the estimate with: name its size, CARD=80 (GB)")
     card = gb * GB if gb is not None else float(torch.cuda.get_device_properties(0).total_memory)
