@@ -1,4 +1,4 @@
-"""What the published tables and the audit's batch say about each claim: its gate and its effects."""
+"""Measure each claim's gate and effects from the published tables and the audit's batch."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ SEVEN = ("grpo", "reinforce++", "dapo", "gppo", "cispo", "gigpo", "arpo")
 
 
 def measure(claim: str, tables: dict[str, Source], batch: Batch) -> Measured:
-    """What the published tables (name -> source) and the audit's batch say about a claim."""
+    """Measure a claim. tables: name -> source."""
     return MEASURES[claim](tables, batch)
 
 

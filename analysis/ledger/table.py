@@ -205,7 +205,7 @@ def premises_table(measured: pd.DataFrame, entries: list[Entry]) -> TextTable:
 
 
 def others_table(rows: list[dict[str, str]]) -> TextTable:
-    """What other people measured on the released models, as printed in public issues."""
+    """Evaluations of the released models by others, as printed in public issues."""
     header = ["Model", "Method", "Questions", "Value", "Metric", "By", "Where"]
     cells = [
         [r["model"], r["method"], r["dataset"], r["value"], r["metric"], r["paper"], r["source_url"]] for r in rows

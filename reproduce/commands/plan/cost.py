@@ -150,10 +150,16 @@ def warm_start(job, model: Model, shape: Shape, assume: Assumptions) -> Work:
     return Work(0, n, 0.0, n * answer, 0.0, 0.0, updates=n * rows / w.batch_size, training=training)
 
 
+HISTORY = "history"
+
+
 def committed(root: Path = ROOT / "data" / "results") -> pd.DataFrame:
-    """A row per trained run below `<root>/<profile>/<experiment>`: job, model, `COUNTS`, seconds, machine."""
+    """A row per trained run below `<root>/<profile>/<experiment>`: job, model, `COUNTS`, seconds, machine. Regimes that
+    were replaced (`history`) are left out."""
     found = []
     for folder in sorted(path.parent for path in Path(root).glob("*/*/manifests.json")):
+        if folder.parent.name == HISTORY:
+            continue
         config = read_yaml(folder / "config.yaml")
         steps = files.read_table(folder / "steps.parquet", schema.labelled(schema.STEPS_SCHEMA)).to_pandas()
         steps["results"] = steps["completion_tokens_mean"] * steps["trajectories"] - steps["trained_tokens"]
