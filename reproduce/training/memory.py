@@ -306,9 +306,9 @@ def lines(jobs: list[JobConfig]) -> list[str]:
     if jobs[0].machine is None:
         return []
     card, processes, divided = place(jobs)
-    found = {job: estimate(job, card, processes, divided) for job in {job.name: job for job in jobs}.values()}
-    job = max(found, key=lambda one: found[one].total)
-    most, tokens = found[job], tokens_of_a_pass(job, card, processes, divided)
+    rows = [(estimate(job, card, processes, divided), job) for job in {job.name: job for job in jobs}.values()]
+    most, job = max(rows, key=lambda row: row[0].total)
+    tokens = tokens_of_a_pass(job, card, processes, divided)
     parts = ", ".join(f"{part} {getattr(most, part) / GB:.1f}" for part in PARTS if getattr(most, part) >= 0.05 * GB)
     said = [
         f"memory of {job.name}, by estimate: {most.total / GB:.0f} of {card / GB:.0f} GB on each of {processes} cards, "
