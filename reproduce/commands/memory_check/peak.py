@@ -1,8 +1,8 @@
 """Real peaks on a CPU: RL steps of the real trainer on models with random weights, each in a process of its own.
 
 The kernel's own record of the largest resident memory (VmHWM) is read and begun anew between sampling and training.
-What the process holds before the model is made (libraries) is taken off. A step has two updates; at the second
-one optimiser states are there. Words beside MiniWeb's fill the vocabulary up to the model's size.
+What the process holds before the model is made (libraries) is taken off. The second RL step counts:
+optimiser states are there. Words beside MiniWeb's fill the vocabulary up to the model's size.
 """
 
 import json
@@ -45,7 +45,7 @@ class Setting:
         """The config of the run. It makes two updates a step, as training must."""
         job = TableConfig.load(2).jobs("mini", [self.method], [0])[0]
         changes = dict(
-            steps=1, prompts_per_step=1, group_size=2 * self.rows, epochs=1, minibatches=2, checkpoint_every=9
+            steps=2, prompts_per_step=1, group_size=2 * self.rows, epochs=1, minibatches=2, checkpoint_every=9
         )
         changes |= dict(dtype=self.dtype, gradient_checkpointing=self.checkpointing)
         if self.lora:
