@@ -306,8 +306,8 @@ def lines(jobs: list[JobConfig]) -> list[str]:
     if jobs[0].machine is None:
         return []
     card, processes, divided = place(jobs)
-    rows = {job.name: job for job in jobs}.values()
-    most, job = max(((estimate(job, card, processes, divided), job) for job in rows), key=lambda pair: pair[0].total)
+    rows = [(estimate(job, card, processes, divided), job) for job in {job.name: job for job in jobs}.values()]
+    most, job = max(rows, key=lambda row: row[0].total)
     tokens = tokens_of_a_pass(job, card, processes, divided)
     parts = ", ".join(f"{part} {getattr(most, part) / GB:.1f}" for part in PARTS if getattr(most, part) >= 0.05 * GB)
     said = [

@@ -167,16 +167,25 @@ FITTING = [
 ]
 
 
+CRITIC_TOO_LARGE = {(1, "gpu"), (1, "gpu-80gb"), (2, "gpu"), (2, "gpu-80gb"), (2, "paper")}
+"""Where PPO, which these tables do not run by themselves, is refused: its critic is as large as the policy."""
+
+
 @pytest.mark.parametrize(("table", "profile"), FITTING)
 def test_every_method_fits_the_machine_of_its_profile_with_a_tenth_to_spare(table, profile):
     config = TableConfig.load(table)
     methods = [name for name in config.groups["all"] if name not in config.groups]
-    jobs = config.jobs(profile, [*dict.fromkeys([*config.rows(profile), *methods])], seeds=[0])
+    expanded = config.jobs(profile, [*dict.fromkeys([*config.rows(profile), *methods])], seeds=[0])
+    too_large = [job for job in expanded if (table, profile) in CRITIC_TOO_LARGE and job.method in ("ppo", "ppo+epo")]
+    jobs = [job for job in expanded if job not in too_large]
     card, processes, divided = place(jobs)
     assert card == jobs[0].machine.gb * GB and len(lines(jobs)) == 1
     for job in jobs:
         found = check(job, card, processes, divided)
         assert found.total <= card * (1 - SPARE), (job.name, found)
+    for job in too_large:
+        with pytest.raises(UserError, match="offload_optimizer|tensor_parallel"):
+            check(job, card, processes, divided)
 
 
 def test_what_does_not_fit_names_a_setting_that_changes_no_method():
