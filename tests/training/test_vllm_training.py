@@ -40,15 +40,13 @@ class StandIn:
 
 
 class Real:
-    """vLLM: the one of the session, which keeps its own `top_logprobs`."""
+    """vLLM: the one of the session."""
 
     model = staticmethod(vllm_tiny.model)
 
     @staticmethod
     def sampler(lm, settings):
-        made = vllm_tiny.sampler()
-        made.top_logprobs = min(settings.top_logprobs, made.vocabulary)
-        return made
+        return vllm_tiny.sampler(settings.top_logprobs)
 
 
 @pytest.fixture(params=[StandIn, Real], ids=["stand-in", "vllm"])
