@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from reproduce.config.strict import Count, Number, Positive, Unhashed, Whole, section
+from reproduce.config.strict import Count, Flag, Number, Positive, Unhashed, Whole, section
 
 Correction = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 CORRECTIONS = get_args(Correction)
@@ -15,7 +15,7 @@ NAMES = get_args(Name)
 """Modules of `reproduce.rollouts.engines`, each with a `Host`."""
 FOR_SERVER = ("url", "sync_folder")
 FOR_BOTH = ("max_context", "top_logprobs", "entropy", "correction", "correction_low", "correction_high", "max_gap")
-COLOCATED = ("memory_share", "kv_cache_gb", "max_sequences")
+COLOCATED = ("memory_share", "tensor_parallel", "sleep", "kv_cache_gb", "max_sequences")
 
 
 @section
@@ -35,7 +35,9 @@ class EngineConfig:
     max_gap: Positive = 0.3  # nats; a mean |log pi_old - log mu| above it stops the run: the sampler has other weights
     max_context: Count | None = None  # prompt and completion together, in tokens; None: what the model allows
     max_sequences: Count = 256  # sampled at a time
-    memory_share: Unhashed[Annotated[Positive, Field(lt=1)]] = 0.3  # of the GPU, for weights and cache (TRL's default)
+    memory_share: Unhashed[Annotated[Positive, Field(lt=1)] | None] = None  # of a card; None: computed (weights, cache)
+    tensor_parallel: Unhashed[Count | None] = None  # cards that share vLLM's weights; None: as few as take 40 % of one
+    sleep: Unhashed[Flag] = True  # vLLM gives its memory back while training
     kv_cache_gb: Unhashed[Positive | None] = None  # GB (10^9 bytes) of key-value cache, not what memory_share leaves
     url: Unhashed[str | None] = None  # of the server, such as http://node7:8000
     sync_folder: Unhashed[str | None] = None  # where weights are handed to the server: a folder that both see

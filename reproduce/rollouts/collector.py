@@ -163,7 +163,6 @@ class Collector:
         missing then is filled with dropped groups, whose advantage is 0.
         """
         temperature = None if sampling is None else sampling.temperature
-        self.host.costs()  # of evaluations since the last step
         kept: list[ScoredGroup] = []
         dropped: list[ScoredGroup] = []
         cost = dict.fromkeys(("sampled_tokens", "tool_calls", "groups_sampled", "groups_degenerate"), 0.0)

@@ -8,12 +8,13 @@ compare with. Sampling and training take turns, so the larger of the two counts.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reproduce.algorithms import load
 from reproduce.arguments import Parser, first_line
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
+from reproduce.training.engine_settings import settled
 from reproduce.training.flops import Model, model_of, vocabulary_of
 from reproduce.training.token_logps import KEPT_LOGITS
 
@@ -45,10 +46,14 @@ class Memory:
     passes: float
 
     @property
+    def resting(self) -> float:
+        """There all the time, vLLM left aside."""
+        return self.weights + self.reference + self.trained + self.critic + REST
+
+    @property
     def total(self) -> float:
         """The most at any time."""
-        always = self.weights + self.reference + self.trained + self.critic + self.vllm
-        return always + max(self.sampling, self.passes) + REST
+        return self.resting + self.vllm + max(self.sampling, self.passes)
 
 
 def kept_bytes(model: Model, dtype: str, again: bool) -> float:
@@ -64,6 +69,11 @@ def kept_bytes(model: Model, dtype: str, again: bool) -> float:
     return kept * max(1.0, BYTES[dtype] / 4)
 
 
+def width_of(job: JobConfig) -> int:
+    """Tokens of the longest row: prompt and completion."""
+    return (PROMPT if job.model.name_or_path else PROMPT_IN_WORDS) + job.task.max_completion_tokens
+
+
 def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = False) -> Memory:
     """The memory of a run on each of `processes` cards of `card` bytes.
 
@@ -72,11 +82,11 @@ def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = Fa
     """
     t, model = job.training, model_of(job.model, vocabulary_of(job))
     size, parts = BYTES[t.dtype], processes if sharded else 1
-    width = (PROMPT if job.model.name_or_path else PROMPT_IN_WORDS) + job.task.max_completion_tokens
+    width = width_of(job)
     tokens = width * t.prompts_per_step * t.group_size / t.minibatches / processes
     if t.tokens_per_pass is not None:
         tokens = min(tokens, max(width, t.tokens_per_pass))
-    weights, engine = model.parameters * size, "transformers" if job.engine is None else job.engine.name
+    weights, name = model.parameters * size, "transformers" if job.engine is None else job.engine.name
     if t.lora is not None:
         trained, reference = 16 * model.adapters(t.lora.rank) / parts, 0.0
     else:
@@ -88,13 +98,16 @@ def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = Fa
         layers += kept_bytes(model, t.dtype, again=False)  # of the one layer that is computed again
     scored = min(tokens * model.vocabulary, KEPT_LOGITS) * (size + 3 * max(4, size))  # logits, and three of their size
     rows = t.prompts_per_step * t.group_size / (t.rollout_shards or 1)
-    sampling = rows * width * model.cache_bytes(size) if engine == "transformers" else 0.0
-    vllm = 0.0
-    if engine == "vllm":
-        vllm = job.engine.kv_cache_gb * GB + weights if job.engine.kv_cache_gb else job.engine.memory_share * card
-    copy = weights if sharded else 0.0
+    sampling = rows * width * model.cache_bytes(size) if name == "transformers" else 0.0
+    copy = weights if sharded and name == "transformers" else 0.0
     passes = (tokens * layers + scored) * FRAGMENTED
-    return Memory(weights / parts + copy, reference, trained, float(critic), vllm, sampling, passes)
+    found = Memory(weights / parts + copy, reference, trained, float(critic), 0.0, sampling, passes)
+    if name != "vllm":
+        return found
+    if job.engine.kv_cache_gb:
+        return replace(found, vllm=job.engine.kv_cache_gb * GB + weights)
+    engine = settled(job, model, width, card, found.resting, processes, processes)
+    return replace(found, vllm=engine.memory_share * card)
 
 
 LEVERS = {

@@ -13,7 +13,7 @@ from process_groups import run, same
 from reproduce.errors import UserError
 from reproduce.training import parallel
 from reproduce.training.checkpoints import last_checkpoint
-from reproduce.training.sampler_copy import Replica
+from reproduce.training.sampler_copy import load_whole
 
 METHODS = ["dapo", "aepo", "ppo+epo", "gigpo", "aepo-released", "epo-released"]
 
@@ -64,9 +64,8 @@ def test_divided_weights_killed_and_resumed_equal_uninterrupted(tmp_path):
     assert whole[0]["losses"][8:] == halves[0]["losses"]
     assert all(torch.equal(value, halves[0]["weights"][name]) for name, value in whole[0]["weights"].items())
     made = parallel_child.built(tmp_path / "alone", parallel_child.config("grpo", {}))
-    replica = Replica(made.model)
-    replica.load(last_checkpoint(tmp_path / "halves" / "run" / "checkpoints"))
-    for name, value in replica.model.state_dict().items():
+    load_whole(made.model, last_checkpoint(tmp_path / "halves" / "run" / "checkpoints"))
+    for name, value in made.model.state_dict().items():
         assert torch.equal(value, halves[0]["weights"][name]), "what is evaluated after a kill is the last checkpoint"
 
 
