@@ -126,10 +126,13 @@ def own_engine(config: JobConfig) -> EngineConfig | None:
 
     on_card = config.training.device.startswith("cuda") and torch.cuda.is_available()
     card = float(torch.cuda.get_device_properties(0).total_memory) if on_card else 0.0
-    alone = estimate(replace(config, engine=replace(config.engine, kv_cache_gb=1.0)), card, processes(), divided())
+    resting = 0.0
+    if card:
+        unasked = replace(config, engine=replace(config.engine, kv_cache_gb=1.0))  # vLLM's part is what is looked for
+        resting = estimate(unasked, card, processes(), divided()).resting
     model = model_of(config.model, vocabulary_of(config))
     of_node = int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
-    return settled(config, model, width_of(config), card, alone.resting, processes(), of_node)
+    return settled(config, model, width_of(config), card, resting, processes(), of_node)
 
 
 @contextmanager

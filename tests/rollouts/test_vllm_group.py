@@ -1,4 +1,4 @@
-"""Processes that share a vLLM: one runs the agents, the others take the same steps."""
+"""Processes that share a vLLM: one runs the agents, the others take its steps. And processes that share weights."""
 
 import pytest
 import vllm_tiny
@@ -66,3 +66,10 @@ def test_followers_sample_what_their_leader_samples_through_aborts_and_failures(
 def test_two_processes_share_a_vllm():
     """Agents with threads, aborts, new weights, sleep; log-probs as of a full pass, the same bits in both processes."""
     assert launched("vllm_shared.py", 2) == [0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(vllm_version() is None, reason=vllm_tiny.MISSING)
+def test_weights_that_processes_train_in_parts_reach_the_vllm_of_each():
+    """FSDP 2: after every update vLLM's log-probs are those of the weights put together, to float32's rounding."""
+    assert launched("vllm_divided.py", 2) == [0, 0]
