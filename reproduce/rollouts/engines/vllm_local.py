@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch.distributed.fsdp import FSDPModule
+
 from reproduce.errors import UserError
 from reproduce.rollouts.engines.memory_share import CPU_SHARE
 from reproduce.rollouts.engines.vllm_end import end, free_memory, starting
@@ -53,7 +55,7 @@ class LocalVllm:
         self.top_logprobs = min(config.top_logprobs, self.vocabulary)
         self._folder = tempfile.TemporaryDirectory(prefix="vllm-config-")
         described = copy.deepcopy(model.config)
-        described.architectures = [type(model).__name__]
+        described.architectures = [_architecture(model)]
         described.save_pretrained(self._folder.name)
         with memory_errors(config), _hidden("llvmlite"), starting():
             self._llm = _start(self._folder.name, self._dtype, self.top_logprobs, config, device)
@@ -137,6 +139,11 @@ class LocalVllm:
             [found.logprobs[i + 1 : i + 1 + k] for i in starts],
             output.num_cached_tokens or 0,
         )
+
+
+def _architecture(model) -> str:
+    """The name of a model's class, which FSDP 2 replaces by one of its own above it."""
+    return next(kind for kind in type(model).__mro__ if not issubclass(kind, FSDPModule)).__name__
 
 
 def _check_heads(config) -> None:
