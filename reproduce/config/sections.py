@@ -210,6 +210,9 @@ class TrainingConfig:
     report_to: Unhashed[str | None] = None  # trackers of every step: tensorboard, trackio, wandb, with commas
     rollout_shards: Later[Count | None] = None  # parts of a rollout batch with random streams of their own; None: 1
     schedule: Later[ScheduleConfig | None] = None  # None: a constant learning rate
+    measure_kl: Unhashed[Flag] = True  # the metric kl_warm_start, for which a copy of the first policy is kept
+    offload_optimizer: Unhashed[Flag] = False  # AdamW's states and float32 weights lie on the CPU
+    packed: Unhashed[Flag | None] = None  # true: rows of a pass stand one behind the other; None: on cards they do
     tokens_per_pass: Unhashed[Count | None] = None  # the most of one forward and backward pass; None: a mini-batch
 
     def problems(self):

@@ -5,7 +5,7 @@ random number is drawn (assumed; verl's head starts at random). The value of a t
 for that token are: it is the value of the state before the token.
 """
 
-import copy
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,17 +15,23 @@ from reproduce.algorithms.parts.critics import explained_variance
 from reproduce.algorithms.parts.state import RolloutBatch, State
 from reproduce.errors import UserError
 from reproduce.precision import wide
+from reproduce.training.fully_sharded import divide, load_parts, save_parts
+from reproduce.training.master_weights import in_float32
 from reproduce.training.micro_batches import own_parts, values_of, whole_loss
-from reproduce.training.parallel import processes
-from reproduce.training.token_logps import passes, placed
+from reproduce.training.parallel import add_up, processes
+from reproduce.training.reference import start_of
+from reproduce.training.sampler_copy import divided
+from reproduce.training.token_logps import attention_by_blocks, passes, placed
 
 
 class Critic(State):
     """Values of the loss-mask tokens, and one AdamW step on `algorithm.value_loss` per mini-batch of the policy.
 
-    policy: the causal LM at its start; it is copied, never changed. Weights are float32 (a step of 1e-6 would vanish
-    in bfloat16), or float64 as the policy's, and passes run under autocast in the policy's type. learning_rate: of the
-    policy, unless the method sets the critic's. tokens_per_pass: as of the policy's passes.
+    policy: the causal LM at its start, whole; it is copied, never changed. Weights are float32 (a step of 1e-6 would
+    vanish in bfloat16), or float64 as the policy's, and passes run under autocast in the policy's type. Weights are
+    divided where the policy's are. learning_rate: of the policy, unless the method sets the critic's. tokens_per_pass,
+    packed: as of the policy's passes. offload: its optimiser's states lie on the CPU. checkpointing: how layers are
+    computed again in the backward pass, in transformers' words; None: they are not.
     """
 
     name = "critic"
@@ -37,7 +43,11 @@ class Critic(State):
         algorithm: Algorithm,
         learning_rate: float,
         weight_decay: float,
+        *,
+        packed: bool = False,
         tokens_per_pass: int | None = None,
+        offload: bool = False,
+        checkpointing: dict | None = None,
     ):
         settings = algorithm.critic
         self.dtype, device = policy.dtype, policy.device
@@ -45,16 +55,26 @@ class Critic(State):
         if head is None:
             raise UserError(f"model: {type(policy).__name__} has no output embeddings for a critic to replace")
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
-        network = copy.deepcopy(policy).to(dtype).requires_grad_(True).eval()
+        network = start_of(policy).requires_grad_(True).eval()
+        network = network if divided() else network.to(dtype)
         value_head = torch.nn.Linear(head.in_features, 1, dtype=dtype, device=device)
         torch.nn.init.zeros_(value_head.weight)
         torch.nn.init.zeros_(value_head.bias)
         network.config.tie_word_embeddings = False
         network.set_output_embeddings(value_head)
-        self.network, self.algorithm, self.tokens_per_pass = network, algorithm, tokens_per_pass
+        if checkpointing is not None:
+            network.train().gradient_checkpointing_enable(checkpointing)
+        if divided():
+            divide(network)
+        self.network, self.algorithm = network, algorithm
+        self.tokens_per_pass, self.packed = tokens_per_pass, packed
         self.max_grad_norm = settings.critic_max_grad_norm
         rate = learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=weight_decay)
+        options = (
+            {"fused": True} if device.type == "cuda" else {}
+        )  # AdamW's own choice there holds copies of everything
+        kind = in_float32(torch.optim.AdamW, network, offload)
+        self.optimizer = kind([{"params": list(network.parameters())}], lr=rate, weight_decay=weight_decay, **options)
 
     def on_batch(self, batch: RolloutBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Values and returns of the batch, and how much of the returns the values explain."""
@@ -71,18 +91,19 @@ class Critic(State):
     @torch.no_grad()
     def values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
         """values_BT of the tokens in `mask_BT`, as wide as the weights, 0 elsewhere. inputs: as of `token_logps`."""
-        (values_BT,) = values_of(self._parts(inputs, mask_BT), inputs, mask_BT, self._score)
+        with attention_by_blocks(self.network, self.packed):
+            (values_BT,) = values_of(self._parts(inputs, mask_BT), inputs, mask_BT, self._score)
         return values_BT
 
     def _parts(self, inputs: dict, mask_BT: Tensor):
-        return own_parts(inputs, mask_BT, self.tokens_per_pass)
+        return own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
 
     def _score(self, inputs: dict, mask_BT: Tensor) -> tuple[Tensor]:
         device = mask_BT.device.type
         found, places = [], []
         with torch.autocast(device, dtype=self.dtype, enabled=self.dtype == torch.bfloat16):
-            for ids, row, position, place in passes(inputs, mask_BT):
-                values = self.network(input_ids=ids, use_cache=False).logits[..., 0]
+            for network, row, position, place in passes(inputs, mask_BT, self.packed):
+                values = self.network(**network, use_cache=False).logits[..., 0]
                 found.append(wide(values[row, position - 1]))
                 places.append(place)
         return (placed(torch.cat(found), torch.cat(places), mask_BT),)
@@ -101,22 +122,35 @@ class Critic(State):
 
         self.optimizer.zero_grad(set_to_none=True)
         parts = self._parts(inputs, mask_BT)
-        whole_loss(parts, inputs, mask_BT, self._score, loss, torch.Tensor.backward).backward()
+        with attention_by_blocks(self.network, self.packed):
+            whole_loss(parts, inputs, mask_BT, self._score, loss, torch.Tensor.backward).backward()
         parameters = list(self.network.parameters())
         if all(parameter.grad is None for parameter in parameters):
             raise RuntimeError("the critic's values do not come from its network: another forward is bound to it")
-        if processes() > 1:
-            for parameter in parameters:
-                torch.distributed.all_reduce(parameter.grad)
+        if processes() > 1 and not divided():
+            add_up(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()
-        return metrics | {"value_grad_norm": float(norm)}
+        return metrics | {"value_grad_norm": float(norm.full_tensor() if divided() else norm)}
 
     def state_dict(self) -> dict:
-        """Weights and optimiser state."""
+        """Weights and optimiser state; nothing where they are divided."""
+        if divided():
+            return {}
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         """The critic as `state_dict` gave it."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if not divided():
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def save_parts(self, folder: Path) -> None:
+        """Writes this process's part of weights and optimiser state, if they are divided."""
+        if divided():
+            save_parts(self.network, self.optimizer, folder / self.name)
+
+    def load_parts(self, folder: Path) -> None:
+        """Reads back what `save_parts` wrote."""
+        if divided():
+            load_parts(self.network, self.optimizer, folder / self.name)

@@ -101,6 +101,9 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm) -> Agent
         args=grpo_config(run.checkpoints, t, config.task.max_completion_tokens, config.seed),
         rate_factor=_rate_factor(t),
         group_size=t.group_size,
+        measure_kl=t.measure_kl,
+        offload_optimizer=t.offload_optimizer,
+        packed=t.device != "cpu" if t.packed is None else t.packed,
         tokens_per_pass=t.tokens_per_pass,
     )
 

@@ -91,7 +91,7 @@ def estimate(job: JobConfig, card: float, processes: int = 1, sharded: bool = Fa
         trained, reference = 16 * model.adapters(t.lora.rank) / parts, 0.0
     else:
         master = 4 if t.dtype == "bfloat16" else 0
-        trained, reference = model.parameters * (size + master + 2 * max(4, size)) / parts, float(weights)
+        trained, reference = model.parameters * (max(4, size) + master + 2 * max(4, size)) / parts, float(weights)
     critic = 16 * (model.body + model.head) if load(job.method, **job.algorithm).critic is not None else 0
     layers = kept_bytes(model, t.dtype, bool(t.gradient_checkpointing)) * model.layers
     if t.gradient_checkpointing:

@@ -26,16 +26,16 @@ class Part(NamedTuple):
     mask_BT: Tensor
 
 
-def own_parts(inputs: dict, mask_BT: Tensor, limit: int | None) -> list[Part]:
+def own_parts(inputs: dict, mask_BT: Tensor, limit: int | None, packed: bool = False) -> list[Part]:
     """The passes of this process over a mini-batch, as many as every other process makes.
 
-    inputs: prompt_mask and completion_mask, (B, .) each. limit: tokens of a pass, padding included; None: no limit. A
-    row longer than that is a pass by itself. A process that has fewer passes than another makes the rest with row 0 and
-    an empty mask.
+    inputs: prompt_mask and completion_mask, (B, .) each. limit: tokens of a pass, padding included unless rows are
+    packed; None: no limit. A row longer than that is a pass by itself. A process that has fewer passes than another
+    makes the rest with row 0 and an empty mask.
     """
     everything = torch.arange(len(mask_BT), device=mask_BT.device)
     lengths = (inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)).tolist()
-    cuts = [cut(rows, lengths, limit) for rows in dealt(lengths, processes())]
+    cuts = [cut(rows, lengths, limit, packed) for rows in dealt(lengths, processes())]
     if len(cuts) == 1 and len(cuts[0]) == 1:
         return [Part(everything, mask_BT)]
     own = [torch.tensor(rows, device=mask_BT.device) for rows in cuts[process_index()]]
@@ -54,11 +54,15 @@ def dealt(lengths: Sequence[int], count: int) -> list[list[int]]:
     return found
 
 
-def cut(rows: Sequence[int], lengths: Sequence[int], limit: int | None) -> list[list[int]]:
-    """`rows`, longest first, in runs of at most `limit` tokens when padded to their longest row, or of one row."""
+def cut(rows: Sequence[int], lengths: Sequence[int], limit: int | None, packed: bool = False) -> list[list[int]]:
+    """`rows`, longest first, in runs of one row, or of at most `limit` tokens when padded to the longest or packed."""
+
+    def tokens(part: list[int]) -> int:
+        return sum(lengths[row] for row in part) if packed else len(part) * lengths[part[0]]
+
     found: list[list[int]] = []
     for row in rows:
-        if found and (limit is None or (len(found[-1]) + 1) * lengths[found[-1][0]] <= limit):
+        if found and (limit is None or tokens([*found[-1], row]) <= limit):
             found[-1].append(row)
         else:
             found.append([row])

@@ -7,6 +7,7 @@ and its gradient flows into the own rows alone. A loss of any form is therefore 
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -70,6 +71,13 @@ def wait_for_all() -> None:
     """Returns once every process has got here."""
     if processes() > 1:
         torch.distributed.barrier()
+
+
+def add_up(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Adds up the gradients of all processes, which have gradients for the same parameters."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
 
 
 def share_random_state() -> None:

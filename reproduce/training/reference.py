@@ -1,4 +1,4 @@
-"""The policy as it was before training: what divergences are measured from, and where a critic starts."""
+"""The policy as it was before training, which divergences are measured from."""
 
 import copy
 from collections.abc import Iterator
@@ -7,24 +7,29 @@ from contextlib import contextmanager
 import torch
 
 from reproduce.training.adapters import has_adapters
+from reproduce.training.fully_sharded import divide
+from reproduce.training.own_forward import with_own_forward
+from reproduce.training.sampler_copy import divided
+
+
+def start_of(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy of the causal LM by itself, whole, without adapters. model: the policy before training."""
+    found = copy.deepcopy(model)
+    return with_own_forward(found.unload() if has_adapters(model) else found)
 
 
 class Reference:
-    """A copy of the model that is trained; with adapters there is none, since the model without them is the policy."""
+    """A copy of the model that is trained, divided where that is; with adapters there is none, since the model without
+    them is the policy.
+
+    model: the policy before training, whole.
+    """
 
     def __init__(self, model: torch.nn.Module):
         self._adapted = model if has_adapters(model) else None
-        self._copy = None if self._adapted is not None else copy.deepcopy(model).eval().requires_grad_(False)
-
-    def to(self, device) -> "Reference":
-        """On `device`; adapters go where their model does."""
-        if self._copy is not None:
-            self._copy.to(device)
-        return self
-
-    def whole(self) -> torch.nn.Module:
-        """The causal LM by itself, without adapters. Do not train it: it may be the reference."""
-        return copy.deepcopy(self._adapted).unload() if self._copy is None else self._copy
+        self._copy = None if self._adapted is not None else start_of(model).eval().requires_grad_(False)
+        if self._copy is not None and divided():
+            divide(self._copy)
 
     @contextmanager
     def policy(self) -> Iterator[torch.nn.Module]:

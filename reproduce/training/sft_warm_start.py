@@ -17,6 +17,8 @@ from reproduce.errors import UserError
 from reproduce.rollouts.chat import ChatCollector
 from reproduce.seeding import child_seed
 from reproduce.training.checkpoints import complete, last_checkpoint, load_carried
+from reproduce.training.exchange import ExchangedOnce
+from reproduce.training.fully_sharded import divide_trained, on_cpus
 from reproduce.training.master_weights import in_float32, low_precision
 from reproduce.training.own_forward import with_own_forward
 from reproduce.training.parallel import process_index, processes, wait_for_all
@@ -56,8 +58,10 @@ def sft_rows(collector: ChatCollector, config, path: Path) -> list[dict]:
     return rows
 
 
-class _Trainer(SFTTrainer):
-    """`SFTTrainer` whose optimiser keeps float32 copies of bfloat16 weights."""
+class _Trainer(ExchangedOnce, SFTTrainer):
+    """`SFTTrainer` whose optimiser keeps float32 copies and float32 gradients of bfloat16 weights."""
+
+    mean = True
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args, model=None):
@@ -121,6 +125,7 @@ def train_on_sft_set(model, tokenizer, config, rows: list[dict], folder: Path, r
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
     )
+    on_cpus()
     trainer = _Trainer(
         model=model,
         args=args,
@@ -128,6 +133,7 @@ def train_on_sft_set(model, tokenizer, config, rows: list[dict], folder: Path, r
         processing_class=tokenizer,
         callbacks=[_Told(report)],
     )
+    divide_trained(trainer.accelerator, trainer.model, mean=True)
     checkpoint = last_checkpoint(scratch)
     if checkpoint is not None:
         load_carried(checkpoint, "cpu")  # refuses that of another number of processes

@@ -2,11 +2,14 @@
 
 More than half of an agent's tokens are tool results, and rows differ in length. So rows are sorted and passed a few at
 a time, each prompt directly followed by its completion (then causal attention needs no mask), and the output head sees
-only the positions that predict a loss-mask token.
+only the positions that predict a loss-mask token. Or rows are packed one behind the other into a single row without
+padding, whose positions begin again at 0: models of transformers then let a token attend to its own row alone
+(`masking_utils.find_packed_sequence_indices`), on a card by flex attention, which leaves out all other blocks.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,43 +17,90 @@ from torch.utils.checkpoint import checkpoint
 
 from reproduce.errors import UserError
 from reproduce.precision import wide
+from reproduce.training.sampler_copy import divided
 
 CPU_ROWS = 16  # rows per forward pass on a CPU, where padding costs more than one pass more
 CPU_TURNS = 48  # the same where a row is a short turn after a longer prompt
 KEPT_LOGITS = 2**27  # tokens x vocabulary; a larger head output is made in chunks and again in the backward pass
 
 
+class Pass(NamedTuple):
+    """A forward pass. network: what the model is called with. row, position: where its loss-mask tokens stand in the
+    token ids. place: where they stand in a flattened (B, T), for `placed`.
+    """
+
+    network: dict[str, Tensor]
+    row: Tensor
+    position: Tensor
+    place: Tensor
+
+
 def token_logps(
-    model, head: torch.nn.Module, inputs: dict, mask_BT: Tensor, temperature: float, entropy: bool = False
+    model,
+    head: torch.nn.Module,
+    inputs: dict,
+    mask_BT: Tensor,
+    temperature: float,
+    entropy: bool = False,
+    packed: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """(logps_BT, entropies_BT or None): nats, of the softmax at `temperature`, with gradient, 0 outside `mask_BT`.
 
     model: the causal LM that is trained, wrappers of data parallelism included. head: its output embeddings.
     inputs: prompt_ids and prompt_mask (left-padded), completion_ids and completion_mask (right-padded), all (B, .).
+    packed: without padding, in one row.
     Raises UserError for a model that changes the head's logits afterwards.
     """
     values, places = [], []
-    for ids, row, position, place in passes(inputs, mask_BT):
-        with _scoring(head, row, position - 1, ids[row, position], temperature, entropy):
-            values.append(model(input_ids=ids, use_cache=False).logits)
+    for network, row, position, place in passes(inputs, mask_BT, packed):
+        targets = network["input_ids"][row, position]
+        with _scoring(head, row, position - 1, targets, temperature, entropy):
+            values.append(model(**network, use_cache=False).logits)
         places.append(place)
     values, places = torch.cat(values), torch.cat(places)
     return placed(values[:, 0], places, mask_BT), placed(values[:, 1], places, mask_BT) if entropy else None
 
 
-def passes(inputs: dict, mask_BT: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """(ids, row, position, place) of each forward pass, over rows of similar length.
-
-    ids: (rows of the pass, width) token ids. row, position: where its loss-mask tokens stand in ids. place: where they
-    stand in a flattened (B, T), for `placed`. inputs: as for `token_logps`.
-    """
+def passes(inputs: dict, mask_BT: Tensor, packed: bool = False) -> Iterator[Pass]:
+    """The forward passes over a batch: of rows of similar length, or one. inputs, packed: as for `token_logps`."""
     prompts_B, lengths_B = inputs["prompt_mask"].sum(1), inputs["completion_mask"].sum(1)
+    if packed:
+        yield _packed(inputs, mask_BT, prompts_B, prompts_B + lengths_B)
+        return
     turns = inputs["completion_ids"].shape[1] < inputs["prompt_ids"].shape[1]
     order = (prompts_B + lengths_B if turns else lengths_B).argsort(stable=True)
-    for rows in order.split(CPU_TURNS if turns else CPU_ROWS) if order.device.type == "cpu" else [order]:
+    few = order.device.type == "cpu" and not divided()  # divided weights: all processes make equally many passes
+    for rows in order.split(CPU_TURNS if turns else CPU_ROWS) if few else [order]:
         ids = _joined(inputs, rows, prompts_B[rows], int((prompts_B + lengths_B)[rows].max()))
         row, token = mask_BT[rows].nonzero(as_tuple=True)
-        yield ids, row, prompts_B[rows][row] + token, rows[row] * mask_BT.shape[1] + token
+        yield Pass({"input_ids": ids}, row, prompts_B[rows][row] + token, rows[row] * mask_BT.shape[1] + token)
+
+
+def _packed(inputs: dict, mask_BT: Tensor, prompts_B: Tensor, tokens_B: Tensor) -> Pass:
+    """All rows as one, (1, all tokens)."""
+    everything = torch.arange(len(mask_BT), device=mask_BT.device)
+    width = int(tokens_B.max())
+    columns = torch.arange(width, device=mask_BT.device).expand(len(mask_BT), -1)
+    kept = columns < tokens_B[:, None]
+    ids = _joined(inputs, everything, prompts_B, width)[kept][None]
+    row, token = mask_BT.nonzero(as_tuple=True)
+    position = (tokens_B.cumsum(0) - tokens_B + prompts_B)[row] + token
+    network = {"input_ids": ids, "position_ids": columns[kept][None]}
+    return Pass(network, torch.zeros_like(row), position, row * mask_BT.shape[1] + token)
+
+
+@contextmanager
+def attention_by_blocks(model, packed: bool) -> Iterator[None]:
+    """While open, a model on a card that gets packed rows attends by flex attention, in backward passes too."""
+    if not packed or model.device.type == "cpu":
+        yield
+        return
+    before = model.config._attn_implementation
+    model.set_attn_implementation("flex_attention")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def placed(values: Tensor, places: Tensor, mask_BT: Tensor) -> Tensor:

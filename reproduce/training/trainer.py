@@ -44,6 +44,8 @@ from reproduce.training.batch_tensors import (
 )
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
+from reproduce.training.exchange import ExchangedOnce
+from reproduce.training.fully_sharded import divide_trained, on_cpus
 from reproduce.training.master_weights import in_float32
 from reproduce.training.micro_batches import own_parts, take, values_of, whole_loss
 from reproduce.training.padding_rows import with_filler, without_filler
@@ -51,7 +53,7 @@ from reproduce.training.parallel import gathered, processes, share_random_state,
 from reproduce.training.reference import Reference
 from reproduce.training.sampler_copy import Replica, divided, load_whole, save_whole
 from reproduce.training.sampler_gap import SamplerGap
-from reproduce.training.token_logps import scored_head, token_logps
+from reproduce.training.token_logps import attention_by_blocks, scored_head, token_logps
 from reproduce.training.trl_config import NO_QUESTION
 from reproduce.training.update_metrics import clip_metrics, update_metrics
 
@@ -64,7 +66,7 @@ def computed_already(*arguments, **options):
     raise RuntimeError("TRL asked for rewards, which its rollout path alone does")
 
 
-class AgenticTrainer(GRPOTrainer):
+class AgenticTrainer(ExchangedOnce, GRPOTrainer):
     """GRPOTrainer that rolls out agents and trains with one of our algorithms.
 
     Args:
@@ -76,6 +78,10 @@ class AgenticTrainer(GRPOTrainer):
         replica: the copy that the collector samples from, where training divides the weights of the policy.
         rate_factor: RL step (from 0) -> factor on the policy's learning rate; None: constant.
         group_size: trajectories per question; None: TRL's num_generations, which cannot be 1.
+        measure_kl: whether the metric kl_warm_start is measured, for which the policy before training is kept even if
+            the method has no use for it; without it the metric is NaN.
+        offload_optimizer: states of AdamW and copies of the weights lie on the CPU; without cards it changes nothing.
+        packed: passes hold rows one behind the other, without padding (`token_logps`).
         tokens_per_pass: the most tokens, padding included, that one pass of the network holds (`micro_batches`); None:
             a process passes all its rows of a mini-batch at once. It changes no number but by rounding.
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
@@ -94,11 +100,13 @@ class AgenticTrainer(GRPOTrainer):
         replica: Replica | None = None,
         rate_factor: Callable[[int], float] | None = None,
         group_size: int | None = None,
+        measure_kl: bool = True,
+        offload_optimizer: bool = False,
+        packed: bool = False,
         tokens_per_pass: int | None = None,
         **kwargs,
     ):
-        reference = Reference(model)  # before TRL binds a forward of its own to the model, and so the next
-        start = reference.whole() if algorithm.critic is not None else None  # what a critic starts from
+        on_cpus()
         super().__init__(model=model, reward_funcs=computed_already, **kwargs)
         if self.args.gradient_accumulation_steps != 1:
             raise UserError(
@@ -106,7 +114,8 @@ class AgenticTrainer(GRPOTrainer):
             )
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
         self.checks, self.replica, self.rate_factor = checks, replica, rate_factor
-        self.tokens_per_pass = tokens_per_pass
+        self.measure_kl, self.packed, self.tokens_per_pass = measure_kl, packed, tokens_per_pass
+        self.offload_optimizer = offload_optimizer and self.args.device.type != "cpu"
         self.num_generations = group_size or self.num_generations
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
         longest = self.args.max_completion_length
@@ -116,10 +125,9 @@ class AgenticTrainer(GRPOTrainer):
             updates_per_rollout=self.updates_per_step,
             group_size=self.num_generations,
         )
-        self.reference = reference.to(self.model.device)
-        self.states = self.algorithm.states(RunServices(collector.max_turns, partial(self._critic, start)))
-        if divided() and self.accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
-            raise UserError("the launcher divides weights (fsdp, zero3), which needs cards: take one_gpu or ddp")
+        self.states = self.algorithm.states(RunServices(collector.max_turns, self._critic))
+        self.reference = Reference(self.model) if measure_kl or "ref_logps_BT" in self._read() else None
+        divide_trained(self.accelerator, self.model)
         self.host, self.gap = collector.host, None
         if self.host.own_weights:
             self.gap = SamplerGap(self.host.config, self.algorithm, reads_entropies=self._states_read("entropies_BT"))
@@ -133,11 +141,10 @@ class AgenticTrainer(GRPOTrainer):
         """The RL step in progress, counted from 1."""
         return self.state.global_step // self.updates_per_step + 1
 
-    @staticmethod
-    def get_optimizer_cls_and_kwargs(args, model=None):
+    def get_optimizer_cls_and_kwargs(self, args, model=None):
         """The optimiser that TRL's config names (AdamW); over float32 copies where bfloat16 weights are trained."""
         cls, options = GRPOTrainer.get_optimizer_cls_and_kwargs(args, model)
-        return in_float32(cls, model), options
+        return in_float32(cls, model, self.offload_optimizer), options
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """A learning rate that moves once an RL step, by `rate_factor`; TRL's, which is constant, without one."""
@@ -226,9 +233,8 @@ class AgenticTrainer(GRPOTrainer):
 
     def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
         """Tensors that the algorithm's parts read by name, beyond log-probs, advantages and entropies."""
-        algorithm, read = self.algorithm, {name for state in self.states for name in state.reads}
-        needs = {*algorithm.advantage_needs, *algorithm.loss_needs, *read} - self._numbers().keys() - PASSED
-        needs.update(companions(algorithm.loss_needs, self.batch.single_turns))
+        needs = self._read() - self._numbers().keys() - PASSED
+        needs.update(companions(self.algorithm.loss_needs, self.batch.single_turns))
         made_here = {"ref_logps_BT", *(name for state in self.states for name in state.makes)}
         named = rollout_tensors(self.batch, tuple(sorted(needs - made_here)), mask_BT.shape[1], mask_BT.device)
         if "ref_logps_BT" in needs:
@@ -248,9 +254,22 @@ class AgenticTrainer(GRPOTrainer):
             found |= state.numbers()
         return found
 
-    def _critic(self, start) -> Critic:
-        start, rate, decay = start.to(self.model.device), self.args.learning_rate, self.args.weight_decay
-        return Critic(start, self.algorithm, rate, decay, self.tokens_per_pass)
+    def _critic(self) -> Critic:
+        return Critic(
+            self.model,
+            self.algorithm,
+            self.args.learning_rate,
+            self.args.weight_decay,
+            packed=self.packed,
+            tokens_per_pass=self.tokens_per_pass,
+            offload=self.offload_optimizer,
+            checkpointing=self.args.gradient_checkpointing_kwargs if self.args.gradient_checkpointing else None,
+        )
+
+    def _read(self) -> set[str]:
+        """Names of the tensors and numbers that the algorithm's parts and states read."""
+        read = {name for state in self.states for name in state.reads}
+        return {*self.algorithm.advantage_needs, *self.algorithm.loss_needs, *read}
 
     def _states_read(self, name: str) -> bool:
         return any(name in state.reads for state in self.states)
@@ -267,12 +286,18 @@ class AgenticTrainer(GRPOTrainer):
         Of the whole batch in every process; gradient flows into the rows that this process passed.
         """
         mask_BT = self.loss_mask(inputs)
-        parts = own_parts(inputs, mask_BT, self.tokens_per_pass)
-        return values_of(parts, inputs, mask_BT, self._scorer(model, entropy))
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
+        with attention_by_blocks(self.accelerator.unwrap_model(model), self.packed):
+            return values_of(parts, inputs, mask_BT, self._scorer(model, entropy))
 
     def _scorer(self, model, entropy: bool):
         head = scored_head(self.accelerator.unwrap_model(model))
-        return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, self.sampling.temperature, entropy)
+        t, packed = self.sampling.temperature, self.packed
+        return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, t, entropy, packed)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        with attention_by_blocks(self.model, self.packed):
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def _compute_loss(self, model, inputs):
         return self.loss_on(model, inputs)
@@ -308,21 +333,22 @@ class AgenticTrainer(GRPOTrainer):
                 if len(self.updates) == 0:
                     metrics["kl_warm_start"] = self._kl_warm_start(logps_BT, inputs, mask_BT)
             self.updates.append(metrics | {"loss": float(loss.detach())})
-            return loss * processes()  # whose gradients are averaged, and each holds the part of its own rows
+            return loss * processes() if self.is_deepspeed_enabled else loss  # which averages what processes have
 
-        parts = own_parts(inputs, mask_BT, self.tokens_per_pass)
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
         score = self._scorer(model, "entropies_BT" in needs)
         return whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
 
     def _accumulate(self, model, loss: torch.Tensor) -> None:
-        """The backward pass of a micro-batch that is not the last of its update: processes exchange nothing."""
-        with self.accelerator.no_sync(model):
-            self.accelerator.sync_gradients = False
-            self.accelerator.backward(loss)
-            self.accelerator.sync_gradients = True
+        """The backward pass of a micro-batch that is not the last of its update."""
+        self.accelerator.sync_gradients = False  # of DeepSpeed: no step yet
+        self.accelerator.backward(loss)
+        self.accelerator.sync_gradients = True
 
     def _kl_warm_start(self, logps_BT, inputs, mask_BT) -> float:
         """Mean k3 estimate of KL(policy || warm start) per sampled token, on the first rows of the first mini-batch."""
+        if not self.measure_kl:
+            return float("nan")
         part = {name: value[:KL_ROWS] for name, value in inputs.items() if torch.is_tensor(value) and value.dim() == 2}
         with self.reference.policy() as start:
             reference_BT, _ = self.score(start, part)
@@ -357,6 +383,8 @@ class AgenticTrainer(GRPOTrainer):
         Trainer._save_checkpoint(self, model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         carried = {name: part.state_dict() for name, part in self._carried().items()}
+        for state in self.states:
+            state.save_parts(folder)
         if divided() and self.state.global_step >= self.state.max_steps:  # for the evaluation
             save_whole(self.accelerator.unwrap_model(self.model), folder, self.args.should_save)
         wait_for_all()  # each process saves random states of its own
@@ -376,6 +404,8 @@ class AgenticTrainer(GRPOTrainer):
         state = load_carried(Path(resume_from_checkpoint), self.model.device)
         for name, part in self._carried().items():
             part.load_state_dict(state[name])
+        for one in self.states:
+            one.load_parts(Path(resume_from_checkpoint))
 
     def _carried(self) -> dict:
         """name -> what later steps depend on besides policy, optimiser, seed and step."""

@@ -1,11 +1,14 @@
 """From the settings of a run to TRL's."""
 
+import os
 from pathlib import Path
 
 from trl import GRPOConfig
 
 from reproduce.environment import set_precision
+from reproduce.training.fully_sharded import OFFLOAD
 from reproduce.training.parallel import check_division, processes
+from reproduce.training.sampler_copy import divided
 
 CHECKPOINTING = {"use_reentrant": False}
 
@@ -38,6 +41,10 @@ def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: in
     """
     check_division(training)
     set_precision(training.dtype)
+    if training.offload_optimizer and training.device == "cpu":
+        print("training.offload_optimizer: changes nothing, since the model is on the CPU itself", flush=True)
+    elif training.offload_optimizer and divided():
+        os.environ[OFFLOAD] = "true"  # before the processes find each other: they then exchange what is on CPUs too
     updates = training.epochs * training.minibatches
     return GRPOConfig(
         output_dir=str(output_dir),

@@ -288,6 +288,10 @@ def test_collapsed_runs_are_counted_and_named(tmp_path):
     panels = stability.figure_runs(source).axes[: len(stability.shown(source))]
     coloured = [sum(line.get_color() == stability.FALLEN for line in axes.lines) for axes in panels]
     assert coloured == [0, 2]
+    save(frame.assign(kl_warm_start=float("nan")), path, "steps")  # training.measure_kl: false
+    unmeasured = load.load_source(data_root=root)
+    assert [row[-1] for row in stability.worst_table(unmeasured).rows] == ["–", "–"]
+    stability.figure_runs(unmeasured).canvas.draw()
     assert training_steps.collapse_note(results_of(write_results(tmp_path / "calm"), 2)).endswith("none.")
 
 

@@ -190,22 +190,23 @@ def real_jobs(root: Path, methods=("grpo", "aepo")):
     return found
 
 
-def two_processes(folder: Path) -> Path:
-    """Our config `ddp`, with two processes."""
-    said = yaml.safe_load((CONFIGS / "ddp.yaml").read_text())
+def two_processes(folder: Path, name: str = "ddp") -> Path:
+    """Our config of that name, with two processes."""
+    said = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     path = folder / "two.yaml"
     path.write_text(yaml.safe_dump(said | {"num_processes": 2}))
     return path
 
 
 @pytest.mark.slow
-def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
+@pytest.mark.parametrize("config", ["ddp", "fsdp_cpu"])
+def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path, config):
     """The whole job: two processes, one run directory, evaluation shared out; resumed after it was killed."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         jobs = real_jobs(tmp_path / name, ("grpo",))
     assert runner.run(jobs, tmp_path / "one", 1, warm_start=False) == []
-    launcher = Accelerate(two_processes(tmp_path))
+    launcher = Accelerate(two_processes(tmp_path, config))
     start = launcher.start
 
     def killed(command, log):
@@ -219,7 +220,8 @@ def test_a_run_through_accelerate_is_the_run_of_one_process(tmp_path):
     launcher.start = killed
     (failure,) = runner.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=launcher)
     assert "SIGKILL" in failure.reason
-    assert runner.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=Accelerate(two_processes(tmp_path))) == []
+    again = Accelerate(two_processes(tmp_path, config))
+    assert runner.run(jobs, tmp_path / "two", 1, warm_start=False, launcher=again) == []
     one, two = (read_run(jobs[0].directory(tmp_path / name)) for name in ("one", "two"))
     for name in ("steps", "eval"):
         a, b = one.frame(name), two.frame(name)

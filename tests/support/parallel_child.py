@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tiny
 import torch
+import yaml
 from datasets import Dataset
 from tiny import LocalPrinter, model, tokenizer
 
@@ -76,6 +77,9 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
         processing_class=grammar.tokenizer,
         train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, limits.completion_tokens, job.seed),
+        measure_kl=t.measure_kl,
+        offload_optimizer=t.offload_optimizer,
+        packed=bool(t.packed),
         tokens_per_pass=t.tokens_per_pass,
     )
 
@@ -95,23 +99,10 @@ def varied(length: int) -> Reward:
 
 
 def divide_weights() -> None:
-    """FSDP as our config `fsdp` asks accelerate for it, on CPUs: accelerate leaves it out where there are no cards, so
-    it is told that these are some. All that follows is what cards would do."""
-    import accelerate.state
-    import yaml
-
+    """The variables that `accelerate launch` sets for our config `fsdp`."""
     said = yaml.safe_load((ROOT / "reproduce/grid/accelerate/fsdp.yaml").read_text())["fsdp_config"]
     os.environ |= {name.upper(): str(value).lower() for name, value in said.items()} | {"ACCELERATE_USE_FSDP": "true"}
     os.environ |= {name.upper(): str(value) for name, value in said.items() if isinstance(value, str)}
-    begin, plugins = accelerate.state.AcceleratorState.__init__, []
-
-    def of_cards(self, *arguments, fsdp_plugin=None, **options):
-        begin(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
-        plugins[:] = [fsdp_plugin] if fsdp_plugin is not None else plugins
-        if plugins:
-            self.__dict__ |= {"distributed_type": accelerate.DistributedType.FSDP, "fsdp_plugin": plugins[0]}
-
-    accelerate.state.AcceleratorState.__init__ = of_cards
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
@@ -154,8 +145,25 @@ def record(made: AgenticTrainer, stop: int | None = None) -> dict:
     except Stopped:
         pass
     weights = {name: whole(value).clone() for name, value in made.model.state_dict().items()}
-    critic = tiny.critic_weights(made)
-    return {"losses": losses, "values": values, "gradients": gradients, "weights": weights, "critic": critic}
+    critic = {name: whole(value).clone() for name, value in tiny.critic_weights(made).items()}
+    found = {"losses": losses, "values": values, "gradients": gradients, "weights": weights, "critic": critic}
+    return found | {"held": held(made)}
+
+
+def held(made: AgenticTrainer) -> dict[str, float]:
+    """The share of each network's weights that this process holds."""
+    networks = {"policy": made.model}
+    if critic := tiny.state(made, "critic"):
+        networks["critic"] = critic.network
+    if made.reference is not None:
+        with made.reference.policy() as networks["reference"]:
+            pass
+
+    def share(network) -> float:
+        parts = [getattr(p, "_local_tensor", p).numel() for p in network.parameters()]
+        return sum(parts) / sum(p.numel() for p in network.parameters())
+
+    return {name: share(network) for name, network in networks.items()}
 
 
 def steps(folder: Path) -> list[dict]:

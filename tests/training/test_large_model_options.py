@@ -1,6 +1,8 @@
 """What a run on a large model sets: adapters, bfloat16, layers that are computed again. Each does what it says."""
 
 import importlib.util
+import math
+from functools import partial
 
 import parallel_child
 import pytest
@@ -11,7 +13,7 @@ from tiny import model
 from reproduce.config.sections import LoraConfig
 from reproduce.errors import UserError
 from reproduce.training.checkpoints import last_checkpoint
-from reproduce.training.master_weights import MasterAdamW
+from reproduce.training.master_weights import MasterAdamW, OffloadedAdamW
 from reproduce.training.token_logps import scored_head, token_logps
 
 LORA = LoraConfig(rank=4, alpha=8.0)
@@ -109,9 +111,8 @@ def test_adapters_killed_and_resumed_equal_uninterrupted(tmp_path):
 
 
 def gradients(made, output):
-    loss = made.loss_on(made.model, output)
     made.model.zero_grad()
-    loss.backward()
+    made.loss_on(made.model, output).backward()
     return {name: p.grad.clone() for name, p in made.model.named_parameters()}
 
 
@@ -165,7 +166,7 @@ def test_small_steps_add_up_on_float32_copies_and_are_lost_without():
     optimizers["lost"] = torch.optim.AdamW([weights["lost"]], **rates)
     for _ in range(200):
         for kind, weight in weights.items():
-            weight.grad = torch.ones_like(weight)
+            weight.grad = torch.ones_like(weight, dtype=weight.grad_dtype)
             optimizers[kind].step()
     assert torch.equal(weights["lost"], torch.full((4,), 0.02, dtype=torch.bfloat16))
     assert optimizers["kept"].copies[0].tolist() == pytest.approx([0.02 - 200e-6] * 4, rel=1e-3)
@@ -175,9 +176,71 @@ def test_small_steps_add_up_on_float32_copies_and_are_lost_without():
     resumed.load_state_dict(optimizers["kept"].state_dict())
     assert torch.equal(other, weights["kept"]) and torch.equal(resumed.copies[0], optimizers["kept"].copies[0])
     for optimizer, weight in ((resumed, other), (optimizers["kept"], weights["kept"])):
-        weight.grad = torch.ones_like(weight)
+        weight.grad = torch.ones_like(weight, dtype=weight.grad_dtype)
         optimizer.step()
     assert torch.equal(resumed.copies[0], optimizers["kept"].copies[0]), "Adam's moments went along"
+
+
+def test_gradients_of_bfloat16_micro_batches_are_added_up_in_float32(tmp_path):
+    sizes = dict(minibatches=1, prompts_per_step=8, group_size=8, tokens_per_pass=1)
+    made = built(tmp_path, dtype="bfloat16", **sizes)
+    output = batch(made)
+    made.updates = [{"kl_warm_start": 0.0}]
+    sums = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in made.model.named_parameters()}
+
+    def error(found) -> float:
+        return max(float((found[name] - exact).norm() / exact.norm()) for name, exact in sums.items())
+
+    rounded = gradients(made, output)
+    made.model.zero_grad()
+    made.create_optimizer()
+    kept, parts = gradients(made, output), []
+
+    def add(name, parameter):
+        sums[name] += parameter.grad
+        parameter.grad = None
+        parts.append(name)
+
+    made.model.zero_grad()
+    for name, parameter in made.model.named_parameters():
+        parameter.register_post_accumulate_grad_hook(partial(add, name))
+    made.loss_on(made.model, output).backward()
+    assert parts.count("model.norm.weight") == 64
+    assert {value.dtype for value in kept.values()} == {torch.float32} and error(kept) < 1e-5
+    assert error(rounded) > 1e-3, "what a sum in bfloat16 loses"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_an_optimiser_on_the_cpu_makes_the_same_steps(dtype):
+    start = torch.randn(40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    weights = [torch.nn.Parameter(start.clone()) for _ in range(2)]
+    usual = MasterAdamW if dtype == torch.bfloat16 else torch.optim.AdamW
+    here, away = (kind([{"params": [w]}], lr=1e-2) for kind, w in zip((usual, OffloadedAdamW), weights, strict=True))
+    for step in range(5):
+        for weight, optimizer in zip(weights, (here, away), strict=True):
+            weight.grad = (weight.detach() * (step + 1)).to(weight.grad_dtype)
+            optimizer.step()
+        assert torch.equal(*weights) and not torch.equal(weights[0], start)
+    held = [kept for state in away.state.values() for kept in state.values()]
+    assert {kept.device.type for kept in [*away.copies, *held]} == {"cpu"}
+
+
+def test_without_a_card_an_offloaded_optimiser_changes_nothing_and_says_so(tmp_path, capsys):
+    made = built(tmp_path, offload_optimizer=True)
+    assert "training.offload_optimizer: changes nothing" in capsys.readouterr().out
+    assert not isinstance(made.create_optimizer(), MasterAdamW)
+
+
+def test_a_copy_of_the_first_policy_is_kept_only_where_something_reads_it(tmp_path):
+    made = built(tmp_path / "none", "ppo", measure_kl=False)
+    assert made.reference is None
+    parallel_child.record(made)
+    assert all(
+        math.isnan(step["kl_warm_start"]) and step["loss"] == step["loss"]
+        for step in parallel_child.steps(tmp_path / "none")
+    )
+    read, measured = built(tmp_path / "read", "grpo-released", measure_kl=False), built(tmp_path / "measured")
+    assert read.reference is not None and measured.reference is not None
 
 
 @pytest.mark.slow

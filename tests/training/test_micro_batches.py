@@ -53,6 +53,29 @@ def test_an_update_in_micro_batches_equals_the_whole_one(tmp_path, method):
         torch.testing.assert_close(split[name], value, atol=1e-12, rtol=1e-12)
 
 
+def test_an_update_of_packed_rows_equals_the_padded_one(tmp_path):
+    """Policy, critic and reference; a limit of tokens that counts no padding."""
+    found = {}
+    for packed in (False, True):
+        training = {"dtype": "float64", "minibatches": 1, "packed": packed}
+        (tmp_path / str(packed)).mkdir()
+        made = parallel_child.built(tmp_path / str(packed), parallel_child.config("ppo+epo-released", training))
+        made.create_optimizer_and_scheduler(10)
+        made.state.max_steps = 10 * made.updates_per_step
+        output = made.collect_batch([0, 1, 2, 3])
+        if packed:
+            parts = own_parts(output, made.loss_mask(output), 150, packed=True)
+            padded = own_parts(output, made.loss_mask(output), 150)
+            assert 1 < len(parts) < len(padded)
+        found[packed] = output, *update(made, output, 150)
+    for name, value in found[False][0].items():
+        torch.testing.assert_close(found[True][0][name], value, atol=1e-9, rtol=1e-9)
+    assert {"ref_logps_BT", "values_BT"} <= found[True][0].keys()
+    for one, other in zip(found[False][1:3], found[True][1:3], strict=True):
+        torch.testing.assert_close(other, one, atol=1e-9, rtol=1e-9)
+    assert found[True][3] == pytest.approx(found[False][3], abs=1e-9, rel=1e-9, nan_ok=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["aepo", "ppo+epo", "aepo-released"])
 def test_processes_with_unequal_numbers_of_micro_batches_train_as_one(tmp_path, method):

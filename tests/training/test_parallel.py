@@ -13,6 +13,7 @@ from process_groups import run, same
 from reproduce.errors import UserError
 from reproduce.training import parallel
 from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.fully_sharded import divide_trained
 from reproduce.training.sampler_copy import load_whole
 
 METHODS = ["dapo", "aepo", "ppo+epo", "gigpo", "aepo-released", "epo-released"]
@@ -44,26 +45,39 @@ def test_rows_of_single_turns_are_shared_out_too(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["aepo", "ppo+epo"])
-def test_divided_weights_train_as_whole_ones(tmp_path, method):
-    """FSDP: rollouts from a whole copy, which gets the weights before each batch; the same losses and weights."""
-    one, two = run(tmp_path / "one", method, 1), run(tmp_path / "two", method, 2, "fsdp=1")
-    same(one, two)
-    for name, value in one[0]["weights"].items():
-        gap = (value - two[0]["weights"][name]).abs()  # Adam makes much of the rounding of a gradient near 0
-        assert gap.mean() < 1e-6 and gap.max() < 1e-3
+@pytest.mark.parametrize(("method", "count"), [("grpo", 2), ("ppo+epo", 3), ("ppo+epo-released", 2)])
+def test_divided_weights_train_as_whole_ones(tmp_path, method, count):
+    """FSDP, with unequal numbers of micro-batches: a policy alone, one with a critic, one with critic and reference."""
+    words = ['dtype="float64"', "rollout_shards=6", "prompts_per_step=6"]
+    one = run(tmp_path / "one", method, 1, *words, "measure_kl=false")
+    more = run(tmp_path / "more", method, count, *words, "tokens_per_pass=150", "fsdp=1", "measure_kl=false")
+    same(one, more, tolerance=1e-6)  # Adam makes a step of the rounding of a gradient near 0
+    torch.testing.assert_close(more[0]["gradients"][0], one[0]["gradients"][0], atol=1e-12, rtol=0)
+    for part in ("weights", "critic"):
+        assert one[0][part].keys() == more[0][part].keys()
+        for name, value in one[0][part].items():
+            torch.testing.assert_close(more[0][part][name], value, atol=1e-6, rtol=0)
+    held = more[0]["held"]
+    assert held.keys() == {
+        "policy",
+        *(["critic"] if "ppo" in method else []),
+        *(["reference"] if "rel" in method else []),
+    }
+    assert all(share < 1.1 / count + 0.1 for share in held.values()), "a process holds its part of every network"
 
 
 @pytest.mark.slow
-def test_divided_weights_killed_and_resumed_equal_uninterrupted(tmp_path):
-    whole = run(tmp_path / "whole", "grpo", 2, "steps=3", "fsdp=1")
-    run(tmp_path / "halves", "grpo", 2, "steps=3", "fsdp=1", "stop=2")
+@pytest.mark.parametrize("method", ["grpo", "ppo"])
+def test_divided_weights_killed_and_resumed_equal_uninterrupted(tmp_path, method):
+    whole = run(tmp_path / "whole", method, 2, "steps=3", "fsdp=1")
+    run(tmp_path / "halves", method, 2, "steps=3", "fsdp=1", "stop=2")
     for part in (tmp_path / "halves" / "run" / "parts").glob("000003.*"):
         part.unlink()
-    halves = run(tmp_path / "halves", "grpo", 2, "steps=3", "fsdp=1")
-    assert whole[0]["losses"][8:] == halves[0]["losses"]
-    assert all(torch.equal(value, halves[0]["weights"][name]) for name, value in whole[0]["weights"].items())
-    made = parallel_child.built(tmp_path / "alone", parallel_child.config("grpo", {}))
+    halves = run(tmp_path / "halves", method, 2, "steps=3", "fsdp=1")
+    assert whole[0]["losses"][8:] == halves[0]["losses"] and whole[0]["values"][8:] == halves[0]["values"]
+    for part in ("weights", "critic"):
+        assert all(torch.equal(value, halves[0][part][name]) for name, value in whole[0][part].items())
+    made = parallel_child.built(tmp_path / "alone", parallel_child.config(method, {}))
     load_whole(made.model, last_checkpoint(tmp_path / "halves" / "run" / "checkpoints"))
     for name, value in made.model.state_dict().items():
         assert torch.equal(value, halves[0]["weights"][name]), "what is evaluated after a kill is the last checkpoint"
@@ -115,10 +129,11 @@ def test_the_launcher_of_torch_gives_the_same(tmp_path):
     same(one, (torch.load(tmp_path / "two" / "record.pt"), parallel_child.steps(tmp_path / "two")))
 
 
-def test_a_launcher_that_divides_weights_needs_cards(tmp_path, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(UserError, match="divides weights .* needs cards"):
-        parallel_child.built(tmp_path, parallel_child.config("grpo", {"rollout_shards": None}))
+def test_without_cards_weights_are_divided_by_fsdp_alone(tmp_path, monkeypatch):
+    made = parallel_child.built(tmp_path, parallel_child.config("grpo", {"rollout_shards": None}))
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(UserError, match="on CPUs .* take fsdp_cpu"):
+        divide_trained(made.accelerator, made.model)
 
 
 def test_work_that_cannot_be_divided_is_refused_by_name(monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import full_forward, model, tokenizer
 from token_rows import batch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from reproduce.errors import UserError
 from reproduce.training import token_logps
@@ -42,6 +43,37 @@ def test_the_gradient_does_not_depend_on_rows_per_pass_or_chunks(monkeypatch):
         monkeypatch.setattr(token_logps, "CPU_ROWS", rows)
         monkeypatch.setattr(token_logps, "KEPT_LOGITS", logits)
         torch.testing.assert_close(gradient(lm, inputs, mask_BT), expected, atol=2e-4, rtol=1e-4)
+
+
+def causal_lm(family: str):
+    """A float64 model of the family, two layers, drawn from a seed."""
+    sizes = dict(vocab_size=len(tokenizer()), hidden_size=16, intermediate_size=24, num_hidden_layers=2, head_dim=4)
+    sizes |= dict(num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes)).double()
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen2", "llama"])
+def test_packed_rows_have_the_values_and_gradients_of_rows_alone(family):
+    lm = causal_lm(family)
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter.mul_(4.0)
+    inputs, mask_BT, _, _ = batch()
+    seen = []
+    lm.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
+    expected, found = [], []
+    for kept, packed in ((expected, False), (found, True)):
+        lm.zero_grad()
+        seen.clear()
+        values = token_logps.token_logps(lm, token_logps.scored_head(lm), inputs, mask_BT, 0.7, True, packed)
+        (values[0].sum() + 0.3 * values[1].square().sum()).backward()
+        kept += [*(value.detach() for value in values), *(p.grad.clone() for p in lm.parameters())]
+    tokens = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+    assert [ids.shape for ids in seen] == [(1, tokens)], "one row, and no padding"
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
+    assert expected[0].abs().max() > 1 and expected[2].abs().max() > 1e-3
 
 
 def test_without_entropy_none_is_returned_and_the_head_is_itself_again():

@@ -7,6 +7,7 @@ keeps them in checkpoints; it knows no method.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -105,3 +106,9 @@ class State:
 
     def load_state_dict(self, state: dict) -> None:
         """The state as `state_dict` gave it."""
+
+    def save_parts(self, folder: Path) -> None:
+        """Writes to a checkpoint what is divided among the processes, in every one of them."""
+
+    def load_parts(self, folder: Path) -> None:
+        """Reads back what `save_parts` wrote."""

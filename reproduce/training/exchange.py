@@ -1,0 +1,28 @@
+"""Gradients of whole copies: added up over micro-batches first, then once over processes, in their own type.
+
+DistributedDataParallel exchanges them in the type of the weights and in every backward pass that it sees the forward
+pass of. Gradients of bfloat16 weights are float32 here (`master_weights`), and an update has many passes.
+"""
+
+from reproduce.training.parallel import add_up, processes
+from reproduce.training.sampler_copy import divided
+
+
+class ExchangedOnce:
+    """In front of a trainer of transformers, of which each process has the gradient of its own part of the loss."""
+
+    mean = False
+    """Whether the loss of a process is that of its own rows alone, so that the whole one is their mean."""
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """As of the trainer; before an optimiser step every process has the gradient of all."""
+        if processes() == 1 or divided():
+            return super().training_step(model, inputs, num_items_in_batch)
+        with model.no_sync():
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            trained = [parameter for parameter in model.parameters() if parameter.grad is not None]
+            add_up(trained)
+            for parameter in trained if self.mean else ():
+                parameter.grad /= processes()
+        return loss
