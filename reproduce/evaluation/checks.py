@@ -23,7 +23,9 @@ class Checks:
         return step % self.every == 0
 
     def __call__(self, step: int) -> dict[str, float]:
-        """check_success_<split> after RL step `step`."""
+        """check_success_<split> after RL step `step`; empty if none is due."""
+        if not self.due(step):
+            return {}
         return {f"check_success_{split}": self._success(split, step) for split in (IID, OOD)}
 
     def _success(self, split: str, step: int) -> float:
