@@ -17,10 +17,12 @@ from reproduce.errors import UserError, one_of
 
 
 class Policy:
-    """Attributes that the agent loop reads of every policy: `branches` (it may fork) and `needs_pilot`."""
+    """Attributes that the agent loop reads of every policy: `branches` (it may fork), `needs_pilot`, and
+    `scored_by_model` (some tokens are not the engine's: the model itself is asked for their log-probs)."""
 
     branches = False
     needs_pilot = False
+    scored_by_model = False
 
 
 @dataclass(frozen=True)

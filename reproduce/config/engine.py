@@ -15,7 +15,7 @@ NAMES = get_args(Name)
 """Modules of `reproduce.rollouts.engines`, each with a `Host`."""
 FOR_SERVER = ("url", "sync_folder")
 FOR_BOTH = ("max_context", "top_logprobs", "entropy", "correction", "correction_low", "correction_high", "max_gap")
-COLOCATED = ("memory_share", "kv_cache_gb", "max_sequences")
+COLOCATED = ("memory_share", "tensor_parallel", "sleep", "kv_cache_gb", "max_sequences")
 
 
 @section

@@ -18,9 +18,13 @@ class Checks:
     def __init__(self, collector: EpisodeCollector, every: int, questions: int):
         self.collector, self.every, self.questions = collector, every, questions
 
+    def due(self, step: int) -> bool:
+        """Whether one follows RL step `step` (from 1)."""
+        return step % self.every == 0
+
     def __call__(self, step: int) -> dict[str, float]:
         """Return check_success_<split> after RL step `step` (from 1); empty if none is due."""
-        if step % self.every:
+        if not self.due(step):
             return {}
         return {f"check_success_{split}": self._success(split, step) for split in (IID, OOD)}
 

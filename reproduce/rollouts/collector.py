@@ -193,7 +193,6 @@ class Collector:
             step: the RL step.
             sampling: what the method's states ask for; None: the collector's temperature.
         """
-        self.host.costs()  # of evaluations since the last step
         kept: list[ScoredGroup] = []
         dropped: list[ScoredGroup] = []
         cost = dict.fromkeys(("sampled_tokens", "tool_calls", "groups_sampled", "groups_degenerate"), 0.0)

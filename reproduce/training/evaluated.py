@@ -3,18 +3,33 @@
 import json
 
 from reproduce.config.tables import JobConfig
-from reproduce.evaluation.evaluate import BATCH
+from reproduce.evaluation.evaluate import BATCH, evaluate
 from reproduce.evaluation.judge import Judge
 from reproduce.evaluation.verdicts import judged
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.kept_episodes import KeptEpisodes
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.parallel import gathered, sampling_part
 
 
 def together_of(config: JobConfig) -> int:
     """Trajectories that evaluation samples together: as many as a shard of training has, where there are shards."""
     t = config.training
     return BATCH if t.rollout_shards is None else t.prompts_per_step * t.group_size // t.rollout_shards
+
+
+def panel_rows(config: JobConfig, collector: Collector, checkpoint: str, report) -> list[dict]:
+    """Rows of the fixed panel (`evaluate`), of which each process, or group that samples together, has its part.
+
+    All processes call it, with the weights brought to the sampler (`EngineHost.refresh`), and get all rows.
+    """
+    e, host = config.evaluation, collector.host
+    part = sampling_part(host.tensor_parallel)
+
+    def own() -> list[dict]:
+        return evaluate(collector, e.split, e.questions, e.samples, checkpoint, report, together_of(config), part)
+
+    return [row for rows in gathered(host.led(own) or []) for row in rows]
 
 
 def with_verdicts(config: JobConfig, setup, rows: list[dict], run: RunDirectory) -> list[dict]:

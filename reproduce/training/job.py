@@ -13,14 +13,13 @@ from reproduce.algorithms import load
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
-from reproduce.evaluation.evaluate import evaluate
 from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
 from reproduce.seeding import child_seed
 from reproduce.tools.sandbox import probe
 from reproduce.training.checkpoints import last_checkpoint
-from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
-from reproduce.training.parallel import gathered, own_device, process_index, processes
+from reproduce.training.evaluated import keep_episodes, panel_rows, with_verdicts
+from reproduce.training.parallel import own_device, process_index, processes
 from reproduce.training.sampler_copy import divided, prepared
 from reproduce.training.schedule import cosine_factor
 from reproduce.training.setup import open_setup
@@ -47,7 +46,8 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
     with full_card_named(config), open_setup(config) as setup, reported(run, config) as seen:
         device = own_device(config.training.device)
         model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.grammar)
-        policy = prepared(model, config.training.lora, config.seed)
+        copied = not setup.host.own_weights or algorithm.rollout.scored_by_model
+        policy = prepared(model, config.training.lora, config.seed, copied)
         evaluated = setup.collector(policy[1], grammar, config.seed, config.evaluation.temperature)
         keep_episodes(setup, run, evaluated, f"evaluated-{process_index()}")
         tokens = _tokens_of_a_pass(config, device)
@@ -59,16 +59,11 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         run.drop_steps_after(done)
         if done < config.training.steps:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-            trainer.refresh_sampler()
-        elif trainer.replica is not None:
-            trainer.replica.load(checkpoint)
         else:
             trainer.load_checkpoint(checkpoint)
         started = time.perf_counter()
-        e = config.evaluation
-        part = process_index(), processes()
-        rows = evaluate(evaluated, e.split, e.questions, e.samples, "last", run.progress, together_of(config), part)
-        rows = [row for own in gathered(rows) for row in own]
+        trainer.refresh_sampler()
+        rows = panel_rows(config, evaluated, "last", run.progress)
         run.write_eval(with_verdicts(config, setup, rows, run) if process_index() == 0 else rows)
     run.finish({"seconds_eval": time.perf_counter() - started})
 

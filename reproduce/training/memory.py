@@ -15,11 +15,12 @@ from reproduce.algorithms import load
 from reproduce.arguments import Parser, first_line
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
+from reproduce.rollouts.engines import memory_share
+from reproduce.training.engine_settings import BYTES, sampled
 from reproduce.training.flops import Model, model_of, vocabulary_of
 from reproduce.training.token_logps import KEPT_LOGITS
 
 GB = 1e9
-BYTES = {"bfloat16": 2, "float32": 4, "float64": 8}
 PROMPT, PROMPT_IN_WORDS = 1024, 128
 """Tokens of a prompt, and where every word is a token: assumed, since the longest is not known before."""
 REST = 2.0 * GB
@@ -30,11 +31,6 @@ SPARE = 0.1
 """Share of a card that a run leaves free where there is a choice."""
 ASLEEP = 1.5 * GB
 """What vLLM keeps while it sleeps (CUDA graphs, its own context): assumed."""
-VLLM_REST = 2.0 * GB
-"""What vLLM needs beside weights and cache: assumed."""
-FEWEST, MOST_OF_CARD, WEIGHTS_OF_CARD = 8, 0.9, 0.4
-"""vLLM's share of a card: cache for so many sequences at least, at most so much of it; tensor parallelism makes weights
-take at most the last."""
 KEPT = {"float32": (24.0, 15.75, 16.5, 16.0), "bfloat16": (16.0, 9.75, 10.5, 8.0)}
 """Bytes that a layer keeps for each of its hidden units, query and key dimensions and MLP units, and token; 10 bytes
 per attention head and 8 per token come on top. Counted as `kept_bytes` says."""
@@ -147,27 +143,21 @@ def reads_reference(job: JobConfig) -> bool:
     return job.training.measure_kl or "ref_logps_BT" in {*algorithm.advantage_needs, *algorithm.loss_needs}
 
 
-def tensor_parallel(job: JobConfig, model: Model, card: float) -> int:
-    """Cards that share vLLM's weights: as the config says, else the smallest power of two at which 40 % of one do."""
-    if job.engine.tensor_parallel is not None:
-        return job.engine.tensor_parallel
-    count = 1
-    while count < 8 and model.parameters * BYTES[job.training.dtype] / count > WEIGHTS_OF_CARD * card:
-        count *= 2
-    return count
+def vllm_bytes(job: JobConfig, model: Model, card: float, left: float, processes: int) -> float:
+    """vLLM's part of a card: its share, or weights and the cache of as many sequences as `left` has room for.
 
-
-def vllm_bytes(job: JobConfig, model: Model, card: float, left: float) -> float:
-    """vLLM's part of a card: its share, or weights and the cache of as many sequences as `left` has room for."""
-    e, size, count = job.engine, BYTES[job.training.dtype], tensor_parallel(job, model, card)
-    weights = model.parameters * size / count
+    Where there is no room for a few, the part that a few would need. UserError if the weights fit on no cards of a node.
+    """
+    e, held = job.engine, sampled(job, model, width_of(job))
+    of_node = processes if job.machine is None else min(processes, job.machine.cards)
+    cards = e.tensor_parallel or memory_share.tensor_parallel(held, card, processes, of_node)
     if e.memory_share is not None:
         return e.memory_share * card
+    weights, sequence = held.weights_on(cards) + memory_share.REST, held.sequence_on(cards)
     if e.kv_cache_gb is not None:
-        return e.kv_cache_gb * GB + weights + VLLM_REST
-    sequence = (e.max_context or width_of(job)) * model.cache_bytes(size) / count
-    room = (min(left, MOST_OF_CARD * card) - weights - VLLM_REST) // sequence
-    return weights + VLLM_REST + sequence * min(max(room, min(FEWEST, e.max_sequences)), e.max_sequences)
+        return e.kv_cache_gb * GB + weights
+    room = (min(left, memory_share.MOST_OF_CARD * card) - weights) // sequence
+    return weights + sequence * min(max(room, memory_share.FEWEST_SEQUENCES), e.max_sequences)
 
 
 def estimate(
@@ -222,7 +212,7 @@ def estimate(
         rows = t.prompts_per_step * t.group_size / (t.rollout_shards or 1)
         found["sampling"] = rows * width * model.cache_bytes(size)
     elif e.name == "vllm":
-        found["sampling"] = vllm_bytes(job, model, card, card * (1 - SPARE) - Memory(**found).resting)
+        found["sampling"] = vllm_bytes(job, model, card, card * (1 - SPARE) - Memory(**found).resting, processes)
         found["asleep"] = ASLEEP if e.sleep else found["sampling"]
     return Memory(**found)
 

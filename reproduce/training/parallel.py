@@ -32,6 +32,16 @@ def own_device(device: str) -> str:
     return f"cuda:{local}" if device == "cuda" and local is not None else device
 
 
+def sampling_part(together: int) -> tuple[int, int]:
+    """(i, n): of n groups of `together` neighbouring processes, each of which samples, this process is in group i."""
+    return process_index() // together, processes() // together
+
+
+def leads(together: int) -> bool:
+    """Whether this process is the first one of its group, which alone collects what the group samples."""
+    return process_index() % together == 0
+
+
 def check_division(training) -> None:
     """UserError if the processes cannot divide the work of a step. training: `TrainingConfig`."""
     count, shards = processes(), training.rollout_shards or 1

@@ -7,10 +7,9 @@ from accelerate import PartialState
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.evaluation.evaluate import evaluate
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import warm_start_hash
-from reproduce.training.evaluated import keep_episodes, together_of, with_verdicts
+from reproduce.training.evaluated import keep_episodes, panel_rows, with_verdicts
 from reproduce.training.installed import check_installed
 from reproduce.training.parallel import Follower, gathered, own_device, process_index, processes
 from reproduce.training.setup import Setup, open_setup
@@ -61,10 +60,8 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
         trained = time.perf_counter()
         collector = setup.collector(model, grammar, config.warm_start.seed, config.evaluation.temperature)
         keep_episodes(setup, run, collector, f"evaluated-{process_index()}")
-        e, part = config.evaluation, (process_index(), processes())
-        together = together_of(config)
-        rows = evaluate(collector, e.split, e.questions, e.samples, "warm_start", run.progress, together, part)
-        rows = [row for own in gathered(rows) for row in own]
+        setup.host.refresh(model)
+        rows = panel_rows(config, collector, "warm_start", run.progress)
         run.write_eval(with_verdicts(job, setup, rows, run) if process_index() == 0 else rows)
     run.finish({"seconds_train": trained - started, "seconds_eval": time.perf_counter() - trained})
     return folder

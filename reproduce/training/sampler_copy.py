@@ -1,6 +1,8 @@
-"""A whole copy of the policy to sample from, where training divides its weights among processes.
+"""Weights to sample from, where training divides those of the policy among processes, and how they are kept.
 
-Processes sample different trajectories, so they cannot take the same steps together, which weights in parts need.
+A sampler with weights of its own (vLLM) is handed one whole weight after the other. Transformers' engine samples with
+the policy itself, and processes sample different trajectories: they cannot take the same steps together, which weights
+in parts need. For that engine each process keeps a whole copy.
 """
 
 import copy
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-from reproduce.training.adapters import with_adapters
+from reproduce.rollouts.engines.weights import put_together, sampled_dtype
+from reproduce.training.adapters import has_adapters, with_adapters
 
 WHOLE = "whole.safetensors"
 
@@ -31,40 +35,49 @@ class Replica:
         """Takes over the weights of the policy that is trained. Every process must call it."""
         own = dict(self.model.named_parameters())
         for name, parameter in trained.named_parameters():
-            _take_over(own[name], parameter)
-
-    def save(self, folder: Path) -> None:
-        """Writes the weights as they are here."""
-        save_file({name: value.contiguous() for name, value in self.model.named_parameters()}, folder / WHOLE)
-
-    @torch.no_grad()
-    def load(self, folder: Path) -> None:
-        """Reads them back."""
-        saved = load_file(folder / WHOLE)
-        for name, value in self.model.named_parameters():
-            value.copy_(saved[name])
+            with put_together([parameter]):
+                own[name].copy_(parameter.full_tensor() if isinstance(parameter, DTensor) else parameter)
 
 
-def _take_over(own: torch.Tensor, parameter: torch.Tensor) -> None:
-    if hasattr(parameter, "full_tensor"):  # FSDP2
-        own.copy_(parameter.full_tensor())
-    elif hasattr(parameter, "ds_id"):  # ZeRO-3
-        from deepspeed.zero import GatheredParameters
+@torch.no_grad()
+def save_whole(model: torch.nn.Module, folder: Path, writes: bool) -> None:
+    """Writes all weights of the policy, adapters beside theirs, each put together. Every process must call it.
 
-        with GatheredParameters([parameter]):
-            own.copy_(parameter)
-    else:
-        own.copy_(parameter)
+    writes: whether this process does it. Trained weights become of the type that they are sampled with.
+    """
+    found, dtype = {}, None if has_adapters(model) else sampled_dtype(model)
+    for name, parameter in model.named_parameters():
+        with put_together([parameter]):
+            weight = parameter if dtype is None else parameter.to(dtype)
+            weight = weight.full_tensor() if isinstance(weight, DTensor) else weight
+            if writes:
+                found[name] = weight.detach().to("cpu", copy=True).contiguous()
+    if writes:
+        save_file(found, folder / WHOLE)
 
 
-def prepared(model: torch.nn.Module, lora, seed: int) -> tuple[torch.nn.Module, torch.nn.Module, Replica | None]:
+@torch.no_grad()
+def load_whole(model: torch.nn.Module, folder: Path) -> None:
+    """Reads them back, into a model that is whole or in parts. Every process must call it."""
+    saved = load_file(folder / WHOLE)
+    for name, parameter in model.named_parameters():
+        value = saved[name].to(parameter.device)
+        if isinstance(parameter, DTensor):
+            value = distribute_tensor(value, parameter.device_mesh, parameter.placements)
+        with put_together([parameter], written=True):
+            parameter.copy_(value)
+
+
+def prepared(
+    model: torch.nn.Module, lora, seed: int, copied: bool = True
+) -> tuple[torch.nn.Module, torch.nn.Module, Replica | None]:
     """(trained, sampled, replica): the policy with its adapters, what engines sample from, and the copy if it is one.
 
-    lora: `LoraConfig` or None, seed: as for `adapters.with_adapters`. Adapters work inside `model`, which stays what
-    engines sample from unless the weights are divided.
+    lora: `LoraConfig` or None, seed: as for `adapters.with_adapters`. copied: whether engines need a whole copy where
+    weights are divided. Without one, adapters work inside `model`, which stays what engines sample from.
     """
     trained = model if lora is None else with_adapters(model, lora, seed)
-    if not divided():
+    if not divided() or not copied:
         return trained, model, None
     replica = Replica(trained)
     return trained, replica.model if lora is None else replica.model.get_base_model(), replica

@@ -4,12 +4,16 @@ A model made from scratch reads whole words and learns from demonstrations first
 own template and begins as it is, or with supervised fine-tuning on an SFT set.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
+import torch
+
+from reproduce.config.engine import EngineConfig
 from reproduce.config.sections import SHAPE
 from reproduce.config.tables import JobConfig
 from reproduce.evaluation.graders import grade
@@ -19,8 +23,11 @@ from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.engines.host import EngineHost, open_engine
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.rollouts.grammar import ACTIONS, WEB_TOOLS, Grammar, SpeltGrammar
+from reproduce.training.engine_settings import settled
+from reproduce.training.flops import model_of, vocabulary_of
 from reproduce.training.hub_model import load_hub_model
 from reproduce.training.parallel import processes
+from reproduce.training.sampler_copy import divided
 from reproduce.training.sft_warm_start import sft_rows
 from reproduce.training.tiny_model import build_model, word_tokenizer
 from reproduce.training.warm_start import tool_rows, turn_rows
@@ -111,11 +118,28 @@ def setup_of(config: JobConfig, task: Task, host: EngineHost | None = None) -> S
     return (ScratchSetup if config.model.name_or_path is None else HubSetup)(config, task, host)
 
 
+def own_engine(config: JobConfig) -> EngineConfig | None:
+    """The section `engine` of a run, with what it leaves open settled for the processes and cards that are here."""
+    if config.engine is None or config.engine.name != "vllm":
+        return config.engine
+    from reproduce.training.memory import SPARE, estimate, width_of
+
+    on_card = config.training.device.startswith("cuda") and torch.cuda.is_available()
+    card = float(torch.cuda.get_device_properties(0).total_memory) if on_card else 0.0
+    resting = 0.0
+    if card:
+        unasked = replace(config, engine=replace(config.engine, kv_cache_gb=1.0))  # vLLM's part is what is looked for
+        resting = estimate(unasked, card, processes(), divided()).resting + SPARE * card
+    model = model_of(config.model, vocabulary_of(config))
+    of_node = int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
+    return settled(config, model, width_of(config), card, resting, processes(), of_node)
+
+
 @contextmanager
 def open_setup(config: JobConfig) -> Iterator[Setup]:
     """The setup of a config, with its world and its engine open. UserError if one cannot be opened."""
     with (
         world_of(config.task).open(config, lambda question, answer: grade(question, answer).correct) as task,
-        closing(open_engine(config.engine, processes())) as host,
+        closing(open_engine(own_engine(config), processes())) as host,
     ):
         yield setup_of(config, task, host)

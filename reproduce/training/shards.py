@@ -9,7 +9,7 @@ import copy
 from reproduce.algorithms import Algorithm
 from reproduce.algorithms.parts.state import Sampling
 from reproduce.rollouts.collector import Batch, Collector
-from reproduce.training.parallel import gathered, process_index, processes
+from reproduce.training.parallel import gathered, leads, sampling_part
 
 OF_THE_SAMPLER = ("session", "environment")
 """A trajectory's environment. It is of no use once the trajectory is there, and stays in its process."""
@@ -19,14 +19,17 @@ class Shards:
     """Stands where a `Collector` does in the trainer: collects each shard of a step, and puts them together.
 
     collectors: one for each shard, on seeds of their own; shard s belongs to process s modulo their number, and only
-    its own collectors are ever used by a process. Dynamic sampling refills a shard by itself, with at most
-    `max_generation_batches` batches each. What a collector carries from step to step is kept by shard.
+    its own collectors are ever used by a process. Where processes sample together, shard s belongs to group s modulo
+    the number of groups, whose first process collects it while the others follow. Dynamic sampling refills a
+    shard by itself, with at most `max_generation_batches` batches each. What a collector carries from step to step is
+    kept by shard.
     """
 
     def __init__(self, collectors: list[Collector]):
         self.collectors = collectors
         first = collectors[0]
         self.task, self.grammar, self.max_turns, self.host = first.task, first.grammar, first.max_turns, first.host
+        self.model = first.model
 
     def collect(
         self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
@@ -38,8 +41,8 @@ class Shards:
             own = questions[shard * size :][:size]
             return _portable(self.collectors[shard].collect(own, k, algorithm, step, sampling))
 
-        own = {shard: collected(shard) for shard in self._own()}
-        found = _by_shard(gathered(own))
+        own = self.host.led(lambda: {shard: collected(shard) for shard in self._own()})
+        found = _by_shard(gathered(own or {}))
         return Batch([group for batch in found for group in batch.groups], _costs([batch.cost for batch in found]))
 
     def state_dict(self) -> dict:
@@ -52,7 +55,10 @@ class Shards:
             collector.load_state_dict(shard)
 
     def _own(self) -> range:
-        return range(process_index(), len(self.collectors), processes())
+        """Of the shards, those that this process collects."""
+        together = self.host.tensor_parallel
+        group, groups = sampling_part(together)
+        return range(group, len(self.collectors), groups) if leads(together) else range(0)
 
 
 def _by_shard(found: list[dict]) -> list:

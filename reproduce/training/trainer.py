@@ -30,6 +30,7 @@ from reproduce.algorithms import Algorithm, for_run
 from reproduce.algorithms.base import SAMPLER
 from reproduce.algorithms.parts.state import RolloutBatch, RunServices, Sampling
 from reproduce.errors import UserError
+from reproduce.evaluation.checks import Checks
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
 from reproduce.rollouts.tensors import SINGLE_TURNS, companions, rollout_tensors
 from reproduce.rollouts.token_path import TokenPath
@@ -53,7 +54,7 @@ from reproduce.training.own_forward import with_own_forward
 from reproduce.training.padding_rows import with_filler, without_filler
 from reproduce.training.parallel import gathered, processes, share_random_state, wait_for_all
 from reproduce.training.reference import Reference
-from reproduce.training.sampler_copy import Replica, divided
+from reproduce.training.sampler_copy import Replica, divided, load_whole, save_whole
 from reproduce.training.sampler_gap import SamplerGap
 from reproduce.training.token_logps import attention_by_blocks, scored_head, token_logps
 from reproduce.training.trl_config import NO_QUESTION
@@ -76,7 +77,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         collector: samples and scores groups. questions: the training questions in order; the dataset's `index` column
             points into them.
         run: where each RL step is recorded. entropy_tokens: for the metrics (`batch_metrics`).
-        checks: called with the RL step after its last update; what it returns joins the step's metrics.
+        checks: called with the RL step after its last update, if one is due; what it returns joins the step's metrics.
         replica: the copy that the collector samples from, where training divides the weights of the policy.
         rate_factor: RL step (from 0) -> factor on the policy's learning rate; None: constant.
         group_size: trajectories per question; None: TRL's num_generations, which cannot be 1.
@@ -98,7 +99,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         run: RunDirectory,
         entropy_tokens: int,
         model,
-        checks: Callable[[int], dict[str, float]] | None = None,
+        checks: Checks | None = None,
         replica: Replica | None = None,
         rate_factor: Callable[[int], float] | None = None,
         group_size: int | None = None,
@@ -167,9 +168,10 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         return self.lr_scheduler
 
     def refresh_sampler(self) -> None:
-        """Gives the replica, if there is one, the weights of now. Every process must call it."""
+        """Gives what samples the weights of now. Every process must call it."""
         if self.replica is not None:
             self.replica.refresh(self.model)
+        self.host.refresh(self.collector.model)
 
     # -- rollouts -------------------------------------------------------------------------------------------------
 
@@ -182,6 +184,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         indices: of this process's questions; the batch is that of all processes, and every process returns all of it.
         """
         started = time.perf_counter()
+        self.host.costs()  # of evaluations since the last step
         self.refresh_sampler()
         questions = [self.questions[index] for own in gathered(indices) for index in own if index != NO_QUESTION]
         self.sampling = Sampling(self.temperature)
@@ -190,6 +193,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         self.batch = self.collector.collect(
             questions, self.num_generations, self.algorithm, self.rl_step, self.sampling
         )
+        self.host.rest()
         training_rows = self.batch.training_rows()
         paths = [row.path for row in training_rows]
         output = path_tensors(paths, self.processing_class.pad_token_id, self.accelerator.device)
@@ -393,8 +397,10 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         metrics = self._step_metrics | update_metrics(updates, self.algorithm.metrics)
         seconds = {"rollout": self._seconds_rollout, "train": time.perf_counter() - self._train_started}
         seconds |= {name: metrics.pop(name) for name in ENGINE_TIMINGS if name in metrics}
-        if self.checks is not None:
-            metrics |= self.checks(step)
+        if self.checks is not None and self.checks.due(step):
+            self.refresh_sampler()
+            metrics |= self.host.led(partial(self.checks, step)) or {}
+            self.host.rest()
         self.run.write_step(step, metrics, rollout_records(self.batch), seconds)
         self.run.progress("train", step, self.state.max_steps // self.updates_per_step)
         Trainer.log(self, {name: metrics[name] for name in ("reward_mean", "entropy", "loss", "grad_norm")})
@@ -405,17 +411,19 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         carried = {name: part.state_dict() for name, part in self._carried().items()}
         for state in self.states:
             state.save_parts(folder)
-        self.refresh_sampler()
+        if divided() and self.state.global_step >= self.state.max_steps:  # for the evaluation
+            save_whole(self.accelerator.unwrap_model(self.model), folder, self.args.should_save)
         wait_for_all()  # each process saves random states of its own
         if self.args.should_save:
-            if self.replica is not None:
-                self.replica.save(folder)
             complete(folder, carried)
         wait_for_all()
 
     def load_checkpoint(self, folder: Path) -> None:
-        """The weights of a checkpoint, and what the run carries."""
-        self._load_from_checkpoint(str(folder))
+        """The weights of a run's last checkpoint, to be evaluated. Every process must call it."""
+        if divided():
+            load_whole(self.accelerator.unwrap_model(self.model), folder)
+        else:
+            self._load_from_checkpoint(str(folder))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         super()._load_from_checkpoint(resume_from_checkpoint, model)

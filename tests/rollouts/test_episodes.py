@@ -308,7 +308,8 @@ def test_checks_leave_training_alone_and_draw_new_tasks_each_time(tmp_path):
     sample = made.sample
     made.sample = lambda questions, *args: asked.append([q.id for q in questions]) or sample(questions, *args)
     checks = Checks(made, 5, 6)
-    assert checks(4) == {} and set(checks(5)) == {"check_success_iid", "check_success_ood"} and checks(10)
+    assert checks(4) == {} and not checks.due(4) and checks.due(5)
+    assert set(checks(5)) == {"check_success_iid", "check_success_ood"} and checks(10)
     assert len(asked) == 4 and asked[0] != asked[2] and all(len(ids) == 6 for ids in asked)
     assert all("-iid-" in name for name in asked[0]) and all("-ood-" in name for name in asked[1])
     assert checks(5) == checks(5)

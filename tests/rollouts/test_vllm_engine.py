@@ -1,10 +1,8 @@
 """vLLM itself: weights handed over, the cache of prefixes, seeds, and a server. `make test-vllm` runs these."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 import vllm_tiny
-from engine_checks import PROMPT, check_path, gap, sampled
-from places import ROOT, TESTS
+from engine_checks import PROMPT, Pages, check_path, gap, sampled
+from places import ROOT
+from process_groups import free_port, launched
 from tiny import encode, tokenizer
 
 from reproduce.algorithms.policies import AEPORollout
@@ -25,15 +24,9 @@ from reproduce.rollouts.engines.vllm_install import vllm_version
 from reproduce.rollouts.engines.vllm_local import CPU_BATCH
 from reproduce.rollouts.token_path import TokenPath
 from reproduce.rollouts.tools import ToolPool
-from reproduce.worlds.tool_server import Call, ToolResult
+from reproduce.worlds.tool_server import Call
 
 pytestmark = pytest.mark.skipif(vllm_version() is None, reason=vllm_tiny.MISSING)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("make", [vllm_tiny.model, vllm_tiny.tied_model], ids=["untied", "tied"])
@@ -117,17 +110,6 @@ def test_requests_that_were_aborted_leave_nothing_behind():
     assert gap(lm, sampled(vllm_tiny.engine(lm, stop=[]), 3)) < 1e-4
 
 
-class Pages:
-    """Answers every call by words enough to fill blocks of the cache, some calls late."""
-
-    def start(self, question):
-        return type("S", (), {"question": question, "fork": lambda self: self})()
-
-    def run(self, calls):
-        time.sleep(0.01 * (len(calls[0].content) % 3))
-        return [ToolResult("page of year " * 12, call.tool, True) for call in calls]
-
-
 def test_a_tree_of_rollouts_forks_exactly_and_pays_for_a_prefix_once():
     lm, grammar = vllm_tiny.calling(vllm_tiny.model()), Grammar(tokenizer())
     made = vllm_tiny.engine(lm, temperature=0.8)
@@ -163,18 +145,7 @@ def replace_heads(config, size):
 
 @pytest.mark.slow
 def test_each_of_two_training_processes_has_a_vllm_of_its_own():
-    port = free_port()
-    children = []
-    for rank in ("0", "1"):
-        of_a_launcher = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        children.append(
-            subprocess.Popen(
-                [sys.executable, str(TESTS / "support" / "vllm_pair.py")],
-                cwd=ROOT,
-                env={**os.environ, **of_a_launcher, "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)},
-            )
-        )
-    assert [child.wait(1800) for child in children] == [0, 0]
+    assert launched("vllm_pair.py", 2) == [0, 0]
 
 
 # -- a server ---------------------------------------------------------------------------------------------------------

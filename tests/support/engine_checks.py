@@ -1,9 +1,12 @@
 """Probabilities of an engine beside those of a full forward pass."""
 
+import time
+
 import torch
 from tiny import encode, full_forward
 
 from reproduce.rollouts.token_path import TokenPath
+from reproduce.worlds.tool_server import ToolResult
 
 
 def check_path(lm, path, temperature=1.0):
@@ -30,3 +33,14 @@ def gap(lm, paths, temperature=1.0):
     """Largest difference of the paths' log-probs to a full forward pass of `lm`."""
     logps = [full_forward(lm, p.prompt, p.completion, temperature)[0].tolist() for p in paths]
     return max(abs(a - b) for row, p in zip(logps, paths, strict=True) for a, b in zip(row, p.logps, strict=True))
+
+
+class Pages:
+    """Answers every call by words enough to fill blocks of the cache, some calls late."""
+
+    def start(self, question):
+        return type("S", (), {"question": question, "fork": lambda self: self})()
+
+    def run(self, calls):
+        time.sleep(0.01 * (len(calls[0].content) % 3))
+        return [ToolResult("page of year " * 12, call.tool, True) for call in calls]

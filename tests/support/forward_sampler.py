@@ -14,15 +14,19 @@ class ForwardSampler:
         self.vocabulary = model.config.vocab_size
         self.top_logprobs = min(top_logprobs, self.vocabulary)
         self.open, self.seeds, self.loads, self.aborted, self.broken = {}, [], 0, 0, False
-        self._loaded, self.max_context = None, 512
+        self._loaded, self.max_context, self.asleep = None, 512, False
 
     def load(self, model, always=False):
         version = version_of(model)
-        if self.broken or (version == self._loaded and not always):
+        if self.broken or (version == self._loaded and not always and not self.asleep):
             return 0.0
+        self.asleep = False
         self.model.load_state_dict(dict(named_weights(model)))
         self.loads, self._loaded = self.loads + 1, version
         return 0.5
+
+    def sleep(self):
+        self.asleep = True
 
     def add(self, request: Request):
         generator = torch.Generator().manual_seed(request.seed)

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import parallel_child
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from places import ROOT, TESTS
 
 
 def free_port() -> str:
@@ -38,6 +41,21 @@ def together(main: Callable, count: int, words: list[str], seconds: float = 300)
     for child in children:
         child.kill()
     return codes
+
+
+def launched(script: str, count: int, seconds: float = 1800) -> list[int]:
+    """Exit codes of the script of `tests/support` in `count` new processes that find each other."""
+    port, children = free_port(), []
+    for rank in map(str, range(count)):
+        found = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        found |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(TESTS / "support" / script)]
+        children.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, **found}))
+    try:
+        return [child.wait(seconds) for child in children]
+    finally:
+        for child in children:
+            child.kill()
 
 
 def run(folder: Path, method: str, count: int, *settings: str) -> tuple[dict, list[dict]]:

@@ -47,19 +47,28 @@ def calling(lm):
 
 
 @cache
-def sampler():
-    """The vLLM, started from the config of a model with tied embeddings, which it must not believe."""
+def _started():
     needs_vllm()
     from reproduce.rollouts.engines.vllm_local import LocalVllm
 
     return LocalVllm(tied_model(), CONFIG, "cpu")
 
 
+def sampler(top_logprobs=CONFIG.top_logprobs):
+    """The vLLM, started from the config of a model with tied embeddings, which it must not believe.
+
+    top_logprobs: of whoever asks, until another one does; it is shared.
+    """
+    made = _started()
+    made.top_logprobs = min(top_logprobs, made.vocabulary)
+    return made
+
+
 def close_sampler():
     """Ends it; the next test that asks for it starts another one."""
-    if sampler.cache_info().currsize:
-        sampler().close()
-        sampler.cache_clear()
+    if _started.cache_info().currsize:
+        _started().close()
+        _started.cache_clear()
 
 
 def engine(lm, seed=0, stop=None, temperature=1.0, **kwargs):

@@ -14,7 +14,7 @@ from reproduce.errors import UserError
 from reproduce.training import parallel
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.fully_sharded import divide_trained
-from reproduce.training.sampler_copy import Replica
+from reproduce.training.sampler_copy import load_whole
 
 METHODS = ["dapo", "aepo", "ppo+epo", "gigpo", "aepo-released", "epo-released"]
 
@@ -78,9 +78,8 @@ def test_divided_weights_killed_and_resumed_equal_uninterrupted(tmp_path, method
     for part in ("weights", "critic"):
         assert all(torch.equal(value, halves[0][part][name]) for name, value in whole[0][part].items())
     made = parallel_child.built(tmp_path / "alone", parallel_child.config(method, {}))
-    replica = Replica(made.model)
-    replica.load(last_checkpoint(tmp_path / "halves" / "run" / "checkpoints"))
-    for name, value in replica.model.state_dict().items():
+    load_whole(made.model, last_checkpoint(tmp_path / "halves" / "run" / "checkpoints"))
+    for name, value in made.model.state_dict().items():
         assert torch.equal(value, halves[0]["weights"][name]), "what is evaluated after a kill is the last checkpoint"
 
 

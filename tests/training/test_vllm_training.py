@@ -40,15 +40,13 @@ class StandIn:
 
 
 class Real:
-    """vLLM: the one of the session, which keeps its own `top_logprobs`."""
+    """vLLM: the one of the session."""
 
     model = staticmethod(vllm_tiny.model)
 
     @staticmethod
     def sampler(lm, settings):
-        made = vllm_tiny.sampler()
-        made.top_logprobs = min(settings.top_logprobs, made.vocabulary)
-        return made
+        return vllm_tiny.sampler(settings.top_logprobs)
 
 
 @pytest.fixture(params=[StandIn, Real], ids=["stand-in", "vllm"])
@@ -134,26 +132,66 @@ def test_a_state_moves_the_temperature_and_asks_for_side_rows(tmp_path, kind):
     assert all(step["metrics"]["sampler_gap_max"] < 1e-4 for step in steps_of(made))
 
 
+def watched(events, name, call):
+    """`call`, which writes `name` and its tags down first; a name that repeats counts once."""
+
+    def told(*args, **kwargs):
+        said = " ".join([name, *kwargs.get("tags", ())])
+        if not events or events[-1] != said:
+            events.append(said)
+        return call(*args, **kwargs)
+
+    return told
+
+
+@pytest.mark.parametrize("sleep", [True, False], ids=["sleeping", "awake"])
+def test_the_sampler_wakes_loads_samples_and_sleeps_before_the_passes_of_training(tmp_path, kind, sleep):
+    events, made = [], a_trainer(tmp_path, kind, a_job(learning_rate=1e-2), sleep=sleep)
+    start = made.host._start
+
+    def watched_start(model):
+        sampler = start(model)
+        sampler.load(model, always=True)  # whatever an earlier test left
+        if kind is Real:
+            engine = sampler._llm
+            for said, name in {"wake": "wake_up", "load": "collective_rpc", "sleep": "sleep"}.items():
+                setattr(engine, name, watched(events, said, getattr(type(engine), name).__get__(engine)))
+            sampler._engine.step = watched(events, "sample", type(sampler._engine).step.__get__(sampler._engine))
+        else:
+            sampler.model.load_state_dict = watched(events, "load", sampler.model.load_state_dict)
+            sampler.step = watched(events, "sample", sampler.step)
+            sampler.sleep = watched(events, "sleep", sampler.sleep)
+        return sampler
+
+    made.host._start = watched_start
+    made.loss_on = watched(events, "train", made.loss_on)
+    made.train()
+    if kind is Real:  # the session's vLLM goes on without its watchers
+        sampler = made.host._sampler
+        for name in ("wake_up", "collective_rpc", "sleep"):
+            delattr(sampler._llm, name)
+        del sampler._engine.step
+    pause, wake = (["sleep"], ["wake weights"]) if sleep else ([], [])
+    cache = ["wake kv_cache"] if sleep else []
+    if kind is StandIn:
+        wake = cache = []
+    assert events == ["sample", *pause, "train", *wake, "load", *cache, "sample", *pause, "train"]
+    assert all(step["metrics"]["sampler_gap_max"] < 1e-4 for step in steps_of(made))
+
+
 def test_weights_left_behind_stop_the_run(tmp_path, kind):
     made = a_trainer(tmp_path, kind, a_job(learning_rate=1e-1), max_gap=0.05)
-    load_weights, calls = type(made.host).engine, []
+    refresh, calls = made.host.refresh, []
 
-    def only_once(self, model, *args):
-        made.host._changed = False
-        sampler = self._sampler
-        if sampler is not None:
-            sampler_load, sampler.load = sampler.load, lambda *a, **k: 0.0
-        try:
-            return load_weights(self, model, *args)
-        finally:
-            calls.append(1)
-            if sampler is not None:
-                sampler.load = sampler_load
+    def only_once(model):
+        if not calls:
+            refresh(model)
+        calls.append(1)
 
-    made.host.engine = only_once.__get__(made.host)
+    made.host.refresh, made.host.rest = only_once, lambda: None
     with pytest.raises(UserError, match="engine.max_gap"):
         made.train()
-    assert len(calls) == 2 and made.run.last_complete_step() == 1
+    assert len(calls) > 1 and made.run.last_complete_step() == 1
 
 
 def test_a_capped_correction_changes_the_training_and_none_keeps_the_samplers_log_probs(tmp_path):

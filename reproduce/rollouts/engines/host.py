@@ -4,8 +4,10 @@ The module `reproduce.rollouts.engines.<name>` holds the engine of that name and
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
+from typing import TypeVar
 
 from reproduce.config.engine import EngineConfig
 from reproduce.errors import UserError
@@ -13,6 +15,7 @@ from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.token_path import Engine
 from reproduce.rollouts.tools import ToolPool
 
+T = TypeVar("T")
 IN_BATCHES = EngineConfig(name="transformers", tool_workers=0)
 """What a config without the section means."""
 
@@ -25,6 +28,8 @@ class EngineHost(ABC):
     """
     one_process = False
     """Whether it can only serve a run of one process."""
+    tensor_parallel = 1
+    """Neighbouring processes that sample together: the first of them runs the agents (`led`)."""
 
     def __init__(self, config: EngineConfig = IN_BATCHES):
         self.config = config
@@ -41,6 +46,25 @@ class EngineHost(ABC):
     def tools(self, environment) -> AbstractContextManager[ToolPool | None]:
         """Open threads for the calls of a `ToolServer`, if the config asks for some."""
         return ToolPool(environment, self.config.tool_workers) if self.config.tool_workers else nullcontext()
+
+    def refresh(self, model) -> None:
+        """Brings a sampler with own weights to those that `model` has now, awake, before engines are made.
+
+        Needed where weights are divided among processes, or processes sample together: all of them must call it at the
+        same time. Elsewhere `engine` does it where it is due.
+        """
+        return None
+
+    def rest(self) -> None:
+        """Says that nothing is sampled until the next `refresh`: training may have the memory. Every process does."""
+        return None
+
+    def led(self, work: Callable[[], T]) -> T | None:
+        """Returns `work()`, which samples. Of processes that sample together the first one calls it, others get None.
+
+        All of them must call it at the same time.
+        """
+        return work()
 
     def weights_changed(self) -> None:
         """Note that an optimiser wrote to the weights."""

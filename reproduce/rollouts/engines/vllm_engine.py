@@ -27,6 +27,7 @@ from reproduce.errors import UserError
 from reproduce.rollouts.engines.ends import end_ids
 from reproduce.rollouts.engines.entropy_topk import entropy_topk, hidden_entropy
 from reproduce.rollouts.engines.host import EngineHost
+from reproduce.rollouts.engines.weights import divides
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.seeding import child_seed
 
@@ -68,7 +69,10 @@ class Sampler(Protocol):
     max_context: int
 
     def load(self, model, always: bool = False) -> float:
-        """Takes over the weights of `model` if they changed, or always; the seconds that it took."""
+        """Takes over the weights of `model` if they changed, or always, awake then; the seconds that it took."""
+
+    def sleep(self) -> None:
+        """Gives memory back until the next `load`."""
 
     def add(self, request: Request) -> None:
         """Queues a request."""
@@ -202,19 +206,30 @@ class VllmHost(EngineHost):
     def __init__(self, config: EngineConfig):
         super().__init__(config)
         self._sampler: Sampler | None = None
-        self._changed = False
+        self._awake = self._changed = False
         self._totals: list[dict[str, float]] = []
         self._seconds_weight_sync = 0.0
 
     def engine(self, model, grammar, temperature: float, seed: int, *names) -> VllmEngine:
-        if self._sampler is None:
-            self._sampler = self._start(model)
-        self._seconds_weight_sync += self._sampler.load(model, always=self._changed)
-        self._changed = False
+        if self.tensor_parallel == 1 and not divides(model):
+            self.refresh(model)
+        elif not self._awake:
+            raise RuntimeError("processes that share weights or a sampler call `refresh` before they sample")
         ends = end_ids(grammar.eos_id, model, grammar.stop_ids)
         made = VllmEngine(self._sampler, grammar.stop_ids, ends, temperature, child_seed(seed, "sampling", *names))
         self._totals.append(made.totals)
         return made
+
+    def refresh(self, model) -> None:
+        if self._sampler is None:
+            self._sampler = self._start(model)
+        self._seconds_weight_sync += self._sampler.load(model, always=self._changed)
+        self._awake, self._changed = True, False
+
+    def rest(self) -> None:
+        if self._sampler is not None and self.config.sleep:
+            self._sampler.sleep()
+            self._awake = False
 
     def weights_changed(self) -> None:
         self._changed = True

@@ -4,6 +4,9 @@ vLLM is started on a folder that holds the model's config alone, with random wei
 before anything is sampled. Reloading goes layer by layer and, with embeddings that the head shares, leaves vLLM wrong
 without a word. So vLLM is told that they are not shared, and gets them twice.
 
+During training it sleeps, on a GPU without weights and cache (level 2 of vLLM's sleep mode). `load` wakes it as TRL
+does: room for the weights, the weights, room for the cache.
+
 All vLLMs of a process share its process groups, and torch's default one, which the trainer may have made. vLLM's own
 end destroys them, whoever still needs them, and so does its end by garbage collection. `vllm_end` sees to it that only
 the last vLLM does so.
@@ -19,11 +22,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch.distributed.fsdp import FSDPModule
+
 from reproduce.errors import UserError
+from reproduce.rollouts.engines.memory_share import CPU_SHARE
 from reproduce.rollouts.engines.vllm_end import end, free_memory, starting
 from reproduce.rollouts.engines.vllm_engine import Request, Segment
 from reproduce.rollouts.engines.vllm_install import check_vllm, memory_errors
-from reproduce.rollouts.engines.weights import named_weights, version_of
+from reproduce.rollouts.engines.weights import named_weights, sampled_dtype, version_of
 
 UNTIED = {"tie_word_embeddings": False}
 CPU_BATCH = 8192  # tokens of one pass
@@ -44,35 +50,48 @@ class LocalVllm:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         if device == "cpu":
             _check_heads(model.config.get_text_config())
+        self._dtype = sampled_dtype(model)
         self.vocabulary = int(model.config.get_text_config().vocab_size)
         self.top_logprobs = min(config.top_logprobs, self.vocabulary)
         self._folder = tempfile.TemporaryDirectory(prefix="vllm-config-")
         described = copy.deepcopy(model.config)
-        described.architectures = [type(model).__name__]
+        described.architectures = [_architecture(model)]
         described.save_pretrained(self._folder.name)
         with memory_errors(config), _hidden("llvmlite"), starting():
-            self._llm = _start(self._folder.name, model.dtype, self.top_logprobs, config, device)
+            self._llm = _start(self._folder.name, self._dtype, self.top_logprobs, config, device)
         self._engine = self._llm.llm_engine
         self._end = weakref.finalize(self, end, self._engine.engine_core, self._folder)
         self.max_context = int(self._engine.model_config.max_model_len)
         self._loaded: tuple | None = None
+        self._asleep = False
         self._names: dict[str, int] = {}
 
     def load(self, model, always: bool = False) -> float:
-        """Takes over the weights of `model`, if they have changed since the last call; the seconds that took.
+        """Takes over the weights of `model`, if they have changed since the last call or were given away by `sleep`.
 
-        Also forgets the cache of prefixes, whose keys and values are those of the old weights. always: even if no
-        change is seen, which sharded parameters may hide.
+        Returns the seconds that it took. Also forgets the cache of prefixes, whose keys and values are those of the old
+        weights. always: even if no change is seen, which weights in parts hide; every process must then call it.
         """
         version = version_of(model)
-        if version == self._loaded and not always:
+        if version == self._loaded and not always and not self._asleep:
             return 0.0
         started = time.perf_counter()
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": named_weights(model)})
+        if self._asleep:
+            free_memory()
+            self._llm.wake_up(tags=["weights"])
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": named_weights(model, self._dtype)})
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not reset its prefix cache: requests are still under way")
-        self._loaded = version
+        self._loaded, self._asleep = version, False
         return time.perf_counter() - started
+
+    def sleep(self) -> None:
+        """Gives weights and cache back until the next `load`. On a CPU vLLM ignores it, but for requests."""
+        if not self._asleep:
+            self._llm.sleep(level=2)
+            self._asleep = True
 
     def add(self, request: Request) -> None:
         """Queues a request."""
@@ -120,6 +139,11 @@ class LocalVllm:
             [found.logprobs[i + 1 : i + 1 + k] for i in starts],
             output.num_cached_tokens or 0,
         )
+
+
+def _architecture(model) -> str:
+    """The name of a model's class, which FSDP 2 replaces by one of its own above it."""
+    return next(kind for kind in type(model).__mro__ if not issubclass(kind, FSDPModule)).__name__
 
 
 def _check_heads(config) -> None:
@@ -172,7 +196,9 @@ def _start(folder: str | Path, dtype, top_logprobs: int, config, device: str):
         max_logprobs=max(top_logprobs, 1),
         max_model_len=config.max_context,
         max_num_seqs=config.max_sequences,
-        gpu_memory_utilization=config.memory_share,
+        gpu_memory_utilization=CPU_SHARE if config.memory_share is None else config.memory_share,
+        enable_sleep_mode=config.sleep and not on_cpu,
+        tensor_parallel_size=config.tensor_parallel or 1,
         kv_cache_memory_bytes=None if config.kv_cache_gb is None else int(config.kv_cache_gb * 1e9),
         block_size=CPU_BLOCK if on_cpu else None,
         enforce_eager=on_cpu,
@@ -180,6 +206,6 @@ def _start(folder: str | Path, dtype, top_logprobs: int, config, device: str):
         generation_config="vllm",
         seed=0,
         **(_whole_prompts(config.max_context) if on_cpu else {}),
-        # beside other training processes, whose group vLLM joins; each keeps a whole vLLM of its own
+        # beside other training processes, whose group vLLM joins; neighbours share one, or each has one of its own
         distributed_executor_backend="external_launcher" if several else None,
     )

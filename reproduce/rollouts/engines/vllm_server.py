@@ -63,6 +63,9 @@ class VllmServer:
         self._loaded = version
         return time.perf_counter() - started
 
+    def sleep(self) -> None:
+        """Does nothing: its memory is its own."""
+
     def add(self, request: Request) -> None:
         """Sends a request."""
         self._running[self._threads.submit(self._sample, request)] = request.id

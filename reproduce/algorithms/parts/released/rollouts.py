@@ -38,6 +38,11 @@ class ReleasedTree:
     penalty_per_prompt = False
     pilot_mean_all_segments = False
 
+    @property
+    def scored_by_model(self) -> bool:
+        """Whether the model itself is asked for log-probs: of the tokens that were never sampled."""
+        return self.eos_at_call_limit
+
 
 @dataclass(frozen=True)
 class ReleasedARPORollout(ReleasedTree, ARPORollout):
