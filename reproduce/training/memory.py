@@ -69,7 +69,7 @@ class Memory:
 
     @property
     def resting(self) -> float:
-        """What is there all the time."""
+        """Bytes that are there all the time."""
         return self.weights + self.optimiser + self.critic + self.reference + self.copy + self.reserve
 
     @property
@@ -146,7 +146,7 @@ def reads_reference(job: JobConfig) -> bool:
 def vllm_bytes(job: JobConfig, model: Model, card: float, left: float, processes: int) -> float:
     """vLLM's part of a card: its share, or weights and the cache of as many sequences as `left` has room for.
 
-    Where there is no room for a few, the part that a few would need. UserError if the weights fit on no cards of a node.
+    Where there is no room for a few, the part that a few would need. UserError if no cards of a node hold the weights.
     """
     e, held = job.engine, sampled(job, model, width_of(job))
     of_node = processes if job.machine is None else min(processes, job.machine.cards)

@@ -137,7 +137,7 @@ def test_vllms_share_is_weights_and_the_cache_that_there_is_room_for():
     found = [estimate(paper(), size * GB, 8, divided=True).sampling for size in (75, 80, 100)]
     weights = 2 * 14.77 * GB
     assert weights < found[0] <= found[1] < found[2], "a larger card holds more sequences"
-    assert estimate(paper(), 60 * GB, 8, divided=True).sampling < weights, (
+    assert estimate(paper(), 60 * GB, 8, divided=True).sampling < weights + 2.0 * GB, (
         "two cards share the weights where 40 % of one are fewer"
     )
 

@@ -114,7 +114,7 @@ def _divided(model, mesh):
 
 
 def _pass(step: Step, model, ids, row, position) -> torch.Tensor:
-    """What `token_logps.token_logps` or `Critic` does of a pass once it knows its rows."""
+    """The part of a pass of `token_logps` or `Critic` that follows once its rows are known."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         if step.critic:
             return model(input_ids=ids, use_cache=False).logits[row, position - 1].float()
