@@ -37,13 +37,19 @@ def read_yaml_value(path: Path | str) -> object:
     """
     path = Path(path)
     try:
-        return yaml.load(path.read_bytes().decode("utf-8-sig"), _Strict)
+        return parsed(path.read_bytes().decode("utf-8-sig"), path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} does not exist") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not valid YAML: not UTF-8 at byte {error.start}") from None
+
+
+def parsed(text: str, path: Path | str) -> object:
+    """Parse YAML text. path: its source, for messages. UserError for text that is not YAML or gives a key twice."""
+    try:
+        return yaml.load(text, _Strict)
     except RecursionError:
         raise UserError(f"{path} is not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not

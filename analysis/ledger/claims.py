@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from analysis.ledger.doses import LEAST
 from analysis.ledger.intervals import Interval
 from analysis.statistics import CONFIDENCE
 from reproduce.errors import UserError
+from reproduce.yaml_files import parsed
 
 DEFINITIONS = Path(__file__).parent.with_name("preregistration.md")
 BLOCK = re.compile(r"^### (\w+)\n```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -49,8 +49,8 @@ def definitions(path: Path = DEFINITIONS) -> list[Claim]:
     found = []
     for name, text in BLOCK.findall(path.read_text("utf-8")):
         try:
-            claim = Claim(name, **yaml.safe_load(text))
-        except (TypeError, yaml.YAMLError) as error:
+            claim = Claim(name, **parsed(text, f"{path}, {name},"))
+        except TypeError as error:
             raise UserError(f"{path}: {name}: {error}") from None
         if claim.side not in ("above", "below"):
             raise UserError(f"{path}: {name}: side must be above or below, not {claim.side!r}")

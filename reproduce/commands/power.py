@@ -30,7 +30,9 @@ def _points(text: str) -> float:
 
 def report(table: str, profile: str, points: float) -> str:
     """The text that `main` prints."""
-    spec = write.spec(table)
+    if table not in write.SPECS:
+        raise UserError(f"table {table} is not part of this version; choose one of {', '.join(write.SPECS)}")
+    spec = write.SPECS[table]
     source = load.load_source(profile, f"table{spec.table}")
     found = power.variances(source, spec.baseline)
     if found is None:

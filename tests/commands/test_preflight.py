@@ -246,7 +246,7 @@ def test_cards_and_their_memory(tmp_path):
         machine.check_cards(jobs[0], 8)
     with pytest.raises(UserError, match="name its size"):
         machine.check_memory(jobs, 8, True, None, None)
-    with pytest.raises(UserError, match="GB on each card, which has 1"):
+    with pytest.raises(UserError, match="29.5 GB, more than the 8 cards of 1.0 GB"):
         machine.check_memory(jobs, 8, True, 80.0, 1.0)
     assert "of 100000 GB" in machine.check_memory(jobs, 8, True, 80.0, 1e5)
     assert "of 80 GB" in machine.check_memory(jobs, 8, True, 80.0, None), "what the profile states"
@@ -294,6 +294,7 @@ def _paper(model, data, url) -> list[str]:
         "task.families": "hotpotqa,webwalker",
         "training.device": "cpu",
         "engine.name": "transformers",
+        "engine.max_context": "null",
         "judge.chat.base_url": f"{url}/v1",
         "search.endpoint": f"{url}/request",
         "search.zone": "z",

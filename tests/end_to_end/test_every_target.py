@@ -27,6 +27,7 @@ TRIED = {
     "publish": (("PROFILE=smoke", "TABLE=2"), "data/results/smoke/table2/manifests.json"),
     "status": ((), "table2"),
     "plan": (("TABLE=2", "PROFILE=paper", "ASSUME=gpu=A100,gpus=16", "CSV=runs/plan.csv"), "runs/plan.csv"),
+    "power": (("TABLE=2", "EFFECT=2"), "seeds a row"),
     "preflight": (("TABLE=2",), "nothing fails"),
     "rehearse": (("TABLE=2", "METHODS=aepo", "QUICK=1"), "needs a card"),
     "check-gpu": (("DRY=1", "ONLY=bf16-step,flex-attention"), "0 of 2 checks failed"),
@@ -45,7 +46,7 @@ TRIED = {
 FIRST = {"publish": "reproduce-table2", "status": "reproduce-table2"}
 """target -> the target whose runs it is about."""
 WRITES = {
-    "tables": ("figures/table*", "figures/fidelity*", "figures/success_rules*"),
+    "tables": ("figures/table*", "figures/fidelity*", "figures/success_rules*", "figures/claims*", "figures/regimes*"),
     "figures": ("figures/entropy*", "figures/diversity*", "figures/stability*", "figures/epo*"),
     "worlds": ("data/worlds/miniweb.jsonl", "data/worlds/panels/*"),
     "readme-plans": ("README.md",),

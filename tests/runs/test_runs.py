@@ -244,7 +244,10 @@ def leaves(data: dict, prefix: tuple = ()):
 
 def test_the_config_hash_covers_every_setting_that_can_change_a_result():
     config = job(algorithm={"clip_high": 0.28}).to_dict()
-    beside = {("training", "checkpoint_every"), ("training", "report_to"), ("training", "tokens_per_pass")}
+    beside = {
+        ("training", name) for name in ("checkpoint_every", "report_to", "tokens_per_pass", "measure_kl", "packed")
+    }
+    beside |= {("training", "offload_optimizer"), ("machine",)}
     ignored = {("profile",), ("experiment",), ("variant",), ("training_changes",), *beside}
     for path, value in leaves(config):
         changed = json.loads(json.dumps(config))

@@ -73,7 +73,7 @@ def simulated(variances: power.Variances, n_seeds: int, n: int, seed: int = 0) -
 
 def variances(table: str) -> power.Variances:
     """Of a paired difference of the committed runs."""
-    return power.variances(source(table), write.spec(table).baseline)
+    return power.variances(source(table), write.SPECS[table].baseline)
 
 
 @cache

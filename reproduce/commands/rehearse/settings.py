@@ -80,5 +80,6 @@ def differing(job: JobConfig, folder: Path, judge_url: str, size: Size, device: 
     if job.judge is not None:
         found |= {"judge.chat.base_url": judge_url, "judge.cache_dir": folder / "judge"}
     if job.engine is not None and job.engine.name == "vllm":
+        found |= {"engine.max_context": "null"}  # that of the small model
         found |= {"engine.kv_cache_gb": 0.1} if find_spec("vllm") else {"engine.name": "transformers"}
     return {key: str(value) for key, value in found.items()}

@@ -1,6 +1,5 @@
 """Whether models and data sets can be had at their locked revisions, without fetching them: cached, or one request."""
 
-import json
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import httpx
 from reproduce.tools.hub.fetch import MODEL_FILES, RAW, folder_revision, github_cache, is_folder, place_of
 from reproduce.tools.hub.lock import hub_errors, locked
 from reproduce.tools.hub.sources import DATASET, GITHUB, HUB
+from reproduce.tools.reading import json_value
 
 SECONDS = 30.0
 CACHED, FETCHED_LATER = "in the cache", "not here yet; the hub has it"
@@ -42,7 +42,7 @@ def _whole(folder: Path) -> bool:
     index = folder / "model.safetensors.index.json"
     weights = {"model.safetensors"}
     if index.is_file():
-        weights = set(json.loads(index.read_text())["weight_map"].values())
+        weights = set(json_value(index)["weight_map"].values())
     return names >= {"config.json", *weights} and any(fnmatch(name, "tokenizer*") for name in names)
 
 
