@@ -129,9 +129,9 @@ def test_bad_words_are_one_line_and_delete_no_earlier_rehearsal(capsys, tmp_path
 
 @pytest.mark.slow
 def test_a_rehearsal_at_the_smallest_size(tmp_path, capfd):
-    """Cold start, training, kill -9, resume, evaluation, judge, table, by two processes through accelerate."""
+    """Warm start, training, kill -9, resume, evaluation, judge, table, by two processes through accelerate."""
     assert main(["rehearse", "--quick", "--methods", "aepo", "--folder", str(tmp_path / "r")]) == 0
     said = capfd.readouterr().out
-    for stage in ("cold start", "kill -9", "resumed, evaluated", "searches replayed", "the table", "needs a card"):
+    for stage in ("warm start", "kill -9", "resumed, evaluated", "searches replayed", "the table", "needs a card"):
         assert stage in said, sys.stdout
     assert (tmp_path / "r" / MARK).is_file()

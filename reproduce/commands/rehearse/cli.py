@@ -114,7 +114,7 @@ def _rehearsed(stages: Stages, table: list[str], jobs: list[JobConfig], place: P
     path = first.directory(place)
     command = Command(table, log)
     try:
-        with stages.stage("cold start by all processes, evaluated") as said:
+        with stages.stage("warm start by all processes, evaluated") as said:
             said.append(cold_start(command, first, place))
         with stages.stage(f"{first.name}: training, then kill -9") as said:
             text, before = trained_until_killed(command, path)

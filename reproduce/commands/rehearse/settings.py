@@ -19,7 +19,7 @@ PROCESSES = 2
 
 @dataclass(frozen=True)
 class Size:
-    """shape: of the model (`random_model`). demonstrations, passes, batch, rate: of the cold start. steps, prompts: RL
+    """shape: of the model (`random_model`). demonstrations, passes, batch, rate: of the warm start. steps, prompts: RL
     steps, and prompts of one, times `group`. questions: of each evaluation set."""
 
     shape: dict

@@ -62,7 +62,7 @@ def recorded_steps(path: Path) -> dict[int, dict]:
 def cold_start(command: Command, job: JobConfig, root: Path) -> str:
     """Waits for the warm start and its evaluation."""
     start = job.warm_start_job().directory(root)
-    command.until(lambda: status_of(start) == "finished", "the cold start", LIMIT)
+    command.until(lambda: status_of(start) == "finished", "the warm start", LIMIT)
     rows = read_run(start).eval.to_pylist()
     return f"{_judged(rows, job)} of {len(rows)} answers judged"
 
