@@ -15,11 +15,11 @@ from reproduce.config.strict import Amount, Count, Flag, Later, Positive, Unhash
 Mode = Literal["live", "record", "replay"]
 MODES = get_args(Mode)
 """Of a recording; see `reproduce.tools.search.calls`."""
-DOCUMENTED_RATES = {"local": 0.0, "serper": 50.0, "brave": 50.0, "brightdata": 100.0}
+DOCUMENTED_RATES = {"local": 0.0, "serper": 2.0, "brave": 2.0, "brightdata": 100.0}
 """Requests a second that a service allows. brightdata: 100 for its SERP services from January 2026 on
 (docs.brightdata.com/general/usage-monitoring/serp-rate-limit; an account that was never paid into: 1,000 a minute).
-serper: 50, its smallest package (serper.dev, pricing; larger ones 100 to 300). brave: 50, the plan Search
-(api-dashboard.search.brave.com, plans, September 2026). More than that is answered with 429, which is retried."""
+serper, brave: it depends on the plan, and we know no page that says it for all: the released code's two (assumed). Set
+`requests_per_second` to your plan's."""
 _KEY_LIKE = re.compile(r"key|token|secret|passw|auth|signature|credential|^sig$", re.IGNORECASE)
 
 
