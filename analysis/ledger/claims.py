@@ -12,6 +12,7 @@ from analysis.statistics import CONFIDENCE
 from reproduce.errors import UserError
 from reproduce.yaml_files import parsed
 
+UNDECIDED = "undecided"
 DEFINITIONS = Path(__file__).parent.with_name("preregistration.md")
 BLOCK = re.compile(r"^### (\w+)\n```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -66,7 +67,7 @@ def verdict(claim: Claim, measured: Measured, dose: float | None) -> str:
         return "not tested"
     found = measured.effects.values()
     if not found or not np.isfinite([effect.interval().low for effect in found]).all():
-        return "undecided"
+        return UNDECIDED
     above = claim.side == "above"
     plain = [effect.interval() for effect in found]
     if all(e.low > claim.beyond if above else e.high < claim.beyond for e in plain):
@@ -74,4 +75,4 @@ def verdict(claim: Claim, measured: Measured, dose: float | None) -> str:
     wide = [effect.interval(1 - (1 - CONFIDENCE) / len(plain)) for effect in found]
     if any(e.high <= claim.margin if above else e.low >= claim.margin for e in wide):
         return "refuted in this regime"
-    return "undecided"
+    return UNDECIDED

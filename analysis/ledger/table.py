@@ -1,14 +1,14 @@
 """figures/claims.md and figures/claims.csv: the ledger, the doses, and what others measured on the released models."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from analysis import entropy, fidelity, format, load
+from analysis import entropy, fidelity, format, load, power
 from analysis.ledger import doses
-from analysis.ledger.claims import Claim, Measured, definitions, verdict
+from analysis.ledger.claims import UNDECIDED, Claim, Measured, definitions, verdict
 from analysis.ledger.doses import LEAST, Dose
 from analysis.ledger.intervals import Interval
 from analysis.ledger.measures import measure
@@ -23,11 +23,13 @@ OTHERS = Path("papers") / "checkpoints" / "evaluations_by_others.csv"
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with what was measured for it. dose: of its component, if it is about one."""
+    """A claim with what was measured for it. dose: of its component, if it is about one. seeds: how many a row would
+    find an effect of the margin with a chance of 80 %, where that is what is missing."""
 
     claim: Claim
     measured: Measured
     dose: Dose | None
+    seeds: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -82,9 +84,26 @@ def ledger(tables: dict[str, Source], batch: fidelity.Batch, others: Path) -> Le
     """The ledger of these tables (name -> source) and this batch."""
     found = doses.doses(batch)
     by_name = {dose.component: dose for dose in found}
-    entries = [Entry(c, measure(c.id, tables, batch), by_name.get(c.component)) for c in definitions()]
+    entries = [_entry(c, measure(c.id, tables, batch), by_name.get(c.component), tables) for c in definitions()]
     with others.open(encoding="utf-8", newline="") as file:
         return Ledger(entries, found, entropy.premises(tables["table2"]), list(csv.DictReader(file)))
+
+
+COMPARED = {
+    "A1": ("table2", "grpo"),
+    **dict.fromkeys(("A2", "A3", "A4", "A5"), ("table4", "none")),
+    **dict.fromkeys(("E2", "E4"), ("table3", "grpo")),
+}
+"""Claim about a difference of scores -> (table, baseline) whose runs say how many seeds it takes."""
+
+
+def _entry(claim: Claim, measured: Measured, dose: Dose | None, tables: dict[str, Source]) -> Entry:
+    entry = Entry(claim, measured, dose)
+    if entry.verdict != UNDECIDED or claim.id not in COMPARED:
+        return entry
+    table, baseline = COMPARED[claim.id]
+    found = power.variances(tables[table], baseline)
+    return replace(entry, seeds=None if found is None else found.seeds(abs(claim.margin - claim.beyond) / 100))
 
 
 def frame(entries: list[Entry]) -> pd.DataFrame:
@@ -101,6 +120,7 @@ def frame(entries: list[Entry]) -> pd.DataFrame:
             "gate_value": entry.measured.gate_value,
             "dose": None if entry.dose is None else entry.dose.dose,
             "runs": entry.measured.runs,
+            "seeds_needed": entry.seeds,
         }
         for label, effect in entry.measured.effects.items() or [("", None)]:
             ends = effect and effect.interval()
@@ -127,7 +147,9 @@ def ledger_table(entries: list[Entry]) -> TextTable:
         claim, measured = entry.claim, entry.measured
         gate = {True: f"met: {measured.gate_value}", False: f"not met: {measured.gate_value}", None: MISSING}
         dose = MISSING if entry.dose is None else f"{entry.dose.dose:.2g} %"
-        rows.append([claim.id, claim.claim, entry.verdict, _shown(entry), gate[measured.gate], dose])
+        wanted = f" ({entry.seeds} seeds a row would find {abs(claim.margin - claim.beyond):g} {claim.unit})"
+        shown = entry.verdict + (wanted if entry.seeds else "")
+        rows.append([claim.id, claim.claim, shown, _shown(entry), gate[measured.gate], dose])
         bold.add((i, 2))
     notes = [
         f"How each claim is tested, margins, gates and the rule of the verdict: `analysis/preregistration.md`, commit "

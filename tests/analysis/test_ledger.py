@@ -13,11 +13,11 @@ from places import ROOT
 from analysis import fidelity
 from analysis.ledger import doses, regimes
 from analysis.ledger.cascade import moving_mean
-from analysis.ledger.claims import DEFINITIONS, Claim, Measured, definitions, verdict
+from analysis.ledger.claims import DEFINITIONS, UNDECIDED, Claim, Measured, definitions, verdict
 from analysis.ledger.intervals import Exact, Ratio, Share, ShareDifference
 from analysis.ledger.measures import MEASURES
 from analysis.ledger.regimes import load_regimes
-from analysis.ledger.table import DEFINED_AT
+from analysis.ledger.table import COMPARED, DEFINED_AT, load_ledger
 from analysis.statistics import Effect
 from reproduce.errors import UserError
 
@@ -151,3 +151,11 @@ def test_a_record_without_a_column_or_a_file_is_refused(tmp_path):
     (tmp_path / "results" / "mini" / "regimes.csv").write_text("table,regime\n1,1\n")
     with pytest.raises(UserError, match="results"):
         load_regimes(tmp_path)
+
+
+@pytest.mark.slow
+def test_an_undecided_claim_says_how_many_seeds_would_decide():
+    entries = load_ledger(ROOT / "data").entries
+    for entry in entries:
+        assert (entry.seeds is not None) == (entry.verdict == UNDECIDED and entry.claim.id in COMPARED), entry.claim.id
+    assert any(entry.seeds for entry in entries)
