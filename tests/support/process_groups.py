@@ -22,7 +22,9 @@ def free_port() -> str:
 
 
 def _child(main: Callable, rank: int, count: int, port: str, words: list[str]) -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)  # what a test of this process left behind
+    AcceleratorState._reset_state(reset_partial_state=True)  # what a test left behind, as a vLLM its group
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     if count > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
