@@ -116,7 +116,7 @@ def pass_bytes(
     low, high = OF_LOGIT
     logits = min(scored * model.vocabulary, KEPT_LOGITS) * (low * size + high * wide)
     in_head = tokens * NORMED * model.hidden + logits if scored else 0.0
-    whole = divided * 2 * size * model.head  # the head's weights and gradients, until the pass ends
+    whole = divided * 2 * size * model.head if scored else 0.0  # the head's weights and gradients, to the pass's end
     around = divided * (2 * size + wide) * layer
     phases = (whole, kept + in_head), (whole + around, kept + in_layer)
     return max(phases, key=sum)

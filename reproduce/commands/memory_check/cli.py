@@ -21,19 +21,24 @@ STEPS = {  # table 2's rows; table 3's, whose PPO has a critic
 }
 
 
-def fake_rows(name: str) -> list[tuple]:
-    """Rows of a step on fake tensors: resting (weights, states), gradients, pass, temporaries of AdamW."""
-    step = STEPS[name]
-    m, found = step.model, fake.measured(step)
+def estimated(step: fake.Step) -> dict[str, float]:
+    """Bytes of a divided step by the estimate: resting (weights, states), gradients, pass, temporaries of AdamW."""
+    m = step.model
     trained = (m.body + m.head if step.critic else m.parameters) / fake.CARDS
     temporaries = {"foreach": 4 * trained, "single": 8 * m.head / fake.CARDS, "fused": 0.0}[step.adamw]
-    told = {
+    return {
         "resting": 12 * trained,
         "gradients": 4 * trained,
         "passes": sum(pass_bytes(m, "bfloat16", True, step.rows * step.width, step.scored, True)),
         "step": temporaries,
     }
-    return [_row("fake tensors", name, part, found[part], value) for part, value in told.items()]
+
+
+def fake_rows(name: str) -> list[tuple]:
+    """Rows of a step on fake tensors, a part each."""
+    step = STEPS[name]
+    found = fake.measured(step)
+    return [_row("fake tensors", name, part, found[part], value) for part, value in estimated(step).items()]
 
 
 def cpu_rows(name: str) -> list[tuple]:
