@@ -9,10 +9,17 @@ MORE = 1.1  # a row that samples a tenth more than the baseline is named
 
 
 def warm_start_note(source: Source) -> list[str]:
-    """That all runs begin at one model, for tables whose runs do."""
-    seed = (source.config.get("warm_start") or {}).get("seed")
+    """At which warm starts the runs begin."""
+    config = source.config.get("warm_start") or {}
+    seed, each = config.get("seed"), config.get("seeds_each")
     if seed is None:
         return []
+    if each:
+        count = len({start for row in source.scores.values() for start in row.starts})
+        return [
+            f"The runs of {each} seeds each start from one of {count} warm starts. All intervals and p-values hold for "
+            "these; rows that do not have the same ones are compared on those that both have."
+        ]
     return [
         f"Every run starts from one warm start (seed {seed}). All intervals and p-values hold for this one; how much "
         "another would change is not known from these runs."

@@ -7,7 +7,7 @@ evaluation rows have the method `warm_start`.
 Anything missing or unreadable raises `UserError` naming the file; a method that has no runs is simply absent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import style
+from reproduce.config.sections import start_of
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, schema
 from reproduce.runs.reader import find_runs, status_of
@@ -31,7 +32,7 @@ SCHEMAS = {"steps": schema.STEPS_SCHEMA, "eval": schema.EVAL_SCHEMA, "rollouts":
 class Scores:
     """The evaluation of one method: `correct_SQN` (bool; seeds x questions x samples) and the labels of its axes.
 
-    shared: it belongs to all seeds of the others (the warm start).
+    shared: it belongs to all seeds of the others (the warm start). starts: the warm start of each seed; empty: one.
     """
 
     seeds: tuple[int, ...]
@@ -41,6 +42,13 @@ class Scores:
     splits_Q: np.ndarray
     correct_SQN: np.ndarray
     shared: bool = False
+    starts: tuple[int, ...] = ()
+
+    def begun_at(self, starts: Collection[int]) -> "Scores":
+        """The same without the seeds that begin at other warm starts."""
+        keep = [i for i, start in enumerate(self.starts) if start in starts]
+        seeds, kept = (tuple(values[i] for i in keep) for values in (self.seeds, self.starts))
+        return replace(self, seeds=seeds, correct_SQN=self.correct_SQN[keep], starts=kept)
 
     @cached_property
     def strata_Q(self) -> np.ndarray:
@@ -157,7 +165,11 @@ def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
     correct = rows["correct"].to_numpy(dtype=bool).reshape(len(seeds), len(questions), len(samples))
     first = rows.iloc[: len(questions) * len(samples) : len(samples)]
     levels, families, splits = (first[column].to_numpy() for column in ("level", "family", "split"))
-    return Scores(seeds, questions, levels, families, splits, correct, shared=method == style.WARM_START)
+    shared, start = method == style.WARM_START, source.config.get("warm_start") or {}
+    starts: tuple[int, ...] = ()
+    if start.get("seeds_each"):
+        starts = seeds if shared else tuple(start_of(seed, start) for seed in seeds)
+    return Scores(seeds, questions, levels, families, splits, correct, shared, starts)
 
 
 def _results(folder: Path, profile: str, experiment: str) -> Source:
@@ -187,12 +199,12 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
         identity.check_place(path, manifest)
         config = read_yaml(path / "config.yaml")
         identity.check_config(path, manifest, config)
-        warm = path.name == style.WARM_START
+        warm = path.parent.name == style.WARM_START
         if not warm:
             configs[path] = config
             if not {"method", "seed", "training"} <= config.keys():
                 raise UserError(f"{path}/config.yaml is not the config of a run; {files.MOVE}")
-        name = style.WARM_START if warm else path.parent.name
+        name = path.parent.name
         manifests.append({**manifest, "method": name})
         runs.append((name, manifest["seed"], path))
     if not runs:

@@ -30,10 +30,15 @@ def estimate(scores: Scores, k: int = 1, keep_Q: np.ndarray | None = None) -> Es
 def difference(a: Scores, b: Scores, k: int = 1, keep_Q: np.ndarray | None = None) -> Effect:
     """The difference a - b of pass@k over the questions `keep_Q` (None: all).
 
-    Rows of the same seeds are paired run by run. Otherwise all runs of both count, as independent ones. The warm start
-    is one model for all. The error is undefined (NaN) where a trained row has a single run.
+    Only runs of warm starts that both have count. Rows of the same seeds are paired run by run. Otherwise all of them
+    count, as independent ones. The warm starts are fixed models, and their mean is one. The error is undefined (NaN)
+    where a trained row has a single run.
     """
-    a_SQ, b_SQ, strata_Q = scores_at(a, k, keep_Q), scores_at(b, k, keep_Q), _strata(a, keep_Q)
+    if set(a.starts) != set(b.starts):
+        common = set(a.starts) & set(b.starts)
+        a, b = a.begun_at(common), b.begun_at(common)
+    a_SQ, b_SQ = (_of_runs(row, scores_at(row, k, keep_Q)) for row in (a, b))
+    strata_Q = _strata(a, keep_Q)
     if a.shared:
         found = statistics.two_rows(b_SQ, a_SQ, strata_Q, b_is_fixed=True)
     elif not b.shared and a.seeds == b.seeds and len(a.seeds) > 1:
@@ -41,6 +46,10 @@ def difference(a: Scores, b: Scores, k: int = 1, keep_Q: np.ndarray | None = Non
     else:
         found = statistics.two_rows(a_SQ, b_SQ, strata_Q, b_is_fixed=b.shared)
     return replace(found, value=float(a_SQ.mean() - b_SQ.mean()))
+
+
+def _of_runs(row: Scores, scores_SQ: np.ndarray) -> np.ndarray:
+    return scores_SQ.mean(axis=0, keepdims=True) if row.shared else scores_SQ
 
 
 def share_of_wins(a: Scores, b: Scores) -> float:

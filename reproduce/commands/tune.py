@@ -94,11 +94,11 @@ def plan(jobs: list[JobConfig], tried: list[dict[str, str]], root: Path) -> list
             name, other = job.experiment, names.setdefault(config_hash(job), job.experiment)
             if other != name:
                 raise UserError(f"{other} and {name} are the same settings: leave one out")
-        for job in (batch[0].warm_start_job(), *batch):
+        for job in (*(job.warm_start_job() for job in batch), *batch):
             directory.check(job.directory(root), job)
     for base in tune_record.directories(root, jobs[0].profile, jobs[0].experiment.removeprefix("table")):
         for path in find_runs(root, jobs[0].profile, base.name):
-            made = path.name != WARM_START and (path / "manifest.json").is_file()
+            made = path.parent.name != WARM_START and (path / "manifest.json").is_file()
             name = names.get(files.read_json(path / "manifest.json").get("config_hash")) if made else None
             if name not in (None, base.name):
                 raise UserError(f"{name} are the settings that {shown(base)} holds: leave them out, or move it away")

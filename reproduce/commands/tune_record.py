@@ -67,7 +67,7 @@ def _of_directory(root: Path, profile: str, base: Path, paths: list[Path], diffe
 
     by_name: dict[str, list[Path]] = {}
     for path in paths:
-        by_name.setdefault(path.name if path.name == WARM_START else path.parent.name, []).append(path)
+        by_name.setdefault(path.parent.name, []).append(path)
     runs = {path: _validated(path) for path in paths if status_of(path) == "finished"}
     scores = load.load_source(profile, base.name, root).scores if runs else {}
     for name, of_name in by_name.items():

@@ -1,6 +1,8 @@
 """The sections of a config: task, model, warm start, training and evaluation of a job."""
 
+import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -139,11 +141,18 @@ class SFTDataConfig:
     sha256: str | None = None  # of the file; filled in when a table's jobs are made
 
 
+def start_of(seed: int, warm_start: Mapping) -> int:
+    """Return the seed of the warm start at which the run with this seed begins; warm_start: a config's section."""
+    each = warm_start.get("seeds_each")
+    return warm_start["seed"] + (seed // each if each else 0)
+
+
 @section
 class WarmStartConfig:
     """SFT on noisy demonstrations until the validation success lies in [success_low, success_high]; or on `data`.
 
     demonstrations 0: no SFT, the Hub model is used as it is. With `data` it is the largest number of rows.
+    A table may have several, with seeds from `seed` on: runs of `seeds_each` seeds begin at each.
     """
 
     demonstrations: Whole
@@ -156,6 +165,13 @@ class WarmStartConfig:
     seed: Whole = 0
     data: Later[SFTDataConfig | None] = None  # None: demonstrations made here
     check_questions: Later[Count | None] = None  # validation tasks of a check; None: 60
+    seeds_each: Later[Count | None] = (
+        None  # 5: seeds 0 to 4 begin at the first, 5 to 9 at the next; None: one for all
+    )
+
+    def of_run(self, seed: int) -> "WarmStartConfig":
+        """Return the one warm start that the run with this seed begins at."""
+        return dataclasses.replace(self, seed=start_of(seed, dataclasses.asdict(self)), seeds_each=None)
 
     def problems(self):
         if self.data is not None and (self.noise, self.success_low, self.success_high) != (0, 0, 1):

@@ -140,15 +140,14 @@ class JobConfig:
         Path(path).write_text(self.to_text())
 
     def warm_start_job(self) -> "JobConfig":
-        """Make the config under which the shared warm start is evaluated: no method, and no seed of a single run."""
-        return dataclasses.replace(
-            self, method=WARM_START, seed=self.warm_start.seed, algorithm={}, variant=None, training_changes={}
-        )
+        """Make the config under which the run's warm start is evaluated: no method, and the seed of the warm start."""
+        own = self.warm_start.of_run(self.seed)
+        plain = {"algorithm": {}, "variant": None, "training_changes": {}}
+        return dataclasses.replace(self, method=WARM_START, seed=own.seed, warm_start=own, **plain)
 
     def directory(self, runs_root: Path) -> Path:
-        """Return `<runs_root>/<profile>/<experiment>/<name>/<seed>`; the warm start has no seed directory."""
-        path = Path(runs_root) / self.profile / self.experiment / self.name
-        return path if self.method == WARM_START else path / str(self.seed)
+        """Return `<runs_root>/<profile>/<experiment>/<name>/<seed>`."""
+        return Path(runs_root) / self.profile / self.experiment / self.name / str(self.seed)
 
 
 ROW = ("method", "seed", "algorithm", "variant", "training_changes")

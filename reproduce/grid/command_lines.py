@@ -24,7 +24,7 @@ def words(job: JobConfig, path: Path, root: Path) -> list[str]:
 
 def warm_start_config(path: Path) -> Path:
     """Return where the config of the warm start is whose run directory is `path`."""
-    return path.with_name(".warm_start.yaml")
+    return path.with_name(f".{path.name}.yaml")
 
 
 def accelerated(config: Path, words: list[str], *options: str) -> list[str]:

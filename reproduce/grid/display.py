@@ -31,7 +31,7 @@ class RunStatus:
 
     @property
     def name(self) -> str:
-        return "warm start" if self.job.method == WARM_START else f"{self.job.name} seed {self.job.seed}"
+        return f"{'warm start' if self.job.method == WARM_START else self.job.name} seed {self.job.seed}"
 
     @property
     def total(self) -> int:

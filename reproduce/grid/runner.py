@@ -132,7 +132,7 @@ def run(
         runs_root: folder of the runs.
         max_jobs: runs at a time; None: the launcher's.
         command: what does a job; None: the launcher's.
-        warm_start: what makes the warm start, once, before the others. True: one process or, on an SFT set, the
+        warm_start: what makes the warm starts, before the others. True: one process each or, on an SFT set, the
             launcher's processes. False: nothing.
         launcher: None: processes of this machine, one per core.
 
@@ -146,8 +146,8 @@ def run(
     root, launcher = Path(runs_root).resolve(), launcher or Local()
     base = root / jobs[0].profile / jobs[0].experiment
     rows = [RunStatus(job, job.directory(root)) for job in jobs]
-    shared = jobs[0].warm_start_job()
-    first = [RunStatus(shared, shared.directory(root))] if warm_start else []
+    shared = {job.seed: job for job in (job.warm_start_job() for job in jobs)} if warm_start else {}
+    first = [RunStatus(job, job.directory(root)) for job in shared.values()]
     for row in [*first, *rows]:
         row.state = state_of(row)
     directory.make_root(root)
@@ -160,14 +160,14 @@ def run(
         with Display([*first, *rows], workers) as display, _interruptible():
             done = len(rows) - len(waiting)
             display.event(f"{shown(base)}: {len(rows)} runs, {done} finished already, {workers} at a time")
-            if first and (waiting or first[0].state != FINISHED):
-                first[0].job.to_yaml(_prepared(warm_start_config(first[0].path)))
-                alone = shared.warm_start.data is None
-                begin = Local().command if alone else launcher.command
+            begin = first if waiting else [row for row in first if row.state != FINISHED]
+            if begin:
+                for row in begin:
+                    row.job.to_yaml(_prepared(warm_start_config(row.path)))
+                alone = jobs[0].warm_start.data is None
+                make = (Local().command if alone else launcher.command) if warm_start is True else warm_start
                 starter = launcher.alone() if alone else launcher
-                failures = _work(
-                    first, 1, begin if warm_start is True else warm_start, root, display, starter, check=False
-                )
+                failures = _work(begin, workers if alone else 1, make, root, display, starter, check=False)
             if not failures:
                 failures = _work(waiting, workers, command or launcher.command, root, display, launcher)
     return failures

@@ -73,9 +73,8 @@ def lines(runs_root: Path, profile: str | None = None) -> list[Line]:
 
 def line_of(path: Path) -> Line:
     """Read the line of one run directory."""
-    warm_start = path.name == WARM_START
-    base = path.parent if warm_start else path.parent.parent
-    name = "warm start" if warm_start else f"{path.parent.name} seed {path.name}"
+    warm_start, base = path.parent.name == WARM_START, path.parent.parent
+    name = f"{'warm start' if warm_start else path.parent.name} seed {path.name}"
     line = Line(base.parent.name, base.name, name, status_of(path))
     if line.state == "running" and not locks.is_locked(path / ".lock"):
         line.state = "interrupted"

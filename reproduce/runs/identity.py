@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from reproduce.config.sections import WARM_START
 from reproduce.config.strict import Whole, build, section, settings
 from reproduce.errors import UserError
 from reproduce.runs import files
@@ -67,14 +66,12 @@ def check_config(folder: Path, data: Mapping, config: Mapping) -> None:
 def check_place(folder: Path, data: Mapping) -> None:
     """Refuse a run directory that lies where another run belongs.
 
-    It belongs at `<experiment>/<variant or method>/<seed>`, or `<experiment>/warm_start`.
+    It belongs at `<experiment>/<variant or method>/<seed>`.
 
     Raises:
         UserError: it lies elsewhere.
     """
-    warm_start = data["method"] == WARM_START
-    name = data.get("variant") or data["method"]
-    expected = (data["experiment"], name) if warm_start else (data["experiment"], name, str(data["seed"]))
+    expected = (data["experiment"], data.get("variant") or data["method"], str(data["seed"]))
     if folder.resolve().parts[-len(expected) :] != expected:
         raise UserError(
             f"{folder} holds the run {'/'.join(expected)}, says its manifest.json, so it belongs elsewhere: move it "

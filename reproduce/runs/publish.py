@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, manifest, schema
 from reproduce.runs.reader import Run, find_runs, read_run, status_of
@@ -61,8 +62,6 @@ def publish(
     if not paths:
         raise UserError(f"there are no runs in {base}: run `make reproduce-{experiment} PROFILE={profile}` first")
     unfinished = [path for path in paths if status_of(path) != "finished"]
-    if base / manifest.WARM_START not in paths:
-        unfinished.insert(0, base / manifest.WARM_START)
     if unfinished and not allow_partial:
         more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
         raise UserError(f"{unfinished[0]}{more} not finished: finish by running again, or pass --allow-partial")
@@ -74,7 +73,7 @@ def publish(
     if not trained:
         raise UserError(f"there is no finished run in {base}: nothing to publish")
     config = table_config({run.path: run.config for run in trained})
-    _refuse_foreign_warm_start(runs, trained)
+    _check_warm_starts(base, runs, trained, allow_partial)
 
     target = Path(results_root or RESULTS) / profile / experiment
     target.mkdir(parents=True, exist_ok=True)
@@ -112,12 +111,20 @@ def _with_runs(profile: str, runs_root: Path | str) -> list[str]:
     return [name for name in folders if find_runs(runs_root, profile, name)]
 
 
-def _refuse_foreign_warm_start(runs: list[Run], trained: list[Run]) -> None:
-    for run in runs:
-        expected = {**trained[0].config, "method": manifest.WARM_START, "seed": run.seed}
-        if run.method == manifest.WARM_START and manifest.config_hash(expected) != run.manifest["config_hash"]:
+def _check_warm_starts(base: Path, runs: list[Run], trained: list[Run], allow_partial: bool) -> None:
+    """Refuse a warm start that no run begins at, and a run whose warm start is missing."""
+    wanted = {job.seed: job for job in (JobConfig.from_dict(run.config).warm_start_job() for run in trained)}
+    found = {run.seed: run for run in runs if run.method == manifest.WARM_START}
+    for seed, run in found.items():
+        if seed not in wanted or manifest.config_hash(wanted[seed]) != run.manifest["config_hash"]:
             raise UserError(
                 f"{run.path} is the warm start of another config than {trained[0].path}; move it and run again"
+            )
+    for seed in sorted(wanted.keys() - found.keys()):
+        if not allow_partial:
+            raise UserError(
+                f"{base / manifest.WARM_START / str(seed)} not finished: finish by running again, or pass "
+                "--allow-partial"
             )
 
 

@@ -90,12 +90,10 @@ def trained_tables(path: Path) -> list[pa.Table]:
 
 
 def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path]:
-    """List the run directories of one experiment, finished or not: the warm start's, then by name and seed."""
+    """List the run directories of one experiment, finished or not: those of warm starts, then by name and seed."""
     base = Path(runs_root) / profile / experiment
-    seeds = [p for p in base.glob("*/*") if p.is_dir() and p.name.isdigit() and p.parent.name != manifest.WARM_START]
-    found = sorted(seeds, key=lambda p: (p.parent.name, int(p.name)))
-    warm_start = base / manifest.WARM_START
-    return [warm_start, *found] if (warm_start / "manifest.json").exists() else found
+    found = [path for path in base.glob("*/*") if path.is_dir() and path.name.isdigit()]
+    return sorted(found, key=lambda p: (p.parent.name != manifest.WARM_START, p.parent.name, int(p.name)))
 
 
 def status_of(path: Path) -> str:

@@ -40,8 +40,8 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     processes every one must call it; only an SFT set is trained on by more than one.
     """
     check_installed([config])
+    job = config = config.warm_start_job()
     folder = warm_start_folder(config, root)
-    job = config.warm_start_job()
     path = job.directory(Path(root))
     run = Follower(path) if process_index() else RunDirectory.open(path, job)
     if processes() > 1:

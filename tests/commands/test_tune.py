@@ -315,7 +315,7 @@ def test_a_real_trial_never_touches_the_test_panel(tmp_path):
     assert not panel & kept_from
     bases = [tmp_path / "smoke" / f"tune3.learning_rate-{rate}" for rate in ("1e-3", "5e-4")]
     for base in bases:
-        for run in (base / "grpo" / "0", base / "warm_start"):
+        for run in (base / "grpo" / "0", base / "warm_start" / "0"):
             assert set(pd.read_parquet(run / "eval.parquet")["question_id"]) == panel
         steps = pd.read_parquet(base / "grpo" / "0" / "steps.parquet")
         assert steps[["check_success_iid", "check_success_ood"]].isna().all(axis=None) and len(steps) == 3

@@ -73,7 +73,7 @@ def test_the_runs_hold_what_the_contract_says(whole):
         assert (rollouts.groupby(["step", "group"]).size() == 4).all() and len(rollouts) == 3 * 4 * 4
         assert len(evaluation) == 8 * 2 and set(evaluation["checkpoint"]) == {"last"}
         assert (rollouts.groupby("step")["trained_tokens"].sum().to_numpy() == steps["trained_tokens"].to_numpy()).all()
-    warm_start = pd.read_parquet(runs / "smoke/table2/warm_start/eval.parquet")
+    warm_start = pd.read_parquet(runs / "smoke/table2/warm_start/0/eval.parquet")
     assert set(warm_start["checkpoint"]) == {"warm_start"}
     assert set(warm_start["question_id"]) == set(evaluation["question_id"])
 

@@ -147,7 +147,7 @@ def test_the_warm_start_comes_first_and_its_failure_stops_the_grid(tmp_path):
         return [sys.executable, "-c", f"print(open({str(stored)!r}).read()); import sys; sys.exit('no demonstrations')"]
 
     (failure,) = runner.run(JOBS, tmp_path, 2, command=child, warm_start=warm_start)
-    assert str(failure).startswith("warm start failed: no demonstrations")
+    assert str(failure).startswith("warm start seed 0 failed: no demonstrations")
     assert "method: warm_start" in failure.log.read_text()
     assert not any(path.exists() for path in paths(tmp_path))
 
@@ -163,7 +163,7 @@ def test_a_warm_start_of_another_config_is_refused(tmp_path):
     made = RunDirectory.open(other.directory(tmp_path), other)
     made.write_eval(evaluations("warm_start"))
     made.finish({"seconds_eval": 0.5})
-    with pytest.raises(UserError, match="warm_start holds a finished run"):
+    with pytest.raises(UserError, match="warm_start/0 holds a finished run"):
         runner.run(JOBS, tmp_path, 2, command=child)
     assert not paths(tmp_path)[0].exists()
 
@@ -183,7 +183,7 @@ def test_a_warning_in_the_log_of_a_run_is_shown(tmp_path, capsys):
         return [sys.executable, "-c", "print('warning: the set is small')"]
 
     assert runner.run(JOBS, tmp_path, 2, command=child, warm_start=warning) == []
-    assert "warm start: warning: the set is small" in capsys.readouterr().out
+    assert "warm start seed 0: warning: the set is small" in capsys.readouterr().out
 
 
 def progress(path: Path, step: int, seconds: float) -> None:

@@ -65,7 +65,7 @@ def test_every_run_is_a_job_and_a_lost_one_does_not_stop_the_others(tmp_path):
     assert steps_in_log(grpo) == ["step 1", "step 2", "step 3"], "each step once: resumed, not repeated"
     assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
     jobs = [json.loads(p.read_text())["job_id"] for p in (tmp_path / "cut" / ".slurm" / "jobs").glob("*.json")]
-    assert (aepo.parents[1] / "warm_start" / "log.txt").read_text() == "made by one process\n" * 2
+    assert (aepo.parents[1] / "warm_start" / "0" / "log.txt").read_text() == "made by one process\n" * 2
     assert len(set(jobs)) == 3 and all(list((tmp_path / "cut" / ".slurm").glob(f"{job}_0_result.pkl")) for job in jobs)
 
 
