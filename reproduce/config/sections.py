@@ -208,6 +208,17 @@ class ScheduleConfig:
 
 
 @section
+class TokenLogConfig:
+    """Records of some groups, token by token, in the run's folder `tokens` (`runs.token_records`), for `make trees`.
+
+    The first groups of the first step, of every `every`-th one and of the last one are recorded.
+    """
+
+    every: Count = 10  # RL steps
+    groups: Count = 1  # of a step
+
+
+@section
 class TrainingConfig:
     """One RL step is a batch of prompts_per_step x group_size trajectories, then epochs x minibatches updates."""
 
@@ -232,6 +243,7 @@ class TrainingConfig:
         True  # the metric kl_warm_start, for which a copy of the first policy is kept; false: NaN
     )
     offload_optimizer: Unhashed[Flag] = False  # AdamW's states and float32 weights lie on the CPU
+    token_log: Unhashed[TokenLogConfig | None] = None  # None: no token is recorded
     packed: Unhashed[Flag | None] = None  # true: rows of a pass stand one behind the other; None: on cards they do
     tokens_per_pass: Unhashed[Count | None] = None  # of one pass; None: on a CPU a mini-batch, on a card what fits
 
@@ -265,6 +277,18 @@ class CheckConfig:
 
 
 @section
+class ValidationConfig:
+    """Evaluations during training, on the validation panel; their rows lie in the run's folder `validation`.
+
+    One follows every `every`-th RL step, and the last one. They draw from their own streams, and no judge is asked.
+    """
+
+    every: Count = 8  # RL steps
+    questions: Count = 40  # of each family
+    samples: Count = 1
+
+
+@section
 class EvaluationConfig:
     """The fixed panel: `questions` of each family from `split`, `samples` each, from the last checkpoint.
 
@@ -277,3 +301,4 @@ class EvaluationConfig:
     temperature: Positive = 1.0
     split: Literal["train", "validation", "test"] = "test"
     checks: Later[CheckConfig | None] = None  # only in worlds of episodes
+    validation: Unhashed[ValidationConfig | None] = None  # None: nothing is evaluated before the end

@@ -20,6 +20,7 @@ from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.rollouts.tools import ToolPool
 from reproduce.rollouts.trajectory import Group, Limits, Rollout, Trajectory
+from reproduce.runs.token_records import BranchTest
 from reproduce.text import clean
 from reproduce.worlds.tags import escape_tags
 
@@ -73,13 +74,15 @@ class AgentLoop:
             pilots = [Group(question, prompt, 1) for question, prompt in zip(questions, prompts, strict=True)]
             self._grow(pilots, [1] * len(pilots), Independent())
             tokens += sum(t.new_tokens for g in pilots for t in g.rows)
-            sizes = [policy.initial(k, *self._pilot_entropies(pilot.rows[0], policy)) for pilot in pilots]
+            measured = [self._pilot_entropies(pilot.rows[0], policy) for pilot in pilots]
+            sizes = [policy.initial(k, *entropies) for entropies in measured]
         else:
+            measured = None
             sizes = [policy.initial(k) for _ in groups]
         self._grow(groups, sizes, policy)
         tokens += sum(t.new_tokens for g in groups for t in g.rows)
         forks = [sum(t.parent >= 0 for t in g.rows) for g in groups]
-        return Rollout([g.rows for g in groups], tokens, self.tool_calls, sizes, forks)
+        return Rollout([g.rows for g in groups], tokens, self.tool_calls, sizes, forks, measured)
 
     def _pilot_entropies(self, pilot: Trajectory, policy) -> tuple[float, float]:
         """H_root and H_tool of AEPO's pre-monitoring; without any tool call the two are equal."""
@@ -192,13 +195,30 @@ class AgentLoop:
 
     def _test(self, trajectory: Trajectory) -> list[TokenPath]:
         """The branch test after a tool result."""
-        return self._fork(trajectory.child()) if self._passes(trajectory, trajectory.entropy_change) else []
+        place = trajectory.path.turn, trajectory.segment_start
+        return self._fork(trajectory.child()) if self._passes(trajectory, trajectory.entropy_change, place) else []
 
-    def _passes(self, trajectory: Trajectory, change: float) -> bool:
-        """Whether the policy branches at this dH. Draws one number, and only if there is budget left."""
+    def _passes(self, trajectory: Trajectory, change: float, place: tuple[int, int]) -> bool:
+        """Whether the policy branches at this dH. Draws one number, and only if there is budget left.
+
+        place: turn and completion token of the fork, for the record.
+        """
         if self.groups[trajectory.group].forks_left == 0:
             return False
-        passes = self.policy.branch(change, self._in_a_row(trajectory), float(self.rng.random()))
+        in_a_row, draw = self._in_a_row(trajectory), float(self.rng.random())
+        passes = self.policy.branch(change, in_a_row, draw)
+        trajectory.tests.append(
+            BranchTest(
+                turn=place[0],
+                token=place[1],
+                baseline=float(trajectory.initial_entropy),
+                entropy_change=float(change),
+                consecutive=in_a_row,
+                probability=float(self.policy.branch_probability(change, in_a_row)),
+                draw=draw,
+                forked=bool(passes),
+            )
+        )
         trajectory.consecutive = trajectory.consecutive + 1 if passes else 0
         return passes
 

@@ -26,7 +26,8 @@ class ScoredGroup:
     """k trajectories of one question with their texts and rewards.
 
     rejected: dynamic sampling dropped the group, and it only fills up a batch that was short. Its advantages are 0.
-    side: the group belongs to `SideRows`.
+    side: the group belongs to `SideRows`. initial: m, whole trajectories that it began with. pilot: H_root and H_tool
+    that m follows from, None without a pilot.
     """
 
     question: object
@@ -35,6 +36,8 @@ class ScoredGroup:
     rewards: list[Reward]
     rejected: bool = False
     side: bool = False
+    initial: int = 0
+    pilot: tuple[float, float] | None = None
 
     @property
     def reward_values(self) -> list[float]:
@@ -170,10 +173,12 @@ class Collector:
             rollout = loop.rollout(questions, prompts, k, policy, branching)
         without_truncated(engine, [path for rows in rollout.groups for t in rows for path in t.paths])
         groups = []
-        for question, trajectories in zip(questions, rollout.groups, strict=True):
+        for i, (question, trajectories) in enumerate(zip(questions, rollout.groups, strict=True)):
             texts = [self.grammar.decode(t.path.completion) for t in trajectories]
             rewards = [self.task.score(question, text) for text in texts]
-            groups.append(ScoredGroup(question, trajectories, texts, rewards))
+            pilot = rollout.pilots[i] if rollout.pilots else None
+            made = ScoredGroup(question, trajectories, texts, rewards, initial=rollout.initial[i], pilot=pilot)
+            groups.append(made)
         return groups, rollout
 
     def collect(

@@ -39,6 +39,7 @@ class Episode:
 
     single_turns = True
     parent = branch_token = branch_turn = -1  # episodes do not fork
+    tests = ()
 
     def start(self) -> None:
         """Begin at the task's first observation. An environment that gets lost in doing so is asked again."""
@@ -66,6 +67,26 @@ class Episode:
     def observations(self) -> list[str]:
         """The observation that each turn started from, in the environment's own words."""
         return [turn.observation for turn in self.turns]
+
+    @property
+    def opening(self) -> str:
+        """The observation that the episode starts from."""
+        return self.turns[0].observation if self.turns else self.step.text
+
+    @property
+    def results(self) -> list[str]:
+        """The observation that each turn led to."""
+        return [*self.observations[1:], self.step.text] if self.turns else []
+
+    @property
+    def faults(self) -> list[str]:
+        """Faults of each turn's answer in format, "" where there is none."""
+        return [turn.fault for turn in self.turns]
+
+    @property
+    def ended(self) -> str:
+        """"done" if the environment ended the episode, "turns" at the limit of turns."""
+        return "done" if self.step.done else "turns"
 
     @property
     def actions(self) -> list[str]:

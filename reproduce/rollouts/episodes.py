@@ -90,7 +90,7 @@ class EpisodeCollector(Collector):
                         kept.add(over)
         without_truncated(engine, [path for group in groups for episode in group for path in episode.paths])
         scored = [
-            ScoredGroup(question, group, [e.text for e in group], [self._score(e) for e in group])
+            ScoredGroup(question, group, [e.text for e in group], [self._score(e) for e in group], initial=k)
             for question, group in zip(questions, groups, strict=True)
         ]
         return scored, Rollout(groups, tokens, calls, [k] * len(groups), [0] * len(groups))

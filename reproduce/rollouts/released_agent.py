@@ -121,7 +121,8 @@ class ReleasedAgentLoop(AgentLoop):
         in_round = dict.fromkeys(candidate.parent.group for candidate in candidates)
         for index in in_round:
             for parent, child, change in candidates:
-                if parent.group == index and self._passes(parent, change):
+                place = child.branch_turn, child.branch_token
+                if parent.group == index and self._passes(parent, change, place):
                     child.consecutive = parent.consecutive
                     new += self._fork(child)
         for index, group in enumerate(self.groups):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reproduce.rollouts.token_path import TokenPath
+from reproduce.runs.token_records import BranchTest
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Trajectory:
     parent: row of the path that it forked from, or -1. branch_token, branch_turn: completion token and turn of the
     fork, or -1. ended: "eos", "length", "calls" (call limit) or "malformed" (a call without content). actions, results:
     name and text of every tool result in `path`, the result that opens turn i at i - 1. index: its number in the
-    rollout call, in order of creation.
+    rollout call, in order of creation. tests: branch tests of this path, those of a shared prefix excluded.
     """
 
     path: TokenPath
@@ -42,7 +43,10 @@ class Trajectory:
     segment_entropy: float = 0.0
     consecutive: int = 0
     index: int = -1
+    tests: list[BranchTest] = field(default_factory=list)
 
+    opening = ""
+    faults = ()
     single_turns = False
     """Whether each turn is a path, as in `reproduce.rollouts.episodes.Episode`."""
 
@@ -107,7 +111,7 @@ class Rollout:
     """Result of one call of `AgentLoop.rollout`: groups of k trajectories, and what they cost.
 
     sampled_tokens, tool_calls: everything that was generated and run, pilots included, shared prefixes once. initial: m
-    of each group. branches: forks of each group.
+    of each group. branches: forks of each group. pilots: H_root and H_tool of each group; None without pilots.
     """
 
     groups: list[list[Trajectory]]
@@ -115,6 +119,7 @@ class Rollout:
     tool_calls: int
     initial: list[int]
     branches: list[int]
+    pilots: list[tuple[float, float]] | None = None
 
 
 @dataclass

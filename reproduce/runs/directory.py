@@ -7,6 +7,9 @@
     checkpoints/     the trainer's own
     progress.json    {stage, step, total_steps, seconds}, for the display
     steps.parquet, timings.parquet, rollouts.parquet, eval.parquet     merged by `finish`
+    tokens/          groups of some steps, token by token (`runs.token_records`), where `training.token_log` asks for them
+    validation/      <step:06d>.parquet, a table as eval.parquet, where `evaluation.validation` asks for evaluations
+                     during training
     log.txt          stdout and stderr
 
 Every file is replaced in one step, and the manifest says "finished" only once the merged files are on disk. No clock
@@ -26,17 +29,19 @@ import pyarrow as pa
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.runs import files, identity, manifest, schema
+from reproduce.runs import files, identity, manifest, schema, token_records
 from reproduce.runs.reader import trained_tables
 
 FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
 """Names that a directory may hold if its creation was cut short before the manifest."""
-FOLDERS = ("parts", "checkpoints")
+BY_STEP = (token_records.FOLDER, "validation")
+"""Folders of files that a step may leave beside its part; no hash covers them."""
+FOLDERS = ("parts", "checkpoints", *BY_STEP)
 TABLES = tuple(f"{name}.parquet" for name in (*schema.TRAINED, "eval"))
 FILES = ("manifest.json", "config.yaml", "progress.json", "log.txt", *TABLES)
 REMADE = ("config.yaml", "eval.parquet")
 """The files of a finished run that `RunDirectory.open` makes again if they are missing."""
-OF_A_SESSION = ("parts", "checkpoints", "progress.json", "tracker.json")
+OF_A_SESSION = (*FOLDERS, "progress.json", "tracker.json")
 """Names that a run without a step may have left, and that a run of another config must not find."""
 
 
@@ -114,7 +119,8 @@ class RunDirectory:
     def drop_steps_after(self, step: int) -> None:
         """Forget the steps after `step`, which the checkpoint to resume from does not know."""
         complete = sorted(self.parts.glob("*.steps.json"), reverse=True)
-        for path in [*complete, *self.parts.glob("*.rollouts.parquet")]:
+        beside = [path for folder in BY_STEP for path in (self.path / folder).glob("*.*")]
+        for path in [*complete, *self.parts.glob("*.rollouts.parquet"), *beside]:
             if int(path.name.split(".")[0]) > step:
                 path.unlink()
 
@@ -150,6 +156,17 @@ class RunDirectory:
             raise ValueError(f"seconds must hold rollout and train, not {sorted(seconds)}")
         files.write_table(_rollouts_file(self.path, step), table, checksums=True)
         files.write_json(_step_file(self.path, step), {"step": step, "metrics": line, "seconds": times})
+
+    def write_tokens(self, record: token_records.TokenRecord) -> None:
+        """Write the record of a step's tokens, before the step itself."""
+        token_records.write(self.path, record)
+
+    def write_validation(self, step: int, rows: list[dict]) -> None:
+        """Write the evaluation after a step, before the step itself. rows: as of `write_eval`."""
+        path = self.path / "validation" / f"{step:06d}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        table = files.rows_table(rows, schema.EVAL_SCHEMA, schema.EVAL_ORDER, "validation")
+        files.write_table(path, table, checksums=True)
 
     def progress(self, stage: str, step: int, total: int) -> None:
         """Report where the run is, for the display: a stage such as "train" or "evaluate", `step` of `total` done."""

@@ -19,15 +19,42 @@ def together_of(config: JobConfig) -> int:
 
 
 def panel_rows(config: JobConfig, collector: Collector, checkpoint: str, report) -> list[dict]:
-    """Rows of the fixed panel (`evaluate`), of which each process, or group that samples together, has its part.
+    """Rows of the fixed panel. All processes call it, and get all rows; see `_rows`."""
+    e = config.evaluation
+    return _rows(config, collector, (e.split, e.questions, e.samples), checkpoint, report)
 
-    All processes call it, with the weights brought to the sampler (`EngineHost.refresh`), and get all rows.
+
+class Validation:
+    """Evaluations of the validation panel during training (`evaluation.validation`).
+
+    config: the run's. collector: of evaluations. report: as of `evaluate`.
     """
-    e, host = config.evaluation, collector.host
+
+    def __init__(self, config: JobConfig, collector: Collector, report):
+        self.config, self.collector, self.report = config, collector, report
+
+    def due(self, step: int) -> bool:
+        """Whether one follows RL step `step` (from 1)."""
+        return step == self.config.training.steps or step % self.config.evaluation.validation.every == 0
+
+    def __call__(self, step: int) -> list[dict]:
+        """Return the rows after RL step `step` (from 1). All processes call it; see `_rows`."""
+        v = self.config.evaluation.validation
+        panel = ("validation", v.questions, v.samples)
+        return _rows(self.config, self.collector, panel, f"step {step}", self.report)
+
+
+def _rows(config: JobConfig, collector: Collector, panel: tuple[str, int, int], checkpoint: str, report) -> list[dict]:
+    """Rows of a panel (`evaluate`), of which each process, or group that samples together, has its part.
+
+    panel: split, questions of each family, samples of each. All processes call it, with the weights brought to the
+    sampler (`EngineHost.refresh`), and get all rows.
+    """
+    host = collector.host
     part = sampling_part(host.tensor_parallel)
 
     def own() -> list[dict]:
-        return evaluate(collector, e.split, e.questions, e.samples, checkpoint, report, together_of(config), part)
+        return evaluate(collector, *panel, checkpoint, report, together_of(config), part)
 
     return [row for rows in gathered(host.led(own) or []) for row in rows]
 

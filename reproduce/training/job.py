@@ -18,12 +18,13 @@ from reproduce.runs.directory import RunDirectory
 from reproduce.seeding import child_seed
 from reproduce.tools.sandbox import probe
 from reproduce.training.checkpoints import last_checkpoint
-from reproduce.training.evaluated import keep_episodes, panel_rows, with_verdicts
+from reproduce.training.evaluated import Validation, keep_episodes, panel_rows, with_verdicts
 from reproduce.training.parallel import own_device, process_index, processes
 from reproduce.training.sampler_copy import divided, prepared
 from reproduce.training.schedule import cosine_factor
 from reproduce.training.setup import open_setup
 from reproduce.training.shards import Shards
+from reproduce.training.token_log import TokenLog
 from reproduce.training.trackers import reported
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config, question_indices
@@ -107,6 +108,8 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) 
         run=run,
         entropy_tokens=config.entropy_tokens,
         checks=None if c is None else Checks(evaluated, c.every, c.questions),
+        validation=None if config.evaluation.validation is None else Validation(config, evaluated, run.progress),
+        token_log=None if t.token_log is None else TokenLog(config, algorithm, grammar.tokenizer.decode),
         model=trained,
         replica=replica,
         processing_class=grammar.tokenizer,

@@ -124,4 +124,4 @@ class Follower:
     def _nothing(self, *arguments, **options) -> None:
         """Process 0 does it."""
 
-    drop_steps_after = write_step = progress = write_eval = finish = _nothing
+    drop_steps_after = write_step = write_tokens = write_validation = progress = write_eval = finish = _nothing

@@ -46,6 +46,7 @@ from reproduce.training.batch_tensors import (
 )
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
+from reproduce.training.evaluated import Validation
 from reproduce.training.exchange import ExchangedOnce
 from reproduce.training.fully_sharded import divide_trained, on_cpus
 from reproduce.training.master_weights import in_float32
@@ -56,6 +57,7 @@ from reproduce.training.parallel import gathered, processes, share_random_state,
 from reproduce.training.reference import Reference
 from reproduce.training.sampler_copy import Replica, divided, load_whole, save_whole
 from reproduce.training.sampler_gap import SamplerGap
+from reproduce.training.token_log import TokenLog
 from reproduce.training.token_logps import attention_by_blocks, scored_head, token_logps
 from reproduce.training.trl_config import NO_QUESTION
 from reproduce.training.update_metrics import clip_metrics, update_metrics
@@ -78,6 +80,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             points into them.
         run: where each RL step is recorded. entropy_tokens: for the metrics (`batch_metrics`).
         checks: called with the RL step after its last update, if one is due; what it returns joins the step's metrics.
+        validation: evaluates the validation panel after the RL steps in which it is due; its rows go to the run.
+        token_log: records groups token by token, in the RL steps in which it is due.
         replica: the copy that the collector samples from, where training divides the weights of the policy.
         rate_factor: RL step (from 0) -> factor on the policy's learning rate; None: constant.
         group_size: trajectories per question; None: TRL's num_generations, which cannot be 1.
@@ -100,6 +104,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         entropy_tokens: int,
         model,
         checks: Checks | None = None,
+        validation: Validation | None = None,
+        token_log: TokenLog | None = None,
         replica: Replica | None = None,
         rate_factor: Callable[[int], float] | None = None,
         group_size: int | None = None,
@@ -117,6 +123,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             )
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
         self.checks, self.replica, self.rate_factor = checks, replica, rate_factor
+        self.validation, self.token_log = validation, token_log
         self.measure_kl, self.packed, self.tokens_per_pass = measure_kl, packed, tokens_per_pass
         self.offload_optimizer = offload_optimizer and self.args.device.type != "cpu"
         self.num_generations = group_size or self.num_generations
@@ -231,8 +238,15 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         self._step_metrics["advantage_abs_mean"] = float(advantages_BT[mask_BT].abs().mean())
         self.high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
         self._seconds_rollout, self._train_started = time.perf_counter() - started, time.perf_counter()
+        if self.token_log is not None and self.token_log.due(self.rl_step):
+            output |= self.token_log.begin(self.batch, output, self._score_of_now)
         share_random_state()
         return with_filler(output, self.args.steps_per_generation)
+
+    @torch.no_grad()
+    def _score_of_now(self, inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """(logps_BT, entropies_BT) of some rows under the weights of now."""
+        return self.score(self.model, inputs, entropy=True)
 
     @torch.no_grad()
     def _score_side_rows(self, output, side_B: torch.Tensor, paths: list[TokenPath]) -> None:
@@ -352,6 +366,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
                 **extra,
             )
             metrics |= reported
+            if self.token_log is not None:
+                self.token_log.update(inputs, logps_BT)
             with torch.no_grad():
                 ratio_BT = torch.exp(logps_BT - inputs["old_per_token_logps"])
                 entropies = inputs["rollout_entropies"][mask_BT]
@@ -401,6 +417,12 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             self.refresh_sampler()
             metrics |= self.host.led(partial(self.checks, step)) or {}
             self.host.rest()
+        if self.validation is not None and self.validation.due(step):
+            self.refresh_sampler()
+            self.run.write_validation(step, self.validation(step))
+            self.host.rest()
+        if self.token_log is not None and self.token_log.due(step):
+            self.run.write_tokens(self.token_log.record(step))
         self.run.write_step(step, metrics, rollout_records(self.batch), seconds)
         self.run.progress("train", step, self.state.max_steps // self.updates_per_step)
         Trainer.log(self, {name: metrics[name] for name in ("reward_mean", "entropy", "loss", "grad_norm")})

@@ -247,7 +247,7 @@ def test_the_config_hash_covers_every_setting_that_can_change_a_result():
     beside = {
         ("training", name) for name in ("checkpoint_every", "report_to", "tokens_per_pass", "measure_kl", "packed")
     }
-    beside |= {("training", "offload_optimizer"), ("machine",)}
+    beside |= {("training", "offload_optimizer"), ("training", "token_log"), ("evaluation", "validation"), ("machine",)}
     ignored = {("profile",), ("experiment",), ("variant",), ("training_changes",), *beside}
     for path, value in leaves(config):
         changed = json.loads(json.dumps(config))
