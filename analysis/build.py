@@ -116,12 +116,17 @@ def _build(
     files = [Path(file) for report in reports.values() for file in report["files"]]
     files += [target / f"{name}.ipynb" for name in notebooks]
     if in_place:
-        changed = [_in_readme(name, folder) for name, source in notebooks.items() if source == "table"]
-        files += [load.ROOT / "README.md"] if any(changed) else []
+        changed = [_in_results(name, folder) for name, source in notebooks.items() if source == "table"]
+        files += [load.ROOT / readme.RESULTS] if any(changed) else []
+        if "claims" in notebooks and readme.insert(load.ROOT / "README.md", "overview", _read(folder, "overview")):
+            files.append(load.ROOT / "README.md")
     return BuildResult(files, "\n".join(text for report in reports.values() for text in report["text"]))
 
 
-def _in_readme(table: str, folder: Path) -> bool:
-    """Puts the table into README.md. Returns whether it changed."""
-    text = (folder / f"{table}.md").read_text(encoding="utf-8")
-    return readme.insert(load.ROOT / "README.md", table, readme.shown(text, table))
+def _in_results(table: str, folder: Path) -> bool:
+    """Puts the table into RESULTS.md. Returns whether it changed."""
+    return readme.insert(load.ROOT / readme.RESULTS, table, readme.shown(_read(folder, table), table))
+
+
+def _read(folder: Path, name: str) -> str:
+    return (folder / f"{name}.md").read_text(encoding="utf-8")

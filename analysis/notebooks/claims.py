@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import notebook
+from analysis import load, notebook, overview, text_table
 from analysis.ledger import regimes, table
 
 ledger = table.load_ledger(notebook.data_folder())
@@ -30,3 +30,13 @@ notebook.show(*ledger.tables)
 seen = regimes.load_regimes(notebook.data_folder())
 notebook.save(regimes.files(seen))
 notebook.show(regimes.regimes_table(seen), regimes.effects_table(seen))
+
+# %% [markdown]
+# ## The same in one table
+# It opens the README.
+
+# %%
+tables = {name: load.load_source("mini", name, data_root=notebook.data_folder()) for name in overview.TABLES}
+whole = overview.overview(tables, ledger)
+notebook.save({"overview.md": text_table.markdown(whole)})
+notebook.show(whole)

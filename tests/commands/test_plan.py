@@ -282,5 +282,5 @@ def test_every_assumption_has_a_meaning_and_a_source():
 
 
 def test_the_readme_shows_the_generated_plans(runs):
-    shown = blocks.block((ROOT / "README.md").read_text(), report.BLOCK)
+    shown = blocks.block(report.README.read_text(), report.BLOCK)
     assert shown == report.block(runs).strip(), "make readme-plans"

@@ -15,15 +15,15 @@ from reproduce.errors import UserError
 
 
 @pytest.mark.parametrize("name", [f"table{n}" for n in write.SPECS])
-def test_the_readme_shows_the_generated_tables(name):
-    block = readme.block((ROOT / "README.md").read_text(), name)
+def test_the_results_show_the_generated_tables(name):
+    block = readme.block((ROOT / readme.RESULTS).read_text(), name)
     if not (ROOT / "data/results/mini" / name).is_dir():
         assert f"make reproduce-{name}" in block and "|" not in block
         return
     markdown = (ROOT / "figures" / f"{name}.md").read_text()
     assert block == readme.shown(markdown, name).strip()
     assert "\n## " not in markdown.partition(f"## {reported.TITLE}")[2], "the reported numbers are the last block"
-    assert (f"(figures/{name}.md)" in block) == (f"## {reported.TITLE}" in markdown) == (name[-1] in "123")
+    assert (f"(../figures/{name}.md)" in block) == (f"## {reported.TITLE}" in markdown) == (name[-1] in "123")
 
 
 @pytest.mark.parametrize("name", write_methods.BLOCKS)
@@ -55,15 +55,22 @@ def test_reported_numbers_stand_behind_a_link():
     markdown = "\n".join(text_table.markdown(table) for table in tables)
     assert readme.shown(markdown, "table3") == (
         "\n".join(text_table.markdown(table) for table in tables[:2])
-        + "\nWhat the papers report for other models and benchmarks: [figures/table3.md](figures/table3.md).\n"
+        + "\nWhat the papers report for other models and benchmarks: [figures/table3.md](../figures/table3.md).\n"
     )
     measured = "\n".join(text_table.markdown(table) for table in tables[:2])
     assert readme.shown(measured, "table3") == measured
 
 
-def test_the_readme_holds_no_reported_number():
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("name", ["README.md", readme.RESULTS])
+def test_no_reported_number_stands_beside_measured_ones(name):
+    text = (ROOT / name).read_text()
     assert reported.TITLE not in text and "Reported by" not in text
+
+
+def test_the_readme_is_short_and_opens_with_the_generated_overview():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.encode()) <= 10_240
+    assert readme.block(text, "overview") == (ROOT / "figures" / "overview.md").read_text().strip()
 
 
 def test_insert_replaces_the_block_and_only_it(tmp_path):
@@ -80,6 +87,9 @@ def test_insert_replaces_the_block_and_only_it(tmp_path):
 
 READMES = [
     "README.md",
+    "analysis/RESULTS.md",
+    "reproduce/commands/plan/README.md",
+    "reproduce/worlds/README.md",
     *(f"{folder}/README.md" for folder in ("reproduce", "reproduce/algorithms", "analysis", "data")),
 ]
 

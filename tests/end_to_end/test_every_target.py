@@ -49,7 +49,7 @@ WRITES = {
     "tables": ("figures/table*", "figures/fidelity*", "figures/success_rules*", "figures/claims*", "figures/regimes*"),
     "figures": ("figures/entropy*", "figures/diversity*", "figures/stability*", "figures/epo*"),
     "worlds": ("data/worlds/miniweb.jsonl", "data/worlds/panels/*"),
-    "readme-plans": ("README.md",),
+    "readme-plans": ("reproduce/commands/plan/README.md",),
     "readme-methods": ("reproduce/algorithms/README.md",),
 }
 """target -> the tracked files that it makes again, byte for byte."""

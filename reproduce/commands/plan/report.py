@@ -25,7 +25,7 @@ from reproduce.runs.files import write_bytes
 from reproduce.runs.manifest import ROOT, WARM_START, usable_cores
 from reproduce.training.memory import lines as memory_lines
 
-BLOCK, TABLES = "plans", ("1", "2", "3")
+README, BLOCK, TABLES = Path(__file__).with_name("README.md"), "plans", ("1", "2", "3")
 WIDTH = 100
 """Characters of a line below the plan's table."""
 COLUMNS = {
@@ -64,7 +64,7 @@ def main(words: list[str]) -> int:
     add("--readme", action="store_true", help="write the README's plans instead, from committed files alone")
     options = parser.parse_args(words)
     if options.readme:
-        print("README.md has the plans" if write_readme() else "README.md had the plans already")
+        print("the README has the plans" if write_readme() else "the README had the plans already")
         return 0
     for word in options.assume:
         if "=" not in word:
@@ -254,6 +254,6 @@ def predicted_minutes(jobs: list, given: pd.DataFrame) -> float:
     return sum(row[f"seconds_{stage}"] for row in rows if row["steps"] for stage in STAGES) / 60
 
 
-def write_readme(readme: Path = ROOT / "README.md") -> bool:
+def write_readme(readme: Path = README) -> bool:
     """Puts the block into the README; whether the file changed."""
     return insert(readme, BLOCK, block(committed()))
