@@ -1,5 +1,5 @@
-"""The first table of README.md: what AEPO, EPO and the main baselines gain over what they build on, and whether a claim of
-a paper was tested by it."""
+"""The first table of README.md: what AEPO, EPO and the main baselines gain over their base, and whether a claim of a
+paper was tested by it."""
 
 from collections.abc import Mapping
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from analysis import reported
 from reproduce.errors import UserError
 
-
 RESULTS = Path("analysis") / "RESULTS.md"
 """Where the tables stand, below the root."""
 

@@ -1,4 +1,4 @@
-"""Numbers of the readings in RESULTS.md that name the cell they come from, in a list that is not shown at a section's end.
+"""Numbers of the readings in RESULTS.md that name the cell they come from, in a list that is not shown, at their end.
 
 A line of it: `−1.5 table1_confirmatory.csv aepo/grpo difference`, the number as the text has it, a file of figures/, a
 row (`method`, or `method/against`, with `_` for a blank) and a column. `abs:` before a column leaves out the sign.

@@ -22,7 +22,7 @@ from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.grid.resolve import named
 from reproduce.runs.files import write_bytes
-from reproduce.runs.manifest import ROOT, WARM_START, usable_cores
+from reproduce.runs.manifest import WARM_START, usable_cores
 from reproduce.training.memory import lines as memory_lines
 
 README, BLOCK, TABLES = Path(__file__).with_name("README.md"), "plans", ("1", "2", "3")
