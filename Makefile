@@ -23,6 +23,9 @@ EFFECT ?=
 QUICK ?=
 DRY ?=
 ONLY ?=
+QUESTION ?=
+STEP ?=
+AND ?=
 # Every value that a user gives reaches a command as one word, whatever is in it: $(call q,NAME) quotes the variable NAME
 # for the shell without expanding it, $(call option,--name,NAME) does so behind an option, where NAME is not empty.
 q = '$(subst ','\'',$(value $1))'
@@ -34,7 +37,8 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONNOUSERSITE PYTHONDEBUG PYTHONVERBOSE PYTH
 unexport PYTHONPYCACHEPREFIX PYTHONEXECUTABLE PYTHONUSERBASE PYTHONBREAKPOINT PYTHONPROFILEIMPORTTIME PYTHONTRACEMALLOC
 
 VENV := .venv
-RUN := $(VENV)/bin/python
+TRAINED := $(value RUN)
+override RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 ENVS_STAMP := $(VENV)/.envs-installed
 VLLM_VENV := .venv-vllm
@@ -44,7 +48,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap trees test-browser clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
@@ -114,6 +118,10 @@ test: lint ## lint and the fast tests, a few minutes
 test-all: lint ## lint and all tests
 	@$(PYTEST)
 
+test-browser: $(STAMP) ## the pages of `make trees` in a headless Chromium; `make test` runs this too where one is found
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { echo "no Chromium was found; on Debian: apt-get install chromium"; exit 2; }
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q tests/commands/test_trees_browser.py
+
 test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in an environment of its own (4 GB, once)
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m pytest -q tests/rollouts/test_engine.py tests/*/test_vllm_*.py
 
@@ -134,6 +142,9 @@ pin-hub: $(STAMP) ## write down the hub revisions of models and data that have n
 
 overlap: $(STAMP) ## questions that the RL sets and the evaluation sets share (DATA=folder that holds them)
 	@$(RUN) -m reproduce overlap $(call option,--data,DATA)
+
+trees: $(STAMP) ## a recorded group as a page that opens from disk: its tree, or an episode's turns (RUN=aepo; STEP=8; QUESTION=id; AND=arpo, a second run or step)
+	@$(RUN) -m reproduce trees $(if $(TRAINED),$(call q,TRAINED)) $(call option,--step,STEP) $(call option,--question,QUESTION) $(call option,--and,AND) --runs-root $(call q,RUNS)
 
 clean-runs: ## delete all local runs (CONFIRM=1)
 	@if [ $(call q,CONFIRM) != 1 ]; then echo "this deletes "$(call q,RUNS)"/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi

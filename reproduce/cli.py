@@ -221,6 +221,10 @@ _MODULES = {
         "reproduce.commands.check_gpu.cli",
         "on the first machine with a card: what none without one can show",
     ),
+    "trees": (
+        "reproduce.commands.trees.cli",
+        "draw a recorded group as one HTML file: a tree of turns, or strips of an episode's turns",
+    ),
     "grade-agreement": (
         "reproduce.commands.grade_agreement",
         "where math-verify or exact match, the reward's token F1 and an LLM judge disagree",

@@ -7,9 +7,8 @@
     checkpoints/     the trainer's own
     progress.json    {stage, step, total_steps, seconds}, for the display
     steps.parquet, timings.parquet, rollouts.parquet, eval.parquet     merged by `finish`
-    tokens/          groups of some steps, token by token (`runs.token_records`), where `training.token_log` asks for them
-    validation/      <step:06d>.parquet, a table as eval.parquet, where `evaluation.validation` asks for evaluations
-                     during training
+    tokens/          groups of some steps, token by token (`runs.token_records`), where `training.token_log` is set
+    validation/      <step:06d>.parquet, a table as eval.parquet, where `evaluation.validation` is set
     log.txt          stdout and stderr
 
 Every file is replaced in one step, and the manifest says "finished" only once the merged files are on disk. No clock

@@ -40,6 +40,7 @@ TRIED = {
     "real-input": (("DATA={questions}",), "trajectories ended by"),
     "overlap": (("DATA={sets}",), "questions touched"),
     "check-envs": (("GAMES=6", "STEPS=120", "EPISODES=1", "JOBS=1"), "no difference"),
+    "trees": (("RUN=aepo", "STEP=1", "AND=arpo"), "runs/trees/aepo-0-step1-"),
     "clean-runs": (("RUNS=runs/old", "CONFIRM=1"), ""),
 }
 """target -> (what is given to it, what it says)."""
@@ -58,6 +59,7 @@ LEAVES = {"publish": "?? data/results/smoke/"}
 EXCUSED = {
     "test": "is what CI runs, in a fresh clone",
     "test-all": "runs this file",
+    "test-browser": "is a file of `test`, and needs a browser",
     "test-vllm": "installs 4 GB",
     "bench-vllm": "installs 4 GB",
     "pin-hub": "asks the hub; tests/tools/test_hub.py runs it against a server of its own",
@@ -70,6 +72,7 @@ EXCUSED = {
 REFUSED = {
     "overlap": "make overlap DATA=FOLDER",
     "real-input": "make real-input DATA=FOLDER",
+    "trees": "make trees RUN=aepo",
     "tune": "tables: 1, 2, 3, 4, 5",
     "clean-runs": "make clean-runs CONFIRM=1",
 }
