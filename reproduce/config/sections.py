@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from reproduce.config.question_sets import EVALUATION_SETS, RL_SETS
 from reproduce.config.strict import (
@@ -207,6 +207,9 @@ class ScheduleConfig:
     floor: Share = 0.2  # the lowest rate, as a share of learning_rate
 
 
+StaleSteps = Annotated[Literal[0, 1] | None, AfterValidator(lambda steps: steps or None)]
+
+
 @section
 class TokenLogConfig:
     """Records of some groups, token by token, in the run's folder `tokens` (`runs.token_records`), for `make trees`.
@@ -239,6 +242,7 @@ class TrainingConfig:
     report_to: Unhashed[str | None] = None  # trackers of every step: tensorboard, trackio, wandb, with commas
     rollout_shards: Later[Count | None] = None  # parts of a rollout batch with random streams of their own; None: 1
     schedule: Later[ScheduleConfig | None] = None  # None: a constant learning rate
+    stale_steps: Later[StaleSteps] = None  # 1: a step is sampled while the one before it trains; None, or 0: it waits
     measure_kl: Unhashed[Flag] = (
         True  # the metric kl_warm_start, for which a copy of the first policy is kept; false: NaN
     )

@@ -86,6 +86,12 @@ class JobConfig:
             yield "engine", "has nothing to do in a world of episodes, which has no tool calls: leave it out"
         if self.evaluation.checks is not None and self.task.episodes is None:
             yield "evaluation.checks", "belong to a world of episodes: leave them out, or set task.episodes"
+        if self.training.stale_steps and self.engine is not None and self.engine.name == "vllm":
+            yield (
+                "training.stale_steps",
+                "must be 0: this vLLM gives its memory to training and samples in turn with it; sample with a server "
+                "on other cards (engine.name: vllm_server), or with Transformers (without the section engine)",
+            )
         yield from self._hub_problems()
         if self.training_changes and self.variant is None:
             yield "training_changes", "belong to a variant: name it"

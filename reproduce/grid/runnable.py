@@ -26,6 +26,7 @@ def check_runnable(jobs: list[JobConfig], here: bool = True) -> None:
             max_completion_tokens=job.task.max_completion_tokens,
             updates_per_rollout=job.training.epochs * job.training.minibatches,
             group_size=job.training.group_size,
+            stale_steps=job.training.stale_steps or 0,
         )
     if here:
         _check_device(jobs[0])

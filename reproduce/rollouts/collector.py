@@ -225,6 +225,14 @@ class Collector:
         cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))
         return Batch((kept + dropped)[:wanted] + side, cost | self.host.costs())
 
+    def collect_own(self, *arguments) -> Batch:
+        """Collect the part of this process, which here is all: see `training.shards`."""
+        return self.collect(*arguments)
+
+    def put_together(self, own: Batch) -> Batch:
+        """Return the groups of all processes."""
+        return own
+
     def _side_groups(self, questions: list, k: int, algorithm, step: int, sampling, cost: dict) -> list[ScoredGroup]:
         """Groups of the side rows that `sampling` asks for; their tokens and calls are added to `cost`."""
         if sampling is None or sampling.side_rows is None:

@@ -48,7 +48,7 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         device = own_device(config.training.device)
         model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.grammar)
         copied = not setup.host.own_weights or algorithm.rollout.scored_by_model
-        policy = prepared(model, config.training.lora, config.seed, copied)
+        policy = prepared(model, config.training.lora, config.seed, copied, bool(config.training.stale_steps))
         evaluated = setup.collector(policy[1], grammar, config.seed, config.evaluation.temperature)
         keep_episodes(setup, run, evaluated, f"evaluated-{process_index()}")
         tokens = _tokens_of_a_pass(config, device)
@@ -121,6 +121,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) 
         offload_optimizer=t.offload_optimizer,
         packed=t.device != "cpu" if t.packed is None else t.packed,
         tokens_per_pass=tokens,
+        stale_steps=t.stale_steps or 0,
     )
 
 

@@ -58,7 +58,7 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
     t = job.training
     lm = lm.to(getattr(torch, t.dtype))
     seeds = [child_seed(job.seed, "shard", s) for s in range(t.rollout_shards or 1)]
-    lm, sampled, replica = prepared(lm, t.lora, job.seed)
+    lm, sampled, replica = prepared(lm, t.lora, job.seed, stale=bool(t.stale_steps))
     collectors = [kind(task, sampled, grammar, limits, 1.0, seed) for seed in seeds]
     questions = task.train_questions(t.steps * t.prompts_per_step, 1)
     rows = [{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]
@@ -81,6 +81,7 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
         offload_optimizer=t.offload_optimizer,
         packed=bool(t.packed),
         tokens_per_pass=t.tokens_per_pass,
+        stale_steps=t.stale_steps or 0,
     )
 
 

@@ -10,6 +10,7 @@ from reproduce.config.tables import TableConfig
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.sampler_copy import prepared
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
 from reproduce.worlds.miniweb.task import open_task
@@ -27,8 +28,9 @@ def trainer(tmp_path, job, lm=None, varied=True, **overrides):
     task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
     if varied:  # a random model fails everywhere; a reward that varies gives it something to learn
         task.score = lambda question, text: Reward(len(text) % 5 / 4, 0.0, True, None, len(text) % 5 == 4)
-    collector = Collector(task, lm, Grammar(tokenizer()), Limits(4, 64), 1.0, job.seed)
     t = job.training
+    _, sampled, replica = prepared(lm, None, job.seed, stale=bool(t.stale_steps))
+    collector = Collector(task, sampled, Grammar(tokenizer()), Limits(4, 64), 1.0, job.seed)
     questions = task.train_questions(t.steps * t.prompts_per_step, 1)
     rows = [{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]
     algorithm = load(job.method, **overrides)
@@ -44,4 +46,6 @@ def trainer(tmp_path, job, lm=None, varied=True, **overrides):
         processing_class=tokenizer(),
         train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, 64, job.seed),
+        replica=replica,
+        stale_steps=t.stale_steps or 0,
     )

@@ -13,6 +13,7 @@ slot: `load("grpo", token_weight=MyWeight())`. Its fields are then settings like
                            columns of a run's steps
     ranges                 setting -> (lowest, highest, whether the lowest itself is allowed)
     acts_only_off_policy   True: no effect at one update per rollout batch, which is then refused
+    only_on_policy         True: reads no ratio; refused where rollouts are stale (`training.stale_steps`)
     over_one_call          True: it ranks or counts all tokens of a call, so an update is not split into micro-batches
     sources                setting -> source of its default, where that is the same in every method
     state(run)             what it carries from step to step (`parts.state`)

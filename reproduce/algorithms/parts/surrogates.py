@@ -187,5 +187,10 @@ class PolicyGradient:
     clip_range = (0.0, float("inf"))
     acts_only_off_policy = False
 
+    @property
+    def only_on_policy(self) -> bool:
+        """Whether rows of an older policy count as those of the current one."""
+        return not self.importance_weight
+
     def __call__(self, ratio, advantages_BT):
         return policy_gradient(ratio, advantages_BT, self.importance_weight)

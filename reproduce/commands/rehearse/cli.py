@@ -14,7 +14,7 @@ from reproduce.arguments import Parser, first_line, folder, names
 from reproduce.commands.rehearse import inputs
 from reproduce.commands.rehearse.command import Command
 from reproduce.commands.rehearse.judge_server import JudgeServer
-from reproduce.commands.rehearse.settings import LAUNCH, PROCESSES, PROFILE, QUICK, USUAL, differing, paper_job
+from reproduce.commands.rehearse.settings import LAUNCH, PROCESSES, PROFILE, QUICK, REAL, USUAL, differing, paper_job
 from reproduce.commands.rehearse.stages import (
     LIMIT,
     Stages,
@@ -59,7 +59,7 @@ def parser() -> Parser:
 def main(words: list[str]) -> int:
     """Runs the rehearsal and prints its stages. UserError for bad words, and for a stage that fails."""
     options = parser().parse_args(words)
-    job, size = paper_job(options.table), QUICK if options.quick else USUAL
+    job, size = paper_job(options.table), QUICK if options.quick else USUAL if options.model is None else REAL
     if options.model is not None:
         folder_revision(_model_folder(options.model))
     methods = options.methods or (["grpo", "aepo"] if options.table != "5" else ["grpo-lr1x-minibatches1x"])
