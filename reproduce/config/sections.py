@@ -261,3 +261,4 @@ class EvaluationConfig:
     temperature: Positive = 1.0
     split: Literal["train", "validation", "test"] = "test"
     checks: Later[CheckConfig | None] = None  # only in worlds of episodes
+    together: Later[Count | None] = None  # trajectories sampled together; None: 512, or as many as a shard of training

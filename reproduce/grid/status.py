@@ -73,9 +73,9 @@ def lines(runs_root: Path, profile: str | None = None) -> list[Line]:
 
 def line_of(path: Path) -> Line:
     """Read the line of one run directory."""
-    warm_start = path.name == WARM_START
+    warm_start = not path.name.isdigit()  # or a checkpoint's evaluation on one set: neither has RL steps
     base = path.parent if warm_start else path.parent.parent
-    name = "warm start" if warm_start else f"{path.parent.name} seed {path.name}"
+    name = path.name.replace(WARM_START, "warm start") if warm_start else f"{path.parent.name} seed {path.name}"
     line = Line(base.parent.name, base.name, name, status_of(path))
     if line.state == "running" and not locks.is_locked(path / ".lock"):
         line.state = "interrupted"

@@ -90,10 +90,14 @@ def trained_tables(path: Path) -> list[pa.Table]:
 
 
 def find_runs(runs_root: Path | str, profile: str, experiment: str) -> list[Path]:
-    """List the run directories of one experiment, finished or not: the warm start's, then by name and seed."""
+    """List the run directories of one experiment, finished or not: the warm start's, then by name and seed.
+
+    Those of a checkpoint's evaluation have no seed: one a question set.
+    """
     base = Path(runs_root) / profile / experiment
     seeds = [p for p in base.glob("*/*") if p.is_dir() and p.name.isdigit() and p.parent.name != manifest.WARM_START]
     found = sorted(seeds, key=lambda p: (p.parent.name, int(p.name)))
+    found += sorted(path.parent for path in base.glob("*/manifest.json") if path.parent.name != manifest.WARM_START)
     warm_start = base / manifest.WARM_START
     return [warm_start, *found] if (warm_start / "manifest.json").exists() else found
 

@@ -5,6 +5,7 @@ import json
 from reproduce.config.tables import JobConfig
 from reproduce.evaluation.evaluate import BATCH, evaluate
 from reproduce.evaluation.judge import Judge
+from reproduce.evaluation.kept_batches import KeptBatches
 from reproduce.evaluation.verdicts import judged
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.kept_episodes import KeptEpisodes
@@ -13,12 +14,16 @@ from reproduce.training.parallel import gathered, sampling_part
 
 
 def together_of(config: JobConfig) -> int:
-    """Trajectories that evaluation samples together: as many as a shard of training has, where there are shards."""
+    """Trajectories that evaluation samples together: as the config says, else as many as a shard of training has."""
     t = config.training
+    if config.evaluation.together is not None:
+        return config.evaluation.together
     return BATCH if t.rollout_shards is None else t.prompts_per_step * t.group_size // t.rollout_shards
 
 
-def panel_rows(config: JobConfig, collector: Collector, checkpoint: str, report) -> list[dict]:
+def panel_rows(
+    config: JobConfig, collector: Collector, checkpoint: str, report, kept: KeptBatches | None = None
+) -> list[dict]:
     """Rows of the fixed panel (`evaluate`), of which each process, or group that samples together, has its part.
 
     All processes call it, with the weights brought to the sampler (`EngineHost.refresh`), and get all rows.
@@ -27,7 +32,7 @@ def panel_rows(config: JobConfig, collector: Collector, checkpoint: str, report)
     part = sampling_part(host.tensor_parallel)
 
     def own() -> list[dict]:
-        return evaluate(collector, e.split, e.questions, e.samples, checkpoint, report, together_of(config), part)
+        return evaluate(collector, e.split, e.questions, e.samples, checkpoint, report, together_of(config), part, kept)
 
     return [row for rows in gathered(host.led(own) or []) for row in rows]
 
