@@ -306,3 +306,4 @@ class EvaluationConfig:
     split: Literal["train", "validation", "test"] = "test"
     checks: Later[CheckConfig | None] = None  # only in worlds of episodes
     validation: Unhashed[ValidationConfig | None] = None  # None: nothing is evaluated before the end
+    together: Later[Count | None] = None  # trajectories sampled together; None: 512, or as many as a shard of training

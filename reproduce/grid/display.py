@@ -31,26 +31,40 @@ class RunStatus:
 
     @property
     def name(self) -> str:
+        if self.evaluation:
+            return self.job.variant
         return f"{'warm start' if self.job.method == WARM_START else self.job.name} seed {self.job.seed}"
 
     @property
+    def evaluation(self) -> bool:
+        """Whether it is a checkpoint's evaluation on one question set, which has questions where others have steps."""
+        return self.job.method == WARM_START and self.job.variant is not None
+
+    @property
     def total(self) -> int:
+        if self.evaluation:
+            stage, _, total, _ = self._reported()
+            return total if stage == "evaluate" else self.job.evaluation.questions
         return 0 if self.job.method == WARM_START else self.job.training.steps
 
     def position(self) -> tuple[str, int, int, float]:
         """Read (stage, step, total steps of the stage, seconds so far), as the run last reported it."""
+        found = self._reported()
+        return ("starting", 0, self.total, 0.0) if found[0] == "starting" else found
+
+    def _reported(self) -> tuple[str, int, int, float]:
         try:
             value = json.loads((self.path / "progress.json").read_text())
             return str(value["stage"]), int(value["step"]), int(value["total_steps"]), float(value["seconds"])
         except (OSError, ValueError, KeyError, TypeError):
-            return "starting", 0, self.total, 0.0
+            return "starting", 0, 0, 0.0
 
     def steps_done(self) -> int:
-        """Return the RL steps done; a later stage (evaluation) means all of them."""
+        """Return the RL steps (of an evaluation, the questions) done; a later stage means all of them."""
         if self.state == FINISHED:
             return self.total
         stage, step, _, seconds = self.position()
-        if stage.startswith("train") or stage == "starting":
+        if stage.startswith("train") or stage == "starting" or (self.evaluation and stage == "evaluate"):
             return min(step, self.total)
         return self.total if seconds else 0
 
@@ -138,7 +152,7 @@ class Display:
             self.console.print(f"{self._summary()}: {running}" if running else self._summary())
 
     def _summary(self) -> str:
-        runs = [row for row in self.rows if row.job.method != WARM_START]
+        runs = [row for row in self.rows if row.job.name != WARM_START]
         count = {state: sum(row.state == state for row in runs) for state in (FINISHED, RUNNING, FAILED)}
         failed = f", {count[FAILED]} failed" if count[FAILED] else ""
         return (

@@ -3,7 +3,8 @@
     manifest.json    status ("running", "failed", "finished"), config hash, code, versions, machine, cost, error; of a
                      finished run also the SHA-256 of its files, and one of the manifest itself
     config.yaml      the resolved config
-    parts/           while running: <step:06d>.rollouts.parquet, then <step:06d>.steps.json, which completes the step
+    parts/           while running: <step:06d>.rollouts.parquet, then <step:06d>.steps.json, which completes the step;
+                     evaluated/ holds the finished batches of a model that is evaluated as it is
     checkpoints/     the trainer's own
     progress.json    {stage, step, total_steps, seconds}, for the display
     steps.parquet, timings.parquet, rollouts.parquet, eval.parquet     merged by `finish`
@@ -340,13 +341,14 @@ def check(path: Path, config: JobConfig) -> dict | None:
 
 
 def replaceable(path: Path) -> bool:
-    """Whether `path` holds an unfinished run without a step, a checkpoint or an evaluation.
+    """Whether `path` holds an unfinished run without a step, a checkpoint or a part of an evaluation.
 
     Nobody loses anything if a run of another config takes its place.
     """
     if not (path / "manifest.json").exists() or files.read_json(path / "manifest.json").get("status") == "finished":
         return False
-    made = (path / "parts").glob("*.steps.json"), (path / "checkpoints").glob("*"), path.glob("*.parquet")
+    parts, checkpoints = path / "parts", path / "checkpoints"
+    made = parts.glob("*.steps.json"), parts.glob("evaluated/*.json"), checkpoints.glob("*"), path.glob("*.parquet")
     return not any(True for found in made for _ in found)
 
 

@@ -9,10 +9,11 @@ training take turns, so the larger of the two counts.
 """
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from reproduce.algorithms import load
 from reproduce.arguments import Parser, first_line
+from reproduce.config.sections import WARM_START
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.engines import memory_share
@@ -175,8 +176,10 @@ def estimate(
     `tokens_of_a_pass`. model: its shape, None: that of the config. width: of a row, None: the longest.
     """
     model = model_of(job.model, vocabulary_of(job)) if model is None else model
-    tokens = tokens_of_a_pass(job, card, processes, divided, model) if tokens is None else tokens
     t, e, width = job.training, job.engine, width or width_of(job)
+    if job.method == WARM_START:
+        return _untrained(job, card, processes, model, width)
+    tokens = tokens_of_a_pass(job, card, processes, divided, model) if tokens is None else tokens
     size, parts = BYTES[t.dtype], processes if divided else 1
     weights = trained = model.parameters
     stored = 4 if divided and t.dtype == "bfloat16" and t.lora is None else size
@@ -215,6 +218,19 @@ def estimate(
         found["sampling"] = vllm_bytes(job, model, card, card * (1 - SPARE) - Memory(**found).resting, processes)
         found["asleep"] = ASLEEP if e.sleep else found["sampling"]
     return Memory(**found)
+
+
+def _untrained(job: JobConfig, card: float, processes: int, model: Model, width: int) -> Memory:
+    """As `estimate`, of a model that is evaluated as it is: its weights, and what sampling takes."""
+    size, e = BYTES[job.training.dtype], job.engine
+    held = Memory(weights=size * model.parameters, reserve=0.0 if job.training.device == "cpu" else REST)
+    sampling = 0.0
+    if e is None or e.name == "transformers":
+        rows = job.evaluation.together or job.training.prompts_per_step * job.training.group_size
+        sampling = rows * width * model.cache_bytes(size)
+    elif e.name == "vllm":
+        sampling = vllm_bytes(job, model, card, card * (1 - SPARE) - held.resting, processes)
+    return replace(held, sampling=sampling)
 
 
 def tokens_of_a_pass(
