@@ -1,5 +1,6 @@
 """Turn a composition of parts into advantages, a loss and metrics."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -55,6 +56,8 @@ class Algorithm:
             )
         for key, (slot, index, value) in flat_settings(self.parts()).items():
             checked(self.name, self.parts()[slot][index], key, value)
+        for part in (part for members in self.parts().values() for part in members if hasattr(part, "check")):
+            part.check(self.name)
 
     def parts(self) -> dict[str, tuple]:
         """List the parts of every slot as slot -> tuple."""
@@ -294,7 +297,8 @@ class Algorithm:
 
         ratio = self.ratio(tensors, mask_BT)
         surrogate = self.surrogate(ratio, advantages_BT)
-        values_BT, reported = -surrogate.objective_BT, {}
+        self._require_declared("surrogate", self.surrogate, surrogate.metrics)
+        values_BT, reported = -surrogate.objective_BT, dict(surrogate.metrics)
         if self.token_weight is not None:
             weight = self.token_weight(tensors, mask_BT)
             weight_BT, found = weight if isinstance(weight, tuple) else (weight, {})
@@ -317,7 +321,7 @@ class Algorithm:
     def _active_regularisers(self) -> list:
         return [part for part in self.regularisers if getattr(part, "active", True)]
 
-    def _require_declared(self, slot: str, part, reported: dict):
+    def _require_declared(self, slot: str, part, reported: Mapping):
         """ValueError for a metric that a part reports and does not declare: a run would have no column for it."""
         for name in reported.keys() - set(getattr(part, "metrics", ())):
             kind = part_name(slot, part)

@@ -249,7 +249,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         needs = self._read() - self._numbers().keys() - PASSED
         needs.update(companions(self.algorithm.loss_needs, self.batch.single_turns))
         made_here = {"ref_logps_BT", "old_entropies_BT", SAMPLER}.union(*(state.makes for state in self.states))
-        named = rollout_tensors(self.batch, tuple(sorted(needs - made_here)), mask_BT.shape[1], mask_BT.device)
+        asked = tuple(sorted(needs - made_here))
+        named = rollout_tensors(self.batch, asked, mask_BT.shape[1], mask_BT.device, self.collector.grammar)
         if SAMPLER in needs:
             named[SAMPLER] = sampler_logps_BT
         if "old_entropies_BT" in needs:

@@ -15,6 +15,7 @@ slot: `load("grpo", token_weight=MyWeight())`. Its fields are then settings like
     acts_only_off_policy   True: no effect at one update per rollout batch, which is then refused
     over_one_call          True: it ranks or counts all tokens of a call, so an update is not split into micro-batches
     sources                setting -> source of its default, where that is the same in every method
+    check(method)          raises UserError where its settings do not fit each other; called once all of them are set
     state(run)             what it carries from step to step (`parts.state`)
 
 | slot           | call                                                       | returns                       |
