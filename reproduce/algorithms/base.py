@@ -190,6 +190,17 @@ class Algorithm:
         advantages_BT, metrics = self.advantage(rewards_B, groups_B, tensors, mask_BT)
         return torch.where(mask_BT, advantages_BT, 0.0).detach(), metrics
 
+    def trained_rows(self, rewards_B, groups_B, mask_BT, **extra) -> Tensor:
+        """Mark the rows of a rollout batch that updates hold, with side rows in it; arguments as of `advantages`.
+
+        Returns:
+            keep_B (B,), bool; all True unless the advantage part has `trained_rows`.
+        """
+        choose = getattr(self.advantage, "trained_rows", None)
+        if choose is None:
+            return torch.ones_like(rewards_B, dtype=torch.bool)
+        return choose(rewards_B, groups_B, _clean(self.name, mask_BT.bool(), extra), mask_BT.bool())
+
     def returns(self, rewards_B, mask_BT, values_BT) -> Tensor:
         """Compute the returns that the critic is fitted to, for the whole rollout batch.
 

@@ -1,18 +1,24 @@
 """The entropy family's second group: bounds that move, regions of calls, entropy held at a target, averaged weights."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from reference_loss import RATIOS, case, check, clipped, loss_of
 from trainers import config, trainer
 
 from reproduce.algorithms import for_run, inert_at_one_update, load
+from reproduce.algorithms.parts.anchor import Anchor
 from reproduce.algorithms.parts.balanced_clip import BalancedClip, steps
+from reproduce.algorithms.parts.merging import slerp, warp_layer
 from reproduce.algorithms.parts.ratios import token_ratio
 from reproduce.algorithms.parts.regions import ARGUMENTS, FORMAT, NAME, REASONING, RegionWeight
+from reproduce.algorithms.parts.state import RolloutBatch, Sampling
 from reproduce.errors import UserError
+from reproduce.training.own_forward import with_own_forward
 
 # ---------------------------------------------------------------- BAPO
 
@@ -203,12 +209,317 @@ def test_rest_divides_by_the_sum_of_its_weights(step):
     check(algorithm, data, advantages, weight * value / weight.sum(), weight * gradient / weight.sum())
 
 
+# ---------------------------------------------------------------- entropy at a target
+
+
+def controlled(name="arbitrary-entropy", entropy=0.4, target=0.5, **overrides):
+    """(advantage part, its tensors: groups 0 and 1 are own rows, 2 and 3 side rows, each of four)."""
+    part = load(name, **overrides).advantage
+    rewards = torch.tensor([1.0, 0, 0, 0] + [1.0, 1, 0, 0] + [1.0, 1, 1, 0] + [1.0, 1, 1, 1]).double()
+    groups = torch.arange(4).repeat_interleave(4)
+    mask = torch.ones(16, 3).bool()
+    mask[:, 1] = torch.arange(16) % 2 == 0
+    sides = torch.where(mask, (groups >= 2).long()[:, None], -1)
+    tensors = {"sides_BT": sides, "control_entropy": entropy, "control_target": target}
+    return part, (rewards, groups, tensors, mask)
+
+
+@pytest.mark.parametrize(
+    ("most", "entropy", "count"),
+    [(1.0, 0.4, 3), (1.0, 0.6, 1), (0.25, 0.4, 2), (0.25, 0.6, 1), (0.01, 0.4, 1), (0.01, 0.6, 0)],
+)
+def test_the_first_good_side_rows_take_the_place_of_the_first_own_rows(most, entropy, count):
+    """Side rows 8 to 10 pass; those of a group of equal rewards do not, right as they are."""
+    part, given = controlled(side_most=most, entropy=entropy)
+    advantages, found = part(*given)
+    assert found == {"control/side_rows": count, "control/candidates": 3}
+    own = np.array([[1.5, -0.5, -0.5, -0.5], [0.866, 0.866, -0.866, -0.866]]).ravel()
+    own[:count] = 0
+    expected = [*own, *[1.0] * count, *[0.0] * (8 - count)]
+    assert advantages[:, 0].tolist() == pytest.approx(expected, abs=1e-3)
+    kept = [row >= count for row in range(8)] + [row < 8 + count for row in range(8, 16)]
+    assert part.trained_rows(*given).tolist() == kept and sum(kept) == 8, "the batch keeps its size"
+
+
+def test_side_rows_below_the_threshold_do_not_pass_and_none_may():
+    part, given = controlled(side_most=1.0, side_threshold=2.0)
+    advantages, found = part(*given)
+    assert found["control/candidates"] == 0 and part.trained_rows(*given).tolist() == [True] * 8 + [False] * 8
+    assert not advantages[8:].any(), "released code raises an exception here"
+
+
+class Planned:
+    """Services for a controller: log-probs of its own at any temperature."""
+
+    def logps(self, tensors, model=None, temperature=1.0):
+        return tensors["old_per_token_logps"] / temperature
+
+
+def step_of(controller, logps, sides=None):
+    """A step's batch and update of one row; (tensors, metrics) of the batch."""
+    logps = torch.tensor([logps], dtype=torch.float64)
+    mask = logps == logps
+    tensors = {"old_per_token_logps": logps}
+    if sides is not None:
+        tensors["sides_BT"] = torch.tensor([sides])
+    planned = controller.sampling(Sampling(1.0))
+    made, metrics = controller.on_batch(RolloutBatch(tensors, mask, None, None))
+    controller.on_loss(logps, mask)
+    controller.on_step_end()
+    return planned, made, metrics
+
+
+def test_the_controller_starts_hot_and_follows_the_surprise_of_the_last_updates():
+    part = load("arbitrary-entropy").advantage
+    controller = part.state(Planned())
+    assert (controller.entropy, controller.temperature) == (0.0, 1.2), "blind before the first update"
+    planned, _, metrics = step_of(controller, [-0.6, float("nan"), -0.8], [0, 0, 0])
+    assert planned.side_rows.temperature == 1.2 and planned.side_rows.share == 0.25 and planned.temperature == 1.0
+    assert metrics == {"control/entropy": 0.0, "control/target": 0.5, "control/temperature": 1.2}
+    assert controller.entropy == pytest.approx(0.7) and controller.numbers()["control_entropy"] == controller.entropy
+    assert step_of(controller, [-0.5], [0])[0].side_rows.temperature == 0.8
+    assert controller.entropy == 0.5 and controller.temperature == 1.2, "at the target it is hot"
+    again = part.state(Planned())
+    again.load_state_dict(controller.state_dict())
+    assert (again.entropy, again.target) == (0.5, 0.5)
+    hot = part.state(Planned()).sampling(Sampling(0.5))
+    assert hot.side_rows.temperature == 0.6, "factors of the run's temperature"
+
+
+def test_the_entropy_of_a_step_is_over_the_tokens_of_all_its_updates():
+    controller = load("arbitrary-entropy").advantage.state(Planned())
+    for logps in ([[-1.0, -2.0, -3.0]], [[-8.0]]):
+        logps = torch.tensor(logps)
+        controller.on_loss(logps, torch.ones_like(logps).bool())
+    controller.on_step_end()
+    assert controller.entropy == pytest.approx(14 / 4)
+    controller.on_step_end()
+    assert controller.entropy == pytest.approx(14 / 4), "a step without updates changes nothing"
+
+
+def test_a_target_may_be_a_share_of_the_start():
+    controller = load("arbitrary-entropy", entropy_target=0.5, target_unit="start").advantage.state(Planned())
+    assert controller.temperature == 1.2
+    _, _, metrics = step_of(controller, [-0.6, -1.0, -9.0], [0, 0, 1])
+    assert metrics["control/target"] == pytest.approx(0.4), "half of the own rows' 0.8"
+    step_of(controller, [-5.0], [0])
+    assert controller.target == pytest.approx(0.4), "the first batch alone counts"
+    again = load("arbitrary-entropy", entropy_target=0.5, target_unit="start").advantage.state(Planned())
+    again.load_state_dict(controller.state_dict())
+    assert again.target == controller.target
+    with pytest.raises(UserError, match="target_unit"):
+        load("arbitrary-entropy", target_unit="bits")
+
+
+@pytest.mark.parametrize(("entropy", "gap"), [(0.0, 0.1), (0.47, 0.03), (0.9, 0.1)])
+def test_dcpo_adds_the_tilt_of_correct_rows(entropy, gap):
+    algorithm = load("dcpo")
+    rewards_B, groups_B, _, mask = controlled("dcpo", entropy)[1]
+    correct = torch.tensor([1, 0, 0, 0] * 4)
+    tilt = torch.randn(16, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given = {"correct_BT": torch.where(mask, correct[:, None], -1), "tilt_BT": tilt.masked_fill(~mask, float("nan"))}
+    numbers = {"control_entropy": entropy, "control_target": 0.5}
+    found, metrics = algorithm.advantages_and_metrics(rewards_B, groups_B, mask, **given, **numbers)
+    x = gap / 0.25
+    alpha = x / (1 + x)
+    rewards, expected = rewards_B.numpy().reshape(4, 4), np.zeros((16, 3))
+    z = (rewards - rewards.mean(1, keepdims=True)) / (rewards.std(1, ddof=1, keepdims=True) + 1e-6)
+    expected = (1 - alpha) * z.reshape(16, 1) + alpha * correct.numpy()[:, None] * np.exp(tilt.numpy())
+    np.testing.assert_allclose(found.numpy(), np.where(mask.numpy(), expected, 0.0), atol=1e-12)
+    assert metrics["control/alpha"] == pytest.approx(alpha)
+    given["correct_BT"] = torch.zeros_like(given["correct_BT"])
+    found, metrics = algorithm.advantages_and_metrics(rewards_B, groups_B, mask, **given, **numbers)
+    assert metrics["control/alpha"] == 0 and torch.equal(found, load("grpo").advantages(rewards_B, groups_B, mask)), (
+        "no row is correct"
+    )
+
+
+def test_the_tilt_is_the_same_logits_at_another_temperature():
+    controller = load("dcpo").advantage.state(Planned())
+    _, made, metrics = step_of(controller, [-0.6, -1.2])
+    expected = torch.tensor([[-0.6, -1.2]]).double() * (1 / 1.2 - 1)
+    torch.testing.assert_close(made["tilt_BT"], expected)
+    assert metrics["control/temperature"] == 1.2 and "control/target" in metrics
+
+
+def test_side_rows_reach_the_updates_and_own_rows_leave_them(tmp_path):
+    """Of 16 own rows the first two leave, for the first two side rows that pass."""
+    made = trainer(tmp_path, config("arbitrary-entropy", steps=3, prompts_per_step=4), side_most=2 / 16)
+    batches, seen, collect, update = [], [], made.collector.collect, made.loss_on
+
+    def keep(*arguments):
+        batches.append(collect(*arguments))
+        seen.append({})
+        return batches[-1]
+
+    def spy(lm, inputs):
+        for row, mask in enumerate(made.loss_mask(inputs)):
+            ids = inputs["completion_ids"][row][inputs["completion_mask"][row].bool()].tolist()
+            if mask.any():
+                seen[-1][tuple(ids)] = float(inputs["advantages"][row][mask][0])
+        return update(lm, inputs)
+
+    made.collector.collect, made.loss_on = keep, spy
+    made.train()
+    found = [json.loads(path.read_text())["metrics"] for path in sorted(made.run.parts.glob("*.steps.json"))]
+    assert [step["control/entropy"] == 0 for step in found] == [True, False, False]
+    assert found[0]["control/temperature"] == 1.2
+    for batch, rows, step in zip(batches, seen, found, strict=True):
+        groups = {side: [g for g in batch.groups if g.side == side] for side in (False, True)}
+        assert [len(groups[side]) for side in (False, True)] == [4, 1]
+        own = [tuple(t.path.completion) for g in groups[False] for t in g.trajectories]
+        (side,) = groups[True]
+        rewards = np.array(side.reward_values)
+        zscores = (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-6)
+        good = [tuple(t.path.completion) for t, z in zip(side.trajectories, zscores, strict=True) if z > 0.05]
+        n = min(2, len(good)) // (2 if step["control/entropy"] > 0.5 else 1)
+        assert step["control/side_rows"] == n and step["control/candidates"] == len(good)
+        assert rows.keys() == {*own[n:], *good[:n]} and all(rows[ids] == 1.0 for ids in good[:n])
+    assert found[2]["control/entropy"] != found[1]["control/entropy"]
+
+
+def test_dcpos_tilt_is_of_the_policy_that_sampled(tmp_path):
+    job = config("dcpo", steps=1)
+    made = trainer(tmp_path, job)
+    start = with_own_forward(copy.deepcopy(made.model)).eval()
+    output = made.collect_batch([0, 1])
+    checked = 0
+    for row, training_row in enumerate(made.batch.training_rows()):
+        path = training_row.path
+        sampled = torch.tensor(path.sampled)
+        own, hot = (tiny.full_forward(start, path.prompt, path.completion, temperature=t)[0] for t in (1.0, 1.2))
+        torch.testing.assert_close(
+            output["tilt_BT"][row][: path.length][sampled], (hot - own)[sampled], atol=1e-4, rtol=0
+        )
+        checked += int(sampled.sum())
+        correct = training_row.trajectory in [
+            t for g in made.batch.groups for t, r in zip(g.trajectories, g.rewards, strict=True) if r.correct
+        ]
+        assert (output["correct_BT"][row][: path.length] == int(correct)).all()
+    assert checked > 50
+
+
+# ---------------------------------------------------------------- WARP
+
+
+def test_warps_reward_is_less_the_distance_from_the_anchor():
+    algorithm, data, advantages, ratio, a, mask = case("warp", seed=3)
+    gap = np.where(mask, data["anchor_gap_BT"].numpy(), 0.0).sum(1)
+    shaped, groups = data["rewards_B"].numpy() - 0.1 * gap, data["groups_B"].numpy()
+    rows = np.arange(len(shaped))
+    expected = [shaped[i] - shaped[(groups == groups[i]) & (rows != i)].mean() for i in rows]
+    np.testing.assert_allclose(a, np.where(mask, np.array(expected)[:, None], 0.0), atol=1e-12)
+    logps, count = data["logps_BT"].numpy(), len(mask)
+    check(algorithm, data, advantages, a * logps / count, a / count)
+    plain = case("warp", seed=3, anchor_baseline="none")[2]
+    np.testing.assert_allclose(plain.numpy(), np.where(mask, shaped[:, None], 0.0), atol=1e-12)
+    assert not load("warp", anchor_baseline="none").advantage_compares_groups
+
+
+def test_warps_anchor_moves_by_mu_after_every_step_and_is_kept_in_checkpoints(tmp_path):
+    """Rewards do not see the anchor in the first step, where it is the policy."""
+    job = config("warp", steps=3, learning_rate=1e-2, checkpoint_every=1)
+    made = trainer(tmp_path, job, anchor_rate=0.25)
+    anchor, weights, outputs, collect = made.states[0], [], [], made.collect_batch
+
+    def keep(indices):
+        weights.append({name: value.detach().clone() for name, value in made.model.named_parameters()})
+        outputs.append((collect(indices), copy.deepcopy(anchor.average), made.batch))
+        return outputs[-1][0]
+
+    made.collect_batch = keep
+    made.train()
+    weights.append({name: value.detach().clone() for name, value in made.model.named_parameters()})
+    expected = weights[0]
+    for after in weights[1:]:
+        expected = {name: 0.75 * value + 0.25 * after[name] for name, value in expected.items()}
+    for name, value in anchor.average.named_parameters():
+        torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-6)
+    steps = [json.loads(path.read_text())["metrics"] for path in sorted(made.run.parts.glob("*.steps.json"))]
+    assert abs(steps[0]["warp/anchor_kl"]) < 1e-3 < abs(steps[2]["warp/anchor_kl"])
+    output, average, batch = outputs[2]
+    for row, training_row in enumerate(batch.training_rows()):
+        path = training_row.path
+        sampled = torch.tensor(path.sampled)
+        other = tiny.full_forward(average, path.prompt, path.completion)[0]
+        gap = torch.tensor(path.logps) - other
+        torch.testing.assert_close(
+            output["anchor_gap_BT"][row][: path.length][sampled], gap[sampled], atol=1e-3, rtol=0
+        )
+    again = trainer(tmp_path, job, anchor_rate=0.25)
+    again.load_checkpoint(again.run.checkpoints / f"checkpoint-{3 * again.updates_per_step}")
+    kept, found = (which.states[0].average.state_dict() for which in (made, again))
+    assert all(torch.equal(kept[name], found[name]) for name in kept)
+
+
+class Weights:
+    """Services for an anchor of one linear layer."""
+
+    def __init__(self, dtype=torch.float32, name="weight"):
+        self.layer = torch.nn.Linear(2, 2, bias=False, dtype=dtype)
+        self.layer.weight.data.fill_(1.0)
+        if name != "weight":
+            self.layer.register_parameter(name, torch.nn.Parameter(torch.zeros(1)))
+
+    def policy(self):
+        return self.layer
+
+    def policy_copy(self):
+        return copy.deepcopy(self.layer).requires_grad_(False)
+
+
+def test_an_anchor_of_bfloat16_weights_moves_in_float32_and_adapters_are_refused():
+    run = Weights(torch.bfloat16)
+    anchor = Anchor(run, 0.001)
+    run.layer.weight.data.fill_(1.5)
+    for _ in range(10):
+        anchor.on_step_end()
+    expected = 1.5 - 0.5 * 0.999**10
+    assert anchor.average.weight.flatten().tolist() == pytest.approx([expected] * 4, abs=1e-6)
+    assert run.layer.weight.dtype == torch.bfloat16
+    with pytest.raises(UserError, match="training.lora"):
+        Anchor(Weights(name="lora_A"), 0.01)
+
+
+def test_slerp_and_the_move_of_the_start_are_those_of_the_specification():
+    start = torch.ones(2, dtype=torch.float64)
+    runs = [start + torch.tensor([1.0, 0.0]).double(), start + torch.tensor([0.0, 2.0]).double()]
+    assert warp_layer(start, runs, 1.0).tolist() == pytest.approx([1.707107, 2.414214], abs=1e-6)
+    assert warp_layer(start, runs, 0.3).tolist() == pytest.approx([1.212132, 1.424264], abs=1e-6)
+
+
+def test_slerp_of_parallel_vectors_is_the_linear_merge_and_zero_vectors_are_allowed():
+    vector = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    zero = torch.zeros_like(vector)
+    for other, weight in ((2 * vector, 0.5), (vector, 0.3), (-vector, 0.25), (zero, 0.5)):
+        torch.testing.assert_close(slerp(vector, other, weight), (1 - weight) * vector + weight * other)
+    assert torch.equal(slerp(zero, zero, 0.5), zero)
+    near = vector + 1e-4 * torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(slerp(vector, near, 0.5), (vector + near) / 2, atol=1e-7, rtol=0)
+
+
+def test_slerp_of_equal_lengths_keeps_the_length_and_more_runs_are_merged_one_after_another():
+    a, b, c = torch.eye(3, dtype=torch.float64)
+    for weight in (0.0, 0.25, 0.5, 1.0):
+        assert float(slerp(a, b, weight).norm()) == pytest.approx(1.0)
+    merged = slerp(slerp(a, b, 0.5), c, 1 / 3)
+    torch.testing.assert_close(warp_layer(torch.zeros(3).double(), [a, b, c], 1.0), merged)
+    assert warp_layer(torch.zeros(3), [a.float(), b.float()], 0.5).dtype == torch.float32
+
+
 # ---------------------------------------------------------------- all of them
 
 
 @pytest.mark.parametrize(
     ("name", "inert"),
-    [("bapo", ("surrogate BalancedClip",)), ("bapo-paper", ("surrogate BalancedClip",)), ("rest", ())],
+    [
+        ("bapo", ("surrogate BalancedClip",)),
+        ("bapo-paper", ("surrogate BalancedClip",)),
+        ("rest", ()),
+        ("arbitrary-entropy", ()),
+        ("dcpo", ()),
+        ("warp", ()),
+    ],
 )
 def test_which_of_them_need_several_updates(name, inert):
     assert inert_at_one_update(load(name)) == inert
@@ -224,7 +535,7 @@ def trained(tmp_path, name, *, model=None, overrides=None, **training):
     return made, [json.loads(path.read_text())["metrics"] for path in sorted(made.run.parts.glob("*.steps.json"))]
 
 
-@pytest.mark.parametrize("name", ["bapo", "bapo-paper", "rest"])
+@pytest.mark.parametrize("name", ["bapo", "bapo-paper", "rest", "arbitrary-entropy", "dcpo", "warp"])
 def test_a_run_trains_and_records_what_the_method_did(tmp_path, name):
     made, found = trained(tmp_path, name)
     assert len(found) == 2

@@ -9,6 +9,8 @@ from reproduce.algorithms.parts.surrogates import Surrogate
 
 ROWS, TOKENS = 6, 9
 NUMBERS = {
+    "control_entropy": 0.6,
+    "control_target": 0.5,
     "draw_seed": 7,
     "rl_step": 3,
     "rl_steps": 10,
