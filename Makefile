@@ -28,6 +28,10 @@ GAMES ?= 216
 STEPS ?= 100000
 EPISODES ?= 50
 EFFECT ?=
+START ?=
+MERGE ?=
+OUT ?=
+ETA ?=
 QUICK ?=
 DRY ?=
 ONLY ?=
@@ -58,7 +62,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight evaluate rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap trees test-browser clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight evaluate rehearse check-gpu warp readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap trees test-browser clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
@@ -111,6 +115,9 @@ rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor
 
 check-gpu: $(STAMP) ## on the first machine with a card: all that none without one can show, in 25 minutes; writes figures/gpu_check.csv (DRY=1: tiny, on the processor; ONLY=lora,vllm)
 	@$(RUN) -m reproduce check-gpu $(call option,--only,ONLY) $(if $(value DRY),--dry)
+
+warp: $(STAMP) ## merge runs of one start in weight space (START=folder MERGE=run,run OUT=folder; ETA=0.3)
+	@$(RUN) -m reproduce warp $(call option,--start,START) $(call option,--merge,MERGE) $(call option,--out,OUT) $(call option,--eta,ETA)
 
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme

@@ -209,6 +209,10 @@ _MODULES = {
         "reproduce.commands.power",
         "how many seeds an effect takes, and what a table's seeds can find, from its committed runs",
     ),
+    "warp": (
+        "reproduce.commands.warp",
+        "merge runs in weight space and move their common start towards the merge (WARP)",
+    ),
     "preflight": (
         "reproduce.commands.preflight.cli",
         "check everything that a table's runs need before anything is loaded, one line a check",

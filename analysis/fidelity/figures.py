@@ -17,7 +17,7 @@ SURROGATES = ("grpo", "cispo", "gppo", "ce-gppo", "aepo", "aepo-released")
 RATIOS = np.geomspace(0.25, 8, 801)
 STEPS = 125  # EPO table 2
 K = 16
-COLOURS = {"AEPO": "#D55E00", "ARPO": "#009E73", "EPO": "#0072B2", "OTHER": "#7f7f7f"}
+COLOURS = {"AEPO": "#D55E00", "ARPO": "#009E73", "EPO": "#0072B2", "FAMILY": "#CC79A7", "OTHER": "#7f7f7f"}
 
 
 def factors(name: str, sign: float, ratios: np.ndarray = RATIOS, **overrides) -> np.ndarray:

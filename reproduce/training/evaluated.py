@@ -24,7 +24,7 @@ def together_of(config: JobConfig) -> int:
 def panel_rows(
     config: JobConfig, collector: Collector, checkpoint: str, report, kept: KeptBatches | None = None
 ) -> list[dict]:
-    """Rows of the fixed panel, `kept` ones of an earlier attempt among them. All processes call it, and get all rows."""
+    """Rows of the fixed panel; `kept` has those of an earlier attempt. All processes call it, and get all rows."""
     e = config.evaluation
     return _rows(config, collector, (e.split, e.questions, e.samples), checkpoint, report, kept)
 

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts.anchor import ANCHOR_GAP
 from reproduce.arguments import Parser, first_line
 from reproduce.config.sections import WARM_START
 from reproduce.config.tables import JobConfig, TableConfig
@@ -190,10 +191,13 @@ def estimate(
     of_gradient = max(4, size)  # bfloat16 weights have float32 gradients (`training.master_weights`)
     exchanged = of_gradient if processes > 1 and not divided else 0  # DDP's buckets
     states = 2 * max(4, size) + (4 if low else 0)
-    critic = load(job.method, **job.algorithm).critic is not None
+    method = load(job.method, **job.algorithm)
+    critic = method.critic is not None
     valued = model.body + model.head if critic else 0
     of_value = max(4, size)
     reference = size * weights / parts if t.lora is None and reads_reference(job) else 0.0
+    if ANCHOR_GAP in method.advantage_needs:
+        reference += max(4, size) * weights
     gathered, passes = pass_bytes(model, t.dtype, again, tokens, tokens, divided)
     if critic and not divided and t.dtype == "bfloat16":
         passes += 2 * valued  # the critic's float32 weights as autocast has them

@@ -147,7 +147,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         self._planned: Plan | None = None
         self._seconds_waited = 0.0
         self.states = self.algorithm.states(
-            RunServices(collector.max_turns, self.args.seed, self._critic, self._policy, self._policy_copy)
+            RunServices(collector.max_turns, self.args.seed, self._critic, self._policy, self._policy_copy, self._logps)
         )
         self.reference = Reference(self.model) if measure_kl or "ref_logps_BT" in self._read() else None
         divide_trained(self.accelerator, self.model)
@@ -240,15 +240,19 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         self._step_metrics |= batch_metrics(self.batch, self.entropy_tokens)
         output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_J, fold)
         extra = {name: fold.join(output[name]) for name in self.algorithm.advantage_needs if name in output}
+        extra |= {name: value for name, value in self._numbers().items() if name in self.algorithm.advantage_needs}
+        given = (shaped_J, groups_J, fold.mask_JL)
         advantages_JL, metrics = self.algorithm.advantages_and_metrics(
-            shaped_J, groups_J, fold.mask_JL, entropies_BT=fold.join(entropies_BT), **extra
+            *given, entropies_BT=fold.join(entropies_BT), **extra
         )
         counts_J = counted(self.batch, mask_BT.device, sides="sides_BT" in self.algorithm.advantage_needs)
         advantages_JL = torch.where(counts_J[:, None], advantages_JL, 0.0)
         output["advantages"] = advantages_BT = fold.split(advantages_JL)
         side_B = torch.tensor([row.side for row in training_rows], device=mask_BT.device)
         if side_B.any():
-            output["tool_mask"] = output["tool_mask"] * (~side_B | (advantages_BT != 0).any(1))[:, None]
+            kept_BT = self.algorithm.trained_rows(*given, **extra)[:, None] & fold.mask_JL
+            kept_B = fold.split(kept_BT).any(1) & (~side_B | (advantages_BT != 0).any(1))
+            output["tool_mask"] = output["tool_mask"] * kept_B[:, None]
             mask_BT = self.loss_mask(output)
         output["rollout_entropies"] = entropies_BT
         self._step_metrics |= metrics | self.rollouts.metrics
@@ -341,7 +345,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         needs = self._read() - self._numbers().keys() - PASSED
         needs.update(companions(self.algorithm.loss_needs, self.batch.single_turns))
         made_here = {"ref_logps_BT", *output}.union(*(state.makes for state in self.states))
-        named = rollout_tensors(self.batch, tuple(sorted(needs - made_here)), mask_BT.shape[1], mask_BT.device)
+        asked = tuple(sorted(needs - made_here))
+        named = rollout_tensors(self.batch, asked, mask_BT.shape[1], mask_BT.device, self.collector.grammar)
         if "ref_logps_BT" in needs:
             with torch.no_grad(), self.reference.policy() as start:
                 named["ref_logps_BT"] = self.score(start, output)[0]
@@ -384,6 +389,10 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
     def _policy_copy(self):
         return with_own_forward(copy.deepcopy(self._policy())).eval().requires_grad_(False)
 
+    @torch.no_grad()
+    def _logps(self, tensors: dict, model=None, temperature: float | None = None) -> torch.Tensor:
+        return self.score(self.model if model is None else model, tensors, temperature=temperature)[0]
+
     def _states_read(self, name: str) -> bool:
         return any(name in state.reads for state in self.states)
 
@@ -393,19 +402,19 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
     def loss_mask(inputs) -> torch.Tensor:
         return (inputs["completion_mask"] * inputs["tool_mask"]).bool()
 
-    def score(self, model, inputs, entropy: bool = False):
-        """(logps_BT, entropies_BT or None) at the sampling temperature, of loss-mask tokens.
+    def score(self, model, inputs, entropy: bool = False, temperature: float | None = None):
+        """(logps_BT, entropies_BT or None) of loss-mask tokens at `temperature`; None: of the step's sampling.
 
         Of the whole batch in every process; gradient flows into the rows that this process passed.
         """
         mask_BT = self.loss_mask(inputs)
         parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
         with attention_by_blocks(self.accelerator.unwrap_model(model), self.packed):
-            return values_of(parts, inputs, mask_BT, self._scorer(model, entropy))
+            return values_of(parts, inputs, mask_BT, self._scorer(model, entropy, temperature))
 
-    def _scorer(self, model, entropy: bool):
+    def _scorer(self, model, entropy: bool, temperature: float | None = None):
         head = scored_head(self.accelerator.unwrap_model(model))
-        t, packed = self.sampling.temperature, self.packed
+        t, packed = self.sampling.temperature if temperature is None else temperature, self.packed
         return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, t, entropy, packed)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -441,6 +450,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             metrics |= reported
             if self.token_log is not None:
                 self.token_log.update(inputs, logps_BT)
+            for state in self.states:
+                state.on_loss(logps_BT.detach(), mask_BT)
             with torch.no_grad():
                 ratio_BT = torch.exp(logps_BT - inputs["old_per_token_logps"])
                 entropies = inputs["rollout_entropies"][mask_BT]

@@ -23,6 +23,8 @@ class RunServices:
     from the policy as it is at the start (`reproduce.training.critic`). policy: gives the causal LM that is trained;
     never write to it. policy_copy: gives a frozen copy of it, such as a moving average starts from; `copy.deepcopy`
     would give one that runs the policy's own forward. Both raise UserError where weights are divided among processes.
+    logps: (tensors of a batch, model=None, temperature=None) -> log-probabilities (B, T) of its loss-mask tokens, in
+    nats, without gradient, under the policy or a copy of it, at the step's temperature or another one.
     """
 
     max_turns: int
@@ -30,6 +32,7 @@ class RunServices:
     value_network: Callable[[], "State"]
     policy: Callable[[], Any]
     policy_copy: Callable[[], Any]
+    logps: Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,15 @@ class State:
         return {}, {}
 
     def numbers(self) -> dict[str, float | Tensor]:
-        """Return numbers that parts read by name besides tensors of the batch."""
+        """Return numbers that parts read by name besides tensors of the batch, in advantages and in the loss."""
         return {}
 
     def on_minibatch(self, tensors: dict[str, Tensor], mask_BT: Tensor) -> dict[str, float]:
         """Return metrics of an update, before the policy's loss is computed."""
         return {}
+
+    def on_loss(self, logps_BT: Tensor, mask_BT: Tensor) -> None:
+        """Run once an update's loss is computed. logps_BT: log pi of its tokens (B, T), without gradient."""
 
     def on_step_end(self) -> None:
         """Run after the last update of a step."""
