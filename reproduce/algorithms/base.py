@@ -293,7 +293,8 @@ class Algorithm:
         advantages_BT = tensors["advantages_BT"].detach()
 
         ratio = self.ratio(tensors, mask_BT)
-        surrogate = self.surrogate(ratio, advantages_BT)
+        numbers = {name: tensors[name] for name in getattr(self.surrogate, "numbers", ())}
+        surrogate = self.surrogate(ratio, advantages_BT, **numbers)
         values_BT, reported = -surrogate.objective_BT, {}
         if self.token_weight is not None:
             weight = self.token_weight(tensors, mask_BT)

@@ -11,6 +11,9 @@ ROWS, TOKENS = 6, 9
 NUMBERS = {
     "draw_seed": 7,
     "rl_step": 3,
+    "log_vocabulary": 2.5,
+    "ppo_br_clip": 0.75,
+    "difficulty_coefficient": 0.3,
     "rl_steps": 10,
     "entropy_reference": 0.4,
     "turn_entropy_reference": [0.3, 0.5, 0.4],
