@@ -307,7 +307,8 @@ class Algorithm:
         advantages_BT = tensors["advantages_BT"].detach()
 
         ratio = self.ratio(tensors, mask_BT)
-        surrogate = self.surrogate(ratio, advantages_BT)
+        numbers = {name: tensors[name] for name in getattr(self.surrogate, "numbers", ())}
+        surrogate = self.surrogate(ratio, advantages_BT, **numbers)
         self._require_declared("surrogate", self.surrogate, surrogate.metrics)
         values_BT, reported = -surrogate.objective_BT, dict(surrogate.metrics)
         if self.token_weight is not None:

@@ -238,7 +238,8 @@ class Collector:
         if sampling is None or sampling.side_rows is None:
             return []
         asked = questions[: math.ceil(sampling.side_rows.share * len(questions))]
-        groups, rollout = self.sample(asked, k, (step, "side"), algorithm.rollout, sampling.side_rows)
+        rows = max(1, round(sampling.side_rows.group_share * k))
+        groups, rollout = self.sample(asked, rows, (step, "side"), algorithm.rollout, sampling.side_rows)
         for group in groups:
             group.side = True
         cost["sampled_tokens"] += rollout.sampled_tokens

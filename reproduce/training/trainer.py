@@ -29,7 +29,7 @@ from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
 from reproduce.algorithms.base import SAMPLER
-from reproduce.algorithms.parts.state import RolloutBatch, RunServices, Sampling
+from reproduce.algorithms.parts.state import FurtherUpdate, Outcomes, RolloutBatch, RunServices, Sampling
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
 from reproduce.rollouts.collector import Batch, Collector, batch_metrics, rollout_records
@@ -38,14 +38,7 @@ from reproduce.rollouts.token_path import TokenPath
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.schema import ENGINE_TIMINGS
 from reproduce.training.ahead import FILE, SAMPLED_AFTER, Ahead, Plan, Rollouts
-from reproduce.training.batch_tensors import (
-    counted,
-    fold_of,
-    longest_completions,
-    padded,
-    path_tensors,
-    rewards_and_groups,
-)
+from reproduce.training.batch_tensors import counted, fold_of, longest_completions, outcomes_of, padded, path_tensors
 from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.critic import Critic
 from reproduce.training.evaluated import Validation
@@ -147,7 +140,15 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         self._planned: Plan | None = None
         self._seconds_waited = 0.0
         self.states = self.algorithm.states(
-            RunServices(collector.max_turns, self.args.seed, self._critic, self._policy, self._policy_copy, self._logps)
+            RunServices(
+                collector.max_turns,
+                self.args.seed,
+                self._critic,
+                self._policy,
+                self._policy_copy,
+                self._logps,
+                scored_head(self.model).weight.shape[0],
+            )
         )
         self.reference = Reference(self.model) if measure_kl or "ref_logps_BT" in self._read() else None
         divide_trained(self.accelerator, self.model)
@@ -232,13 +233,14 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         training_rows = self.batch.training_rows()
         fold = fold_of(self.batch, mask_BT)
         entropies_BT = padded([row.path.entropies for row in training_rows], mask_BT.device)
-        rewards_J, groups_J = rewards_and_groups(self.batch, mask_BT.device)
-        lengths_J = longest_completions(self.batch, mask_BT.device)
-        penalty_J = self.algorithm.overlong_penalty(lengths_J, self.args.max_completion_length)
-        shaped_J = rewards_J if penalty_J is None else rewards_J + penalty_J
         self._step_metrics = dict.fromkeys(self.algorithm.metrics, float("nan"))
         self._step_metrics |= batch_metrics(self.batch, self.entropy_tokens)
-        output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_J, fold)
+        outcomes = self._outcomes(mask_BT.device)
+        groups_J = outcomes.groups_J
+        lengths_J = longest_completions(self.batch, mask_BT.device)
+        penalty_J = self.algorithm.overlong_penalty(lengths_J, self.args.max_completion_length)
+        shaped_J = outcomes.rewards_J if penalty_J is None else outcomes.rewards_J + penalty_J
+        output |= self._named_tensors(output, mask_BT, entropies_BT, shaped_J, fold, outcomes)
         extra = {name: fold.join(output[name]) for name in self.algorithm.advantage_needs if name in output}
         extra |= {name: value for name, value in self._numbers().items() if name in self.algorithm.advantage_needs}
         given = (shaped_J, groups_J, fold.mask_JL)
@@ -254,6 +256,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             kept_B = fold.split(kept_BT).any(1) & (~side_B | (advantages_BT != 0).any(1))
             output["tool_mask"] = output["tool_mask"] * kept_B[:, None]
             mask_BT = self.loss_mask(output)
+        for state in self.states:
+            state.on_advantages(advantages_BT, mask_BT)
         output["rollout_entropies"] = entropies_BT
         self._step_metrics |= metrics | self.rollouts.metrics
         if self.ahead is not None:
@@ -340,7 +344,16 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         for path, entropies in zip(paths, entropies_BT.tolist(), strict=True):
             path.entropies = entropies[: path.length]
 
-    def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold) -> dict[str, torch.Tensor]:
+    def _outcomes(self, device) -> Outcomes:
+        """How the batch's trajectories ended, with the rewards that the states make of the task's."""
+        outcomes = outcomes_of(self.batch, self.rl_step - 1, device)
+        for state in self.states:
+            rewards_J, metrics = state.rewards(outcomes)
+            outcomes = replace(outcomes, rewards_J=rewards_J)
+            self._step_metrics |= metrics
+        return outcomes
+
+    def _named_tensors(self, output, mask_BT, entropies_BT, rewards_J, fold, outcomes) -> dict[str, torch.Tensor]:
         """Tensors that the algorithm's parts read by name, beyond log-probs, advantages and entropies."""
         needs = self._read() - self._numbers().keys() - PASSED
         needs.update(companions(self.algorithm.loss_needs, self.batch.single_turns))
@@ -352,7 +365,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
                 named["ref_logps_BT"] = self.score(start, output)[0]
         for state in self.states:
             tensors = {**output, **named, "entropies_BT": entropies_BT}
-            made, metrics = state.on_batch(RolloutBatch(tensors, mask_BT, rewards_J, fold))
+            made, metrics = state.on_batch(RolloutBatch(tensors, mask_BT, rewards_J, fold, outcomes))
             named |= made
             self._step_metrics |= metrics
         return named
@@ -481,6 +494,42 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         gap = (reference_BT - logps_BT[:KL_ROWS])[mask_BT[:KL_ROWS]]
         return float((gap.exp() - gap - 1).mean())
 
+    def _further_updates(self) -> dict[str, float]:
+        """The optimiser steps that states ask for beside the step's own. Returns the metrics that they report."""
+        found: dict[str, list[float]] = {}
+        for update in (update for state in self.states for update in state.further_updates()):
+            metrics = self._further_update(update)
+            for name, of_loss in update.reported.items():
+                found.setdefault(name, []).append(metrics[of_loss])
+        if found:
+            self.host.weights_changed()
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def _further_update(self, update: FurtherUpdate) -> dict[str, float]:
+        inputs = {name: value.to(self.args.device) for name, value in update.rows.items()}
+        mask_BT, metrics, model = self.loss_mask(inputs), {}, self.model_wrapped
+        algorithm = self.algorithm.with_overrides(**update.changes)
+
+        def loss(logps_BT, entropies_BT):
+            old_BT, advantages_BT = inputs["old_per_token_logps"], inputs["advantages"]
+            sizes = {"normalizer": mask_BT.sum().float().clamp(min=1), "rows": len(mask_BT)}
+            loss, found = algorithm.loss(logps_BT, old_BT, advantages_BT, mask_BT, **sizes, **update.numbers)
+            metrics.update(found, loss=float(loss.detach()))
+            return update.weight * (loss * processes() if self.is_deepspeed_enabled else loss)
+
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
+        model.train()
+        with attention_by_blocks(self.model, self.packed), self.compute_loss_context_manager():
+            score = self._scorer(model, entropy=False)
+            whole = whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
+        self.accelerator.sync_gradients = True
+        self.accelerator.backward(whole)
+        if self.args.max_grad_norm:
+            self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return metrics
+
     # -- records --------------------------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -493,6 +542,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         if "train_runtime" in logs or self.state.global_step % self.updates_per_step or not self.updates:
             return
         step, updates, self.updates = self.rl_step - 1, self.updates, []
+        self._step_metrics |= self._further_updates()
         for state in self.states:
             state.on_step_end()
         metrics = self._step_metrics | update_metrics(updates, self.algorithm.metrics)
