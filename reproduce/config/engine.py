@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from reproduce.config.strict import Count, Flag, Number, Positive, Unhashed, Whole, section
+from reproduce.config.strict import Count, Flag, Later, Number, Positive, Unhashed, Whole, section
 
 Correction = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 CORRECTIONS = get_args(Correction)
@@ -15,6 +15,7 @@ NAMES = get_args(Name)
 """Modules of `reproduce.rollouts.engines`, each with a `Host`."""
 FOR_SERVER = ("url", "sync_folder")
 FOR_BOTH = ("max_context", "top_logprobs", "entropy", "correction", "correction_low", "correction_high", "max_gap")
+FOR_TRANSFORMERS = ("whole_results",)
 COLOCATED = ("memory_share", "tensor_parallel", "sleep", "kv_cache_gb", "max_sequences")
 
 
@@ -41,6 +42,7 @@ class EngineConfig:
     kv_cache_gb: Unhashed[Positive | None] = None  # GB (10^9 bytes) of key-value cache, not what memory_share leaves
     url: Unhashed[str | None] = None  # of the server, such as http://node7:8000
     sync_folder: Unhashed[str | None] = None  # where weights are handed to the server: a folder that both see
+    whole_results: Later[Flag | None] = None  # transformers: a tool result is read in one pass; None: token by token
 
     def problems(self):
         if self.entropy == "topk" and self.top_logprobs == 0:
@@ -51,7 +53,8 @@ class EngineConfig:
         for key in FOR_SERVER:
             if self.name == "vllm_server" and not getattr(self, key):
                 yield key, "must be set for a vLLM server"
-        foreign = {"vllm": FOR_SERVER, "vllm_server": COLOCATED}.get(self.name, FOR_SERVER + COLOCATED + FOR_BOTH)
+        foreign = {"vllm": FOR_SERVER + FOR_TRANSFORMERS, "vllm_server": COLOCATED + FOR_TRANSFORMERS}
+        foreign = foreign.get(self.name, FOR_SERVER + COLOCATED + FOR_BOTH)
         defaults = {field.name: field.default for field in fields(self)}
         for key in foreign:
             if getattr(self, key) != defaults[key]:

@@ -27,22 +27,27 @@ class Hosted:
 
     model = staticmethod(tiny.model)
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, **settings):
+        self.config = EngineConfig(name=name, **settings)
 
     def engine(self, lm, seed=0, stop=None, temperature=1.0, greedy=False):
         grammar = Grammar(tokenizer())
         tags = SimpleNamespace(stop_ids=grammar.stop_ids if stop is None else stop, eos_id=grammar.eos_id)
-        made = host_of(self.name)(EngineConfig(name=self.name)).engine(lm, tags, temperature, seed, "test")
+        made = host_of(self.config.name)(self.config).engine(lm, tags, temperature, seed, "test")
         made.greedy = greedy
         return made
 
 
-@pytest.fixture(params=[name for name in NAMES if name != "vllm_server"])
+WHOLE = "transformers, whole results"
+
+
+@pytest.fixture(params=[*(name for name in NAMES if name != "vllm_server"), WHOLE])
 def kind(request):
     """Makes models and engines of a kind."""
     if request.param == "vllm":
         vllm_tiny.needs_vllm()
+    if request.param == WHOLE:
+        return Hosted("transformers", tool_workers=0, whole_results=True)
     return {"vllm": vllm_tiny}.get(request.param, Hosted(request.param))
 
 
@@ -173,3 +178,24 @@ def test_greedy_takes_the_most_likely_token(engine, model):
 def test_temperature_must_be_positive(engine, model):
     with pytest.raises(ValueError, match="temperature"):
         engine(model(), temperature=0.0)
+
+
+def test_whole_results_take_one_pass_and_leave_their_last_token_to_the_step():
+    """Late roots and forks included; greedily both ways of reading sample the same tokens."""
+    taken = {}
+    for whole in (None, True):
+        lm, script, widths = tiny.model(scale=3.0), Script(), []
+        count = lambda _, args, kwargs, widths=widths: widths.append(tuple(kwargs["input_ids"].shape))  # noqa: E731
+        lm.register_forward_pre_hook(count, with_kwargs=True)
+        made = Hosted("transformers", tool_workers=0, whole_results=whole).engine(lm, stop=[], greedy=True)
+        made.run([script.root(prompt) for prompt in PROMPTS], script)
+        taken[whole] = widths, [path.tokens for path in script.paths]
+    (one_by_one, tokens), (whole, same) = taken[None], taken[True]
+    assert same == tokens
+    result = len(encode("<result> 1 page 2 page </result>")[1:])
+    prefills = [shape for shape in one_by_one if shape[1] > 1]
+    reads = [shape for shape in whole if shape[1] > 1 and shape not in prefills]
+    assert {width for _, width in reads} == {result}, "the token before the result, and all of it but its last"
+    positions = [sum(rows * width for rows, width in shapes) for shapes in (one_by_one, whole)]
+    assert positions[0] == positions[1], "every token is passed once"
+    assert len(whole) < len(one_by_one) - 10

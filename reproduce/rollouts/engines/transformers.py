@@ -3,8 +3,10 @@
 Every step feeds exactly one token per live path, forced or sampled, so all rows write the same cache column. Rows are
 left-padded, and a row that joins late starts further right. This makes three things cheap and exact: tool results enter
 as forced tokens; a fork copies its prefix's keys and values into a free row (shifted so that it ends at the current
-column; rotary positions were applied when the keys were written); and finished rows are compacted away.
-Log-probabilities equal those of a full forward pass up to floating-point rounding (a test checks 1e-4).
+column; rotary positions were applied when the keys were written); and finished rows are compacted away. With
+`whole_results` forced tokens are read in one pass instead, all but the last, and the row's keys and values then move to
+end at the common column again. Log-probabilities equal those of a full forward pass up to floating-point rounding (a
+test checks 1e-4).
 """
 
 from collections.abc import Callable, Iterable
@@ -118,6 +120,7 @@ class TransformersEngine(Engine):
         temperature: sampling temperature (> 0); log-probs and entropies are of the tempered distribution.
         generator: the torch stream of sampling.
         greedy: take the most likely token instead of sampling.
+        whole_results: read a tool result in one pass, not token by token beside what other rows sample.
 
     Raises:
         ValueError: the temperature is not positive.
@@ -131,11 +134,12 @@ class TransformersEngine(Engine):
         temperature: float,
         generator: torch.Generator,
         greedy: bool = False,
+        whole_results: bool = False,
     ):
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
         self.model, self.temperature, self.generator, self.greedy = model, temperature, generator, greedy
-        self.stop_ids = frozenset(stop_ids)
+        self.stop_ids, self.whole_results = frozenset(stop_ids), whole_results
         self.end_ids = end_ids(eos_id, model, self.stop_ids)
         self.device = next(model.parameters()).device
 
@@ -184,6 +188,8 @@ class _Run:
     def step(self) -> list[TokenPath]:
         """Feed one token per row; sample where a path has no forced token left. Returns the paths to hand over."""
         engine, store = self.engine, self.store
+        if engine.whole_results:
+            self.read_results()
         if store.column == store.columns:
             self.make_room(1)
         tokens = torch.tensor([p.tokens[f] for p, f in zip(self.live, self.fed, strict=True)], device=engine.device)
@@ -209,7 +215,7 @@ class _Run:
         return done
 
     def forward(self, tokens_BT: torch.Tensor, start_B: torch.Tensor) -> torch.Tensor:
-        """Logits of the new tokens (B, T, V); writes their keys and values at the current column."""
+        """Logits of the last new token (B, 1, V); writes the keys and values of all at the current column."""
         column, width = self.store.column, tokens_BT.shape[1]
         columns = torch.arange(column + width, device=tokens_BT.device)
         queries = columns[column:]
@@ -222,8 +228,38 @@ class _Run:
             position_ids=positions,
             past_key_values=self.store.cache,
             use_cache=True,
+            logits_to_keep=1,
         )
         return out.logits
+
+    def read_results(self) -> None:
+        """Pass the forced tokens that rows have yet to read, all but the last, which the next step feeds."""
+        rows = [i for i, (path, fed) in enumerate(zip(self.live, self.fed, strict=True)) if len(path.tokens) > fed + 1]
+        if not rows:
+            return
+        texts = [self.live[i].tokens[self.fed[i] : -1] for i in rows]
+        lengths = torch.tensor([len(text) for text in texts], device=self.start.device)
+        self.shift_right(max(0, int((lengths - self.start[rows]).max())))
+        mine, start, width = self.store, self.start[rows], int(lengths.max())
+        aside = _Store(len(mine.layers), len(rows), mine.column + width)
+        aside.column = mine.column
+        for own, other in zip(mine.layers, aside.layers, strict=True):
+            for name in ("keys", "values"):
+                block = getattr(own, name)
+                room = block.new_zeros((len(rows), block.shape[1], aside.columns, block.shape[3]))
+                room[:, :, : mine.column] = block[rows, :, : mine.column]
+                setattr(other, name, room)
+        self.store = aside
+        padded = [text + text[:1] * (width - len(text)) for text in texts]  # what stands behind a text is not kept
+        self.forward(torch.tensor(padded, device=self.engine.device), start)
+        self.store = mine
+        for at, (row, text) in enumerate(zip(rows, texts, strict=True)):
+            begin, end = int(start[at]), mine.column + len(text)
+            for own, other in zip(mine.layers, aside.layers, strict=True):
+                own.keys[row, :, begin - len(text) : mine.column] = other.keys[at, :, begin:end]
+                own.values[row, :, begin - len(text) : mine.column] = other.values[at, :, begin:end]
+            self.fed[row] += len(text)
+        self.start[rows] = start - lengths
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
@@ -302,6 +338,8 @@ class _Run:
     def shift_right(self, columns: int) -> None:
         """Move everything right to fit a row longer than the current column (a longer prompt that joins late)."""
         store = self.store
+        if not columns:
+            return
         if store.column + columns > store.columns:
             store.resize(store.rows, store.column + columns + _GROW)
 
@@ -320,4 +358,5 @@ class Host(EngineHost):
 
     def engine(self, model, grammar, temperature: float, seed: int, *names) -> TransformersEngine:
         generator = torch_stream(seed, "sampling", *names, device=str(next(model.parameters()).device))
-        return TransformersEngine(model, grammar.stop_ids, grammar.eos_id, temperature, generator)
+        whole = bool(self.config.whole_results)
+        return TransformersEngine(model, grammar.stop_ids, grammar.eos_id, temperature, generator, whole_results=whole)
