@@ -148,8 +148,8 @@ test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in 
 lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
-bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run (QUICK=1: small sizes)
-	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS) $(if $(value QUICK),--quick)
+bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run (QUICK=1: small sizes; PROFILE=lm MODEL=folder: RL steps of a pretrained model)
+	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS) $(if $(filter lm,$(PROFILE)),--model $(call q,MODEL)) $(if $(value QUICK),--quick)
 
 bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, in the environment of test-vllm (QUICK=1: small sizes)
 	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --runs-root $(call q,RUNS) --out $(call q,RUNS)/bench_vllm.csv $(if $(value QUICK),--quick)

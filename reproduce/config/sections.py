@@ -249,6 +249,7 @@ class TrainingConfig:
     offload_optimizer: Unhashed[Flag] = False  # AdamW's states and float32 weights lie on the CPU
     token_log: Unhashed[TokenLogConfig | None] = None  # None: no token is recorded
     packed: Unhashed[Flag | None] = None  # true: rows of a pass stand one behind the other; None: on cards they do
+    shared_prefixes: Later[Flag | None] = None  # true: tokens that rows begin with are passed once; None: with each row
     tokens_per_pass: Unhashed[Count | None] = None  # of one pass; None: on a CPU a mini-batch, on a card what fits
 
     def problems(self):
@@ -259,6 +260,8 @@ class TrainingConfig:
             yield "device", "must be cpu, cuda or cuda:<index>"
         if self.rollout_shards is not None and self.prompts_per_step % self.rollout_shards:
             yield "rollout_shards", f"must divide the {self.prompts_per_step} prompts of a step"
+        if self.shared_prefixes and self.packed is False:
+            yield "packed", "cannot be false where shared_prefixes is true: shared tokens stand in one row"
 
 
 @section

@@ -19,6 +19,7 @@ from reproduce.seeding import child_seed
 from reproduce.tools.sandbox import probe
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.evaluated import Validation, keep_episodes, panel_rows, with_verdicts
+from reproduce.training.layout import layout_of
 from reproduce.training.parallel import own_device, process_index, processes
 from reproduce.training.sampler_copy import divided, prepared
 from reproduce.training.schedule import cosine_factor
@@ -119,7 +120,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) 
         group_size=t.group_size,
         measure_kl=t.measure_kl,
         offload_optimizer=t.offload_optimizer,
-        packed=t.device != "cpu" if t.packed is None else t.packed,
+        layout=layout_of(t),
         tokens_per_pass=tokens,
         stale_steps=t.stale_steps or 0,
     )

@@ -18,6 +18,7 @@ fill a batch up to a size that TRL can split (`training.padding_rows`).
 import copy
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ from reproduce.training.critic import Critic
 from reproduce.training.evaluated import Validation
 from reproduce.training.exchange import ExchangedOnce
 from reproduce.training.fully_sharded import divide_trained, on_cpus
+from reproduce.training.layout import Layout
 from reproduce.training.master_weights import in_float32
 from reproduce.training.micro_batches import own_parts, take, values_of, whole_loss
 from reproduce.training.own_forward import with_own_forward
@@ -54,7 +56,8 @@ from reproduce.training.sampler_copy import Replica, divided, load_whole, save_w
 from reproduce.training.sampler_gap import SamplerGap
 from reproduce.training.shards import portable
 from reproduce.training.token_log import TokenLog
-from reproduce.training.token_logps import attention_by_blocks, scored_head, token_logps
+from reproduce.training.token_logps import scored_head, token_logps
+from reproduce.training.tree_attention import attention_for, check_model
 from reproduce.training.trl_config import NO_QUESTION
 from reproduce.training.update_metrics import clip_metrics, update_metrics
 
@@ -86,7 +89,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         measure_kl: whether the metric kl_warm_start is measured, for which the policy before training is kept even if
             the method has no use for it; without it the metric is NaN.
         offload_optimizer: states of AdamW and copies of the weights lie on the CPU; without cards it changes nothing.
-        packed: passes hold rows one behind the other, without padding (`token_logps`).
+        layout: how rows stand in a pass.
         tokens_per_pass: the most tokens, padding included, that one pass of the network holds (`micro_batches`); None:
             a process passes all its rows of a mini-batch at once. It changes no number but by rounding.
         args, model, train_dataset, processing_class: as TRL's. `args.gradient_accumulation_steps` must be 1.
@@ -109,7 +112,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         group_size: int | None = None,
         measure_kl: bool = True,
         offload_optimizer: bool = False,
-        packed: bool = False,
+        layout: Layout = Layout.PADDED,
         tokens_per_pass: int | None = None,
         stale_steps: int = 0,
         **kwargs,
@@ -123,7 +126,10 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
         self.checks, self.replica, self.rate_factor = checks, replica, rate_factor
         self.validation, self.token_log = validation, token_log
-        self.measure_kl, self.packed, self.tokens_per_pass = measure_kl, packed, tokens_per_pass
+        self.measure_kl, self.layout, self.tokens_per_pass = measure_kl, layout, tokens_per_pass
+        if layout is Layout.SHARED:
+            check_model(self.accelerator.unwrap_model(self.model))
+        self._passes = ExitStack()
         self.offload_optimizer = offload_optimizer and self.args.device.type != "cpu"
         self.num_generations = group_size or self.num_generations
         self.updates_per_step = self.args.steps_per_generation * self.num_iterations
@@ -383,7 +389,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             self.algorithm,
             self.args.learning_rate,
             self.args.weight_decay,
-            packed=self.packed,
+            layout=self.layout,
             tokens_per_pass=self.tokens_per_pass,
             offload=self.offload_optimizer,
             checkpointing=self.args.gradient_checkpointing_kwargs if self.args.gradient_checkpointing else None,
@@ -421,20 +427,21 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         Of the whole batch in every process; gradient flows into the rows that this process passed.
         """
         mask_BT = self.loss_mask(inputs)
-        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
-        with attention_by_blocks(self.accelerator.unwrap_model(model), self.packed):
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.layout)
+        with attention_for(self.accelerator.unwrap_model(model), self.layout):
             return values_of(parts, inputs, mask_BT, self._scorer(model, entropy, temperature))
 
     def _scorer(self, model, entropy: bool, temperature: float | None = None):
         head = scored_head(self.accelerator.unwrap_model(model))
-        t, packed = self.sampling.temperature if temperature is None else temperature, self.packed
-        return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, t, entropy, packed)
+        t, layout = self.sampling.temperature if temperature is None else temperature, self.layout
+        return lambda inputs, mask_BT: token_logps(model, head, inputs, mask_BT, t, entropy, layout)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        with attention_by_blocks(self.model, self.packed):
+        with self._passes:  # to the end of the backward pass, which may compute layers again
             return super().training_step(model, inputs, num_items_in_batch)
 
     def _compute_loss(self, model, inputs):
+        self._passes.enter_context(attention_for(self.accelerator.unwrap_model(model), self.layout))  # not in sampling
         return self.loss_on(model, inputs)
 
     def loss_on(self, model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -474,9 +481,10 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             self.updates.append(metrics | {"loss": float(loss.detach())})
             return loss * processes() if self.is_deepspeed_enabled else loss  # which averages what processes have
 
-        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.layout)
         score = self._scorer(model, "entropies_BT" in needs)
-        return whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
+        with attention_for(self.accelerator.unwrap_model(model), self.layout):
+            return whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
 
     def _accumulate(self, model, loss: torch.Tensor) -> None:
         """The backward pass of a micro-batch that is not the last of its update."""
@@ -517,13 +525,14 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             metrics.update(found, loss=float(loss.detach()))
             return update.weight * (loss * processes() if self.is_deepspeed_enabled else loss)
 
-        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
+        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.layout)
         model.train()
-        with attention_by_blocks(self.model, self.packed), self.compute_loss_context_manager():
-            score = self._scorer(model, entropy=False)
-            whole = whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
-        self.accelerator.sync_gradients = True
-        self.accelerator.backward(whole)
+        with attention_for(self.accelerator.unwrap_model(model), self.layout):  # in the backward pass too
+            with self.compute_loss_context_manager():
+                score = self._scorer(model, entropy=False)
+                whole = whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
+            self.accelerator.sync_gradients = True
+            self.accelerator.backward(whole)
         if self.args.max_grad_norm:
             self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
         self.optimizer.step()

@@ -28,6 +28,7 @@ from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import ROOT
 from reproduce.seeding import child_seed
 from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.layout import layout_of
 from reproduce.training.parallel import Follower, process_index
 from reproduce.training.sampler_copy import prepared
 from reproduce.training.shards import Shards
@@ -79,7 +80,7 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
         args=grpo_config(run.checkpoints, t, limits.completion_tokens, job.seed),
         measure_kl=t.measure_kl,
         offload_optimizer=t.offload_optimizer,
-        packed=bool(t.packed),
+        layout=layout_of(t),
         tokens_per_pass=t.tokens_per_pass,
         stale_steps=t.stale_steps or 0,
     )
