@@ -106,6 +106,8 @@ class JobConfig:
 
     def _hub_problems(self):
         hub, web = self.model.name_or_path is not None, self.task.world == WEB
+        if not hub and self.task.rendering is not None:
+            yield "task.rendering", "needs a model with a vocabulary: set model.name_or_path, or leave it out"
         if not hub and (self.warm_start.demonstrations == 0 or self.warm_start.data is not None):
             yield "warm_start", "needs demonstrations of its world: the model is trained from scratch"
         if hub and self.task.episodes is not None and self.warm_start.demonstrations:
