@@ -183,7 +183,9 @@ def _short_reason(record: TokenRecord, group: RecordedGroup, t: RecordedTrajecto
     if test is None:
         return ""
     _, bound = compared_with(test, record.policy)
-    return f"dH {test.entropy_change:+.2f}, l {test.consecutive}: P {test.probability:.2f} > {bound:.2f}"
+    numbers = (f"{test.entropy_change:+.3f}", f"{test.probability:.3f}", f"{bound:.3f}")
+    change, chance, least = (number.replace("0.", ".", 1) for number in numbers)
+    return f"dH {change}, l {test.consecutive}: P {chance} > {least}"
 
 
 def _why_forked(record: TokenRecord, group: RecordedGroup, t: RecordedTrajectory) -> str:
