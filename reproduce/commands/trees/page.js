@@ -83,7 +83,7 @@ function frame() {
     const forked = make("i", "test forked"), not = make("i", "test");
     keys.append(forked, " a branch test that forked   ", not, " one that did not   ");
   }
-  keys.append("bar of a turn: the tokens that the policy sampled, one after the other");
+  keys.append(" | bar of a turn: the tokens that the policy sampled, one after the other");
   const sides = make("div", "sides");
   DATA.sides.forEach((one, index) => sides.append(frameOf(one, index)));
   document.body.append(bar, keys, sides, make("p", "foot", `Made by: ${DATA.command}`));

@@ -48,7 +48,7 @@ def facts(record: TokenRecord, group: RecordedGroup) -> list[str]:
         return found
     forks = [t.branch_turn for t in rows if t.parent >= 0]
     late = sum(t.parent < 0 for t in rows) - group.initial
-    budget = f"{group.initial} whole at the start (m), {len(forks)} forks, {late} whole at the end"
+    budget = f"{group.initial} whole at the start (m), {len(forks)} forks, {late} whole at the end (late)"
     if group.pilot is not None:
         root, tool = group.pilot
         budget += f"; m from the pilot: H_root {root:.3f}, H_tool {tool:.3f}"
@@ -80,7 +80,7 @@ def lanes(rows: list[RecordedTrajectory]) -> list[int]:
 
 def _row(record: TokenRecord, group: RecordedGroup, t: RecordedTrajectory) -> dict:
     fork = t.parent >= 0
-    kind = "fork" if fork else "whole" if t.row < group.initial or not branches(record) else "whole, at the end"
+    kind = "fork" if fork else "whole" if t.row < group.initial or not branches(record) else "late"
     return {
         "row": t.row,
         "parent": t.parent,
