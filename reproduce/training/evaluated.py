@@ -32,11 +32,13 @@ def panel_rows(
 class Validation:
     """Evaluations of the validation panel during training (`evaluation.validation`).
 
-    config: the run's. collector: of evaluations. report: as of `evaluate`.
+    They report no stage of their own: the displays take a stage other than training for the end of it.
+
+    config: the run's. collector: of evaluations.
     """
 
-    def __init__(self, config: JobConfig, collector: Collector, report):
-        self.config, self.collector, self.report = config, collector, report
+    def __init__(self, config: JobConfig, collector: Collector):
+        self.config, self.collector = config, collector
 
     def due(self, step: int) -> bool:
         """Whether one follows RL step `step` (from 1)."""
@@ -46,7 +48,7 @@ class Validation:
         """Return the rows after RL step `step` (from 1). All processes call it; see `_rows`."""
         v = self.config.evaluation.validation
         panel = ("validation", v.questions, v.samples)
-        return _rows(self.config, self.collector, panel, f"step {step}", self.report)
+        return _rows(self.config, self.collector, panel, f"step {step}", lambda *_: None)
 
 
 def _rows(

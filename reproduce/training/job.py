@@ -109,7 +109,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) 
         run=run,
         entropy_tokens=config.entropy_tokens,
         checks=None if c is None else Checks(evaluated, c.every, c.questions),
-        validation=None if config.evaluation.validation is None else Validation(config, evaluated, run.progress),
+        validation=None if config.evaluation.validation is None else Validation(config, evaluated),
         token_log=None if t.token_log is None else TokenLog(config, algorithm, grammar.tokenizer.decode),
         model=trained,
         replica=replica,

@@ -38,7 +38,7 @@ def trained(folder: Path, job: JobConfig) -> Path:
         made.token_log = TokenLog(job, made.algorithm, tokenizer().decode)
         task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
         evaluated = Collector(task, made.model, Grammar(tokenizer()), Limits(4, 64), 1.0, job.seed)
-        made.validation = Validation(job, evaluated, lambda *_: None)
+        made.validation = Validation(job, evaluated)
     made.train()
     return made.run.path
 

@@ -83,7 +83,7 @@ function frame() {
     const forked = make("i", "test forked"), not = make("i", "test");
     keys.append(forked, " a branch test that forked   ", not, " one that did not   ");
   }
-  keys.append("bar of a turn: the tokens that the policy sampled, one after the other");
+  keys.append(" | bar of a turn: the tokens that the policy sampled, one after the other");
   const sides = make("div", "sides");
   DATA.sides.forEach((one, index) => sides.append(frameOf(one, index)));
   document.body.append(bar, keys, sides, make("p", "foot", `Made by: ${DATA.command}`));
@@ -126,9 +126,9 @@ function draw(one, index) {
   for (const row of one.rows) {
     const y = middle(one, row.row), last = row.turns.length - 1, inner = WIDE - GAP;
     const head = place(make("div", "lane"), 0, y - 17, left(row.first) - 6, 34);
-    head.append(make("b", "", `#${row.row}`), row.parent < 0 ? row.kind : `fork of #${row.parent}`);
     const reward = `${row.correct ? "✓" : "✗"} ${number(row.reward, 2)}`;
-    head.append(document.createElement("br"), make("span", row.short ? "why" : "", row.short || reward));
+    head.append(make("b", "", `#${row.row}`), row.parent < 0 ? row.kind : `fork of #${row.parent}  ${reward}`);
+    head.append(document.createElement("br"), make("span", row.parent < 0 ? "" : "why", row.parent < 0 ? reward : row.short));
     canvas.append(head);
     for (let turn = row.first; turn <= last; turn++) {
       const one_turn = row.turns[turn], node = place(make("button", "node"), left(turn), y - 17, inner, 34), strip = make("i");

@@ -48,7 +48,7 @@ def facts(record: TokenRecord, group: RecordedGroup) -> list[str]:
         return found
     forks = [t.branch_turn for t in rows if t.parent >= 0]
     late = sum(t.parent < 0 for t in rows) - group.initial
-    budget = f"{group.initial} whole at the start (m), {len(forks)} forks, {late} whole at the end"
+    budget = f"{group.initial} whole at the start (m), {len(forks)} forks, {late} whole at the end (late)"
     if group.pilot is not None:
         root, tool = group.pilot
         budget += f"; m from the pilot: H_root {root:.3f}, H_tool {tool:.3f}"
@@ -80,7 +80,7 @@ def lanes(rows: list[RecordedTrajectory]) -> list[int]:
 
 def _row(record: TokenRecord, group: RecordedGroup, t: RecordedTrajectory) -> dict:
     fork = t.parent >= 0
-    kind = "fork" if fork else "whole" if t.row < group.initial or not branches(record) else "whole, at the end"
+    kind = "fork" if fork else "whole" if t.row < group.initial or not branches(record) else "late"
     return {
         "row": t.row,
         "parent": t.parent,
@@ -183,7 +183,9 @@ def _short_reason(record: TokenRecord, group: RecordedGroup, t: RecordedTrajecto
     if test is None:
         return ""
     _, bound = compared_with(test, record.policy)
-    return f"dH {test.entropy_change:+.2f}, l {test.consecutive}: P {test.probability:.2f} > {bound:.2f}"
+    numbers = (f"{test.entropy_change:+.3f}", f"{test.probability:.3f}", f"{bound:.3f}")
+    change, chance, least = (number.replace("0.", ".", 1) for number in numbers)
+    return f"dH {change}, l {test.consecutive}: P {chance} > {least}"
 
 
 def _why_forked(record: TokenRecord, group: RecordedGroup, t: RecordedTrajectory) -> str:
