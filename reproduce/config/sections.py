@@ -215,7 +215,7 @@ class ScheduleConfig:
     floor: Share = 0.2  # the lowest rate, as a share of learning_rate
 
 
-StaleSteps = Annotated[Literal[0, 1] | None, AfterValidator(lambda steps: steps or None)]
+StaleSteps = Annotated[Annotated[Whole, Field(le=1)] | None, AfterValidator(lambda steps: steps or None)]
 
 
 @section

@@ -90,7 +90,7 @@ class JobConfig:
             yield (
                 "training.stale_steps",
                 "must be 0: this vLLM gives its memory to training and samples in turn with it; sample with a server "
-                "on other cards (engine.name: vllm_server), or with Transformers (without the section engine)",
+                "on other cards (engine.name: vllm_server), or with Transformers (engine: null)",
             )
         yield from self._hub_problems()
         if self.training_changes and self.variant is None:
@@ -321,7 +321,7 @@ class TableConfig:
 def _check_shared(changes: dict, source: str) -> None:
     """Refuse a row's own training settings if the shared warm start depends on them."""
     for key in changes:
-        if key in NOT_OF_A_VARIANT:
+        if key in WARM_START_TRAINING:
             raise UserError(f"{source}.{key} must be the same for all rows of a table: they share a warm start")
 
 

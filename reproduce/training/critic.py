@@ -29,11 +29,12 @@ from reproduce.training.tree_attention import attention_for
 class Critic(State):
     """Values of the loss-mask tokens, and one AdamW step on `algorithm.value_loss` per mini-batch of the policy.
 
-    policy: the causal LM at its start, whole; it is copied, never changed. Weights are float32 (a step of 1e-6 would
-    vanish in bfloat16), or float64 as the policy's, and passes run under autocast in the policy's type. Weights are
-    divided where the policy's are. learning_rate: of the policy, unless the method sets the critic's. tokens_per_pass,
-    layout: as of the policy's passes. offload: its optimiser's states lie on the CPU. checkpointing: how layers are
-    computed again in the backward pass, in transformers' words; None: they are not.
+    policy: the causal LM at its start, whole; it is copied, never changed. Weights are of its type; AdamW steps on
+    float32 copies of bfloat16 ones (`master_weights`), and the scalar head is float32 by itself. Passes run under
+    autocast in the policy's type. Weights are divided where the policy's are. learning_rate: of the policy, unless the
+    method sets the critic's. tokens_per_pass, layout: as of the policy's passes. offload: copies and states of its
+    optimiser lie on the CPU. checkpointing: how layers are computed again in the backward pass, in transformers' words;
+    None: they are not.
     """
 
     name = "critic"
@@ -58,7 +59,6 @@ class Critic(State):
             raise UserError(f"model: {type(policy).__name__} has no output embeddings for a critic to replace")
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         network = start_of(policy).requires_grad_(True).eval()
-        network = network if divided() else network.to(dtype)
         value_head = torch.nn.Linear(head.in_features, 1, dtype=dtype, device=device)
         torch.nn.init.zeros_(value_head.weight)
         torch.nn.init.zeros_(value_head.bias)

@@ -8,6 +8,7 @@ on a CPU. `REST`, `FRAGMENTED` and vLLM's own needs are assumed: no card was at 
 training take turns, so the larger of the two counts.
 """
 
+import math
 import sys
 from dataclasses import dataclass, fields, replace
 
@@ -27,6 +28,8 @@ PROMPT, PROMPT_IN_WORDS = 1024, 128
 """Tokens of a prompt, and where every word is a token: assumed, since the longest is not known before."""
 REST = 2.0 * GB
 """CUDA's context, NCCL's buffers and kernels' workspace: assumed."""
+SFT_CHUNK = 256
+"""Tokens whose logits TRL's `SFTTrainer` holds at a time."""
 FRAGMENTED = 0.1
 """Share of passes that the allocator cannot use: assumed."""
 SPARE = 0.1
@@ -194,21 +197,22 @@ def estimate(
     method = load(job.method, **job.algorithm)
     critic = method.critic is not None
     valued = model.body + model.head if critic else 0
-    of_value = max(4, size)
+    of_value = max(4, size)  # of a gradient, a state, a copy, and of a weight in parts
+    kept_value = of_value if divided else size
+    copied = 4 if t.dtype == "bfloat16" and not divided else 0
     reference = size * weights / parts if t.lora is None and reads_reference(job) else 0.0
     if ANCHOR_GAP in method.advantage_needs:
         reference += max(4, size) * weights
+    whole_copy = bool(t.stale_steps) or (divided and (e is None or e.name == "transformers"))
     gathered, passes = pass_bytes(model, t.dtype, again, tokens, tokens, divided)
-    if critic and not divided and t.dtype == "bfloat16":
-        passes += 2 * valued  # the critic's float32 weights as autocast has them
     if t.device != "cpu":
         passes *= 1 + FRAGMENTED
     found = dict(
         weights=(stored * weights + max(4, size) * adapters) / parts,
         optimiser=0.0 if t.offload_optimizer else states * trained / parts,
-        critic=valued * of_value * (2 if t.offload_optimizer else 4) / parts,
+        critic=valued * (kept_value + of_value + (0 if t.offload_optimizer else 2 * of_value + copied)) / parts,
         reference=reference,
-        copy=float(size * weights) if divided and (e is None or e.name == "transformers") else 0.0,
+        copy=float(size * weights) if whole_copy else 0.0,
         gradients=(of_gradient + exchanged) * trained / parts,
         gathered=gathered,
         passes=passes,
@@ -235,6 +239,26 @@ def _untrained(job: JobConfig, card: float, processes: int, model: Model, width:
     elif e.name == "vllm":
         sampling = vllm_bytes(job, model, card, card * (1 - SPARE) - held.resting, processes)
     return replace(held, sampling=sampling)
+
+
+def warm_start_estimate(
+    job: JobConfig, processes: int = 1, divided: bool = False, model: Model | None = None, width: int | None = None
+) -> Memory | None:
+    """The memory of a warm start on an SFT set (`training.sft_warm_start`) on each card; None for one without a set.
+
+    All weights are trained, one row at a time; on cards layers are computed again in the backward pass. Divided weights
+    are put together at the end, in a whole copy. Arguments as of `estimate`; width: None: the longest row of the set.
+    """
+    w, t = job.warm_start, job.training
+    if w.data is None or not w.demonstrations:
+        return None
+    model = model_of(job.model, vocabulary_of(job)) if model is None else model
+    width, again = width or w.data.max_tokens, t.device != "cpu"
+    changes = dict(lora=None, offload_optimizer=False, measure_kl=False, stale_steps=None, gradient_checkpointing=again)
+    alone = replace(job.warm_start_job(), method="grpo", engine=None, training=replace(t, **changes))
+    found = estimate(alone, 0.0, processes, divided, tokens=width, model=model, width=width)
+    gathered, passes = pass_bytes(model, t.dtype, again, width, min(width, SFT_CHUNK), divided)
+    return replace(found, gathered=gathered, passes=passes * (1 + FRAGMENTED * again), sampling=0.0)
 
 
 def tokens_of_a_pass(
@@ -271,15 +295,17 @@ LEVERS = {
 
 
 def check(job: JobConfig, card: float, processes: int = 1, divided: bool = False) -> Memory:
-    """The estimate. UserError that names the largest part and the setting to change if it is more than the card has.
+    """The estimate. UserError that names the largest part and the setting to change if the card has less than it, or
+    than the warm start needs.
 
     No setting that it names changes the method.
     """
     found = estimate(job, card, processes, divided)
-    if found.total > card:
-        raise UserError(
-            f"{job.name} needs about {found.total / GB:.0f} GB on each card, which has {card / GB:.0f}: {lever(found)}"
-        )
+    for name, part in (("the warm start", warm_start_estimate(job, processes, divided)), (job.name, found)):
+        if part is not None and part.total > card:
+            raise UserError(
+                f"{name} needs about {part.total / GB:.0f} GB on each card, which has {card / GB:.0f}: {lever(part)}"
+            )
     return found
 
 
@@ -324,7 +350,20 @@ def lines(jobs: list[JobConfig]) -> list[str]:
         f"memory of {job.name}, by estimate: {most.total / GB:.0f} of {card / GB:.0f} GB on each of {processes} cards, "
         f"{most.training / GB:.0f} in training, passes of {tokens:,} tokens ({parts})"
     ]
-    return said if most.total <= card else [*said, f"too large: {lever(most)}"]
+    if most.total > card:
+        said.append(f"too large: {lever(most)}")
+    if (start := warm_start_estimate(jobs[0], processes, divided)) is not None:
+        said.append(f"memory of the warm start, by estimate: {start.total / GB:.0f} GB, one row at a time")
+    return said
+
+
+def passes_of_an_update(job: JobConfig, tokens: float) -> int:
+    """Micro-batches that each process makes of a mini-batch of so many `tokens`, on the machine of the profile."""
+    t, machine = job.training, job.machine
+    if t.tokens_per_pass is None and (t.device == "cpu" or machine is None):
+        return 1
+    card, processes, divided = (0.0, 1, False) if machine is None else place([job])
+    return max(1, math.ceil(tokens / processes / tokens_of_a_pass(job, card, processes, divided)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -347,6 +386,10 @@ def main(arguments: list[str] | None = None) -> int:
             found = estimate(job, *where)
             cells = "".join(f"{getattr(found, part) / GB:10.1f}" for part in (*PARTS, "total"))
             print(f"{job.name:20}{cells}{tokens_of_a_pass(job, *where):10,}")
+        start = warm_start_estimate(jobs[0], *where[1:])
+        if start is not None:
+            cells = "".join(f"{getattr(start, part) / GB:10.1f}" for part in (*PARTS, "total"))
+            print(f"{'warm start':20}{cells}{jobs[0].warm_start.data.max_tokens:10,}")
         for job in jobs:
             check(job, *where)
     except UserError as error:

@@ -163,6 +163,7 @@ class State:
 
     def on_loss(self, logps_BT: Tensor, mask_BT: Tensor) -> None:
         """Run once an update's loss is computed. logps_BT: log pi of its tokens (B, T), without gradient."""
+
     def further_updates(self) -> Iterable[FurtherUpdate]:
         """Return optimiser steps that follow the last update of a step."""
         return ()
