@@ -160,6 +160,9 @@ def run(
         with Display([*first, *rows], workers) as display, _interruptible():
             done = len(rows) - len(waiting)
             display.event(f"{shown(base)}: {len(rows)} runs, {done} finished already, {workers} at a time")
+            display.event(
+                f"Logs: {shown(base)}/<method>/<seed>/log.txt, of the warm start in its own folder; or `make status`."
+            )
             if first and (waiting or first[0].state != FINISHED):
                 first[0].job.to_yaml(_prepared(warm_start_config(first[0].path)))
                 alone = shared.warm_start.data is None

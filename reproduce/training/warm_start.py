@@ -7,6 +7,7 @@ of the wanted range, and fails with a clear error if it never enters that range.
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class _StopInRange(TrainerCallback):
     def __init__(self, collector: Collector, every: int, target: float, report, questions: int = CHECK_QUESTIONS):
         self.collector, self.every, self.target, self.report = collector, every, target, report
         self.questions = questions
-        self.success = 0.0
+        self.success, self.reported = 0.0, 0.0
         self.history: list[dict[str, float]] = []
 
     def measure(self, step: int) -> None:
@@ -91,9 +92,13 @@ class _StopInRange(TrainerCallback):
         print(f"warm start: step {step}, validation success {self.success:.3f}, format {format_ok:.3f}", flush=True)
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+        due = state.global_step % self.every == 0 or state.global_step == state.max_steps
+        if due:
             self.measure(state.global_step)
+        if due or time.monotonic() - self.reported >= 1.0:  # the display knows the rate from the first seconds on
+            self.reported = time.monotonic()
             self.report("warm start", state.global_step, state.max_steps)
+        if due:
             control.should_training_stop = control.should_training_stop or self.success >= self.target
         return control
 
@@ -121,6 +126,7 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
     )
     middle = (config.success_low + config.success_high) / 2
     stop = _StopInRange(collector, CHECK_EVERY, middle, report, config.check_questions or CHECK_QUESTIONS)
+    report("demonstrations", 0, 0)
     rows = list(rows)
     if not rows:
         raise UserError("warm start: no demonstration fits into task.max_completion_tokens; raise it")
