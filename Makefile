@@ -1,5 +1,5 @@
 # Every way in. Targets are one line each and call `python -m reproduce …`, which also works alone.
-# `make` lists them. The only needs are Python >= 3.11 and make: everything else goes into .venv.
+# `make` lists them, under the headings of the lines that begin with ##@. The only needs are Python >= 3.11 and make: everything else goes into .venv.
 
 PROFILE ?= mini
 RUNS ?= runs
@@ -44,11 +44,23 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help quick report reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
+##@ Look first
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+
+quick: $(STAMP) ## 2 minutes: train, evaluate and build a tiny table 2, to see the path; it is no result
+	@echo "make quick runs the whole path of table 2 on tiny models: warm start, training, evaluation, table, figures."
+	@$(RUN) -m reproduce table 2 --profile smoke --runs-root $(call q,RUNS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS)
+	@echo "This was the path, not a result: few questions, few steps, one warm start, so no number above means anything."
+	@echo "The published numbers: make tables. Your own at that size: make reproduce-table2; how long: make plan TABLE=2 PROFILE=mini."
+
+report: $(STAMP) ## render notebooks, tables, ledger and trees into one static site, runs/report/index.html
+	@$(RUN) -m reproduce report --runs-root $(call q,RUNS)
+
+##@ Train what is missing, evaluate, compare with the published table
 
 reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowledge), evaluate, build, compare
 	@$(RUN) -m reproduce table 1 $(GRID)
@@ -65,6 +77,7 @@ reproduce-table4: $(STAMP) ## train what is missing of table 4 (components of AE
 reproduce-table5: $(STAMP) ## train what is missing of table 5 (one grid of settings a method), evaluate, build, compare
 	@$(RUN) -m reproduce table 5 $(GRID)
 
+##@ From committed results
 tables: $(STAMP) ## rebuild the tables and their curves from the committed results, without training
 	@$(RUN) -m reproduce tables --profile $(call q,PROFILE)
 
@@ -74,6 +87,7 @@ figures: $(STAMP) ## rebuild the figures (entropy, diversity, stability, EPO) fr
 publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into data/results, to be committed
 	@$(RUN) -m reproduce publish --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(if $(value TABLE),--experiment table$(call q,TABLE))
 
+##@ Before and during runs
 tune: $(STAMP) ## try a table's shared settings on its validation panel (TABLE=3 METHODS=grpo,ppo SEEDS=0 SET="training.learning_rate=2.5e-4,5e-4"; CSV=file)
 	@$(RUN) -m reproduce tune $(call q,TABLE) --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--csv,CSV)
 
@@ -95,6 +109,7 @@ rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor
 check-gpu: $(STAMP) ## on the first machine with a card: all that none without one can show, in 25 minutes; writes figures/gpu_check.csv (DRY=1: tiny, on the processor; ONLY=lora,vllm)
 	@$(RUN) -m reproduce check-gpu $(call option,--only,ONLY) $(if $(value DRY),--dry)
 
+##@ Write generated files again
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme
 
@@ -108,6 +123,7 @@ check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measu
 worlds: $(STAMP) ## write the committed worlds and question panels again
 	@$(RUN) -m reproduce.commands.write_worlds
 
+##@ Check the code
 test: lint ## lint and the fast tests, a few minutes
 	@$(PYTEST) -m "not slow"
 
@@ -120,6 +136,7 @@ test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in 
 lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
+##@ Measure, and prepare real data
 bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run (QUICK=1: small sizes)
 	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS) $(if $(value QUICK),--quick)
 
@@ -135,6 +152,7 @@ pin-hub: $(STAMP) ## write down the hub revisions of models and data that have n
 overlap: $(STAMP) ## questions that the RL sets and the evaluation sets share (DATA=folder that holds them)
 	@$(RUN) -m reproduce overlap $(call option,--data,DATA)
 
+##@ Clean up
 clean-runs: ## delete all local runs (CONFIRM=1)
 	@if [ $(call q,CONFIRM) != 1 ]; then echo "this deletes "$(call q,RUNS)"/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi
 	@rm -rf -- $(call q,RUNS)
