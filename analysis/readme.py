@@ -1,11 +1,7 @@
-"""Puts the generated tables into the README, each between its two markers: the README's numbers are never typed.
-
-Of the numbers that papers report it holds none, only a line that leads to them.
-"""
+"""Puts the generated tables into the README, each between its two markers: the README's numbers are never typed."""
 
 from pathlib import Path
 
-from analysis import reported
 from reproduce.errors import UserError
 
 
@@ -23,12 +19,9 @@ def block(text: str, table: str) -> str:
 
 
 def shown(markdown: str, table: str) -> str:
-    """The part of figures/<table>.md that the README shows: all that was measured, and a link in place of the
-    reported numbers, which are the file's last block (`write.blocks`)."""
-    measured, heading, _ = markdown.partition(f"## {reported.TITLE}\n")
-    file = f"figures/{table}.md"
-    link = f"\nWhat the papers report for other models and benchmarks: [{file}]({file}).\n" if heading else ""
-    return f"{measured.rstrip()}\n{link}"
+    """figures/<table>.md as the README shows it: its link leads from the README."""
+    file = f"{table}_appendix.md"
+    return markdown.replace(f"[{file}]({file})", f"[figures/{file}](figures/{file})")
 
 
 def insert(readme: Path, table: str, markdown: str) -> bool:
