@@ -1,5 +1,5 @@
 # Every way in. Targets are one line each and call `python -m reproduce …`, which also works alone.
-# `make` lists them. The only needs are Python >= 3.11 and make: everything else goes into .venv.
+# `make` lists them, under the headings of the lines that begin with ##@. The only needs are Python >= 3.11 and make: everything else goes into .venv.
 
 PROFILE ?= mini
 RUNS ?= runs
@@ -62,11 +62,23 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight evaluate rehearse check-gpu warp readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap trees test-browser clean-runs $(VENV)
+.PHONY: help quick report reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight evaluate rehearse check-gpu warp readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap trees test-browser clean-runs $(VENV)
 
+##@ Look first
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+
+quick: $(STAMP) ## 2 minutes: train, evaluate and build a tiny table 2, to see the path; it is no result
+	@echo "make quick runs the whole path of table 2 on tiny models: warm start, training, evaluation, table, figures."
+	@$(RUN) -m reproduce table 2 --profile smoke --runs-root $(call q,RUNS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS)
+	@echo "This was the path, not a result: few questions, few steps, one warm start, so no number above means anything."
+	@echo "The published numbers: make tables. Your own at that size: make reproduce-table2; how long: make plan TABLE=2 PROFILE=mini."
+
+report: $(STAMP) ## render notebooks, tables, ledger and trees into one static site, runs/report/index.html
+	@$(RUN) -m reproduce report --runs-root $(call q,RUNS)
+
+##@ Train what is missing, evaluate, compare with the published table
 
 reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowledge), evaluate, build, compare
 	@$(RUN) -m reproduce table 1 $(GRID)
@@ -83,6 +95,7 @@ reproduce-table4: $(STAMP) ## train what is missing of table 4 (components of AE
 reproduce-table5: $(STAMP) ## train what is missing of table 5 (one grid of settings a method), evaluate, build, compare
 	@$(RUN) -m reproduce table 5 $(GRID)
 
+##@ From committed results
 tables: $(STAMP) ## rebuild the tables and their curves from the committed results, without training
 	@$(RUN) -m reproduce tables --profile $(call q,PROFILE)
 
@@ -92,6 +105,7 @@ figures: $(STAMP) ## rebuild the figures (entropy, diversity, stability, EPO) fr
 publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into data/results, to be committed
 	@$(RUN) -m reproduce publish --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(if $(value TABLE),--experiment table$(call q,TABLE))
 
+##@ Before and during runs
 tune: $(STAMP) ## try a table's shared settings on its validation panel (TABLE=3 METHODS=grpo,ppo SEEDS=0 SET="training.learning_rate=2.5e-4,5e-4"; CSV=file)
 	@$(RUN) -m reproduce tune $(call q,TABLE) --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--csv,CSV)
 
@@ -119,6 +133,7 @@ check-gpu: $(STAMP) ## on the first machine with a card: all that none without o
 warp: $(STAMP) ## merge runs of one start in weight space (START=folder MERGE=run,run OUT=folder; ETA=0.3)
 	@$(RUN) -m reproduce warp $(call option,--start,START) $(call option,--merge,MERGE) $(call option,--out,OUT) $(call option,--eta,ETA)
 
+##@ Write generated files again
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme
 
@@ -132,6 +147,7 @@ check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measu
 worlds: $(STAMP) ## write the committed worlds and question panels again
 	@$(RUN) -m reproduce.commands.write_worlds
 
+##@ Check the code
 test: lint ## lint and the fast tests, a few minutes
 	@$(PYTEST) -m "not slow"
 
@@ -148,6 +164,7 @@ test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in 
 lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
+##@ Measure, and prepare real data
 bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run (QUICK=1: small sizes; PROFILE=lm MODEL=folder: RL steps of a pretrained model)
 	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS) $(if $(filter lm,$(PROFILE)),--model $(call q,MODEL)) $(if $(value QUICK),--quick)
 
@@ -166,6 +183,7 @@ overlap: $(STAMP) ## questions that the RL sets and the evaluation sets share (D
 trees: $(STAMP) ## a recorded group as a page that opens from disk: its tree, or an episode's turns (RUN=aepo; STEP=8; QUESTION=id; AND=arpo, a second run or step)
 	@$(RUN) -m reproduce trees $(if $(TRAINED),$(call q,TRAINED)) $(call option,--step,STEP) $(call option,--question,QUESTION) $(call option,--and,AND) --runs-root $(call q,RUNS)
 
+##@ Clean up
 clean-runs: ## delete all local runs (CONFIRM=1)
 	@if [ $(call q,CONFIRM) != 1 ]; then echo "this deletes "$(call q,RUNS)"/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi
 	@rm -rf -- $(call q,RUNS)

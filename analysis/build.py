@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis import load, readme
+from analysis import load, readme, text_table
 from analysis.execute import execute
 from reproduce.arguments import DEFAULT_PROFILE
 from reproduce.errors import UserError
@@ -115,6 +115,11 @@ def _build(
     reports = execute(notebooks, environment, target)
     files = [Path(file) for report in reports.values() for file in report["files"]]
     files += [target / f"{name}.ipynb" for name in notebooks]
+    if only != "figures":
+        tables = sorted(path.stem for path in folder.glob("table?.tex")) + sorted(
+            p.stem for p in folder.glob("table?_*.tex")
+        )
+        files += text_table.save({"tables.tex": text_table.document(tables)}, folder)
     if in_place:
         changed = [_in_results(name, folder) for name, source in notebooks.items() if source == "table"]
         files += [load.ROOT / readme.RESULTS] if any(changed) else []

@@ -1,11 +1,7 @@
-"""Puts generated tables into README.md and RESULTS.md, each between its two markers: their numbers are never typed.
-
-Of the numbers that papers report it holds none, only a line that leads to them.
-"""
+"""Puts generated tables into README.md and RESULTS.md, each between its two markers: their numbers are never typed."""
 
 from pathlib import Path
 
-from analysis import reported
 from reproduce.errors import UserError
 
 RESULTS = Path("analysis") / "RESULTS.md"
@@ -26,12 +22,9 @@ def block(text: str, table: str) -> str:
 
 
 def shown(markdown: str, table: str) -> str:
-    """The part of figures/<table>.md that RESULTS.md shows: all that was measured, and a link in place of the
-    reported numbers, which are the file's last block (`write.blocks`)."""
-    measured, heading, _ = markdown.partition(f"## {reported.TITLE}\n")
-    file = f"figures/{table}.md"
-    link = f"\nWhat the papers report for other models and benchmarks: [{file}](../{file}).\n" if heading else ""
-    return f"{measured.rstrip()}\n{link}"
+    """figures/<table>.md as RESULTS.md shows it: its link leads from there."""
+    file = f"{table}_appendix.md"
+    return markdown.replace(f"[{file}]({file})", f"[figures/{file}](../figures/{file})")
 
 
 def insert(readme: Path, table: str, markdown: str) -> bool:

@@ -208,6 +208,20 @@ def over_seeds(values_S: np.ndarray) -> Effect:
     return Effect(float(values_S.mean()), float(error), values_S.size - 1)
 
 
+def gap(a_S: np.ndarray, b_S: np.ndarray) -> Estimate:
+    """Mean of `a` minus mean of `b`, one number per seed each, with Welch's t interval; none below two seeds."""
+    a_S, b_S = (np.asarray(x, dtype=float)[np.isfinite(x)] for x in (a_S, b_S))
+    if not len(a_S) or not len(b_S):
+        return UNDEFINED
+    value = float(a_S.mean() - b_S.mean())
+    if min(len(a_S), len(b_S)) < 2:
+        return Estimate(value, np.nan, np.nan)
+    if not a_S.var() and not b_S.var():
+        return Estimate(value, value, value)
+    ends = stats.ttest_ind(a_S, b_S, equal_var=False).confidence_interval(CONFIDENCE)
+    return Estimate(value, float(ends.low), float(ends.high))
+
+
 def iqm(values: np.ndarray, axis: int = -1) -> np.ndarray:
     """Interquartile mean: the mean after dropping the lowest and the highest quarter (rounded down) of the values.
 

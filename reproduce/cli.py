@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--profile", default=DEFAULT_PROFILE)
         sub.set_defaults(what=name)
 
+    sub = command("report", report, "render notebooks, tables and ledger as one static site that opens from disk")
+    sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
+    sub.add_argument("--out", type=Path, default=None, help="default: <runs root>/report")
+
     sub = command("status", status, "list the runs, where they are and their last metrics")
     sub.add_argument("--profile", default=None, help="default: all")
     sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
@@ -175,6 +179,17 @@ def build(options) -> int:
         print(text)
     for path in paths:
         print(shown(path))
+    return 0
+
+
+def report(options) -> int:
+    """Render the report and say how to open it."""
+    from analysis.report import build as build_report
+
+    out = options.out or options.runs_root / "report"
+    files = build_report(out, runs_root=options.runs_root)
+    pages = sum(path.suffix == ".html" for path in files)
+    print(f"{pages} pages; open {shown(out / 'index.html')} in a browser")
     return 0
 
 

@@ -90,6 +90,19 @@ def counts(rows: list[Discrepancy]) -> pd.DataFrame:
     return pd.concat([table, table.sum().to_frame("all").T])
 
 
+def answer(rows: list[Discrepancy], values: dict[str, float]) -> str:
+    """How many differences there are, and how many of the measured ones move the gradient."""
+    own = [row for row in rows if row.method in COUNTS]
+    moved = [values[m] for row in own for m in row.measures if MEASURES[m].quantity.startswith("distance")]
+    gradient = sum("gradient" in row.changes for row in own)
+    return (
+        f"**Answer.** {len(own)} differences between the three papers and their code, of which {gradient} change the "
+        f"gradient; "
+        f"of {len(moved)} measured distances {sum(value > 10 for value in moved)} exceed a tenth of the paper's "
+        f"gradient."
+    )
+
+
 def summary(together: dict[str, float]) -> str:
     """A sentence on the released methods as a whole; together: method -> distance of its gradient in percent."""
     parts = [f"`{name}` {number(value)} % from `{TOGETHER[name]}`" for name, value in together.items()]

@@ -1,7 +1,10 @@
 # %% [markdown]
 # # What the papers claim, and what holds here
-# One row for each claim of the two abstracts and each premise they rest on. How a claim is tested, its gate and its
-# margin stand in `analysis/preregistration.md`, which precedes the runs; the verdict follows by a rule.
+# **Asked.** Which claims of the two abstracts, and of the premises they rest on, hold in this repository's worlds?
+# How a claim
+# is tested, its gate and its margin stand in `analysis/preregistration.md`, which precedes the runs; the verdict
+# follows by a
+# rule.
 
 # %%
 import sys
@@ -13,8 +16,10 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 from analysis import load, notebook, overview, text_table
 from analysis.ledger import regimes, table
 
+# %%
 ledger = table.load_ledger(notebook.data_folder())
 notebook.save(ledger.files())
+notebook.say(table.answer(ledger))
 
 # %% [markdown]
 # ## The ledger

@@ -130,7 +130,8 @@ class RunDirectory:
         Args:
             step: 1 + `last_complete_step()`.
             metrics: names of `schema.STEP_METRICS` (missing ones become NaN), of `schema.SEARCH_COSTS`, of
-                `schema.ENGINE_METRICS`, and of the form `schema.PART_METRIC`; the same ones in every step.
+                `schema.ENGINE_METRICS`, `schema.SAMPLED_SUCCESS`, and of the form `schema.PART_METRIC`; the same ones
+                in every step.
             rollouts: a DataFrame or list of dicts with the columns of `schema.ROLLOUTS_SCHEMA`; `step` may be left out.
             seconds: `rollout` and `train` in wall seconds, and `schema.ENGINE_TIMINGS` where vLLM samples.
 
@@ -140,7 +141,7 @@ class RunDirectory:
         if step != self.last_complete_step() + 1:
             raise ValueError(f"step {step} does not follow step {self.last_complete_step()}")
         of_parts = sorted(name for name in metrics if schema.PART_METRIC.fullmatch(name))
-        further = (*schema.SEARCH_COSTS, *schema.ENGINE_METRICS, *of_parts)
+        further = (*schema.SEARCH_COSTS, *schema.ENGINE_METRICS, schema.SAMPLED_SUCCESS, *of_parts)
         unknown = set(metrics) - {*schema.STEP_METRICS, *further}
         if unknown:
             raise ValueError(f"unknown step metrics {sorted(unknown)}; known: {', '.join(schema.STEP_METRICS)}")

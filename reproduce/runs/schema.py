@@ -149,7 +149,11 @@ VERDICTS = ("graded", "judged")
 They hold the verdict of math-verify or exact match, and the judge's (1 right, 0 wrong, NaN undecided).
 """
 
-OPTIONAL = SEARCH_COSTS + VERDICTS + ENGINE_METRICS + ENGINE_TIMINGS
+SAMPLED_SUCCESS = "success_sampled_mean"
+"""Column of steps.parquet where groups without a signal are replaced: the success of all sampled trajectories, dropped
+groups included. `success_mean` is that of the trained ones, which is higher at the same skill."""
+
+OPTIONAL = (*SEARCH_COSTS, *VERDICTS, *ENGINE_METRICS, *ENGINE_TIMINGS, SAMPLED_SUCCESS)
 """float64 columns that a file holds, behind all others, only if the job has such a thing."""
 
 

@@ -90,8 +90,11 @@ def _record(trajectory):
     return made
 
 
+OVER_GROUPS = ("tree_", "success_")  # means over groups, which are of equal size
+
+
 def _costs(costs: list[dict[str, float]]) -> dict[str, float]:
-    """Of all shards: sums; the largest of what ends in _max; means, of trees over groups and of others over tokens."""
+    """Of all shards: sums; the largest of what ends in _max; means over groups (`OVER_GROUPS`) or tokens (others)."""
     return {name: _joined(name, costs) for name in costs[0]}
 
 
@@ -101,5 +104,5 @@ def _joined(name: str, costs: list[dict[str, float]]) -> float:
         return max(values)
     if not name.endswith("_mean"):
         return sum(values)
-    weights = [cost["groups_sampled" if name.startswith("tree_") else "sampled_tokens"] for cost in costs]
+    weights = [cost["groups_sampled" if name.startswith(OVER_GROUPS) else "sampled_tokens"] for cost in costs]
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)

@@ -7,6 +7,7 @@ of the wanted range, and fails with a clear error if it never enters that range.
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class _StopInRange(TrainerCallback):
     ):
         self.collector, self.every, self.target, self.report = collector, every, target, report
         self.questions, self.together = questions, together
-        self.success = 0.0
+        self.success, self.reported = 0.0, 0.0
         self.history: list[dict[str, float]] = []
 
     def measure(self, step: int) -> None:
@@ -106,9 +107,13 @@ class _StopInRange(TrainerCallback):
         print(f"warm start: step {step}, validation success {self.success:.3f}, format {format_ok:.3f}", flush=True)
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+        due = state.global_step % self.every == 0 or state.global_step == state.max_steps
+        if due:
             self.measure(state.global_step)
+        if due or time.monotonic() - self.reported >= 1.0:  # the display knows the rate from the first seconds on
+            self.reported = time.monotonic()
             self.report("warm start", state.global_step, state.max_steps)
+        if due:
             control.should_training_stop = control.should_training_stop or self.success >= self.target
         return control
 
@@ -145,6 +150,7 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         config.check_questions or CHECK_QUESTIONS,
         together,
     )
+    report("demonstrations", 0, 0)
     rows = list(rows)
     if not rows:
         raise UserError("warm start: no demonstration fits into task.max_completion_tokens; raise it")

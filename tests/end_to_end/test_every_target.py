@@ -16,6 +16,8 @@ SMOKE = ("PROFILE=smoke", "SEEDS=0", "JOBS=1")
 
 TRIED = {
     "help": ((), "reproduce-table1"),
+    "quick": (("METHODS=grpo", "JOBS=1"), "This was the path, not a result"),
+    "report": ((), "runs/report/index.html"),
     ".venv": ((), ""),
     "lint": ((), "All checks passed!"),
     "reproduce-table1": ((*SMOKE, "METHODS=grpo"), "runs/smoke/table1/figures/"),

@@ -211,7 +211,7 @@ def test_the_time_left_follows_the_steps_done(tmp_path):
         row.state = FINISHED
     assert seconds_left(rows, 2) == 0
     assert [duration(s) for s in (None, 5, 600, 7200)] == [
-        "estimating the time left",
+        "time left known after the first RL step",
         "about 5 s left",
         "about 10 min left",
         "about 2.0 h left",
