@@ -151,7 +151,7 @@ def our_trainer(setting: LmSetting, shape: Shape, folder: Path, method: str = "g
     """Ours, with shared prefixes."""
     pages, model = setting.pages(shape), counted(setting.copy_of_model())
     limits = Limits(shape.calls + 1, shape.completion)
-    host = PrescribedHost(setting, shape)
+    host = PrescribedHost(setting, shape, whole_results=True)
     trainer = AgenticTrainer(
         algorithm=load(method),
         questions=[Question()],
@@ -270,6 +270,7 @@ def tree_passes(setting: LmSetting, shape: Shape, folder: Path) -> dict[str, Cal
 
     def trl() -> dict:
         trainer = trl_trainer(setting, shape, folder)
+        trainer.current_gradient_accumulation_steps = 1
         model, started = trainer.model.train(), time.perf_counter()
         for part in parts:
             ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)

@@ -135,6 +135,11 @@ class LmSetting:
         """The id of a tag."""
         return self.grammar.tokenizer.convert_tokens_to_ids(name)
 
+    @property
+    def never(self) -> list[int]:
+        """Tokens that the model does not sample by itself: tags, and the end."""
+        return [self.grammar.eos_id, *map(self.tag, TAGS)]
+
     def prescribed(self, shape: Shape, calls: int, position: int) -> int | None:
         """The token at a position of a segment after `calls` calls, or None: the model samples it."""
         calling = calls < shape.calls
@@ -165,7 +170,7 @@ class PrescribedEngine(Engine):
     def __init__(self, engine: TransformersEngine, setting: LmSetting, shape: Shape):
         engine.stop_ids = engine.end_ids = frozenset()
         self.engine, self.token = engine, partial(setting.prescribed, shape)
-        self.segment = shape.segment
+        self.segment, self.never = shape.segment, setting.never
 
     def run(self, paths: list[TokenPath], advance, tools=None) -> None:
         """As of `Engine`."""
@@ -177,7 +182,14 @@ class PrescribedEngine(Engine):
                 path.finish = "stop" if self.token(calls, 0) is not None else "eos"
             return [self._begun(path) for path in advance(done)]
 
-        self.engine.run([self._begun(path) for path in paths], ended)
+        def without(model, arguments, output) -> None:
+            output.logits[..., self.never] = -torch.inf
+
+        hook = self.engine.model.register_forward_hook(without)
+        try:
+            self.engine.run([self._begun(path) for path in paths], ended)
+        finally:
+            hook.remove()
 
     def _begun(self, path: TokenPath) -> TokenPath:
         opening = self.token(path.turn, 0)
@@ -207,7 +219,7 @@ class PrescribedLogits(LogitsProcessor):
     def __init__(self, setting: LmSetting, shape: Shape):
         self.token, self.position = partial(setting.prescribed, shape), 0
         self.result = setting.tag("</result>")
-        self.never = [setting.grammar.eos_id, *map(setting.tag, TAGS)]
+        self.never = setting.never
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores[:, self.never] = -torch.inf
