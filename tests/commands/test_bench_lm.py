@@ -59,9 +59,17 @@ def test_a_tree_is_passed_once(folder, tmp_path):
     assert done["ours"]["positions"] == lm.MINIBATCHES * SHAPE.prompt + SHAPE.group * len(rows[0])
 
 
-def test_a_folder_that_is_not_there_is_refused(capsys):
-    with pytest.raises(UserError, match="bench --model: nowhere is no folder"):
-        main(["--model", "nowhere", "--quick"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "nowhere"], "bench --model: nowhere is no folder"),
+        (["--model", ""], "bench --model: nothing is no folder"),
+        (["--model", "x", "--only", "rollout"], "bench --only: does not go with --model"),
+    ],
+)
+def test_bad_words_are_refused(words, message):
+    with pytest.raises(UserError, match=message):
+        main([*words, "--quick"])
 
 
 @pytest.mark.slow

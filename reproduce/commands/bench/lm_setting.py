@@ -152,8 +152,8 @@ class LmSetting:
 
 def lm_setting(folder: str) -> LmSetting:
     """The model of a folder, float32 on the CPU. UserError if there is none."""
-    if not Path(folder).is_dir():
-        raise UserError(f"bench --model: {folder} is no folder")
+    if not folder or not Path(folder).is_dir():
+        raise UserError(f"bench --model: {folder or 'nothing'} is no folder; name that of a pretrained model")
     model, tokenizer = load_hub_model(folder, None, "cpu", "float32")
     if tokenizer.bos_token is None:
         raise UserError(f"bench --model: the tokenizer of {folder} has no token that begins a text")
