@@ -111,6 +111,8 @@ def main(argv: list[str]) -> int:
     if unknown := set(options.only) - set(COMPARISONS):
         raise UserError(f"bench --only: there is no comparison {', '.join(sorted(unknown))}; choose of {every}")
     threads = 1
+    if options.model is not None and options.only != list(COMPARISONS):
+        raise UserError("bench --only: does not go with --model, which replaces all comparisons")
     if options.model is not None:
         rows, origin, threads = measure_lm(options.model, options.quick)
     else:

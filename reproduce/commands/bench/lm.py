@@ -44,7 +44,7 @@ WARM = Shape(prompt=16, group=2, calls=1, segment=4, result=4)
 
 @dataclass
 class Work:
-    """What one side did in an RL step. seconds of sampling, of training (old log-probs, passes, AdamW) and of both.
+    """One side of an RL step: seconds of sampling, of training (old log-probs, passes, AdamW) and of both.
     positions: passed in sampling and in training. sampled: tokens. operations: arithmetic of both parts.
     """
 
@@ -270,6 +270,7 @@ def tree_passes(setting: LmSetting, shape: Shape, folder: Path) -> dict[str, Cal
 
     def trl() -> dict:
         trainer = trl_trainer(setting, shape, folder)
+        trainer.current_gradient_accumulation_steps = 1
         model, started = trainer.model.train(), time.perf_counter()
         for part in parts:
             ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)

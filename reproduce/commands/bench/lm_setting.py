@@ -135,6 +135,11 @@ class LmSetting:
         """The id of a tag."""
         return self.grammar.tokenizer.convert_tokens_to_ids(name)
 
+    @property
+    def never(self) -> list[int]:
+        """Tokens that the model does not sample by itself: tags, and the end."""
+        return [self.grammar.eos_id, *map(self.tag, TAGS)]
+
     def prescribed(self, shape: Shape, calls: int, position: int) -> int | None:
         """The token at a position of a segment after `calls` calls, or None: the model samples it."""
         calling = calls < shape.calls
@@ -147,8 +152,8 @@ class LmSetting:
 
 def lm_setting(folder: str) -> LmSetting:
     """The model of a folder, float32 on the CPU. UserError if there is none."""
-    if not Path(folder).is_dir():
-        raise UserError(f"bench --model: {folder} is no folder")
+    if not folder or not Path(folder).is_dir():
+        raise UserError(f"bench --model: {folder or 'nothing'} is no folder; name that of a pretrained model")
     model, tokenizer = load_hub_model(folder, None, "cpu", "float32")
     if tokenizer.bos_token is None:
         raise UserError(f"bench --model: the tokenizer of {folder} has no token that begins a text")
@@ -165,7 +170,7 @@ class PrescribedEngine(Engine):
     def __init__(self, engine: TransformersEngine, setting: LmSetting, shape: Shape):
         engine.stop_ids = engine.end_ids = frozenset()
         self.engine, self.token = engine, partial(setting.prescribed, shape)
-        self.segment = shape.segment
+        self.segment, self.never = shape.segment, setting.never
 
     def run(self, paths: list[TokenPath], advance, tools=None) -> None:
         """As of `Engine`."""
@@ -177,7 +182,14 @@ class PrescribedEngine(Engine):
                 path.finish = "stop" if self.token(calls, 0) is not None else "eos"
             return [self._begun(path) for path in advance(done)]
 
-        self.engine.run([self._begun(path) for path in paths], ended)
+        def without(model, arguments, output) -> None:
+            output.logits[..., self.never] = -torch.inf
+
+        hook = self.engine.model.register_forward_hook(without)
+        try:
+            self.engine.run([self._begun(path) for path in paths], ended)
+        finally:
+            hook.remove()
 
     def _begun(self, path: TokenPath) -> TokenPath:
         opening = self.token(path.turn, 0)
@@ -189,15 +201,15 @@ class PrescribedEngine(Engine):
 
 
 class PrescribedHost(EngineHost):
-    """Opens a `PrescribedEngine`. options: further arguments of `TransformersEngine`."""
+    """Opens a `PrescribedEngine`."""
 
-    def __init__(self, setting: LmSetting, shape: Shape, **options):
+    def __init__(self, setting: LmSetting, shape: Shape):
         super().__init__()
-        self.setting, self.shape, self.options = setting, shape, options
+        self.setting, self.shape = setting, shape
 
     def engine(self, model, grammar, temperature: float, seed: int, *names) -> PrescribedEngine:
         stream = torch_stream(seed, "sampling", *names)
-        engine = TransformersEngine(model, [], grammar.eos_id, temperature, stream, **self.options)
+        engine = TransformersEngine(model, [], grammar.eos_id, temperature, stream)
         return PrescribedEngine(engine, self.setting, self.shape)
 
 
@@ -207,7 +219,7 @@ class PrescribedLogits(LogitsProcessor):
     def __init__(self, setting: LmSetting, shape: Shape):
         self.token, self.position = partial(setting.prescribed, shape), 0
         self.result = setting.tag("</result>")
-        self.never = [setting.grammar.eos_id, *map(setting.tag, TAGS)]
+        self.never = setting.never
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores[:, self.never] = -torch.inf
