@@ -1,4 +1,4 @@
-"""What a checkpoint scores on question sets, over several samples, with intervals; nothing is trained.
+"""Measure a checkpoint on question sets, over several samples, with intervals; nothing is trained.
 
     python -m reproduce evaluate --model FOLDER --sets bamboogle,2wiki --samples 5 --search corpus.jsonl
     python -m reproduce evaluate --preset aepo-qwen3-14b-deepsearch --engine vllm --judge URL,MODEL [--plan]
@@ -15,7 +15,16 @@ from pathlib import Path
 
 from reproduce.arguments import Parser, add_settings, count, first_line, folder, names
 from reproduce.commands.evaluate.presets import names_of, preset, presets
-from reproduce.commands.evaluate.settings import EVALUATE, Asked, check_model, check_sets, frozen, jobs, model_label
+from reproduce.commands.evaluate.settings import (
+    EVALUATE,
+    Asked,
+    check_model,
+    check_sets,
+    frozen,
+    jobs,
+    model_label,
+    replayed,
+)
 from reproduce.config.question_sets import EVALUATION_SETS
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
@@ -67,15 +76,15 @@ def main(words: list[str]) -> int:
         raise UserError("--assume belongs to --plan (PLAN=1)")
     if asked.replay:
         os.environ[OFFLINE] = "1"
-    failures = _run(made, options)
-    if failures:
+    made = _frozen(made, options.runs_root)
+    if _run(made, options):
         return 1
     _show(asked, _read(made, options.runs_root), options.runs_root, options.k or options.samples)
     return _replayed(made, options.runs_root) if asked.replay else 0
 
 
 def _asked(options) -> Asked:
-    """What the words ask for. UserError where they name no model, or two."""
+    """Read the words. UserError where they name no model, or two."""
     if (options.model is None) == (options.preset is None):
         problem = "names no model" if options.model is None else "names two models"
         raise UserError(f"the command {problem}: give MODEL (a hub repository or a folder) or PRESET, one of the two")
@@ -130,6 +139,16 @@ def _plan(made: Sequence[JobConfig], words: Sequence[str]) -> int:
     return 0
 
 
+def _frozen(made: list[JobConfig], root: Path) -> list[JobConfig]:
+    """The jobs with their hashes. Runs that are finished ask nobody: their table needs no key."""
+    from reproduce.runs.reader import status_of
+    from reproduce.training.installed import check_installed
+
+    check_installed(made[:1])
+    done = all(status_of(job.directory(root)) == "finished" for job in made)
+    return frozen([replayed(job) for job in made] if done else made)
+
+
 def _run(made: list[JobConfig], options) -> list:
     """Brings every set's run to its end; the failures, which are printed."""
     from reproduce.grid import runner
@@ -137,11 +156,8 @@ def _run(made: list[JobConfig], options) -> list:
     from reproduce.grid.machine import check_fits, started, visible_cards
     from reproduce.grid.services import check_services
     from reproduce.runs.reader import status_of
-    from reproduce.training.installed import check_installed
 
     root = options.runs_root
-    check_installed(made[:1])
-    made[:] = frozen(made)
     device = made[0].training.device
     cards = visible_cards() if device != "cpu" and options.launcher != "slurm" else []
     start = started(made, options.launcher, options.launch_config, cards)

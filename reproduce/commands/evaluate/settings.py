@@ -26,15 +26,15 @@ EVALUATE, REPLAY = "evaluate", "replay"
 """Profiles of these runs: a session that asks services and records them, and its replay."""
 TABLES = ("2", "1")
 """Tables of real questions; of a set that both have, the first one's settings are taken."""
-TOGETHER = {"cpu": 16, "cuda": 256}
-"""Trajectories sampled together: what a kill loses at most. cuda: as many as vLLM takes at a time."""
+TOGETHER = {("cpu", "transformers"): 16, ("cpu", "vllm"): 16, ("cuda", "transformers"): 32, ("cuda", "vllm"): 256}
+"""Trajectories sampled together, on a device by an engine: what a kill loses at most. 256: vLLM's `max_sequences`."""
 MOST = 500
 """Questions of a set unless the user says: the released evaluation's cap, which ARPO's GSM8K and MATH cells fit."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asks for.
+    """The words of the command, settled.
 
     model: a repository of the Hub or a folder. name: of its runs. sets: question sets. samples: of each question.
     questions: of each set, at most; None: `MOST`. engine: "transformers" or "vllm". device: "cpu" or "cuda". search: a
@@ -79,17 +79,20 @@ def jobs(asked: Asked) -> list[JobConfig]:
     return [replace(job, experiment=name) for job in made]
 
 
+def replayed(job: JobConfig) -> JobConfig:
+    """The job with services answered from its recording alone; the same by its hash."""
+    judge = job.judge and replace(job.judge, mode="replay")
+    return replace(job, search=replace(job.search, mode="replay"), judge=judge)
+
+
 def frozen(made: list[JobConfig]) -> list[JobConfig]:
     """As `grid.freeze_inputs.pinned`, for jobs that share a model and a search and differ in their questions.
 
     The model is hashed once, and keys are looked up once.
     """
     (first,) = pinned(made[:1])
-    return [first, *(replace(j, model=first.model, search=first.search, task=_freeze(j)) for j in made[1:])]
-
-
-def _freeze(job: JobConfig):
-    return world_of(job.task).freeze(job)
+    others = (replace(job, task=world_of(job.task).freeze(job)) for job in made[1:])
+    return [first, *(replace(job, model=first.model, search=first.search) for job in others)]
 
 
 def _naming(changes: dict[str, str]) -> dict[str, str]:
@@ -147,7 +150,7 @@ def _job(asked: Asked, name: str) -> dict:
     data["evaluation"] |= {
         "questions": asked.questions or MOST,
         "samples": asked.samples,
-        "together": asked.together or TOGETHER[asked.device],
+        "together": asked.together or TOGETHER[asked.device, asked.engine],
     }
     data["engine"] = None if asked.engine == "transformers" else {"name": asked.engine, "top_logprobs": 0}
     mode = "replay" if asked.replay else "record"
