@@ -25,6 +25,9 @@ ORDER = (
 NAMES = {
     WARM_START: "Warm start",
     "dr-grpo": "Dr. GRPO",
+    "bapo-paper": "BAPO (paper)",
+    "rest": "ResT",
+    "arbitrary-entropy": "Arbitrary entropy",
     "reinforce++": "REINFORCE++",
     "gigpo": "GiGPO",
     "reinforce++-baseline": "REINFORCE++ (baseline)",

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from reproduce.algorithms.parts.balanced_clip import BalancedClip, steps
 from reproduce.algorithms.parts.merging import slerp, warp_layer
 from reproduce.algorithms.parts.ratios import token_ratio
 from reproduce.algorithms.parts.regions import ARGUMENTS, FORMAT, NAME, REASONING, RegionWeight
-from reproduce.algorithms.parts.state import RolloutBatch, Sampling
+from reproduce.algorithms.parts.state import Sampling
 from reproduce.errors import UserError
+from reproduce.rollouts.regions import token_regions
 from reproduce.training.own_forward import with_own_forward
 
 # ---------------------------------------------------------------- BAPO
@@ -209,6 +211,17 @@ def test_rest_divides_by_the_sum_of_its_weights(step):
     check(algorithm, data, advantages, weight * value / weight.sum(), weight * gradient / weight.sum())
 
 
+def test_rests_regions_are_of_the_tokens_that_were_sampled(tmp_path):
+    made = trainer(tmp_path, config("rest", steps=1))
+    output, seen = made.collect_batch([0, 1]), set()
+    for row, training_row in enumerate(made.batch.training_rows()):
+        expected = token_regions(made.collector.grammar, training_row.path.completion)
+        assert output["regions_BT"][row].tolist()[: len(expected)] == expected
+        assert set(output["regions_BT"][row].tolist()[len(expected) :]) <= {-1}
+        seen |= set(expected)
+    assert {0, FORMAT} <= seen
+
+
 # ---------------------------------------------------------------- entropy at a target
 
 
@@ -263,7 +276,7 @@ def step_of(controller, logps, sides=None):
     if sides is not None:
         tensors["sides_BT"] = torch.tensor([sides])
     planned = controller.sampling(Sampling(1.0))
-    made, metrics = controller.on_batch(RolloutBatch(tensors, mask, None, None))
+    made, metrics = controller.on_batch(SimpleNamespace(tensors=tensors, mask_BT=mask))
     controller.on_loss(logps, mask)
     controller.on_step_end()
     return planned, made, metrics

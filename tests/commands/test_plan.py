@@ -133,6 +133,8 @@ def test_methods_differ_by_their_parts_where_nothing_was_measured(runs):
     sampled, trained, calls, source = factors_of(a_job(method="dapo"), runs, assume)
     assert 1.2 < sampled < 2 and trained == pytest.approx(1, abs=0.1) and calls > 1.2 and BASELINE in source
     assert factors_of(a_job(), runs, assume)[0] == 1.0  # independent trajectories: longer ones are no setting
+    held = factors_of(a_job(method="arbitrary-entropy"), runs, assume)
+    assert held == (1.25, 1.0, 1.25, "parts of the method"), "a quarter of the questions twice, for the same updates"
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,8 @@ def factors_of(job, runs: pd.DataFrame, assume: Assumptions) -> tuple[float, flo
     GRPO in the same committed table (mean of tables), else the parts of the method."""
     algorithm = load(job.method, **job.algorithm)
     policy, resampled = algorithm.rollout, algorithm.dynamic_sampling
-    if not (policy.needs_pilot or policy.branches or resampled):
+    sides = algorithm.settings.get("side_share", 0.0)  # of the questions, sampled once more; they replace own rows
+    if not (policy.needs_pilot or policy.branches or resampled or sides):
         return 1.0, 1.0, 1.0, "independent trajectories"
     if {job.name, BASELINE} <= set(runs["name"]):
         sums = runs.groupby(["name", "table"])[list(COUNTS)].sum()
@@ -207,6 +208,7 @@ def factors_of(job, runs: pd.DataFrame, assume: Assumptions) -> tuple[float, flo
     factor = (assume("shared_prefix") if policy.branches else 1.0) * (assume("resampling") if resampled else 1.0)
     if policy.needs_pilot:  # one more trajectory per question, which is thrown away
         factor += 1.0 / job.training.group_size
+    factor += sides
     return factor, 1.0, factor, "parts of the method"
 
 
