@@ -27,6 +27,11 @@ NAMES = {
     "ce-gppo": "CE-GPPO",
     "ppo+epo": "EPO on PPO",
     "grpo+epo": "EPO on GRPO",
+    "ppo-br": "PPO-BR",
+    "majority-vote": "Majority vote",
+    "sibling-grpo": "Sibling GRPO (ours)",
+    "linear-entropy-gate": "Linear entropy gate (ours)",
+    "difficulty-entropy": "Difficulty entropy (ours)",
 }
 
 # Okabe & Ito 2008, safe for the common kinds of colour blindness. A method keeps its colour and marker in every figure.
