@@ -16,6 +16,7 @@ slot: `load("grpo", token_weight=MyWeight())`. Its fields are then settings like
     over_one_call          True: it ranks or counts all tokens of a call, so an update is not split into micro-batches
     sources                setting -> source of its default, where that is the same in every method
     state(run)             what it carries from step to step (`parts.state`)
+    needs_answers          of an advantage: True: it compares final answers, which an environment's episodes lack
     numbers                of a surrogate: numbers among its `needs` that its call takes by name
 
 | slot           | call                                                       | returns                       |
