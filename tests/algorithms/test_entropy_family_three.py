@@ -29,6 +29,7 @@ from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.grid.runnable import check_runnable
 from reproduce.rollouts.fold import Whole
+from reproduce.training.memory import estimate
 
 STATEFUL = {
     "spear": {"replay_trigger": 0.0, "replay_ramp": 1, "tool_reward": 0.3, "tool_reward_steps": 2},
@@ -315,6 +316,11 @@ def test_the_momentum_model_follows_the_policy_and_samples_a_quarter_beside_it(t
         torch.testing.assert_close(own, 0.99 * start + 0.01 * trained, atol=1e-6, rtol=1e-5)
         moved = max(moved, float((own - start).abs().max()))
     assert moved > 1e-5
+
+
+def test_the_memory_estimate_counts_the_momentum_model():
+    without, with_it = (estimate(config(name), card=8e9) for name in ("majority-vote", "m-grpo"))
+    assert with_it.copy - without.copy == without.weights > 0
 
 
 # ---------------------------------------------------------------- siblings
