@@ -7,8 +7,8 @@ as it was. alpha 0 is PPO.
 
 Settings are CleanRL's `rpo_continuous_action` where it has them: alpha 0.5, batches of 2048 steps, 32 mini-batches, 10
 epochs, learning rate 3e-4 falling linearly, gamma 0.99, lambda 0.95, clip 0.2, value weight 0.5, gradient norm 0.5.
-Assumed, for a minute on a CPU: 16 pendulums of 128 steps each; fixed scales in place of running ones (speed / 8, reward
-/ 16); an unclipped value loss.
+Assumed, for a few minutes on a CPU: 16 pendulums of 128 steps each; fixed scales in place of running ones (speed / 8,
+reward / 16); an unclipped value loss.
 """
 
 from dataclasses import dataclass
