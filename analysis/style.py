@@ -34,6 +34,11 @@ NAMES = {
     "ce-gppo": "CE-GPPO",
     "ppo+epo": "EPO on PPO",
     "grpo+epo": "EPO on GRPO",
+    "ppo-br": "PPO-BR",
+    "majority-vote": "Majority vote",
+    "sibling-grpo": "Sibling GRPO (ours)",
+    "linear-entropy-gate": "Linear entropy gate (ours)",
+    "difficulty-entropy": "Difficulty entropy (ours)",
 }
 
 # Seven of Okabe & Ito 2008 and a brown: they differ for the common kinds of colour blindness and, with their markers,

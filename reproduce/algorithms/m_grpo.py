@@ -28,6 +28,7 @@ class MomentumVotedZScore(VotedZScore):
     consensus: float = 0.0
     momentum: float = 0.99
     momentum_share: float = 0.25
+    holds_average = True
     ranges = VotedZScore.ranges | {"momentum": (0.0, 1.0, True), "momentum_share": (0.0, 1.0, False)}
 
     @property

@@ -33,6 +33,7 @@ class VotedZScore(GroupZScore):
 
     consensus: float = 0.5
     entropy_reach: float | None = 0.75
+    needs_answers = True
     metrics = ("vote/labelled", "vote/right", "vote/left_out")
     ranges = {"consensus": (0.0, 1.0, True), "entropy_reach": (0.0, float("inf"), True)}
 

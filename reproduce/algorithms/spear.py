@@ -14,6 +14,7 @@ mini-batches have the size of the step's; k counts from 0; the median of an even
 the number of groups is rounded up. Left out: the loss mask on overlong, incomplete, repetitive and unreadable rows,
 whose rules we do not know.
 
+A replay's steps share Adam's state with the others: it moves the policy by the momentum too, however small gamma is.
 In a training of n < K steps the weight of the replay stays below gamma(n), 0.016 at 24 of 300 (`spear/weight`): set
 replay_ramp and tool_reward_steps to what the training has.
 """

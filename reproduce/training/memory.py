@@ -54,9 +54,9 @@ class Memory:
     """Bytes on each card.
 
     weights, optimiser (states and float32 copies), critic (with its gradients and states), reference, copy (to sample
-    from, beside weights in parts): all the time. gradients, gathered (parts of the weights and gradients that a pass
-    has whole), passes (activations and logits), step (temporaries of the optimiser): in training. sampling (vLLM, or
-    keys and values): in turn with it. asleep: vLLM's in training. reserve: CUDA's.
+    from, beside weights in parts; of M-GRPO's average): all the time. gradients, gathered (parts of the weights and
+    gradients that a pass has whole), passes (activations and logits), step (temporaries of the optimiser): in training.
+    sampling (vLLM, or keys and values): in turn with it. asleep: vLLM's in training. reserve: CUDA's.
     """
 
     weights: float = 0.0
@@ -148,6 +148,11 @@ def reads_reference(job: JobConfig) -> bool:
     return job.training.measure_kl or "ref_logps_BT" in {*algorithm.advantage_needs, *algorithm.loss_needs}
 
 
+def holds_average(job: JobConfig) -> bool:
+    """Whether a run holds a second copy of the policy that samples beside it, as M-GRPO's momentum model does."""
+    return getattr(load(job.method, **job.algorithm).advantage, "holds_average", False)
+
+
 def vllm_bytes(job: JobConfig, model: Model, card: float, left: float, processes: int) -> float:
     """vLLM's part of a card: its share, or weights and the cache of as many sequences as `left` has room for.
 
@@ -212,7 +217,7 @@ def estimate(
         optimiser=0.0 if t.offload_optimizer else states * trained / parts,
         critic=valued * (kept_value + of_value + (0 if t.offload_optimizer else 2 * of_value + copied)) / parts,
         reference=reference,
-        copy=float(size * weights) if whole_copy else 0.0,
+        copy=float(size * weights) * (whole_copy + holds_average(job)),
         gradients=(of_gradient + exchanged) * trained / parts,
         gathered=gathered,
         passes=passes,

@@ -525,14 +525,17 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             metrics.update(found, loss=float(loss.detach()))
             return update.weight * (loss * processes() if self.is_deepspeed_enabled else loss)
 
-        parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.layout)
+        def backward() -> None:
+            parts = own_parts(inputs, mask_BT, self.tokens_per_pass, self.layout)
+            with attention_for(self.accelerator.unwrap_model(model), self.layout):  # in the backward pass too
+                with self.compute_loss_context_manager():
+                    score = self._scorer(model, entropy=False)
+                    whole = whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
+                self.accelerator.sync_gradients = True
+                self.accelerator.backward(whole)
+
         model.train()
-        with attention_for(self.accelerator.unwrap_model(model), self.layout):  # in the backward pass too
-            with self.compute_loss_context_manager():
-                score = self._scorer(model, entropy=False)
-                whole = whole_loss(parts, inputs, mask_BT, score, loss, partial(self._accumulate, model))
-            self.accelerator.sync_gradients = True
-            self.accelerator.backward(whole)
+        self.exchanged(model, backward)
         if self.args.max_grad_norm:
             self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
         self.optimizer.step()

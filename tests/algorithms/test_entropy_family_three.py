@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from process_groups import run
 from stopping import train_until
 from test_entropy_family import case, check, clipped
 from test_entropy_family import loss_of as computed
@@ -24,8 +25,11 @@ from reproduce.algorithms.parts.state import Outcomes, RolloutBatch, RunServices
 from reproduce.algorithms.parts.tool_reward import ToolReward
 from reproduce.algorithms.parts.votes import VoteRewards, low_entropy_rows, majority
 from reproduce.algorithms.ppo_br import adaptive_clip
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
+from reproduce.grid.runnable import check_runnable
 from reproduce.rollouts.fold import Whole
+from reproduce.training.memory import estimate
 
 STATEFUL = {
     "spear": {"replay_trigger": 0.0, "replay_ramp": 1, "tool_reward": 0.3, "tool_reward_steps": 2},
@@ -314,6 +318,11 @@ def test_the_momentum_model_follows_the_policy_and_samples_a_quarter_beside_it(t
     assert moved > 1e-5
 
 
+def test_the_memory_estimate_counts_the_momentum_model():
+    without, with_it = (estimate(config(name), card=8e9) for name in ("majority-vote", "m-grpo"))
+    assert with_it.copy - without.copy == without.weights > 0
+
+
 # ---------------------------------------------------------------- siblings
 
 
@@ -531,6 +540,19 @@ def test_which_of_them_need_several_updates(name, inert):
             for_run(load(name), max_completion_tokens=9, updates_per_rollout=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("majority-vote", "majority-vote: it votes on final answers, but"),
+        ("m-grpo", "m-grpo: it votes on final answers, but"),
+        ("sibling-grpo", "sibling-grpo: it forks trajectories, but"),
+    ],
+)
+def test_what_cannot_run_in_an_environment_is_refused_before_anything_starts(name, problem):
+    with pytest.raises(UserError, match=problem):
+        check_runnable(TableConfig.load(3).jobs("smoke", [name], [0]))
+
+
 def recorded(made):
     return [path.read_text().split('"seconds"')[0] for path in sorted(made.run.parts.glob("*.steps.json"))]
 
@@ -554,7 +576,7 @@ def test_a_run_trains_and_records_what_the_method_did(tmp_path, name):
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, name):
     """Stop after step 2 of 3, start again from the checkpoint: the same weights and records, bit for bit."""
 
-    def run(folder, stops):
+    def trained(folder, stops):
         for stop in stops:
             torch.manual_seed(stop)
             lm = tiny.talker()
@@ -563,8 +585,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, name):
             train_until(made, stop)
         return lm.state_dict(), recorded(made), made
 
-    weights, steps, made = run("whole", [3])
-    resumed, steps2, _ = run("halves", [2, 3])
+    weights, steps, made = trained("whole", [3])
+    resumed, steps2, _ = trained("halves", [2, 3])
     assert len(steps) == 3 and steps == steps2
     assert all(torch.equal(value, resumed[name]) for name, value in weights.items())
     last = [json.loads(path.read_text())["metrics"] for path in sorted(made.run.parts.glob("*.steps.json"))][-1]
@@ -572,6 +594,19 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, name):
         assert last["spear/replayed"] >= 1 and math.isfinite(last["spear/replay_loss"])
     if name == "difficulty-entropy":
         assert last["difficulty/coefficient"] > 0 and last["regulariser_loss"] < 0
+
+
+@pytest.mark.slow
+def test_two_processes_replay_as_one_where_a_trajectory_is_several_rows(tmp_path):
+    words = ["house=1", "minibatches=2", 'dtype="float64"', "steps=3"]
+    words.append('algorithm={"replay_trigger": 0.0, "replay_ramp": 1}')
+    one, two = (run(tmp_path / str(count), "spear", count, *words) for count in (1, 2))
+    assert sum(step["spear/replayed"] for step in one[1]) >= 1
+    assert len(one[0]["gradients"]) == len(two[0]["gradients"]) > len(one[0]["losses"]), "of further updates too"
+    for a, b in zip(one[0]["gradients"], two[0]["gradients"], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-6)
+    for name, value in one[0]["weights"].items():
+        torch.testing.assert_close(value, two[0]["weights"][name], atol=1e-6, rtol=1e-6)
 
 
 def test_a_replay_moves_the_policy_once_more(tmp_path):

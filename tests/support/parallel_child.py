@@ -183,7 +183,8 @@ def main(words: list[str]) -> None:
     if training.get("lora"):
         training["lora"] = LoraConfig(**training["lora"])
     torch.set_num_threads(1)
-    job = config(method, training)
+    changes = training.pop("algorithm", {})
+    job = replace(config(method, training), algorithm=changes)
     made = built(Path(folder), job, house(job) if in_house else None)
     found = record(made, stop)
     if process_index() == 0:

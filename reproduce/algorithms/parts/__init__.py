@@ -18,6 +18,7 @@ slot: `load("grpo", token_weight=MyWeight())`. Its fields are then settings like
     sources                setting -> source of its default, where that is the same in every method
     check(method)          raises UserError where its settings do not fit each other; called once all of them are set
     state(run)             what it carries from step to step (`parts.state`)
+    needs_answers          of an advantage: True: it compares final answers, which an environment's episodes lack
     numbers                of a surrogate: numbers among its `needs` that its call takes by name
 
 | slot           | call                                                       | returns                       |

@@ -54,8 +54,8 @@ class Replay(State):
     A stored trajectory is its rows, its reward R and the RL step that it is from; stored are those of positive
     advantage with a tool call. A step that begins with more than replay_trigger * replay_rows trajectories of R > P50,
     the median of the list, replays: a random subset of them, of the largest power of two that there is and at most
-    replay_rows, with R - P50 as their advantage. The buffer is empty afterwards. A trajectory is dropped once it is
-    more than replay_age RL steps older than the newest.
+    replay_rows, with R - P50 as their advantage. The buffer is empty afterwards. A trajectory is dropped once
+    it is more than replay_age RL steps old.
 
     part: `SelfImitation`. changes: overrides of the method for the replayed loss. seed: of the run.
     """
