@@ -17,10 +17,15 @@ FIGURES = {
 }
 """Table -> the notebooks of its figures. The table itself is the notebook `table`."""
 
-STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld", "claims": "results/history"}
+STANDALONE = {
+    "fidelity": "fidelity",
+    "success_rules": "scienceworld",
+    "claims": "results/history",
+    "lm_premises": "results/lm/premises",
+}
 """Notebooks that belong to no table -> the folder of data that each needs: what papers and released code disagree
 about, measured on one committed batch; what ScienceWorld's success rules are worth, on scripted episodes; the ledger of
-the papers' claims, and every regime whose test results were seen."""
+the papers' claims, and every regime whose test results were seen; the papers' premises on a real language model."""
 
 KINDS = ("tables", "figures")
 

@@ -49,7 +49,7 @@ class Packaged:
 
     @property
     def revision(self) -> str:
-        """What stands for a commit in a config."""
+        """Name the weights as a commit would: by the GGUF file and what it was converted to."""
         return f"gguf-{self.sha256[:16]}-{self.weights[:16]}"
 
 
