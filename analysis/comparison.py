@@ -129,7 +129,7 @@ def other_machine(published: Source, yours: Source) -> list[str]:
 
 
 def words(published: Estimate, yours: Estimate, comparable: bool) -> str:
-    """What a newcomer is to think of two values."""
+    """A newcomer's reading of two values."""
     if not comparable:
         return NO_PANEL
     if not np.isfinite(published.value) or not np.isfinite(yours.value):

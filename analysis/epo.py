@@ -112,7 +112,7 @@ def _curves_say(source: Source, rows: list[str]) -> str:
 
 
 def figure_last(source: Source, methods: tuple[str, ...], title: str) -> style.Drawn:
-    """What each row with EPO adds to the same method without it, at the last checkpoint: IID, OOD and both."""
+    """Gain of each row with EPO over the same method without it, at the last checkpoint: IID, OOD and both."""
     found = effects(source)[0]
     rows = [m for m in methods if m in found.index]
     parts = {"split_iid": "IID", "split_ood": "OOD", "both": "Both"}
@@ -144,7 +144,7 @@ def figure_last(source: Source, methods: tuple[str, ...], title: str) -> style.D
 
 
 def answer(source: Source) -> str:
-    """What EPO adds to its base methods, from the confirmatory comparisons."""
+    """EPO's gain over its base methods, from the confirmatory comparisons."""
     found = effects(source)[0]
     said = []
     for method in ("ppo+epo", "grpo+epo"):

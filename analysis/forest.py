@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """What the estimates of a panel are: its axis label and title, where a line marks nothing (None: nowhere), and the
+    """The estimates of a panel: its axis label and title, where a line marks nothing (None: nowhere), and the
     margin inside which a difference counts as none. least: where the axis begins, however large the values are."""
 
     label: str

@@ -210,7 +210,7 @@ def core_rows(table: Table) -> list[str]:
 
 
 def appendix(table: Table) -> tuple[str, str]:
-    """What the appendix holds, and its file."""
+    """A note on the appendix: its content and its file."""
     more = len(table.frame) - len(core_rows(table))
     rows = f"{more} more rows, all" if more > 0 else "All"
     return (
@@ -237,7 +237,7 @@ def short_table(table: Table, scored: dict[str, str] | None = None, unit: str = 
 
 
 def short_notes(table: Table, unit: str) -> list[str]:
-    """What a number of the short table is."""
+    """A note on the numbers of the short table."""
     base = table.spec.name(table.spec.baseline)
     return [
         f"Percent, last checkpoint. ±: half of the 95 % interval over seeds × {unit}; all runs start from one warm "
