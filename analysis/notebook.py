@@ -76,10 +76,10 @@ def save(files: dict[str, str]) -> None:
         _report["files"] += map(str, text_table.save(files, Path(folder)))
 
 
-def draw(stem: str, drawn: style.Drawn) -> None:
-    """Write a figure under the name `stem`, show it, and say below it what its data support."""
+def draw(stem: str, drawn: style.Drawn, image: bool = False) -> None:
+    """Write a figure as `stem` (image: `style.save`), show it, and say below it what its data support."""
     if folder := os.environ.get("REPRODUCE_FIGURES"):
-        _report["files"].append(str(style.save(drawn.figure, Path(folder), stem)))
+        _report["files"].append(str(style.save(drawn.figure, Path(folder), stem, image)))
     display(drawn.figure)
     plt.close(drawn.figure)
     say(drawn.says)

@@ -206,13 +206,15 @@ def marker(method: str) -> str:
     return LOOKS.get(method, REST)[1]
 
 
-def save(figure, folder: Path, stem: str) -> Path:
+def save(figure, folder: Path, stem: str, image: bool = False) -> Path:
     """Write `folder/stem.pdf` without dates, so that the same data give the same bytes. Returns the path.
+
+    image: as stem.png, for a page that shows no PDF.
 
     The figure keeps the layout of the file in whatever it is drawn to next.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{stem}.pdf"
-    figure.savefig(path, metadata=NO_DATES)
+    path = folder / f"{stem}.{'png' if image else 'pdf'}"
+    figure.savefig(path, metadata={"Software": None} if image else NO_DATES, dpi=200)
     figure.set_layout_engine("none")
     return path

@@ -45,3 +45,6 @@ tables = {name: load.load_source("mini", name, data_root=notebook.data_folder())
 whole = overview.overview(tables, ledger)
 notebook.save({"overview.md": text_table.markdown(whole)})
 notebook.show(whole)
+
+# %%
+notebook.draw("overview", overview.figure(tables), image=True)
