@@ -67,10 +67,11 @@ def figure(tables: Mapping[str, Source]) -> style.Drawn:
         for table, one in zip(TABLES, found, strict=True):
             (above if one.low > 0 else below if one.high < 0 else []).append(f"{style.name(name)} ({table[-1]})")
     panels = [forest.Panel("Points", SUBJECTS[table], margin=MARGINS[table]) for table in TABLES]
+    seeds = {len(tables[t].scores[name].seeds) for t in TABLES for name, _ in ROWS if name in tables[t].scores}
     title = "AEPO, EPO and baselines against what they build on"
     caption = (
-        "Difference of pass@1 (table 3: success) at the last checkpoint, mean over 3 to 20 training seeds, with 95 % "
-        "intervals over seeds and questions. Grey: inside the margin. A model of 134,000 weights in small worlds. "
+        f"Difference of pass@1 (table 3: success) at the last checkpoint, mean over {min(seeds)} to {max(seeds)} training "
+        "seeds, with 95 % intervals over seeds and questions. Grey: inside the margin. A model of 134,000 weights in small worlds. "
         f"{forest.CLIPPED}"
     )
     says = (
