@@ -70,9 +70,9 @@ def figure(tables: Mapping[str, Source]) -> style.Drawn:
     seeds = {len(tables[t].scores[name].seeds) for t in TABLES for name, _ in ROWS if name in tables[t].scores}
     title = "AEPO, EPO and baselines against what they build on"
     caption = (
-        f"Difference of pass@1 (table 3: success) at the last checkpoint, mean over {min(seeds)} to {max(seeds)} training "
-        "seeds, with 95 % intervals over seeds and questions. Grey: inside the margin. A model of 134,000 weights in small worlds. "
-        f"{forest.CLIPPED}"
+        f"Difference of pass@1 (table 3: success) at the last checkpoint, mean over {min(seeds)} to {max(seeds)} "
+        "training seeds, with 95 % intervals over seeds and questions. Grey: inside the margin. A model of 134,000 "
+        f"weights in small worlds. {forest.CLIPPED}"
     )
     says = (
         f"Above what they build on with their interval (table): {', '.join(above) or 'none'}; below: "
