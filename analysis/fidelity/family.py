@@ -51,7 +51,7 @@ def bapo_ends(batch):
 
 
 def gated(batch: Batch, quantile: float) -> dict[str, float]:
-    """STAPO's gate on the batch, at probabilities below 0.02: ten times its own bound."""
+    """Metrics of STAPO's gate on the batch, at probabilities below 0.02: ten times its own bound."""
     algorithm = load("stapo", spurious_quantile=quantile, spurious_probability=0.02)
     tensors = batch.tensors | {"advantages_BT": advantages(batch, algorithm)}
     return algorithm.token_weight(tensors, batch.mask_BT)[1]

@@ -30,6 +30,14 @@ TRIED = {
     "status": ((), "table2"),
     "plan": (("TABLE=2", "PROFILE=paper", "ASSUME=gpu=A100,gpus=16", "CSV=runs/plan.csv"), "runs/plan.csv"),
     "power": (("TABLE=2", "EFFECT=2"), "seeds a row"),
+    "warp": (
+        (
+            "START=runs/smoke/table2/grpo/0",
+            "MERGE=runs/smoke/table2/grpo/0,runs/smoke/table2/grpo/0",
+            "OUT=runs/merged",
+        ),
+        "2 merged runs",
+    ),
     "preflight": (("TABLE=2",), "nothing fails"),
     "evaluate": (("PRESET=aepo-qwen3-14b-deepsearch", "PLAN=1"), "webwalker"),
     "rehearse": (("TABLE=2", "METHODS=aepo", "QUICK=1"), "needs a card"),
@@ -47,7 +55,7 @@ TRIED = {
     "clean-runs": (("RUNS=runs/old", "CONFIRM=1"), ""),
 }
 """target -> (what is given to it, what it says)."""
-FIRST = {"publish": "reproduce-table2", "status": "reproduce-table2"}
+FIRST = {"publish": "reproduce-table2", "status": "reproduce-table2", "warp": "reproduce-table2"}
 """target -> the target whose runs it is about."""
 WRITES = {
     "tables": ("figures/table*", "figures/fidelity*", "figures/success_rules*", "figures/claims*", "figures/regimes*"),
@@ -78,6 +86,7 @@ REFUSED = {
     "real-input": "make real-input DATA=FOLDER",
     "trees": "make trees RUN=aepo",
     "tune": "tables: 1, 2, 3, 4, 5",
+    "warp": "required: --start, --merge, --out",
     "clean-runs": "make clean-runs CONFIRM=1",
 }
 """target -> what it asks for where nothing is given to it."""
