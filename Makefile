@@ -16,6 +16,14 @@ ASSUME ?=
 SET ?=
 CSV ?=
 CARD ?=
+MODEL ?=
+PRESET ?=
+SETS ?=
+SAMPLES ?=
+QUESTIONS ?=
+ENGINE ?=
+SEARCH ?=
+JUDGE ?=
 GAMES ?= 216
 STEPS ?= 100000
 EPISODES ?= 50
@@ -39,12 +47,14 @@ STAMP := $(VENV)/.installed
 ENVS_STAMP := $(VENV)/.envs-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
+# vLLM without a card lives in an environment of its own (test-vllm makes it).
+EVALUATE = $(if $(and $(filter vllm,$(value ENGINE)),$(wildcard $(VLLM_STAMP))),TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python,$(RUN))
 GRID = --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--jobs,JOBS) $(call option,--report-to,REPORT_TO) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG)
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight evaluate rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
 
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
@@ -88,6 +98,9 @@ power: $(STAMP) ## how many seeds an effect takes, from the committed runs of a 
 
 preflight: $(STAMP) ## check what a table's runs need before they start: pins, keys, judge, cards, memory, disk (TABLE=2 PROFILE=paper; CARD=80)
 	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
+
+evaluate: $(STAMP) ## what a checkpoint scores, nothing is trained (MODEL=hub repository or folder, or PRESET=aepo-qwen3-14b-deepsearch; SETS=gaia,webwalker SAMPLES=5 SEARCH=corpus.jsonl JUDGE=URL,MODEL ENGINE=vllm DATA=folder QUESTIONS=20; PLAN=1: the cost; REPLAY=1: again, offline)
+	@$(EVALUATE) -m reproduce evaluate $(call option,--model,MODEL) $(call option,--preset,PRESET) $(call option,--sets,SETS) $(call option,--samples,SAMPLES) $(call option,--questions,QUESTIONS) $(call option,--k,K) $(call option,--engine,ENGINE) $(call option,--search,SEARCH) $(call option,--judge,JUDGE) $(call option,--data,DATA) $(call option,--set,SET) $(call option,--assume,ASSUME) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) --runs-root $(call q,RUNS) $(if $(value PLAN),--plan) $(if $(value REPLAY),--replay)
 
 rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor cores: train, kill, resume, evaluate (TABLE=2 LAUNCH_CONFIG=fsdp_cpu; MODEL=folder of a real one; QUICK=1)
 	@$(RUN) -m reproduce rehearse $(call option,--table,TABLE) --folder $(call q,RUNS)/rehearsal $(call option,--methods,METHODS) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--model,MODEL) $(if $(value QUICK),--quick)

@@ -276,3 +276,18 @@ def rate(count: int, n: int) -> Estimate:
 def same_rate(count_a: int, n_a: int, count_b: int, n_b: int) -> float:
     """Two-sided p-value of "both rows' runs have the same rate" (Fisher's exact test)."""
     return float(stats.fisher_exact([[count_a, n_a - count_a], [count_b, n_b - count_b]]).pvalue)
+
+
+def over_samples(scores_QN: np.ndarray) -> Effect:
+    """The mean of N samples of each of Q questions, over other samples of the same questions.
+
+    The questions are fixed, so only the variance inside a question counts: MS_within / (Q N), with Q (N - 1) degrees of
+    freedom, pooled over questions. `crossed` on the questions' means is its counterpart for other questions, too: their
+    variance between questions holds that of the samples. One sample: NaN.
+    """
+    scores_QN = np.asarray(scores_QN, dtype=float)
+    n_questions, n_samples = scores_QN.shape
+    if n_samples == 1:
+        return Effect(float(scores_QN.mean()), float("nan"), float("nan"))
+    within = float(scores_QN.var(axis=1, ddof=1).mean())
+    return Effect(float(scores_QN.mean()), float(np.sqrt(within / scores_QN.size)), n_questions * (n_samples - 1))

@@ -213,6 +213,10 @@ _MODULES = {
         "reproduce.commands.preflight.cli",
         "check everything that a table's runs need before anything is loaded, one line a check",
     ),
+    "evaluate": (
+        "reproduce.commands.evaluate.cli",
+        "what a checkpoint scores on question sets, over several samples, with intervals; nothing is trained",
+    ),
     "rehearse": (
         "reproduce.commands.rehearse.cli",
         "a table's profile paper on this machine's processor: everything of it but its size",

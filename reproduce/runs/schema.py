@@ -89,7 +89,7 @@ ROLLOUTS_SCHEMA = pa.schema(
 
 EVAL_SCHEMA = pa.schema(
     [
-        ("checkpoint", pa.string()),  # "warm_start" or "last"
+        ("checkpoint", pa.string()),  # "warm_start", "last", or "as it is" (a model that is only evaluated)
         ("question_id", pa.string()),
         ("family", pa.string()),
         ("level", pa.int64()),
