@@ -68,6 +68,7 @@ _SHAPES = (
     Model("Qwen/Qwen3-14B", 5120, 40, 40, 8, 128, 17408, 151936),
     Model("Qwen/Qwen2.5-3B-Instruct", 2048, 36, 16, 2, 128, 11008, 151936, tied=True),
     Model("Qwen/Qwen2.5-7B-Instruct", 3584, 28, 28, 4, 128, 18944, 152064),
+    Model("Qwen/QwQ-32B", 5120, 64, 40, 8, 128, 27648, 152064),
     Model("meta-llama/Llama-3.1-8B-Instruct", 4096, 32, 32, 8, 128, 14336, 128256),
 )
 HUB = {model.name: model for model in _SHAPES}

@@ -29,6 +29,7 @@ TRIED = {
     "plan": (("TABLE=2", "PROFILE=paper", "ASSUME=gpu=A100,gpus=16", "CSV=runs/plan.csv"), "runs/plan.csv"),
     "power": (("TABLE=2", "EFFECT=2"), "seeds a row"),
     "preflight": (("TABLE=2",), "nothing fails"),
+    "evaluate": (("PRESET=aepo-qwen3-14b-deepsearch", "PLAN=1"), "webwalker"),
     "rehearse": (("TABLE=2", "METHODS=aepo", "QUICK=1"), "needs a card"),
     "check-gpu": (("DRY=1", "ONLY=bf16-step,flex-attention"), "0 of 2 checks failed"),
     "tables": ((), "figures/table1.md"),
@@ -68,6 +69,7 @@ EXCUSED = {
 }
 """target -> why it is not tried here."""
 REFUSED = {
+    "evaluate": "give MODEL (a hub repository or a folder) or PRESET",
     "overlap": "make overlap DATA=FOLDER",
     "real-input": "make real-input DATA=FOLDER",
     "tune": "tables: 1, 2, 3, 4, 5",

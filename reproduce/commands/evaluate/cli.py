@@ -20,6 +20,7 @@ from reproduce.config.question_sets import EVALUATION_SETS
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.paths import shown
+from reproduce.tools.hub.fetch import is_folder
 
 OFFLINE = "HF_HUB_OFFLINE"
 SAMPLES = 5
@@ -85,7 +86,8 @@ def _asked(options) -> Asked:
     check_sets(sets)
     model = options.model if known is None else known.repo
     check_model(model)
-    device = _device()
+    on_paper = options.plan and (not is_folder(model) or any(word.startswith("gpu=") for word in options.assume))
+    device = "cuda" if on_paper else _device()  # a plan for a card needs none
     return Asked(
         model=model,
         name=options.preset or model_label(model),

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from analysis.format import human
 from analysis.text_table import MISSING, TextTable
-from reproduce.commands.plan.assumptions import Assumptions
+from reproduce.commands.evaluate.presets import base_of
+from reproduce.commands.plan.assumptions import GPUS, Assumptions
 from reproduce.commands.plan.cost import BASELINE, committed, evaluation, shape_of, speed_for
 from reproduce.commands.plan.report import hours
 from reproduce.config.tables import JobConfig
@@ -21,7 +22,8 @@ def plan(jobs: Sequence[JobConfig], changes: Mapping[str, str]) -> TextTable:
     """
     made = [replace(job, method=BASELINE) for job in jobs]  # the method is of training alone, of which there is none
     assume = Assumptions(made[0], {**ONE_PROCESS, **changes})
-    model = model_of(made[0].model, vocabulary_of(made[0]))
+    shaped = replace(made[0].model, name_or_path=base_of(made[0].model.name_or_path))
+    model = model_of(shaped, vocabulary_of(made[0]))
     runs, rows, total = committed(), [], [0.0] * 6
     for job in made:
         shape = shape_of(job, assume)
@@ -39,6 +41,8 @@ def plan(jobs: Sequence[JobConfig], changes: Mapping[str, str]) -> TextTable:
     header = ["Set", "Trajectories", "Sampled tokens", "Tool calls", "Hours", "Search cost", "Disk"]
     title = f"Plan: {made[0].model.name_or_path}, {made[0].evaluation.samples} samples, on one {speed.device}"
     notes = [f"{name} = {a}: {a.meaning} ({a.source})" for name, a in assume.used().items()]
+    if speed.device in GPUS and 2 * model.parameters > 0.9 * GPUS[speed.device][2]:
+        notes.insert(0, f"The weights do not fit into one {speed.device}: several cards share them, and hours differ.")
     notes.insert(
         0, f"{human(model.parameters)} weights; {speed.source}. The judge's model and the download are not counted."
     )

@@ -13,9 +13,11 @@ PROMPTED = ("TIR prompting", "ReAct")
 
 @section
 class Preset:
-    """repo: of the Hub. method: that it was trained with. sets: question sets. called: its names in data/papers."""
+    """repo: of the Hub. base: what it was trained from, with `method`. sets: question sets. called: its names in
+    data/papers."""
 
     repo: str
+    base: str
     method: str
     sets: list[str]
     called: list[str]
@@ -32,6 +34,11 @@ def preset(name: str) -> Preset:
     if name not in known:
         raise UserError(f"there is no preset '{name}'; presets: {', '.join(known)}")
     return known[name]
+
+
+def base_of(model: str) -> str:
+    """The model of the Hub whose shape a model has: that of its preset, or itself."""
+    return next((found.base for found in presets().values() if found.repo == model), model)
 
 
 def names_of(model: str) -> tuple[list[str], tuple[str, ...]]:
