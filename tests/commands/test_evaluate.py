@@ -27,6 +27,7 @@ from reproduce.config.question_sets import EVALUATION_SETS
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.kept_batches import KeptBatches
+from reproduce.grid.status import lines
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import find_runs, read_run
 from reproduce.tools.search.search import open_search
@@ -266,6 +267,8 @@ def test_a_killed_evaluation_goes_on_with_its_next_batch_and_has_the_bytes_of_an
     assert seen == [0, 1, 2]
     assert (resumed.path / "eval.parquet").read_bytes() == (whole.path / "eval.parquet").read_bytes()
     assert not resumed.path.joinpath("parts").exists()
+    (line,) = lines(tmp_path / "two")
+    assert (line.name, line.state, line.total) == ("hotpotqa", "finished", 0)
     assert find_runs(tmp_path / "two", job.profile, job.experiment) == [resumed.path]
     assert replay.compared(job, tmp_path / "two", "evaluate")[0].startswith("hotpotqa: replayed byte for byte")
 
@@ -353,7 +356,7 @@ def test_killed_resumed_and_replayed_offline_from_the_command_line(files, tmp_pa
         assert whole.returncode == 0, whole.stdout + whole.stderr
         assert "HotpotQA" in whole.stdout and "scores.csv" in whole.stdout
         child = subprocess.Popen([*command, str(tmp_path / "two")], cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 300
+        until = time.monotonic() + 900
         while not list((tmp_path / "two").rglob("evaluated/*.json")):
             assert child.poll() is None and time.monotonic() < until
             time.sleep(0.02)

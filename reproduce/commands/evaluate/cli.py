@@ -67,8 +67,8 @@ def main(words: list[str]) -> int:
         raise UserError("--assume belongs to --plan (PLAN=1)")
     if asked.replay:
         os.environ[OFFLINE] = "1"
-    failures = _run(made, options)
-    if failures:
+    made = _frozen(made)
+    if _run(made, options):
         return 1
     _show(asked, _read(made, options.runs_root), options.runs_root, options.k or options.samples)
     return _replayed(made, options.runs_root) if asked.replay else 0
@@ -130,6 +130,13 @@ def _plan(made: Sequence[JobConfig], words: Sequence[str]) -> int:
     return 0
 
 
+def _frozen(made: list[JobConfig]) -> list[JobConfig]:
+    from reproduce.training.installed import check_installed
+
+    check_installed(made[:1])
+    return frozen(made)
+
+
 def _run(made: list[JobConfig], options) -> list:
     """Brings every set's run to its end; the failures, which are printed."""
     from reproduce.grid import runner
@@ -137,11 +144,8 @@ def _run(made: list[JobConfig], options) -> list:
     from reproduce.grid.machine import check_fits, started, visible_cards
     from reproduce.grid.services import check_services
     from reproduce.runs.reader import status_of
-    from reproduce.training.installed import check_installed
 
     root = options.runs_root
-    check_installed(made[:1])
-    made[:] = frozen(made)
     device = made[0].training.device
     cards = visible_cards() if device != "cpu" and options.launcher != "slurm" else []
     start = started(made, options.launcher, options.launch_config, cards)

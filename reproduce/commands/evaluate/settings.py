@@ -85,11 +85,8 @@ def frozen(made: list[JobConfig]) -> list[JobConfig]:
     The model is hashed once, and keys are looked up once.
     """
     (first,) = pinned(made[:1])
-    return [first, *(replace(j, model=first.model, search=first.search, task=_freeze(j)) for j in made[1:])]
-
-
-def _freeze(job: JobConfig):
-    return world_of(job.task).freeze(job)
+    others = (replace(job, task=world_of(job.task).freeze(job)) for job in made[1:])
+    return [first, *(replace(job, model=first.model, search=first.search) for job in others)]
 
 
 def _naming(changes: dict[str, str]) -> dict[str, str]:

@@ -84,7 +84,8 @@ def _notes(job: JobConfig, found: Sequence[Score]) -> list[str]:
         f"Measured here: {model} at {job.model.revision[:19]}; {where}, temperature {job.evaluation.temperature:g}; "
         f"search: {search}, pages: {job.search.pages}; {limits}.",
         f"Graded {grader}. Percent. n: questions x samples. Calls, Tokens (tool results included) and Sampled (the "
-        "model's own) are means of a trajectory. Format: share in the papers' format, without which no answer counts.",
+        "model's own) are means of a trajectory. Format: share in the papers' format, without which no answer is "
+        "correct; F1 asks for none.",
         "Intervals: over other samples of the same questions; over other questions of the kind, whose spread holds "
         "that of the samples; pass@k as the latter. Exact binomial where all values are equal.",
     ]
