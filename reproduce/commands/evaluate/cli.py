@@ -1,4 +1,4 @@
-"""What a checkpoint scores on question sets, over several samples, with intervals; nothing is trained.
+"""Measure a checkpoint on question sets, over several samples, with intervals; nothing is trained.
 
     python -m reproduce evaluate --model FOLDER --sets bamboogle,2wiki --samples 5 --search corpus.jsonl
     python -m reproduce evaluate --preset aepo-qwen3-14b-deepsearch --engine vllm --judge URL,MODEL [--plan]
@@ -75,7 +75,7 @@ def main(words: list[str]) -> int:
 
 
 def _asked(options) -> Asked:
-    """What the words ask for. UserError where they name no model, or two."""
+    """Read the words. UserError where they name no model, or two."""
     if (options.model is None) == (options.preset is None):
         problem = "names no model" if options.model is None else "names two models"
         raise UserError(f"the command {problem}: give MODEL (a hub repository or a folder) or PRESET, one of the two")

@@ -1,4 +1,4 @@
-"""What an evaluation costs before it starts: tokens, calls, hours, money, by the same count as `make plan`."""
+"""Count the cost of an evaluation before it starts: tokens, calls, hours, money, by the same count as `make plan`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What papers and others report for a checkpoint: cells of data/papers, each with who says so and where."""
+"""Cells that papers and others report for a checkpoint, from data/papers: each with who says so and where."""
 
 import csv
 from collections.abc import Collection
@@ -76,7 +76,7 @@ def _cell(row: pd.Series, methods: Collection[str]) -> Cell:
 
 
 def _of_checkpoints(names: Collection[str], methods: Collection[str]) -> list[Cell]:
-    """What others measured with the released checkpoints, and the papers' cells that they quote."""
+    """Cells that others measured with the released checkpoints, and the papers' cells that they quote."""
     with open(PAPERS / "checkpoints" / "evaluations_by_others.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["model"] in names and row["method"] in methods]
     made = []

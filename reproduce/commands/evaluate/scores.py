@@ -21,7 +21,7 @@ from reproduce.worlds.question import Question
 
 @dataclass(frozen=True)
 class Score:
-    """What a checkpoint scored on a set, or on a part of it (`dataset`, as data/papers names it). Shares in [0, 1].
+    """The scores of a checkpoint on a set, or on a part of it (`dataset`, as data/papers names it). Shares in [0, 1].
 
     again: pass@1 with the interval over other samples of the same questions. fresh: the same over other questions, too.
     pass_k, f1: as `fresh`. f1: token F1 of the answers; None in mathematics. formatted: share of trajectories in the

@@ -34,7 +34,7 @@ MOST = 500
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asks for.
+    """The words of the command, settled.
 
     model: a repository of the Hub or a folder. name: of its runs. sets: question sets. samples: of each question.
     questions: of each set, at most; None: `MOST`. engine: "transformers" or "vllm". device: "cpu" or "cuda". search: a
