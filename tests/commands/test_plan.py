@@ -30,7 +30,7 @@ PUBLISHED = {
     "Qwen/Qwen3-14B": 14.77e9,
     "Qwen/Qwen2.5-3B-Instruct": 3.09e9,
     "Qwen/Qwen2.5-7B-Instruct": 7.62e9,
-    "Qwen/QwQ-32B": 32.8e9,
+    "Qwen/QwQ-32B": 32.5e9,
     "meta-llama/Llama-3.1-8B-Instruct": 8.03e9,
 }
 """Weights, as the models' cards have them."""
