@@ -255,7 +255,8 @@ def tokens_of_a_pass(
 
 LEVERS = {
     "passes": "lower training.tokens_per_pass or set training.gradient_checkpointing: true",
-    "sampling": "raise engine.tensor_parallel or lower engine.memory_share (vLLM), or raise training.rollout_shards",
+    "sampling": "raise engine.tensor_parallel or lower engine.memory_share (vLLM), or raise training.rollout_shards "
+    "(an evaluation alone: lower evaluation.together)",
     "optimiser": "divide it among more cards (fsdp, zero3), or set training.offload_optimizer: true or training.lora",
     "critic": "divide it among more cards (fsdp, zero3), or set training.offload_optimizer: true",
     "reference": "set training.measure_kl: false where the method has no divergence, or divide it (fsdp, zero3)",

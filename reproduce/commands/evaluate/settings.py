@@ -26,8 +26,8 @@ EVALUATE, REPLAY = "evaluate", "replay"
 """Profiles of these runs: a session that asks services and records them, and its replay."""
 TABLES = ("2", "1")
 """Tables of real questions; of a set that both have, the first one's settings are taken."""
-TOGETHER = {"cpu": 16, "cuda": 256}
-"""Trajectories sampled together: what a kill loses at most. cuda: as many as vLLM takes at a time."""
+TOGETHER = {("cpu", "transformers"): 16, ("cpu", "vllm"): 16, ("cuda", "transformers"): 32, ("cuda", "vllm"): 256}
+"""Trajectories sampled together, on a device by an engine: what a kill loses at most. 256: vLLM's `max_sequences`."""
 MOST = 500
 """Questions of a set unless the user says: the released evaluation's cap, which ARPO's GSM8K and MATH cells fit."""
 
@@ -144,7 +144,7 @@ def _job(asked: Asked, name: str) -> dict:
     data["evaluation"] |= {
         "questions": asked.questions or MOST,
         "samples": asked.samples,
-        "together": asked.together or TOGETHER[asked.device],
+        "together": asked.together or TOGETHER[asked.device, asked.engine],
     }
     data["engine"] = None if asked.engine == "transformers" else {"name": asked.engine, "top_logprobs": 0}
     mode = "replay" if asked.replay else "record"
