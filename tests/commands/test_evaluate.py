@@ -29,6 +29,7 @@ from reproduce.errors import UserError
 from reproduce.evaluation.kept_batches import KeptBatches
 from reproduce.grid.status import lines
 from reproduce.runs.directory import RunDirectory
+from reproduce.runs.manifest import config_hash
 from reproduce.runs.reader import find_runs, read_run
 from reproduce.tools.search.search import open_search
 from reproduce.training import prepare
@@ -121,6 +122,7 @@ def test_runs_of_other_settings_have_another_folder_and_a_replay_the_same_name(f
     again = settings.jobs(asked(files, tmp_path, replay=True, search="serper"))[0]
     live = settings.jobs(asked(files, tmp_path, search="serper"))[0]
     assert (again.profile, again.search.mode, again.experiment) == ("replay", "replay", live.experiment)
+    assert config_hash(again) == config_hash(live) == config_hash(settings.replayed(live))
     assert live.search.ask_again is False
 
 
@@ -369,6 +371,10 @@ def test_killed_resumed_and_replayed_offline_from_the_command_line(files, tmp_pa
     calls = json.dumps([read_run(path.parent).eval["actions"].to_pylist() for path in evals["two"]])
     assert "search" in calls and "error" in calls, "real calls, some of which failed"
     offline = {name: value for name, value in env.items() if name != "SERPER_API_KEY"}
+    table_again = subprocess.run(
+        [*command, str(tmp_path / "two")], cwd=ROOT, env=offline, capture_output=True, text=True
+    )
+    assert table_again.returncode == 0 and "2 runs, 2 finished already" in table_again.stdout, table_again.stderr
     replayed = subprocess.run(
         [*command, str(tmp_path / "two"), "--replay"], cwd=ROOT, env=offline, capture_output=True, text=True
     )

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from reproduce.arguments import Parser, add_settings, count, first_line, folder, names
 from reproduce.commands.evaluate.presets import names_of, preset, presets
-from reproduce.commands.evaluate.settings import EVALUATE, Asked, check_model, check_sets, frozen, jobs, model_label
+from reproduce.commands.evaluate.settings import (
+    EVALUATE,
+    Asked,
+    check_model,
+    check_sets,
+    frozen,
+    jobs,
+    model_label,
+    replayed,
+)
 from reproduce.config.question_sets import EVALUATION_SETS
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
@@ -67,7 +76,7 @@ def main(words: list[str]) -> int:
         raise UserError("--assume belongs to --plan (PLAN=1)")
     if asked.replay:
         os.environ[OFFLINE] = "1"
-    made = _frozen(made)
+    made = _frozen(made, options.runs_root)
     if _run(made, options):
         return 1
     _show(asked, _read(made, options.runs_root), options.runs_root, options.k or options.samples)
@@ -130,11 +139,14 @@ def _plan(made: Sequence[JobConfig], words: Sequence[str]) -> int:
     return 0
 
 
-def _frozen(made: list[JobConfig]) -> list[JobConfig]:
+def _frozen(made: list[JobConfig], root: Path) -> list[JobConfig]:
+    """The jobs with their hashes. Runs that are finished ask nobody: their table needs no key."""
+    from reproduce.runs.reader import status_of
     from reproduce.training.installed import check_installed
 
     check_installed(made[:1])
-    return frozen(made)
+    done = all(status_of(job.directory(root)) == "finished" for job in made)
+    return frozen([replayed(job) for job in made] if done else made)
 
 
 def _run(made: list[JobConfig], options) -> list:

@@ -79,6 +79,12 @@ def jobs(asked: Asked) -> list[JobConfig]:
     return [replace(job, experiment=name) for job in made]
 
 
+def replayed(job: JobConfig) -> JobConfig:
+    """The job with services answered from its recording alone; the same by its hash."""
+    judge = job.judge and replace(job.judge, mode="replay")
+    return replace(job, search=replace(job.search, mode="replay"), judge=judge)
+
+
 def frozen(made: list[JobConfig]) -> list[JobConfig]:
     """As `grid.freeze_inputs.pinned`, for jobs that share a model and a search and differ in their questions.
 
