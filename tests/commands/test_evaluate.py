@@ -32,7 +32,7 @@ from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import config_hash
 from reproduce.runs.reader import find_runs, read_run
 from reproduce.tools.search.search import open_search
-from reproduce.training import prepare
+from reproduce.training import memory, prepare
 from reproduce.training.flops import HUB
 from reproduce.worlds.question import Question
 
@@ -329,6 +329,19 @@ def test_the_plan_counts_each_set_and_starts_nothing(files, tmp_path, capsys):
     assert (lines["gaia"][1], lines["webwalker"][1], lines["total"][1]) == ("206", "400", "606")
     assert "$" in lines["total"][-3] and "search_price = 2 $ per 1000" in said
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_a_card_holds_weights_and_what_sampling_takes_and_nothing_of_training(files, tmp_path, engine):
+    changes = dict(model="Qwen/Qwen3-14B", device="cuda", engine=engine, sets=["gaia"], set=[], together=None)
+    job = settings.jobs(asked(files, tmp_path, **changes))[0]
+    found = memory.check(job, 80e9)
+    assert found.weights == 2 * HUB["Qwen/Qwen3-14B"].parameters and found.sampling > 1e9
+    assert (found.optimiser, found.gradients, found.passes, found.reference) == (0, 0, 0, 0)
+    if engine == "transformers":
+        many = settings.jobs(asked(files, tmp_path, **changes | {"together": 256}))[0]
+        with pytest.raises(UserError, match="lower evaluation.together"):
+            memory.check(many, 80e9)
 
 
 @pytest.mark.slow
