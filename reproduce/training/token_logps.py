@@ -21,7 +21,7 @@ from reproduce.precision import wide
 from reproduce.training.layout import Layout
 from reproduce.training.prefix_tree import prefix_tree
 from reproduce.training.sampler_copy import divided
-from reproduce.training.tree_attention import blocks_of, flex_mask
+from reproduce.training.tree_attention import NAME, blocks_of, flex_mask
 
 CPU_ROWS = 16  # rows per forward pass on a CPU, where padding costs more than one pass more
 CPU_TURNS = 48  # the same where a row is a short turn after a longer prompt
@@ -60,8 +60,11 @@ def token_logps(
     model: the causal LM that is trained, wrappers of data parallelism included. head: its output embeddings.
     inputs: prompt_ids and prompt_mask (left-padded), completion_ids and completion_mask (right-padded), all (B, .).
     layout: how rows stand; the model must attend accordingly (`tree_attention.attention_for`).
-    Raises UserError for a model that changes the head's logits afterwards.
+    Raises RuntimeError for rows in a tree and a model that does not attend in one: its numbers would be wrong.
     """
+    attends = getattr(getattr(model, "config", None), "_attn_implementation", NAME)
+    if layout is Layout.SHARED and attends != NAME:
+        raise RuntimeError(f"rows share prefixes, but the model attends by {attends}: open `attention_for`")
     values, places = [], []
     for one in passes(inputs, mask_BT, layout):
         targets = one.network["input_ids"][one.row, one.position]

@@ -113,6 +113,13 @@ def test_rows_that_share_prefixes_have_the_values_and_gradients_of_rows_alone(fa
     assert lm.config._attn_implementation == "sdpa"
 
 
+def test_shared_prefixes_without_attention_in_a_tree_are_an_error():
+    inputs, mask_BT = trees()
+    lm = model()
+    with pytest.raises(RuntimeError, match="attends by sdpa"):
+        token_logps.token_logps(lm, token_logps.scored_head(lm), inputs, mask_BT, 1.0, layout=Layout.SHARED)
+
+
 def test_a_model_that_attends_in_another_way_is_refused():
     windows = AutoConfig.for_model("qwen2", use_sliding_window=True, sliding_window=4, max_window_layers=0)
     for config, kind in ((windows, "qwen2 with windows"), (AutoConfig.for_model("gemma2"), "gemma2")):
