@@ -121,9 +121,8 @@ def _build(
     files = [Path(file) for report in reports.values() for file in report["files"]]
     files += [target / f"{name}.ipynb" for name in notebooks]
     if only != "figures":
-        tables = sorted(path.stem for path in folder.glob("table?.tex")) + sorted(
-            p.stem for p in folder.glob("table?_*.tex")
-        )
+        found = (sorted(folder.glob(f"table[0-9]{end}.tex")) for end in ("", "_appendix"))
+        tables = [path.stem for paths in found for path in paths]
         files += text_table.save({"tables.tex": text_table.document(tables)}, folder)
     if in_place:
         changed = [_in_results(name, folder) for name, source in notebooks.items() if source == "table"]

@@ -1,7 +1,6 @@
 """A table's numbers as text cells, ready for a file or a terminal."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -272,13 +271,6 @@ def robust_table(table: Table) -> TextTable:
         for m, r in table.frame.iterrows()
     ]
     return TextTable("Over runs", header, rows)
-
-
-def block(whole: TextTable, columns: Sequence[int], **changes) -> TextTable:
-    """Some columns of a table. changes: other fields of the block."""
-    bold = frozenset((i, columns.index(j)) for i, j in whole.bold if j in columns)
-    rows = [[row[j] for j in columns] for row in whole.rows]
-    return replace(whole, header=[whole.header[j] for j in columns], rows=rows, bold=bold, **changes)
 
 
 def terminal_tables(table: Table, whole: TextTable) -> list[TextTable]:

@@ -20,9 +20,12 @@ def broken(drawn: style.Drawn) -> list[str]:
     width, height = figure.get_size_inches() * figure.dpi
     if figure.get_figwidth() not in (style.COLUMN, style.PAGE):
         found.append(f"is {figure.get_figwidth()} inches wide, neither a column nor a page")
-    texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible() and _is_drawn(t)]
+    shown = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
+    texts = [t for t in shown if t.axes is None or t.axes.get_visible()]
     found += [f"{t.get_text()!r} has {t.get_fontsize():g} points" for t in texts if t.get_fontsize() < style.LEAST]
     for text in texts:
+        if _is_tick(text):
+            continue
         box = text.get_window_extent(renderer)
         if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
             found.append(f"{text.get_text()!r} leaves the figure")
@@ -43,21 +46,13 @@ def broken(drawn: style.Drawn) -> list[str]:
     return found
 
 
-def _is_drawn(text: Text) -> bool:
-    """Whether the text's panel is shown, and a tick label lies inside its axis."""
+def _is_tick(text: Text) -> bool:
+    """Whether a text is the label of a tick, which matplotlib keeps outside the axis too and does not draw there."""
     axes = text.axes
     if axes is None:
-        return True
-    if not axes.get_visible():
         return False
-    for axis, place, labels in (
-        (axes.xaxis, text.get_position()[0], axes.get_xticklabels()),
-        (axes.yaxis, text.get_position()[1], axes.get_yticklabels()),
-    ):
-        if text in labels:
-            low, high = sorted(axis.get_view_interval())
-            return low <= place <= high and text in {t.label1 for t in axis.get_major_ticks()}
-    return True
+    ticks = [tick for axis in (axes.xaxis, axes.yaxis) for tick in (*axis.majorTicks, *axis.minorTicks)]
+    return any(text in (tick.label1, tick.label2) for tick in ticks)
 
 
 def from_zero(axes) -> bool:
