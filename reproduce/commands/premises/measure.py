@@ -14,7 +14,7 @@ from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent,
 from reproduce.commands.premises.figures import ENTROPY_TOKENS
 from reproduce.rollouts.collector import Batch, Collector, ScoredGroup
 from reproduce.seeding import stream
-from reproduce.training.batch_tensors import padded, path_tensors, rewards_and_groups
+from reproduce.training.batch_tensors import outcomes_of, padded, path_tensors
 from reproduce.training.micro_batches import own_parts, take, whole_loss
 from reproduce.training.token_logps import scored_head, token_logps
 from reproduce.training.trainer import AgenticTrainer
@@ -122,9 +122,10 @@ def updated(
     inputs = path_tensors([r.path for r in rows], collector.grammar.pad_id, "cpu")
     mask_BT = AgenticTrainer.loss_mask(inputs)
     entropies_BT = padded([r.path.entropies for r in rows], "cpu")
-    rewards_J, groups_J = rewards_and_groups(batch, "cpu")
-    grpo = load("grpo")
-    inputs["advantages"], _ = grpo.advantages_and_metrics(rewards_J, groups_J, mask_BT, entropies_BT=entropies_BT)
+    outcomes, grpo = outcomes_of(batch, 0, "cpu"), load("grpo")
+    inputs["advantages"], _ = grpo.advantages_and_metrics(
+        outcomes.rewards_J, outcomes.groups_J, mask_BT, entropies_BT=entropies_BT
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     head = scored_head(model)
 
@@ -161,11 +162,11 @@ def updated(
             for part_rows, values in scored:
                 logps_BT[part_rows] = values
             ratio_BT = (logps_BT - inputs["old_per_token_logps"]).exp()
-            ratios[str(update)] = by_question(ratio_BT, mask_BT, groups_J, len(groups))
+            ratios[str(update)] = by_question(ratio_BT, mask_BT, outcomes.groups_J, len(groups))
             cost["scored_positions"] += float(lengths_B.sum())
             cost["scored_cpu_seconds"] += time.process_time() - cpu
         told(update)
-    return {"ratios": ratios, "entropies": by_question(entropies_BT, mask_BT, groups_J, len(groups)), "cost": cost}
+    return {"ratios": ratios, "entropies": by_question(entropies_BT, mask_BT, outcomes.groups_J, len(groups)), "cost": cost}
 
 
 def by_question(values_BT, mask_BT, groups_B, count: int) -> list[list[float]]:
