@@ -113,6 +113,25 @@ def tested(source: Source) -> pd.DataFrame:
     return frame.assign(p_holm=statistics.holm(frame["p"].to_numpy(dtype=float)))
 
 
+SAMPLE = "sample"
+
+
+def at_starts(source: Source) -> pd.DataFrame:
+    """The confirmatory comparisons at each warm start, and over warm starts as a sample.
+
+    Columns: method, best (as in `tested`), start (a warm start, or SAMPLE), difference, low, high (points). No rows
+    where runs begin at one warm start.
+    """
+    rows, scores = [], source.scores
+    for method, best in tested(source)[["method", "best"]].drop_duplicates().itertuples(index=False):
+        effects = {str(start): effect for start, effect in pairing.by_start(scores[method], scores[best]).items()}
+        sample = pairing.over_starts(scores[method], scores[best])
+        for start, effect in (effects | ({SAMPLE: sample} if sample else {})).items():
+            found = effect.in_points().interval()
+            rows.append((method, best, start, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=["method", "best", "start", "difference", "low", "high"])
+
+
 @dataclass(frozen=True)
 class Adjusted:
     """Row -> adjusted p-value of its comparison; the confirmatory rows; how many comparisons explore."""

@@ -86,7 +86,33 @@ def confirmatory_tables(source: Source, name=style.name) -> list[TextTable]:
             "Best of several: above it if above each (intersection-union), below it if below any (Bonferroni); in "
             "brackets the highest mean."
         )
-    return [TextTable("Confirmatory comparisons", header, rows, frozenset(bold), notes, frozenset({0, 1}))]
+    return [
+        TextTable("Confirmatory comparisons", header, rows, frozenset(bold), notes, frozenset({0, 1})),
+        *_start_tables(source, name),
+    ]
+
+
+def _start_tables(source: Source, name) -> list[TextTable]:
+    """The confirmatory comparisons at each warm start, and over warm starts as a sample; none where there is one."""
+    frame = families.at_starts(source)
+    if frame.empty:
+        return []
+    frame["shown"] = [estimate(Estimate(*row), sign=True) for row in frame[["difference", "low", "high"]].to_numpy()]
+    wide = frame.pivot(index=["method", "best"], columns="start", values="shown").fillna(MISSING)
+    wide = wide[[*sorted(wide.columns.drop(families.SAMPLE), key=int), families.SAMPLE]]
+    rows = [
+        [name(method), name(best), *shown] for (method, best), shown in zip(wide.index, wide.to_numpy(), strict=True)
+    ]
+    notes = [
+        "Points, 95 % interval. At one: over its runs and the questions. As a sample: each warm start counts once. What "
+        "is said above holds for these warm starts; where the last column alone includes 0, another may differ."
+    ]
+    header = ["Method", "Against", *map(str.capitalize, map(_start_name, wide.columns))]
+    return [TextTable("The same by warm start", header, rows, notes=notes, words=frozenset({0, 1}))]
+
+
+def _start_name(start: str) -> str:
+    return "as a sample" if start == families.SAMPLE else f"warm start {start}"
 
 
 def estimate(found: Estimate, digits: int = 1, sign: bool = False) -> str:

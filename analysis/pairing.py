@@ -48,6 +48,25 @@ def difference(a: Scores, b: Scores, k: int = 1, keep_Q: np.ndarray | None = Non
     return replace(found, value=float(a_SQ.mean() - b_SQ.mean()))
 
 
+def by_start(a: Scores, b: Scores) -> dict[int, Effect]:
+    """The difference a - b of pass@1 at each warm start that both rows have, in order; empty where they have one."""
+    starts = sorted(set(a.starts) & set(b.starts))
+    return {start: difference(a.begun_at({start}), b.begun_at({start})) for start in starts} if len(starts) > 1 else {}
+
+
+def over_starts(a: Scores, b: Scores) -> Effect | None:
+    """The difference a - b of pass@1 over warm starts as a sample; None where both rows have fewer than two of them.
+
+    Each warm start counts once, with the mean over its runs of either row: the analysis of `statistics.crossed` on an
+    array warm starts x questions, so that what warm starts change in the difference is part of its error.
+    """
+    starts = sorted(set(a.starts) & set(b.starts))
+    if len(starts) < 2:
+        return None
+    means = [[scores_at(row.begun_at({start})).mean(axis=0) for start in starts] for row in (a, b)]
+    return statistics.crossed(np.array(means[0]) - np.array(means[1]), _strata(a, None))
+
+
 def _of_runs(row: Scores, scores_SQ: np.ndarray) -> np.ndarray:
     return scores_SQ.mean(axis=0, keepdims=True) if row.shared else scores_SQ
 

@@ -84,11 +84,11 @@ def _has_reported(built: Table, papers: pd.DataFrame | None) -> bool:
 
 @lru_cache(maxsize=1)
 def frames(built: Table) -> dict[str, pd.DataFrame]:
-    """Ending of a CSV file's name -> its frame: the runs, the confirmatory comparisons if there are any, and every pair
-    of rows or what the spec has instead."""
+    """Ending of a CSV file's name -> its frame: the runs, the confirmatory comparisons and these at every warm start if
+    there are any, and every pair of rows or what the spec has instead."""
     more = built.spec.frames(built.source) if built.spec.frames else {"pairs": table.pairs(built.source)}
-    confirmed = families.tested(built.source)
-    return {"runs": table.runs(built.source), **({} if confirmed.empty else {"confirmatory": confirmed}), **more}
+    tested = {"confirmatory": families.tested(built.source), "starts": families.at_starts(built.source)}
+    return {"runs": table.runs(built.source), **{name: found for name, found in tested.items() if len(found)}, **more}
 
 
 def times(built: Table) -> TextTable:
