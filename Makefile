@@ -1,5 +1,5 @@
 # Every way in. Targets are one line each and call `python -m reproduce …`, which also works alone.
-# `make` lists them. The only needs are Python >= 3.11 and make: everything else goes into .venv.
+# `make` lists them, under the headings of the lines that begin with ##@. The only needs are Python >= 3.11 and make: everything else goes into .venv.
 
 PROFILE ?= mini
 RUNS ?= runs
@@ -16,13 +16,28 @@ ASSUME ?=
 SET ?=
 CSV ?=
 CARD ?=
+MODEL ?=
+PRESET ?=
+SETS ?=
+SAMPLES ?=
+QUESTIONS ?=
+ENGINE ?=
+SEARCH ?=
+JUDGE ?=
 GAMES ?= 216
 STEPS ?= 100000
 EPISODES ?= 50
 EFFECT ?=
+START ?=
+MERGE ?=
+OUT ?=
+ETA ?=
 QUICK ?=
 DRY ?=
 ONLY ?=
+QUESTION ?=
+STEP ?=
+AND ?=
 # Every value that a user gives reaches a command as one word, whatever is in it: $(call q,NAME) quotes the variable NAME
 # for the shell without expanding it, $(call option,--name,NAME) does so behind an option, where NAME is not empty.
 q = '$(subst ','\'',$(value $1))'
@@ -34,21 +49,36 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONNOUSERSITE PYTHONDEBUG PYTHONVERBOSE PYTH
 unexport PYTHONPYCACHEPREFIX PYTHONEXECUTABLE PYTHONUSERBASE PYTHONBREAKPOINT PYTHONPROFILEIMPORTTIME PYTHONTRACEMALLOC
 
 VENV := .venv
-RUN := $(VENV)/bin/python
+TRAINED := $(value RUN)
+override RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 ENVS_STAMP := $(VENV)/.envs-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
+# vLLM without a card lives in an environment of its own (test-vllm makes it).
+EVALUATE = $(if $(and $(filter vllm,$(value ENGINE)),$(wildcard $(VLLM_STAMP))),TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python,$(RUN))
 GRID = --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--jobs,JOBS) $(call option,--report-to,REPORT_TO) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG)
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight rehearse check-gpu readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap clean-runs $(VENV)
+.PHONY: help quick report reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 tables figures publish tune status plan power preflight evaluate rehearse check-gpu warp readme-plans readme-methods check-envs worlds test test-all test-vllm lint bench bench-vllm real-input pin-hub overlap trees test-browser clean-runs $(VENV)
 
+##@ Look first
 help: ## list every target
 	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+
+quick: $(STAMP) ## 2 minutes: train, evaluate and build a tiny table 2, to see the path; it is no result
+	@echo "make quick runs the whole path of table 2 on tiny models: warm start, training, evaluation, table, figures."
+	@$(RUN) -m reproduce table 2 --profile smoke --runs-root $(call q,RUNS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS)
+	@echo "This was the path, not a result: few questions, few steps, one warm start, so no number above means anything."
+	@echo "The published numbers: make tables. Your own at that size: make reproduce-table2; how long: make plan TABLE=2 PROFILE=mini."
+
+report: $(STAMP) ## render notebooks, tables, ledger and trees into one static site, runs/report/index.html
+	@$(RUN) -m reproduce report --runs-root $(call q,RUNS)
+
+##@ Train what is missing, evaluate, compare with the published table
 
 reproduce-table1: $(STAMP) ## train what is missing of table 1 (reasoning, knowledge), evaluate, build, compare
 	@$(RUN) -m reproduce table 1 $(GRID)
@@ -65,6 +95,7 @@ reproduce-table4: $(STAMP) ## train what is missing of table 4 (components of AE
 reproduce-table5: $(STAMP) ## train what is missing of table 5 (one grid of settings a method), evaluate, build, compare
 	@$(RUN) -m reproduce table 5 $(GRID)
 
+##@ From committed results
 tables: $(STAMP) ## rebuild the tables and their curves from the committed results, without training
 	@$(RUN) -m reproduce tables --profile $(call q,PROFILE)
 
@@ -74,6 +105,7 @@ figures: $(STAMP) ## rebuild the figures (entropy, diversity, stability, EPO) fr
 publish: $(STAMP) ## consolidate finished runs of every table (or TABLE=2) into data/results, to be committed
 	@$(RUN) -m reproduce publish --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(if $(value TABLE),--experiment table$(call q,TABLE))
 
+##@ Before and during runs
 tune: $(STAMP) ## try a table's shared settings on its validation panel (TABLE=3 METHODS=grpo,ppo SEEDS=0 SET="training.learning_rate=2.5e-4,5e-4"; CSV=file)
 	@$(RUN) -m reproduce tune $(call q,TABLE) --profile $(call q,PROFILE) --runs-root $(call q,RUNS) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--csv,CSV)
 
@@ -89,12 +121,19 @@ power: $(STAMP) ## how many seeds an effect takes, from the committed runs of a 
 preflight: $(STAMP) ## check what a table's runs need before they start: pins, keys, judge, cards, memory, disk (TABLE=2 PROFILE=paper; CARD=80)
 	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
 
+evaluate: $(STAMP) ## what a checkpoint scores, nothing is trained (MODEL=hub repository or folder, or PRESET=aepo-qwen3-14b-deepsearch; SETS=gaia,webwalker SAMPLES=5 SEARCH=corpus.jsonl JUDGE=URL,MODEL ENGINE=vllm DATA=folder QUESTIONS=20; PLAN=1: the cost; REPLAY=1: again, offline)
+	@$(EVALUATE) -m reproduce evaluate $(call option,--model,MODEL) $(call option,--preset,PRESET) $(call option,--sets,SETS) $(call option,--samples,SAMPLES) $(call option,--questions,QUESTIONS) $(call option,--k,K) $(call option,--engine,ENGINE) $(call option,--search,SEARCH) $(call option,--judge,JUDGE) $(call option,--data,DATA) $(call option,--together,TOGETHER) $(call option,--set,SET) $(call option,--assume,ASSUME) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) --runs-root $(call q,RUNS) $(if $(value PLAN),--plan) $(if $(value REPLAY),--replay)
+
 rehearse: $(STAMP) ## a table's profile paper but for its size, on two processor cores: train, kill, resume, evaluate (TABLE=2 LAUNCH_CONFIG=fsdp_cpu; MODEL=folder of a real one; QUICK=1)
 	@$(RUN) -m reproduce rehearse $(call option,--table,TABLE) --folder $(call q,RUNS)/rehearsal $(call option,--methods,METHODS) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--model,MODEL) $(if $(value QUICK),--quick)
 
 check-gpu: $(STAMP) ## on the first machine with a card: all that none without one can show, in 25 minutes; writes figures/gpu_check.csv (DRY=1: tiny, on the processor; ONLY=lora,vllm)
 	@$(RUN) -m reproduce check-gpu $(call option,--only,ONLY) $(if $(value DRY),--dry)
 
+warp: $(STAMP) ## merge runs of one start in weight space (START=folder MERGE=run,run OUT=folder; ETA=0.3)
+	@$(RUN) -m reproduce warp $(call option,--start,START) $(call option,--merge,MERGE) $(call option,--out,OUT) $(call option,--eta,ETA)
+
+##@ Write generated files again
 readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
 	@$(RUN) -m reproduce plan --readme
 
@@ -108,11 +147,16 @@ check-envs: $(ENVS_STAMP) ## hold the ALFWorld stepper to the real engine, measu
 worlds: $(STAMP) ## write the committed worlds and question panels again
 	@$(RUN) -m reproduce.commands.write_worlds
 
+##@ Check the code
 test: lint ## lint and the fast tests, a few minutes
 	@$(PYTEST) -m "not slow"
 
 test-all: lint ## lint and all tests
 	@$(PYTEST)
+
+test-browser: $(STAMP) ## the pages of `make trees` in a headless Chromium; `make test` runs this too where one is found
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { echo "no Chromium was found; on Debian: apt-get install chromium"; exit 2; }
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q tests/commands/test_trees_browser.py
 
 test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in an environment of its own (4 GB, once)
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m pytest -q tests/rollouts/test_engine.py tests/*/test_vllm_*.py
@@ -120,8 +164,9 @@ test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in 
 lint: $(STAMP) ## check the code's style
 	@$(RUN) -m ruff check .
 
-bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run (QUICK=1: small sizes)
-	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS) $(if $(value QUICK),--quick)
+##@ Measure, and prepare real data
+bench: $(STAMP) ## compare rollout and training speed with TRL's own path, as ratios in one run (QUICK=1: small sizes; PROFILE=lm MODEL=folder: RL steps of a pretrained model)
+	@$(RUN) -m reproduce bench --runs-root $(call q,RUNS) $(if $(filter lm,$(PROFILE)),--model $(call q,MODEL)) $(if $(value QUICK),--quick)
 
 bench-vllm: $(VLLM_STAMP) ## vLLM against the Transformers engine on this CPU, in the environment of test-vllm (QUICK=1: small sizes)
 	@TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m reproduce bench --only engine,tools --runs-root $(call q,RUNS) --out $(call q,RUNS)/bench_vllm.csv $(if $(value QUICK),--quick)
@@ -135,6 +180,10 @@ pin-hub: $(STAMP) ## write down the hub revisions of models and data that have n
 overlap: $(STAMP) ## questions that the RL sets and the evaluation sets share (DATA=folder that holds them)
 	@$(RUN) -m reproduce overlap $(call option,--data,DATA)
 
+trees: $(STAMP) ## a recorded group as a page that opens from disk: its tree, or an episode's turns (RUN=aepo; STEP=8; QUESTION=id; AND=arpo, a second run or step)
+	@$(RUN) -m reproduce trees $(if $(TRAINED),$(call q,TRAINED)) $(call option,--step,STEP) $(call option,--question,QUESTION) $(call option,--and,AND) --runs-root $(call q,RUNS)
+
+##@ Clean up
 clean-runs: ## delete all local runs (CONFIRM=1)
 	@if [ $(call q,CONFIRM) != 1 ]; then echo "this deletes "$(call q,RUNS)"/ with every run in it; to do so: make clean-runs CONFIRM=1"; exit 2; fi
 	@rm -rf -- $(call q,RUNS)

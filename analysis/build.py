@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis import load, readme
+from analysis import load, readme, text_table
 from analysis.execute import execute
 from reproduce.arguments import DEFAULT_PROFILE
 from reproduce.errors import UserError
@@ -17,10 +17,15 @@ FIGURES = {
 }
 """Table -> the notebooks of its figures. The table itself is the notebook `table`."""
 
-STANDALONE = {"fidelity": "fidelity", "success_rules": "scienceworld", "claims": "results/history"}
+STANDALONE = {
+    "fidelity": "fidelity",
+    "success_rules": "scienceworld",
+    "claims": "results/history",
+    "lm_premises": "results/lm/premises",
+}
 """Notebooks that belong to no table -> the folder of data that each needs: what papers and released code disagree
 about, measured on one committed batch; what ScienceWorld's success rules are worth, on scripted episodes; the ledger of
-the papers' claims, and every regime whose test results were seen."""
+the papers' claims, and every regime whose test results were seen; the papers' premises on a real language model."""
 
 KINDS = ("tables", "figures")
 
@@ -115,13 +120,22 @@ def _build(
     reports = execute(notebooks, environment, target)
     files = [Path(file) for report in reports.values() for file in report["files"]]
     files += [target / f"{name}.ipynb" for name in notebooks]
+    if only != "figures":
+        found = (sorted(folder.glob(f"table[0-9]{end}.tex")) for end in ("", "_appendix"))
+        tables = [path.stem for paths in found for path in paths]
+        files += text_table.save({"tables.tex": text_table.document(tables)}, folder)
     if in_place:
-        changed = [_in_readme(name, folder) for name, source in notebooks.items() if source == "table"]
-        files += [load.ROOT / "README.md"] if any(changed) else []
+        changed = [_in_results(name, folder) for name, source in notebooks.items() if source == "table"]
+        files += [load.ROOT / readme.RESULTS] if any(changed) else []
+        if "claims" in notebooks and readme.insert(load.ROOT / "README.md", "overview", _read(folder, "overview")):
+            files.append(load.ROOT / "README.md")
     return BuildResult(files, "\n".join(text for report in reports.values() for text in report["text"]))
 
 
-def _in_readme(table: str, folder: Path) -> bool:
-    """Puts the table into README.md. Returns whether it changed."""
-    text = (folder / f"{table}.md").read_text(encoding="utf-8")
-    return readme.insert(load.ROOT / "README.md", table, readme.shown(text, table))
+def _in_results(table: str, folder: Path) -> bool:
+    """Puts the table into RESULTS.md. Returns whether it changed."""
+    return readme.insert(load.ROOT / readme.RESULTS, table, readme.shown(_read(folder, table), table))
+
+
+def _read(folder: Path, name: str) -> str:
+    return (folder / f"{name}.md").read_text(encoding="utf-8")

@@ -11,9 +11,12 @@ from analysis.statistics import UNDEFINED, Estimate
 from analysis.table import COSTS, K, Spec, Table
 from analysis.text_table import MISSING, TextTable
 
+SAME, HIGHER, LOWER = "the same within noise", "higher than noise explains", "lower than noise explains"
+IDENTICAL, NO_PANEL, ALONE = "identical, answer by answer", "other questions, not judged", "not published"
 DEFINITION = (
-    "agree: the 95 % intervals of the two values overlap (costs: t over seeds; one seed: a point). This is a "
-    "loose test: it says that the two tables do not contradict each other, not that they are equal."
+    "The same within noise: the 95 % intervals of the two values overlap (costs: over seeds; one seed: a point). "
+    "This is "
+    "is a loose test: it says that the two tables do not contradict each other, not that they are equal."
 )
 IDENTITY = (
     "Same seeds: the share of (question, sample) outcomes that are equal on the seeds which both tables hold. With the "
@@ -23,12 +26,13 @@ IDENTITY = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """`stem`: of its files; `frame`: a row per method and cell; `table`: the same as text, with the definition of
-    agreement."""
+    """`stem`: of its files; `frame`: a row per method and cell; `table`: a row per method in words; `cells`: every
+    cell, with the definition of agreement."""
 
     stem: str
     frame: pd.DataFrame
     table: TextTable
+    cells: TextTable
 
     @property
     def text(self) -> str:
@@ -38,7 +42,8 @@ class Comparison:
     def files(self) -> dict[str, str]:
         """Name -> text of table<n>_comparison.{md,csv}."""
         csv = self.frame.to_csv(index=False, float_format="%.4f")
-        return {f"{self.stem}.md": text_table.markdown(self.table), f"{self.stem}.csv": csv}
+        pages = "\n".join(map(text_table.markdown, (self.table, self.cells)))
+        return {f"{self.stem}.md": pages, f"{self.stem}.csv": csv}
 
 
 def _cells(built: Table) -> list[str]:
@@ -88,19 +93,24 @@ def _same_panel(published: Source, yours: Source) -> bool:
     return a.questions == b.questions and a.correct_SQN.shape[2] == b.correct_SQN.shape[2]
 
 
+def equal_outcomes(published: Source, yours: Source, method: str) -> tuple[list[int], float]:
+    """The seeds of a row that both hold, and the share of their (question, sample) outcomes that are equal."""
+    a, b = published.scores[method], yours.scores[method]
+    common = [s for s in b.seeds if s in a.seeds]
+    pairs = [(a.correct_SQN[a.seeds.index(s)], b.correct_SQN[b.seeds.index(s)]) for s in common]
+    return common, float(np.mean([np.mean(x == y) for x, y in pairs])) if pairs else float("nan")
+
+
 def same_seeds(published: Source, yours: Source, name=style.name) -> list[str]:
     """One line per row that both hold: common seeds, equal outcomes, equal settings. name: how rows are called."""
     lines = []
     for method in yours.scores:
         if method not in published.scores:
             continue
-        a, b = published.scores[method], yours.scores[method]
-        common = [s for s in b.seeds if s in a.seeds]
+        common, equal = equal_outcomes(published, yours, method)
         if not common:
             lines.append(f"{name(method)}: no common seed.")
             continue
-        pairs = [(a.correct_SQN[a.seeds.index(s)], b.correct_SQN[b.seeds.index(s)]) for s in common]
-        equal = float(np.mean([np.mean(x == y) for x, y in pairs]))
         settings = [
             {m["seed"]: m.get("config_hash") for m in source.manifest(method) if m.get("seed") in common}
             for source in (published, yours)
@@ -118,8 +128,19 @@ def other_machine(published: Source, yours: Source) -> list[str]:
     return machines.differences((theirs, own) for theirs, own in runs if theirs is not None)
 
 
+def words(published: Estimate, yours: Estimate, comparable: bool) -> str:
+    """A newcomer's reading of two values."""
+    if not comparable:
+        return NO_PANEL
+    if not np.isfinite(published.value) or not np.isfinite(yours.value):
+        return ALONE
+    if _overlap(published, yours):
+        return SAME
+    return HIGHER if yours.value > published.value else LOWER
+
+
 def compare(published_table: Table, your_table: Table) -> Comparison:
-    """Published value and interval, yours, agree or not, for every cell of the table that either holds.
+    """Published value and interval, yours, and what to think of it, for every row and cell that either table holds.
 
     Rows that only the published table holds are in `frame`, and named in one line of `text`.
     """
@@ -127,34 +148,59 @@ def compare(published_table: Table, your_table: Table) -> Comparison:
     published, yours = (t.source for t in tables)
     spec, comparable = published_table.spec, _same_panel(published, yours)
     names = [f"{whose}{end}" for whose in ("published", "yours") for end in ("", "_low", "_high")]
-    rows, printed = [], []
+    rows, printed, short, others = [], [], [], []
     for method in spec.order([*published_table.frame.index, *your_table.frame.index]):
         for column in dict.fromkeys(_cells(published_table) + _cells(your_table)):
             a, b = (_estimate(t.frame, method, column) for t in tables)
             if not np.isfinite(a.value) and not np.isfinite(b.value):
                 continue
-            agree = _overlap(a, b) if comparable and np.isfinite(a.value) and np.isfinite(b.value) else None
+            said = words(a, b, comparable)
+            agree = None if said in (NO_PANEL, ALONE) else said == SAME
             numbers = dict(zip(names, astuple(a) + astuple(b), strict=True))
             rows.append({"method": method, "cell": column, **numbers, "agree": agree})
-            if method in yours.scores:
-                verdict = MISSING if agree is None else "agree" if agree else "DIFFER"
-                difference = _difference(a, b, column) if comparable else MISSING
-                shown = [_shown(b, column), _shown(a, column), difference]
-                printed.append([spec.name(method), _label(column, spec), *shown, verdict])
+            if method not in yours.scores:
+                continue
+            difference = _difference(a, b, column) if comparable else MISSING
+            shown = [_shown(b, column), _shown(a, column), difference]
+            printed.append([spec.name(method), _label(column, spec), *shown, said])
+            if column == "pass_1":
+                equal = method in published.scores and comparable and equal_outcomes(published, yours, method)[1] == 1
+                short.append([spec.name(method), *shown, IDENTICAL if equal else said])
+            elif agree is False:
+                others.append(f"{spec.name(method)}, {_label(column, spec)}: {said}")
     frame = pd.DataFrame(rows)
     judged = frame["agree"].dropna().astype(bool)
-    notes = [f"{int(judged.sum())} of {len(judged)} cells agree.", DEFINITION]
+    notes = [DEFINITION]
     if missing := [spec.name(m) for m in published.scores if m not in yours.scores]:
         notes.append(f"Published, but not run by you: {', '.join(missing)}.")
     if comparable:
         notes += [IDENTITY, *same_seeds(published, yours, spec.name), *other_machine(published, yours)]
-    else:
-        notes.append("The two were evaluated on different panels, so no cell is judged; use the profile's own config.")
-    table = TextTable(
-        f"Table {spec.table}, yours beside the published one",
+    title = f"Table {spec.table}, yours beside the published one"
+    cells = TextTable(
+        f"{title}: every cell",
         ["Method", "Cell", "Yours", "Published", "Difference", ""],
         printed,
         notes=notes,
         words=frozenset({0, 1, 5}),
     )
-    return Comparison(f"table{spec.table}_comparison", frame, table)
+    stem = f"table{spec.table}_comparison"
+    summary = [_summary(judged, others, comparable), *(other_machine(published, yours) if comparable else [])]
+    more = ("Every cell, the seeds that both hold, and what the words mean", f"{stem}.md")
+    header = ["Method", "Yours", "Published", "Difference", "In words"]
+    return Comparison(
+        stem, frame, TextTable(title, header, short, notes=summary, words=frozenset({0, 4}), more=more), cells
+    )
+
+
+def _summary(judged: pd.Series, others: list[str], comparable: bool) -> str:
+    """One sentence on all cells; the first ones that differ by name."""
+    if not comparable:
+        return "The two were evaluated on different panels, so nothing is judged; use the profile's own config."
+    if not others:
+        return (
+            f"All {len(judged)} numbers that both tables hold are {SAME}; scores above are average pass@1 in percent."
+        )
+    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    same = int(judged.sum())
+    named = "; ".join(others[:5])
+    return f"{same} of {len(judged)} numbers that both hold are {SAME}; beside the scores not: {named}{more}."

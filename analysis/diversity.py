@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from analysis import format, pairing, statistics, style
-from analysis.curves import errorbar, label, method_axis, panels
+from analysis import forest, format, pairing, statistics, style
+from analysis.curves import BASE, draw_band, from_zero, heading, keys, label, panels
 from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
 from analysis.text_table import TextTable
@@ -24,7 +24,6 @@ from analysis.training_steps import estimate
 SVD_DIMENSIONS = 50
 EPS = 0.15  # DBSCAN radius, in pooled standard deviations of the two PCA axes
 MIN_SAMPLES = 5  # scikit-learn's default
-SHOWN = 300  # points drawn per panel
 
 
 @dataclass(frozen=True)
@@ -170,51 +169,64 @@ def notes(per_run: int) -> list[str]:
     ]
 
 
-def figure_clusters(source: Source, found: Clusters | None = None):
-    """The trajectories of each method's first seed in the shared plane; one colour per cluster, grey = noise."""
-    found = found or clusters(source)
-    methods = style.order(found.points["method"]) or [style.WARM_START]
-    figure, places = panels(len(methods), width=2.4, height=2.7)
+def figure_measures(source: Source, distance: dict[str, Estimate]) -> style.Drawn:
+    """Distance inside a question and distinct action sequences of every method, with 95 % intervals."""
+    methods, samples = list(source.scores), next(iter(source.scores.values())).correct_SQN.shape[2]
+    actions = {m: distinct_actions(source, m) for m in methods}
+    lines = [forest.line_of(style.name(m), m, distance[m], actions[m]) for m in methods]
+    panels = [
+        forest.Panel("Cosine distance, 0 to 1", "Distance inside a question", None, least=0.0, digits=3, sign=False),
+        forest.Panel(f"Of {samples} samples", "Distinct action sequences", None, least=0.0, digits=2, sign=False),
+    ]
+    caption = (
+        "Evaluation trajectories of the last checkpoint; mean over questions and seeds, 95 % interval over seeds × "
+        "questions (one seed: over questions). Distance: of the TF-IDF vectors of two samples of the same question."
+    )
+    figure = forest.figure(lines, panels, "Diversity inside a question", caption)
+    base = actions.get(style.BASELINE, UNDEFINED)
+    apart = [m for m in methods if m != style.WARM_START and (actions[m].low > base.high or actions[m].high < base.low)]
+    text = ", ".join(map(style.name, apart)) or "none"
+    return style.Drawn(
+        figure,
+        f"Trained methods whose interval of distinct action sequences does not overlap that of "
+        f"{style.name(style.BASELINE)}: {text}.",
+    )
+
+
+def figure_pass_at_k(source: Source) -> style.Drawn:
+    """pass@k for k = 1..N, a panel per method, mean over seeds × questions with 95 % bands; grey: GRPO."""
+    methods, base = list(source.scores), style.BASELINE
+    found = {m: pass_at_k_curve(source, m) for m in methods}
+    figure, places = panels(len(methods), per_row=5, height=1.05)
     for axes, method in zip(places, methods, strict=True):
-        points = found.points[found.points["method"] == method]
-        points = points[points["seed"] == points["seed"].min()].head(SHOWN)
-        noise, kept = points[points["cluster"] < 0], points[points["cluster"] >= 0]
-        axes.scatter(noise["x"], noise["y"], s=5, color="#bbbbbb", lw=0)
-        axes.scatter(kept["x"], kept["y"], s=7, lw=0, c=kept["cluster"] % 20, cmap="tab20", vmin=0, vmax=19)
-        axes.set_title(f"{style.name(method)}\n{format.estimate(cluster_count(found, method))} clusters", fontsize=9)
-    label(places, "PCA 1 (standard deviations)", "PCA 2 (standard deviations)")
-    return figure
+        if base in methods and method != base:
+            draw_band(axes, found[base], style.REFERENCE, lw=BASE)
+        draw_band(axes, found[method], style.colour(method), marker=style.marker(method), ms=2.5)
+        heading(axes, style.name(method), style.colour(method))
+        axes.set_xticks(found[method].index)
+    from_zero(places)
+    label(places, "k samples", "pass@k, %")
+    last = int(max(curve.index.max() for curve in found.values()))
+    caption = (
+        f"Share of questions with a right answer among k samples (unbiased estimator), y from 0. Shaded: 95 % interval "
+        f"over seeds × questions. All k come from the same {last} samples: only k = 1 and k = {last} are tested in the "
+        "table."
+    )
+    style.finish(figure, "pass@k of the last checkpoint", caption, keys(style.name(base) if base in methods else ""))
+    best = {k: max((m for m in methods), key=lambda m: found[m].loc[k, "value"]) for k in (1, last)}
+    shown = [
+        f"{style.name(best[k])} at k = {k} ({found[best[k]].loc[k, 'value']:.1f} %)" for k in dict.fromkeys((1, last))
+    ]
+    return style.Drawn(figure, f"The highest mean is that of {' and '.join(shown)}; the bands say how sure that is.")
 
 
-def figure_measures(source: Source, found: Clusters, distance: dict[str, Estimate]):
-    """Distance inside a question, distinct action sequences, cluster count: mean and 95 % interval; dots = runs."""
-    methods = list(source.scores)
-    figure, parts = style.subplots(1, 3, figsize=(11.4, 3.2))
-    for i, method in enumerate(methods):
-        estimates = (distance[method], distinct_actions(source, method), cluster_count(found, method))
-        for axes, e in zip(parts, estimates, strict=True):
-            errorbar(axes, [i], [e], style.look(method, methods))
-        runs = found.counts.loc[found.counts["method"] == method, "clusters"]
-        parts[2].scatter(np.full(len(runs), i + 0.2), runs, s=8, color=style.colour(method, methods), alpha=0.5, lw=0)
-    samples = next(iter(source.scores.values())).correct_SQN.shape[2]
-    parts[0].set_ylabel("Distance between two samples\nof a question (cosine, 0 to 1)")
-    parts[1].set_ylabel(f"Distinct action sequences\nper question (of {samples} samples)")
-    parts[2].set_ylabel("Trajectory clusters per run (count)")
-    for axes in parts:
-        method_axis(axes, methods)
-    return figure
-
-
-def figure_pass_at_k(source: Source):
-    """pass@k for k = 1..N, mean over seeds × questions with 95 % bands."""
-    figure, axes = style.subplots(figsize=(4.6, 3.4))
-    methods = list(source.scores)
-    for method in methods:
-        curve = pass_at_k_curve(source, method)
-        colour = style.colour(method, methods)
-        look = style.look(method, methods) | {"ms": 4, "ls": "-"}
-        axes.errorbar(curve.index, curve["value"], label=style.name(method), **look)
-        axes.fill_between(curve.index, curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
-    axes.set(xlabel="k (samples of a question)", ylabel="pass@k (% of questions)", xticks=curve.index)
-    axes.legend()
-    return figure
+def answer(source: Source, distance: dict[str, Estimate]) -> str:
+    """Whether training leaves less variety than the warm start has."""
+    warm, trained = distance.get(style.WARM_START, UNDEFINED), [m for m in source.scores if m != style.WARM_START]
+    less = [m for m in trained if distance[m].high < warm.low]
+    if not np.isfinite(warm.value):
+        return "**Answer.** The warm start has no trajectories here to compare with."
+    return (
+        f"**Answer.** {len(less)} of {len(trained)} trained methods vary less inside a question than the warm start "
+        f"(distance {warm.value:.3f}), with intervals that do not overlap."
+    )

@@ -11,8 +11,7 @@ from dataclasses import astuple
 import numpy as np
 import pandas as pd
 
-from analysis import format, pairing, style
-from analysis.curves import draw_band, errorbar, from_zero, legend, method_axis
+from analysis import curves, forest, format, pairing, style
 from analysis.load import Source
 from analysis.statistics import UNDEFINED, Estimate
 from analysis.text_table import MISSING, TextTable
@@ -144,72 +143,152 @@ def start_end_table(source: Source) -> TextTable:
     return TextTable("Entropy at start and end of training, nats", ["Method", "Start", "End", "End / start"], rows)
 
 
-TRAINING_PANELS = (
-    ("entropy", "Policy entropy (nats per token)"),
-    ("success_mean", "Success of training rollouts (share)"),
-)
+RANGES = {"dapo": "0.8 to 1.28", "cispo": "0 to 5"}
+"""Methods whose clip range is not the others' 0.8 to 1.2; it is what "outside" means for them."""
+OVER_SEEDS = "95 % t interval over seeds, none with one seed"
 
 
-def figure_training(source: Source):
-    """Entropy and success over training, mean over seeds with 95 % bands."""
-    figure, panels = style.subplots(1, 2, figsize=(8.4, 3.2))
-    methods = style.shown(trained(source))
-    for axes, (column, label) in zip(panels, TRAINING_PANELS, strict=True):
-        for method in methods:
-            b = band(source, method, column)
-            marks = {"marker": style.marker(method, methods), "markevery": max(1, len(b) // 8), "ms": 4}
-            draw_band(axes, b, style.colour(method, methods), 0.15, label=style.name(method), **marks)
-        axes.set(xlabel="RL step", ylabel=label)
-        from_zero(axes)
-    legend(panels[0], methods)
-    return figure
+def _rows(source: Source) -> list[str]:
+    return style.shown(trained(source))
 
 
-def figure_tool_results(source: Source):
-    """Entropy by position after a tool result (left) and right after a result against mid-segment (right)."""
-    figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.2))
-    methods = style.shown(trained(source))
-    for i, method in enumerate(methods):
-        shift = 0.12 * (i - (len(methods) - 1) / 2)
-        look = style.look(method, methods) | {"ms": 4, "capsize": 2, "lw": 1}
-        estimates = [estimate(per_seed(source, method, f"entropy_pos_{p}")) for p in range(POSITIONS)]
-        errorbar(left, np.arange(POSITIONS) + shift, estimates, look | {"ls": "-"}, style.name(method))
-        pair = [estimate(per_seed(source, method, c)) for c in ("entropy_after_result", "entropy_mid_segment")]
-        errorbar(right, np.arange(2) + shift, pair, look)
-    left.set(xlabel="Token position after a tool result (0 = first)", xticks=range(POSITIONS))
-    right.set(xticks=[0, 1], xticklabels=["right after a result", "mid-segment"], xlim=(-0.5, 1.5))
-    for axes in (left, right):
-        axes.set_ylabel("Entropy (nats per token)")
-        from_zero(axes)
-    legend(left, methods)
-    return figure
+def _names(methods) -> str:
+    return ", ".join(map(style.name, methods)) or "none"
 
 
-def figure_in_a_row(source: Source):
-    """Share of high-entropy tool steps whose predecessor is one too: in order (filled) against shuffled (open)."""
-    figure, axes = style.subplots(figsize=(4.4, 3.2))
-    methods = style.shown(trained(source))
-    for i, method in enumerate(methods):
-        look = style.look(method, methods)
-        errorbar(axes, [i - 0.12], [estimate(per_seed(source, method, "high_entropy_follow"))], look)
-        errorbar(axes, [i + 0.12], [estimate(per_seed(source, method, "high_entropy_base"))], look | {"mfc": "white"})
-    method_axis(axes, methods)
-    axes.set_ylabel("Share of high-entropy tool steps\nthat follow another (filled);\nshuffled in trajectory (open)")
-    return figure
+def figure_training(source: Source) -> style.Drawn:
+    """Entropy over training, a panel per method, mean over seeds with 95 % bands; grey: GRPO."""
+    methods, base = _rows(source), style.BASELINE
+    figure, places = curves.panels(len(methods), per_row=4, height=1.05)
+    for axes, method in zip(places, methods, strict=False):
+        if base in methods and method != base:
+            curves.draw_band(axes, band(source, base, "entropy"), style.REFERENCE, lw=curves.BASE)
+        curves.draw_band(axes, band(source, method, "entropy"), style.colour(method))
+        curves.heading(axes, style.name(method), style.colour(method))
+    curves.from_zero(places)
+    curves.label(places, "RL step", "Entropy, nats")
+    if not methods:
+        curves.nothing(places[0])
+    caption = f"Policy entropy per token at rollout (full softmax), mean over seeds, y from 0. {curves.BAND}"
+    style.finish(
+        figure, "Policy entropy during training", caption, curves.keys(style.name(base) if base in methods else "")
+    )
+    found = {m: estimate(_ratio(*reversed(edges(source, m)))) for m in methods}
+    fallen = [m for m, e in found.items() if e.high < COLLAPSE]
+    return style.Drawn(
+        figure,
+        f"The entropy of {len(fallen)} of {len(methods)} methods ends below half of its start with its whole interval "
+        f"(first and last tenth of training): {_names(fallen)}.",
+    )
 
 
-def figure_clip(source: Source):
-    """Tokens outside the clip range: their share (left) and their entropy (filled) against the rest (open) (right)."""
-    figure, (left, right) = style.subplots(1, 2, figsize=(8.4, 3.2))
-    methods = style.shown(trained(source))
-    for i, method in enumerate(methods):
-        look = style.look(method, methods)
-        errorbar(left, [i], [estimate(100 * per_seed(source, method, "outside_clip_fraction"))], look)
-        errorbar(right, [i - 0.12], [estimate(per_seed(source, method, "entropy_outside"))], look)
-        errorbar(right, [i + 0.12], [estimate(per_seed(source, method, "entropy_inside"))], look | {"mfc": "white"})
-    for axes in (left, right):
-        method_axis(axes, methods)
-        from_zero(axes)
-    left.set_ylabel("Tokens outside the clip range (%)")
-    right.set_ylabel("Entropy (nats per token)\noutside (filled), inside (open)")
-    return figure
+def figure_tool_results(source: Source) -> style.Drawn:
+    """Entropy by position after a tool result, a panel per method, and the mean of all other tokens as a line."""
+    methods, base = _rows(source), style.BASELINE
+    figure, places = curves.panels(len(methods), per_row=4, height=1.05)
+    positions = np.arange(POSITIONS)
+
+    def of(method: str) -> pd.DataFrame:
+        found = [estimate(per_seed(source, method, f"entropy_pos_{p}")) for p in positions]
+        return pd.DataFrame([astuple(e) for e in found], columns=["value", "low", "high"], index=positions)
+
+    for axes, method in zip(places, methods, strict=False):
+        colour = style.colour(method)
+        if base in methods and method != base:
+            curves.draw_band(axes, of(base), style.REFERENCE, lw=curves.BASE)
+        curves.draw_band(axes, of(method), colour, marker=style.marker(method), ms=2.5)
+        rest = estimate(per_seed(source, method, "entropy_mid_segment"))
+        axes.axhline(rest.value, color=colour, lw=0.9, ls=":")
+        if np.isfinite(rest.low):
+            axes.axhspan(rest.low, rest.high, color=colour, alpha=curves.SHADE, lw=0)
+        curves.heading(axes, style.name(method), colour)
+        axes.set_xticks(positions[::3])
+    curves.from_zero(places)
+    curves.label(places, "Tokens after the result", "Entropy, nats")
+    if not methods:
+        curves.nothing(places[0])
+    caption = (
+        "Mean entropy of the sampled token at position 0 to 9 after a tool result, over all of training, y from 0. "
+        f"Dotted: tokens further from a result. Shaded: {OVER_SEEDS}."
+    )
+    dotted = style.line_key("tokens further from a result", style.REST[0], ls=":", lw=0.9)
+    keys = [*curves.keys(style.name(base) if base in methods else ""), dotted]
+    style.finish(figure, "Entropy right after a tool result", caption, keys)
+    raised = [m for m in methods if _after_minus_mid(source, m).low > 0]
+    return style.Drawn(
+        figure,
+        f"Tokens right after a tool result have more entropy than the others, with the whole interval above 0, in "
+        f"{len(raised)} of {len(methods)} methods: {_names(raised)}.",
+    )
+
+
+def _after_minus_mid(source: Source, method: str) -> Estimate:
+    pair = (per_seed(source, method, c) for c in ("entropy_after_result", "entropy_mid_segment"))
+    return estimate(np.subtract(*pair))
+
+
+def figure_in_a_row(source: Source) -> style.Drawn:
+    """How much more often high-entropy tool steps follow another than after shuffling: at the start, and over all."""
+    methods, columns = _rows(source), ("high_entropy_follow", "high_entropy_base")
+
+    def at_start(method: str) -> Estimate:
+        pair = (edges(source, method, c)[0] for c in columns)
+        return estimate(100 * np.subtract(*pair))
+
+    def over_all(method: str) -> Estimate:
+        pair = (per_seed(source, method, c) for c in columns)
+        return estimate(100 * np.subtract(*pair))
+
+    found = {m: (at_start(m), over_all(m)) for m in methods}
+    lines = [forest.line_of(style.name(m), m, *pair) for m, pair in found.items()]
+    panels = [forest.Panel("Points above chance", title) for title in ("Start of training", "All of training")]
+    caption = (
+        "Share of tool steps with above-median entropy whose predecessor in the trajectory is one too, minus the same "
+        f"share after shuffling the steps inside each trajectory; points, {OVER_SEEDS}. Start: first tenth of the RL "
+        "steps. The papers see it before training."
+    )
+    figure = forest.figure(lines, panels, "High-entropy tool steps in a row", caption)
+    counts = [[m for m, pair in found.items() if pair[i].low > 0] for i in (0, 1)]
+    return style.Drawn(
+        figure,
+        f"High-entropy tool steps follow each other more often than by chance, with the whole interval above 0, in "
+        f"{len(counts[0])} of {len(methods)} methods at the start of training ({_names(counts[0])}) and in "
+        f"{len(counts[1])} over all of it ({_names(counts[1])}).",
+    )
+
+
+def figure_clip(source: Source) -> style.Drawn:
+    """Tokens outside the clip range: their share, and how much more entropy they have than the others."""
+    methods = _rows(source)
+    shares = {m: estimate(100 * per_seed(source, m, "outside_clip_fraction")) for m in methods}
+    gaps = {
+        m: estimate(per_seed(source, m, "entropy_outside") - per_seed(source, m, "entropy_inside")) for m in methods
+    }
+    lines = [forest.line_of(style.name(m), m, shares[m], gaps[m], note=RANGES.get(m, "")) for m in methods]
+    panels = [
+        forest.Panel("% of tokens", "Share of tokens outside", zero=None, least=0.0, digits=2, sign=False),
+        forest.Panel("Nats", "Entropy, outside minus inside", digits=2),
+    ]
+    others = "; ".join(f"{style.name(m)}: {text}" for m, text in RANGES.items() if m in methods)
+    caption = (
+        "Outside: probability ratio outside 0.8 to 1.2"
+        f"{f' ({others}, which makes these another question)' if others else ''}. Mean over RL steps and seeds, "
+        f"{OVER_SEEDS}. Without an interval: one seed, or no tokens outside."
+    )
+    figure = forest.figure(lines, panels, "Tokens outside the clip range", caption)
+    more = [m for m in methods if gaps[m].low > 0]
+    return style.Drawn(
+        figure,
+        f"Tokens outside the clip range have more entropy than the others, with the whole interval above 0, in "
+        f"{len(more)} of {len(methods)} methods: {_names(more)}.",
+    )
+
+
+def answer(source: Source) -> str:
+    """How many premises hold, and which do not."""
+    rows = premises(source)
+    asked = rows[rows["holds"].isin(["yes", "no"])]
+    fails = [text.partition(".")[0] for text in asked.loc[asked["holds"] == "no", "premise"]]
+    held = f"{(asked['holds'] == 'yes').sum()} of {len(asked)} statements hold"
+    said = f"**Answer.** Measured on {style.name(style.BASELINE)}, {held}"
+    return f"{said}{'; not: ' + ', '.join(fails) if fails else ''}. The table below has the numbers."

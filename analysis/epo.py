@@ -5,42 +5,40 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from analysis import curves, format, pairing, style, table
+from analysis import curves, families, forest, format, style, table
 from analysis.load import Source
-from analysis.statistics import Estimate
-from analysis.table3 import SPEC
+from analysis.statistics import Estimate, gap
+from analysis.table3 import BASES, effects
 from analysis.text_table import TextTable
-from analysis.training_steps import band_of, edges, estimate, trained
+from analysis.training_steps import band_of, edges, estimate, last, trained, unfiltered
 
 WINDOW = 5  # RL steps over which a variance of the entropy is taken; ours, EPO's figures do not say
 CORE = ("ppo", "ppo+epo", "grpo", "grpo+epo")
 ABLATION = ("ppo", "ppo+epo", "epo-base", "epo-decay", "epo-no-dw", "ppo+epo-released")
 ABLATION_GRPO = ("grpo", "grpo+epo", "grpo-released", "epo-released")
-_EVERY = (*CORE, *ABLATION, *ABLATION_GRPO)
-"""So that a method has the same colour and marker in all of these figures."""
+COLOUR = "#332288"  # of every row with a term of EPO, in panels and lines with their names
 CURVES = {
-    "reward_mean": "Mean reward, training",
-    "check_success_iid": "Success, IID (random tasks)",
-    "check_success_ood": "Success, OOD (random tasks)",
-    "entropy_early": "Entropy, first third, nats",
-    "entropy_late": "Entropy, last third, nats",
-    "entropy_variance": f"Variance of entropy, {WINDOW} steps",
-    "factor": "Entropy gradient × (all tokens)",
-    "epo_share_above": "Share above the corridor",
+    "success": "Success, %",
+    "entropy_early": "Entropy, early",
+    "entropy_late": "Entropy, late",
+    "entropy_variance": "Variance, 10⁻⁴",
+    "factor": "Gradient ×",
+    "epo_share_above": "Above, %",
 }
-"""Column of a run's steps, or what `step_values` adds -> axis label."""
-ABLATION_CURVES = ("reward_mean", "check_success_iid", "check_success_ood", "entropy_late")
+"""Column of a run's steps, or what `step_values` adds -> panel title."""
+ABLATION_CURVES = ("success", "entropy_early", "entropy_late", "factor")
+SCALED = {"success": 100, "epo_share_above": 100, "entropy_variance": 1e4}
 
 
 @lru_cache(maxsize=2)
 def step_values(source: Source) -> pd.DataFrame:
-    """The RL steps of all runs with two more columns.
+    """The RL steps of all runs with `success` (`training_steps.unfiltered`) and two more columns.
 
     entropy_variance: sample variance of the batch entropy over the last `WINDOW` RL steps, nats²; NaN before. factor:
     what the gradient of the entropy bonus is multiplied by, mean over tokens: `epo_factor_below` and `_above` for their
     shares of the tokens, 1 for the others; NaN for methods without smoothing.
     """
-    steps = source.steps.sort_values(["method", "seed", "step"], ignore_index=True)
+    steps = unfiltered(source)[0].sort_values(["method", "seed", "step"], ignore_index=True)
     variance = steps.groupby(["method", "seed"])["entropy"].transform(lambda entropy: entropy.rolling(WINDOW).var())
     below = steps["epo_share_below"] * (steps["epo_factor_below"] - 1)
     above = steps["epo_share_above"] * (steps["epo_factor_above"] - 1)
@@ -53,44 +51,109 @@ def present(source: Source, methods: tuple[str, ...]) -> list[str]:
     return [method for method in methods if method in found]
 
 
-def figure_curves(source: Source, methods: tuple[str, ...], columns: tuple[str, ...] = tuple(CURVES)):
-    """A panel per column, a line per method: mean over seeds with its 95 % band, at the steps that have a value."""
-    rows = present(source, methods)
-    width = 4 if len(columns) > 4 else len(columns)
-    height = -(-len(columns) // width)
-    figure, grid = style.subplots(height, width, figsize=(2.75 * width, 2.35 * height + 0.4), squeeze=False)
+def figure_curves(
+    source: Source, methods: tuple[str, ...], title: str, columns: tuple[str, ...] = tuple(CURVES)
+) -> style.Drawn:
+    """A line of panels per row with EPO, a panel per column: mean over seeds with 95 % band; grey: the row without."""
+    rows = [m for m in present(source, methods) if m in BASES]
+    figure, grid = style.subplots(
+        max(1, len(rows)),
+        len(columns),
+        height=0.95 * max(1, len(rows)) + 0.45,
+        sharex=True,
+        sharey="col",
+        squeeze=False,
+    )
     values = step_values(source)
-    for axes, column in zip(grid.flat, columns, strict=True):
-        for method in rows:
-            found = band_of(values[values["method"] == method], column).dropna(subset=["value"])
-            if len(found):
-                colour = style.colour(method, _EVERY)
-                dots = {"marker": style.marker(method, _EVERY), "ms": 3} if column.startswith("check") else {}
-                curves.draw_band(axes, found, colour, 0.15, label=style.name(method), **dots)
-        axes.set_title(CURVES[column], fontsize=8)
-        axes.set_xlabel("RL step")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    if rows:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(rows), 6))
-    else:
-        curves.legend(grid.flat[0], rows)
-    return figure
+    for i, method in enumerate(rows):
+        for axes, column in zip(grid[i], columns, strict=True):
+            for row, colour, width in ((BASES[method], style.REFERENCE, curves.BASE), (method, COLOUR, 1.2)):
+                found = band_of(values[values["method"] == row], column).dropna(subset=["value"])
+                if not len(found) and row == method:
+                    axes.text(0.5, 0.5, "no smoothing", transform=axes.transAxes, ha="center", color=style.REST[0])
+                elif len(found):
+                    curves.draw_band(axes, found * SCALED.get(column, 1), colour, lw=width)
+        same = families.are_same_runs(source, method, BASES[method]) if BASES[method] in trained(source) else False
+        words = [style.name(method).replace(" (", "\n("), *(["= its base"] if same else [])]
+        grid[i, 0].set_ylabel("\n".join(words))
+    for j, column in enumerate(columns):
+        grid[0, j].set_title(CURVES[column])
+        grid[-1, j].set_xlabel("RL step")
+        if rows:
+            curves.from_zero(list(grid[:, j]))
+    if not rows:
+        curves.nothing(grid[0, 0])
+    bases = dict.fromkeys(style.name(BASES[m]) for m in rows)
+    keys = [style.line_key("the row named at the left", COLOUR), style.band_key()]
+    keys.insert(1, style.line_key("the same method without EPO's terms", style.REFERENCE, lw=curves.BASE))
+    caption = (
+        f"Mean over seeds, y from 0. {curves.BAND} Grey: {' or '.join(bases) or 'none'}. Success of training rollouts. "
+        "Entropies in nats: early and late are the first and last third of an episode's turns. "
+    )
+    if "entropy_variance" in columns:
+        caption += f"Variance: of the batch entropy over {WINDOW} steps, nats². Above: tokens above EPO's corridor. "
+    caption += "Gradient ×: what smoothing multiplies the bonus's gradient by, mean over tokens; 1 is the plain bonus."
+    style.finish(figure, title, caption, keys)
+    return style.Drawn(figure, _curves_say(source, rows))
 
 
-def figure_last(source: Source, methods: tuple[str, ...]):
-    """Success of the last checkpoint on the whole panel, IID and OOD, with intervals over seeds and tasks."""
-    rows = [m for m in (style.WARM_START, *methods) if m in source.scores]
-    figure, grid = style.subplots(1, 2, figsize=(3.4 * 2, 2.9), sharey=True)
-    for axes, (column, keep_Q) in zip(grid, sorted(table.part_columns(SPEC, source.scores).items()), strict=False):
-        for place, method in enumerate(rows):
-            found = pairing.estimate(source.scores[method], 1, keep_Q)
-            percent = Estimate(*(100 * x for x in (found.value, found.low, found.high)))
-            curves.errorbar(axes, np.array([place]), [percent], style.look(method, _EVERY))
-        curves.method_axis(axes, rows)
-        axes.set_title(column.removeprefix("split_").upper(), fontsize=8)
-    grid[0].set_ylabel("Success, %")
-    curves.from_zero(grid[0])
-    return figure
+def _curves_say(source: Source, rows: list[str]) -> str:
+    """Which rows end with another entropy than their base."""
+    steps, apart = source.steps, []
+    for method in rows:
+        pair = (last(steps[steps["method"] == m], "entropy_late") for m in (method, BASES[method]))
+        found = gap(*pair)
+        if found.low > 0 or found.high < 0:
+            apart.append(f"{style.name(method)} ({format.number(found.value, 3, sign=True)} nats)")
+    return (
+        "Rows whose entropy late in an episode differs from that of their base over the last tenth of training (95 % "
+        f"interval over seeds, each alone, Welch): {', '.join(apart) or 'none'}."
+    )
+
+
+def figure_last(source: Source, methods: tuple[str, ...], title: str) -> style.Drawn:
+    """Gain of each row with EPO over the same method without it, at the last checkpoint: IID, OOD and both."""
+    found = effects(source)[0]
+    rows = [m for m in methods if m in found.index]
+    parts = {"split_iid": "IID", "split_ood": "OOD", "both": "Both"}
+    lines = []
+    for m in rows:
+        row = found.loc[m]
+        same = families.are_same_runs(source, m, row["against"])
+        estimates = [Estimate(*(row.get(f"{c}{end}", np.nan) for end in ("", "_low", "_high"))) for c in parts]
+        lines.append(forest.Line(style.name(m), tuple(estimates), COLOUR, "o", note="= base" if same else ""))
+    margin = families.confirmatory("3").margin
+    bases = found.loc[rows, "against"] if rows else {}
+    against = [
+        f"{style.name(b)} ({', '.join(style.name(m) for m in rows if bases[m] == b)})" for b in dict.fromkeys(bases)
+    ]
+    panels = [forest.Panel("Points of success", text, margin=margin) for text in parts.values()]
+    caption = (
+        "Success at the last checkpoint on the whole panel, row minus the same method without EPO's terms, mean and "
+        "95 % "
+        f"interval over seeds × tasks, each alone. Grey band: ±{margin:g} points, inside which a difference counts as "
+        f"none. {forest.CLIPPED} Against: {'; '.join(against)}."
+    )
+    figure = forest.figure(lines, panels, title, caption)
+    sure = [style.name(m) for m in rows if found.loc[m, "adjusted_p"] < table.ALPHA]
+    return style.Drawn(
+        figure,
+        f"With an adjusted p below {table.ALPHA} over both splits, EPO's terms change the success of: "
+        f"{', '.join(sure) or 'none of these rows'}.",
+    )
+
+
+def answer(source: Source) -> str:
+    """EPO's gain over its base methods, from the confirmatory comparisons."""
+    found = effects(source)[0]
+    said = []
+    for method in ("ppo+epo", "grpo+epo"):
+        if method in found.index:
+            row = found.loc[method]
+            shown = format.estimate(Estimate(*(row[f"both{end}"] for end in ("", "_low", "_high"))), sign=True)
+            verdict = "a difference" if row["adjusted_p"] < table.ALPHA else "no proof of a difference"
+            said.append(f"{style.name(method)} minus {style.name(row['against'])} {shown} points ({verdict})")
+    return f"**Answer.** {'; '.join(said) or 'no row with EPO has runs here'}."
 
 
 def entropy_table(source: Source, methods: tuple[str, ...]) -> TextTable:

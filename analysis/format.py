@@ -1,15 +1,14 @@
 """A table's numbers as text cells, ready for a file or a terminal."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from analysis import families, provenance, style
+from analysis import families, provenance, style, training_steps
 from analysis.load import Source
 from analysis.statistics import Estimate
-from analysis.table import ALPHA, COSTS, K, Table
+from analysis.table import ALPHA, K, Spec, Table
 from analysis.text_table import MISSING, TextTable
 
 
@@ -75,24 +74,33 @@ def confirmatory_tables(source: Source, name=style.name) -> list[TextTable]:
     header = ["Method", "Against", "Difference", "p", "Holm p", f"p of {family.margin:g} points or more", "Seeds"]
     count = len(family.comparisons)
     missing = "" if len(frame) == count else f" {count - len(frame)} more lack rows."
-    note = (
-        f"What {family.paper} claims, fixed in analysis/families.yaml for runs to come, after the published ones had "
-        f"been seen.{missing} Points. Holm p: over these {len(frame)}; bold: below {ALPHA}. p of {family.margin:g} "
-        f"points or more: two one-sided tests, small where an effect of {family.margin:g} points either way is "
-        "excluded."
-    )
+    notes = [
+        f"What {family.paper} claims: written down after the published runs had been seen, binding for later "
+        f"ones.{missing}",
+        f"Points. Holm p over these {len(frame)}, bold below {ALPHA}. p of {family.margin:g} points or more: small "
+        f"where an "
+        f"effect of {family.margin:g} points either way is excluded (two one-sided tests).",
+    ]
     if not (frame["against"] == frame["best"]).all():
-        note += (
-            " Best of several: above it if above each (intersection-union), below it if below any (Bonferroni); in "
+        notes.append(
+            "Best of several: above it if above each (intersection-union), below it if below any (Bonferroni); in "
             "brackets the highest mean."
         )
-    return [TextTable("Confirmatory comparisons", header, rows, frozenset(bold), [note], frozenset({0, 1}))]
+    return [TextTable("Confirmatory comparisons", header, rows, frozenset(bold), notes, frozenset({0, 1}))]
 
 
 def estimate(found: Estimate, digits: int = 1, sign: bool = False) -> str:
     """`41.2 [38.0, 44.5]`, the value alone where the interval is undefined, or `–`."""
     value, low, high = (number(n, digits, sign) for n in (found.value, found.low, found.high))
     return f"{value} [{low}, {high}]" if MISSING not in (value, low) else value
+
+
+def short(row: pd.Series, column: str, sign: bool = False) -> str:
+    """`54.2 ± 5.2`, the mean and half of its interval; with both ends where they are not equally far from it."""
+    value, low, high = (float(row.get(name, np.nan)) for name in (column, f"{column}_low", f"{column}_high"))
+    if not np.isfinite(low) or abs((low + high) / 2 - value) > 0.05:
+        return estimate(Estimate(value, low, high), sign=sign)
+    return f"{number(value, sign=sign)} ± {(high - low) / 2:.1f}"
 
 
 def cell(row: pd.Series, column: str, sign: bool = False) -> str:
@@ -114,11 +122,14 @@ WORLDS = {"minihouse": "MiniHouse", "alfworld": "ALFWorld", "scienceworld": "Sci
 
 def title(table: Table) -> str:
     """`Table 2. mini-deepsearch, profile mini`; with the settings of the command line, if the runs have any."""
-    subject = table.spec.subject.format(
-        sets=sets(table.source), world=WORLDS.get(world(table.source), world(table.source))
-    )
-    settings = f", under {table.source.settings}" if table.source.settings else ""
-    return f"Table {table.spec.table}. {subject}, profile {table.source.profile}{settings}"
+    return subject(table.source, table.spec)
+
+
+def subject(source: Source, spec: Spec) -> str:
+    """`title` of the table that `spec` makes of `source`."""
+    shown = spec.subject.format(sets=sets(source), world=WORLDS.get(world(source), world(source)))
+    settings = f", under {source.settings}" if source.settings else ""
+    return f"Table {spec.table}. {shown}, profile {source.profile}{settings}"
 
 
 def world(source: Source) -> str:
@@ -166,7 +177,7 @@ def score_table(
         cells += [cell(row, "difference_1", sign=True), p_value(row["adjusted_1"])]
         cells += [*(cell(row, c) for c in further), *(human(row[c]) for c in costs)]
         rows.append([*cells, str(int(row["n_seeds"])) if row["n_seeds"] else MISSING])
-    return TextTable(title(table), header, rows, frozenset(bold), notes)
+    return TextTable(f"{title(table)}: all rows", header, rows, frozenset(bold), notes, wide=True)
 
 
 def main_table(table: Table, more_notes: Sequence[str] = ()) -> TextTable:
@@ -184,6 +195,63 @@ def main_table(table: Table, more_notes: Sequence[str] = ()) -> TextTable:
         *more_notes,
     ]
     return score_table(table, scored, notes, plain=plain)
+
+
+FOLD = 10
+"""Rows from which on a table shows its core alone, and all of them in its appendix."""
+
+
+def core_rows(table: Table) -> list[str]:
+    """The rows of the short table, core methods first; all if they are few."""
+    rows = [m for m in table.frame.index if table.frame.loc[m, "n_seeds"] or m in table.spec.core]
+    core = [m for m in rows if m in (style.WARM_START, *table.spec.core)]
+    return core if len(rows) > FOLD else core + [m for m in rows if m not in core]
+
+
+def appendix(table: Table) -> tuple[str, str]:
+    """A note on the appendix: its content and its file."""
+    more = len(table.frame) - len(core_rows(table))
+    rows = f"{more} more rows, all" if more > 0 else "All"
+    return (
+        f"{rows} columns, costs, seeds, commits, power, every definition, and what the papers report",
+        f"table{table.spec.table}_appendix.md",
+    )
+
+
+def short_table(table: Table, scored: dict[str, str] | None = None, unit: str = "questions") -> TextTable:
+    """The table in one glance: the core rows, scores as `mean ± half of the interval`, and four notes at most.
+
+    scored: column -> header of the scores; None: the parts and the average of pass@1.
+    """
+    spec, frame = table.spec, table.frame.loc[core_rows(table)]
+    scored = scored or {column: part_label(column) for column in table.parts} | {"pass_1": "Average pass@1"}
+    header = ["Method", *scored.values(), f"Against {spec.name(spec.baseline)}", "Adjusted p", "Seeds"]
+    rows, bold = [], set()
+    for i, (method, row) in enumerate(frame.iterrows()):
+        bold |= {(i, 1 + j) for j, c in enumerate((*scored, "difference_1")) if row.get(f"{c}_bold") in (True, 1)}
+        cells = [spec.name(method), *(short(row, c) for c in scored), short(row, "difference_1", sign=True)]
+        rows.append([*cells, p_value(row["adjusted_1"]), str(int(row["n_seeds"])) if row["n_seeds"] else MISSING])
+    notes = [*short_notes(table, unit), *fallen_note(table)]
+    return TextTable(title(table), header, rows, frozenset(bold), notes, more=appendix(table))
+
+
+def short_notes(table: Table, unit: str) -> list[str]:
+    """A note on the numbers of the short table."""
+    base = table.spec.name(table.spec.baseline)
+    return [
+        f"Percent, last checkpoint. ±: half of the 95 % interval over seeds × {unit}; all runs start from one warm "
+        f"start, "
+        "and no interval counts another.",
+        f"Against {base}: points. p: Holm for a paper's claim, else false discovery rate; bold below {ALPHA} (a score: "
+        "above every other row).",
+    ]
+
+
+def fallen_note(table: Table) -> list[str]:
+    """Names rows with collapsed runs, whose intervals are a rough guide."""
+    found = {row: n for row, n in training_steps.collapsed(table.source).items() if n[0] and row in core_rows(table)}
+    names = ", ".join(f"{table.spec.name(row)} {down} of {runs}" for row, (down, runs) in found.items())
+    return [f"Collapsed runs, so that intervals are a rough guide: {names}."] if names else []
 
 
 def origin(table: Table) -> list[str]:
@@ -205,19 +273,6 @@ def robust_table(table: Table) -> TextTable:
     return TextTable("Over runs", header, rows)
 
 
-def block(whole: TextTable, columns: Sequence[int], **changes) -> TextTable:
-    """Some columns of a table. changes: other fields of the block."""
-    bold = frozenset((i, columns.index(j)) for i, j in whole.bold if j in columns)
-    rows = [[row[j] for j in columns] for row in whole.rows]
-    return replace(whole, header=[whole.header[j] for j in columns], rows=rows, bold=bold, **changes)
-
-
 def terminal_tables(table: Table, whole: TextTable) -> list[TextTable]:
-    """The table in three narrow blocks for a terminal: scores, costs, time; the notes under the second one."""
-    first_cost = whole.header.index(next(iter(COSTS.values())))
-    stars = ["*a* is bold in the files."] if whole.bold else []
-    return [
-        block(whole, range(first_cost), notes=stars),
-        block(whole, [0, *range(first_cost, len(whole.header))], title="Costs of a run"),
-        provenance.time_table(table.source, table.spec.name),
-    ]
+    """The short table for a terminal, and the time of its runs; costs and all notes stand in the appendix."""
+    return [whole, provenance.time_table(table.source, table.spec.name)]

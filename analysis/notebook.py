@@ -17,7 +17,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
-from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from analysis import comparison, load, style, text_table, write
@@ -50,7 +49,7 @@ def table(built: Table) -> None:
     """Write the table's files and show it; own runs stand beside the published ones, if there are any."""
     papers = load_reported(data_folder() / "papers")
     save(write.files(built, papers))
-    show(*write.blocks(built, papers))
+    show(*write.blocks(built), *write.appendix(built, papers))
     _report["text"] += map(text_table.text, write.terminal_tables(built))
     if built.source.origin != load.RESULTS:
         _compare(built)
@@ -77,18 +76,24 @@ def save(files: dict[str, str]) -> None:
         _report["files"] += map(str, text_table.save(files, Path(folder)))
 
 
-def draw(stem: str, figure: Figure) -> None:
-    """Write a figure under the name `stem`, and show it."""
+def draw(stem: str, drawn: style.Drawn, image: bool = False) -> None:
+    """Write a figure as `stem` (image: `style.save`), show it, and say below it what its data support."""
     if folder := os.environ.get("REPRODUCE_FIGURES"):
-        _report["files"].append(str(style.save(figure, Path(folder), stem)))
-    display(figure)
-    plt.close(figure)
+        _report["files"].append(str(style.save(drawn.figure, Path(folder), stem, image)))
+    display(drawn.figure)
+    plt.close(drawn.figure)
+    say(drawn.says)
 
 
-def draw_all(figures: Iterable[tuple[str, Figure]]) -> None:
-    """`draw` every (stem, figure)."""
-    for stem, figure in figures:
-        draw(stem, figure)
+def draw_all(found: Iterable[tuple[str, style.Drawn]]) -> None:
+    """`draw` every (stem, figure with its sentence)."""
+    for stem, drawn in found:
+        draw(stem, drawn)
+
+
+def say(*sentences: str) -> None:
+    """Display sentences as a paragraph."""
+    display(Markdown(" ".join(sentences)))
 
 
 def show(*tables: TextTable) -> None:

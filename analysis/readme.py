@@ -1,12 +1,11 @@
-"""Puts the generated tables into the README, each between its two markers: the README's numbers are never typed.
-
-Of the numbers that papers report it holds none, only a line that leads to them.
-"""
+"""Puts generated tables into README.md and RESULTS.md, each between its two markers: their numbers are never typed."""
 
 from pathlib import Path
 
-from analysis import reported
 from reproduce.errors import UserError
+
+RESULTS = Path("analysis") / "RESULTS.md"
+"""Where the tables stand, below the root."""
 
 
 def markers(table: str) -> tuple[str, str]:
@@ -18,17 +17,14 @@ def block(text: str, table: str) -> str:
     """Text between the markers of a table in a README. UserError if a marker is missing."""
     start, end = markers(table)
     if start not in text or end not in text:
-        raise UserError(f"README.md: the markers {start} and {end} are missing; put them back where the table belongs")
+        raise UserError(f"the markers {start} and {end} are missing; put them back where the table belongs")
     return text.split(start, 1)[1].split(end, 1)[0].strip("\n")
 
 
 def shown(markdown: str, table: str) -> str:
-    """The part of figures/<table>.md that the README shows: all that was measured, and a link in place of the
-    reported numbers, which are the file's last block (`write.blocks`)."""
-    measured, heading, _ = markdown.partition(f"## {reported.TITLE}\n")
-    file = f"figures/{table}.md"
-    link = f"\nWhat the papers report for other models and benchmarks: [{file}]({file}).\n" if heading else ""
-    return f"{measured.rstrip()}\n{link}"
+    """figures/<table>.md as RESULTS.md shows it: its link leads from there."""
+    file = f"{table}_appendix.md"
+    return markdown.replace(f"[{file}]({file})", f"[figures/{file}](../figures/{file})")
 
 
 def insert(readme: Path, table: str, markdown: str) -> bool:

@@ -117,4 +117,4 @@ def reported_table(papers: pd.DataFrame, wanted: Reported) -> TextTable:
     ]
     width = len(header)
     words = frozenset({0, 1, 2, width - 3, width - 2, width - 1})
-    return TextTable(TITLE, header, rows, notes=lines, words=words)
+    return TextTable(TITLE, header, rows, notes=lines, words=words, wide=True)

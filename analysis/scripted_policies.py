@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from analysis import format, statistics, style, text_table
+from analysis import forest, format, statistics, style, text_table
 from analysis.statistics import CONFIDENCE, Estimate
 from analysis.table import put
 from analysis.text_table import TextTable
@@ -270,40 +270,67 @@ def files(measured: Measured) -> dict[str, str]:
     return found
 
 
-def figure_rules(measured: Measured):
+def figure_rules(measured: Measured) -> style.Drawn:
     """A panel per rule, a line per policy: share or mean with its 95 % interval, IID and OOD."""
-    figure, panels = style.subplots(1, 3, figsize=(9.2, 2.6), sharey=True)
-    found = rates(measured).set_index(["policy", "split"])
-    for axes, (rule, title) in zip(panels, RULES.items(), strict=True):
-        for split, shift in ((IID, -0.14), (OOD, 0.14)):
-            rows = found.xs(split, level="split").loc[list(POLICIES)]
-            errors = np.abs(np.array([rows[rule] - rows[f"{rule}_low"], rows[f"{rule}_high"] - rows[rule]]))
-            places = np.arange(len(POLICIES)) + shift
-            look = {"color": COLOURS[split], "marker": MARKERS[split], "ms": 5, "capsize": 3, "ls": "none"}
-            axes.errorbar(rows[rule], places, xerr=errors, label=split.upper(), **look)
-        axes.set(title=title, xlabel="% of episodes" if rule != "score" else "% of the full score", xlim=(-3, 103))
-    panels[0].set_yticks(range(len(POLICIES)), POLICIES)
-    panels[0].set_ylim(len(POLICIES) - 0.5, -0.5)
-    panels[1].legend(loc="upper right")
-    return figure
+    found, lines = rates(measured).set_index(["policy", "split"]), []
+    for policy, split in product(POLICIES, (IID, OOD)):
+        row = found.loc[policy, split]
+        estimates = tuple(Estimate(*(row[f"{rule}{end}"] for end in ("", "_low", "_high"))) for rule in RULES)
+        lines.append(forest.Line(f"{policy}, {split.upper()}", estimates, COLOURS[split], MARKERS[split]))
+    panels = [
+        forest.Panel("% of the full score" if rule == "score" else "% of episodes", title, None, least=0.0, sign=False)
+        for rule, title in RULES.items()
+    ]
+    s = measured.about["settings"]
+    caption = (
+        f"Scripted policies on {s['episodes']} tasks of each split of ScienceWorld, every policy on the same; "
+        f"nothing is "
+        "trained. 95 % interval over tasks: Wilson's for shares, t for the score; none where all scores are equal."
+    )
+    figure = forest.figure(lines, panels, "What a success rule is worth", caption)
+    return style.Drawn(figure, answer(measured).removeprefix("**Answer.** "))
 
 
-def figure_kinds(measured: Measured):
+def answer(measured: Measured) -> str:
+    """How the idle policies stand against the expert under both rules."""
+    found, said = against_gold(measured).set_index(["policy", "split"]), []
+    for policy in IDLE:
+        row = found.loc[policy, BOTH]
+        said.append(
+            f"'{policy}' stands {format.number(row['released'], sign=True)} points from the expert under the released "
+            f"rule and {format.number(row['strict'], sign=True)} under the strict one"
+        )
+    return f"**Answer.** Policies that do no task: {'; '.join(said)} (both splits, {measured.turns} turns)."
+
+
+def figure_kinds(measured: Measured) -> style.Drawn:
     """A line per task type, a dot per task: final score of the tour; actions of the gold path and the turn limit."""
-    order = kinds(measured)["kind"].tolist()
-    figure, (left, right) = style.subplots(1, 2, figsize=(9.2, 0.2 * len(order) + 1.0), sharey=True)
+    found = kinds(measured)
+    order = found["kind"].tolist()
+    figure, (left, right) = style.subplots(1, 2, height=0.155 * len(order) + 0.6, sharey=True)
     shift = {IID: -0.16, OOD: 0.16}
     for split in (IID, OOD):
         tour, gold = measured.of(TOUR, split), measured.of(GOLD, split)
-        look = {"s": 14, "color": COLOURS[split], "marker": MARKERS[split], "alpha": 0.6, "lw": 0}
+        look = {"s": 9, "color": COLOURS[split], "marker": MARKERS[split], "alpha": 0.6, "lw": 0}
         places = [order.index(kind) + shift[split] for kind in tour["kind"]]
-        left.scatter(100 * tour["score"], places, label=split.upper(), **look)
+        left.scatter(100 * tour["score"], places, **look)
         right.scatter(gold["gold_length"], places, **look)
-    left.set(xlabel="final score of touring the rooms, %", xlim=(-2, 102))
-    left.set_yticks(range(len(order)), order, fontsize=7.5)
+    left.set(xlabel="%", xlim=(-2, 102), title="Final score of touring the rooms")
+    left.set_yticks(range(len(order)), [f"{r.kind} ({r.tasks})" for r in found.itertuples()])
     left.set_ylim(len(order) - 0.4, -0.6)
-    left.legend(loc="lower right")
-    right.axvline(measured.turns, color="#7f7f7f", lw=1.0, ls="--", label=f"{measured.turns} turns")
-    right.set(xlabel="actions of the gold path", xlim=(0, None))
-    right.legend(loc="lower right")
-    return figure
+    right.axvline(measured.turns, color=style.REST[0], lw=1.0, ls="--")
+    right.set(xlabel="Actions", xlim=(0, None), title="Length of the expert's path")
+    keys = [style.line_key(s.upper(), COLOURS[s], marker=MARKERS[s], ls="none", ms=4) for s in (IID, OOD)]
+    keys.append(style.line_key(f"{measured.turns} turns", style.REST[0], lw=1.0, ls="--"))
+    caption = (
+        "One dot per task, so no interval; in brackets the tasks of the type, both splits. Types with few tasks say "
+        "little."
+    )
+    style.finish(figure, "Which task types reward looking around", caption, keys)
+    some = found[found["tour_score"] > 0]
+    return style.Drawn(
+        figure,
+        f"Touring the rooms earns a score in {len(some)} of {len(found)} task types; in "
+        f"{(found['tour_released'] > 0).sum()} "
+        "of them some episodes count as a success under the released rule.",
+    )

@@ -8,19 +8,18 @@ start.
 import numpy as np
 import pandas as pd
 
-from analysis import style
-from analysis.curves import REFERENCE
+from analysis import curves, style
 from analysis.load import Source
 from analysis.text_table import TextTable
-from analysis.training_steps import RULE, fallen, trained
+from analysis.training_steps import RULE, collapsed, fallen, trained, unfiltered
 
 WATCHED = {
-    "success_mean": "Success",
-    "clip_fraction_low": "Tokens below range, %",
+    "success": "Success, %",
+    "clip_fraction_low": "Below range, %",
     "grad_norm": "Gradient norm",
-    "kl_warm_start": "KL to warm start, nats",
+    "kl_warm_start": "KL, nats",
 }
-PERCENT = {"clip_fraction_low", "clip_fraction_high"}
+PERCENT = {"success", "clip_fraction_low", "clip_fraction_high"}
 FALLEN = "#D55E00"
 
 
@@ -55,34 +54,50 @@ def worst_table(source: Source) -> TextTable:
     return TextTable("Where runs stood at their worst", header, rows, notes=notes)
 
 
-def figure_runs(source: Source):
+def figure_runs(source: Source) -> style.Drawn:
     """Every seed's curve of `WATCHED`, one column per row of `shown`; collapsed runs in colour."""
-    methods = shown(source)
+    methods, steps = shown(source), unfiltered(source)[0]
     figure, grid = style.subplots(
-        len(WATCHED),
-        max(1, len(methods)),
-        figsize=(2.1 * max(1, len(methods)) + 0.8, 1.5 * len(WATCHED) + 0.3),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
+        len(WATCHED), max(1, len(methods)), height=0.95 * len(WATCHED) + 0.5, sharex=True, sharey="row", squeeze=False
     )
     for j, method in enumerate(methods):
-        rows, down = source.steps[source.steps["method"] == method], fallen(source, method)
+        rows, down = steps[steps["method"] == method], fallen(source, method)
         for i, (column, title) in enumerate(WATCHED.items()):
             axes = grid[i, j]
             for seed, run in rows.groupby("seed"):
                 values = run.sort_values("step")
                 if column == "kl_warm_start":
                     values = values[values[column] > 0]  # 0 before the first update, and the axis is logarithmic
-                look = {"color": FALLEN, "lw": 1.3, "zorder": 3} if seed in down else {"color": REFERENCE, "lw": 0.8}
+                look = (
+                    {"color": FALLEN, "lw": 1.3, "zorder": 3} if seed in down else {"color": style.REFERENCE, "lw": 0.8}
+                )
                 axes.plot(values["step"], values[column] * (100 if column in PERCENT else 1), **look)
             if column == "kl_warm_start":
                 axes.set_yscale("log")
             if j == 0:
-                axes.set_ylabel(title, fontsize=8)
-        grid[0, j].set_title(f"{style.name(method)}\n{len(down)} of {rows['seed'].nunique()} collapsed", fontsize=8)
+                axes.set_ylabel(title)
+        grid[0, j].set_title(f"{style.name(method)}\n{len(down)} of {rows['seed'].nunique()} collapsed")
         grid[-1, j].set_xlabel("RL step")
-    return figure
+    for i, column in enumerate(WATCHED):
+        if methods and column != "kl_warm_start":
+            curves.from_zero(list(grid[i]))
+    if not methods:
+        curves.nothing(grid[0, 0])
+    keys = [style.line_key("a run that collapsed", FALLEN, lw=1.3), style.line_key("any other run", style.REFERENCE)]
+    caption = (
+        f"One line per training run, so no interval. Collapsed: {RULE}, whether or not it came back. Range: the "
+        f"method's "
+        "clip range. Gradient norm before clipping. KL per token, logarithmic axis."
+    )
+    style.finish(figure, "Runs that fall, and what moves with them", caption, keys)
+    return style.Drawn(figure, answer(source).removeprefix("**Answer.** "))
+
+
+def answer(source: Source) -> str:
+    """Which rows have collapsed runs."""
+    found = collapsed(source)
+    down = [f"{style.name(m)} ({n} of {runs} runs)" for m, (n, runs) in found.items() if n]
+    return f"**Answer.** Of {len(found)} methods {len(down)} have a run that collapsed: {', '.join(down) or 'none'}."
 
 
 def _number(value: float) -> str:

@@ -208,6 +208,20 @@ def over_seeds(values_S: np.ndarray) -> Effect:
     return Effect(float(values_S.mean()), float(error), values_S.size - 1)
 
 
+def gap(a_S: np.ndarray, b_S: np.ndarray) -> Estimate:
+    """Mean of `a` minus mean of `b`, one number per seed each, with Welch's t interval; none below two seeds."""
+    a_S, b_S = (np.asarray(x, dtype=float)[np.isfinite(x)] for x in (a_S, b_S))
+    if not len(a_S) or not len(b_S):
+        return UNDEFINED
+    value = float(a_S.mean() - b_S.mean())
+    if min(len(a_S), len(b_S)) < 2:
+        return Estimate(value, np.nan, np.nan)
+    if not a_S.var() and not b_S.var():
+        return Estimate(value, value, value)
+    ends = stats.ttest_ind(a_S, b_S, equal_var=False).confidence_interval(CONFIDENCE)
+    return Estimate(value, float(ends.low), float(ends.high))
+
+
 def iqm(values: np.ndarray, axis: int = -1) -> np.ndarray:
     """Interquartile mean: the mean after dropping the lowest and the highest quarter (rounded down) of the values.
 
@@ -276,3 +290,18 @@ def rate(count: int, n: int) -> Estimate:
 def same_rate(count_a: int, n_a: int, count_b: int, n_b: int) -> float:
     """Two-sided p-value of "both rows' runs have the same rate" (Fisher's exact test)."""
     return float(stats.fisher_exact([[count_a, n_a - count_a], [count_b, n_b - count_b]]).pvalue)
+
+
+def over_samples(scores_QN: np.ndarray) -> Effect:
+    """The mean of N samples of each of Q questions, over other samples of the same questions.
+
+    The questions are fixed, so only the variance inside a question counts: MS_within / (Q N), with Q (N - 1) degrees of
+    freedom, pooled over questions. `crossed` on the questions' means is its counterpart for other questions, too: their
+    variance between questions holds that of the samples. One sample: NaN.
+    """
+    scores_QN = np.asarray(scores_QN, dtype=float)
+    n_questions, n_samples = scores_QN.shape
+    if n_samples == 1:
+        return Effect(float(scores_QN.mean()), float("nan"), float("nan"))
+    within = float(scores_QN.var(axis=1, ddof=1).mean())
+    return Effect(float(scores_QN.mean()), float(np.sqrt(within / scores_QN.size)), n_questions * (n_samples - 1))

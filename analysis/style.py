@@ -1,6 +1,10 @@
 """How methods are named, ordered and coloured, and how a figure is written so that equal data give equal bytes."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WARM_START = "warm_start"
 BASELINE = "grpo"
@@ -21,15 +25,24 @@ ORDER = (
 NAMES = {
     WARM_START: "Warm start",
     "dr-grpo": "Dr. GRPO",
+    "bapo-paper": "BAPO (paper)",
+    "rest": "ResT",
+    "arbitrary-entropy": "Arbitrary entropy",
     "reinforce++": "REINFORCE++",
     "gigpo": "GiGPO",
     "reinforce++-baseline": "REINFORCE++ (baseline)",
     "ce-gppo": "CE-GPPO",
     "ppo+epo": "EPO on PPO",
     "grpo+epo": "EPO on GRPO",
+    "ppo-br": "PPO-BR",
+    "majority-vote": "Majority vote",
+    "sibling-grpo": "Sibling GRPO (ours)",
+    "linear-entropy-gate": "Linear entropy gate (ours)",
+    "difficulty-entropy": "Difficulty entropy (ours)",
 }
 
-# Okabe & Ito 2008, safe for the common kinds of colour blindness. A method keeps its colour and marker in every figure.
+# Seven of Okabe & Ito 2008 and a brown: they differ for the common kinds of colour blindness and, with their markers,
+# in grey print. A method keeps its colour and marker in every figure.
 LOOKS = {
     WARM_START: ("#7f7f7f", "X"),
     "grpo": ("#0072B2", "o"),
@@ -39,33 +52,123 @@ LOOKS = {
     "reinforce++": ("#CC79A7", "v"),
     "gppo": ("#56B4E9", "P"),
     "cispo": ("#000000", "*"),
-    "gigpo": ("#B8A800", "<"),
+    "gigpo": ("#7A4B00", "<"),
 }
-"""Method -> its colour and marker."""
-_OTHERS = (("#332288", ">"), ("#117733", "h"), ("#882255", "d"), ("#44AA99", "p"), ("#AA4499", "8"), ("#999933", "H"))
+"""Method -> its colour and marker: at most eight colours at once."""
+REST = ("#333333", "o")
+"""Of all other methods, which stand in panels or lines of their own with their names."""
+REFERENCE = "#b0b0b0"
+"""Of the row that a panel's own row is compared with."""
 
+COLUMN, PAGE = 3.35, 6.9
+"""Inches: one column of a page with two, and both. A figure is as wide as one of them and is printed at that size."""
+LEAST = 7.0
+"""Points of the smallest text."""
+MARGIN = 0.04  # inches around a figure's text
 RC = {
-    "figure.dpi": 100,
+    "figure.dpi": 120,
     "savefig.dpi": 150,
-    "font.size": 9,
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 3.0,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": LEAST,
+    "ytick.labelsize": LEAST,
+    "legend.fontsize": LEAST,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.2,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
     "legend.frameon": False,
     "pdf.fonttype": 42,
+    "text.hinting": "none",
 }
 NO_DATES = dict.fromkeys(("CreationDate", "ModDate", "Creator", "Producer"))
 
 
-def subplots(*shape: int, **options):
-    """`plt.subplots` in this repository's style. shape: rows and columns."""
+class Drawn(NamedTuple):
+    """A figure, and one sentence that its data support."""
+
+    figure: "Figure"
+    says: str
+
+
+def subplots(rows: int = 1, columns: int = 1, height: float = 2.0, width: float = PAGE, **options):
+    """`plt.subplots` in this repository's style. height: inches of the panels, without what `finish` adds."""
     import matplotlib
     import matplotlib.pyplot as plt  # here: what only reads results loads without it
 
     matplotlib.rcdefaults()
     plt.rcParams.update(RC)
-    return plt.subplots(*shape, layout="constrained", **options)
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+
+
+def finish(figure, title: str, caption: str, handles=()) -> None:
+    """Adds a title, a legend of `handles` outside the panels and a caption, for which the figure grows in height.
+
+    A file then says by itself what it shows. The panels keep their height.
+    """
+    width, height = figure.get_size_inches()
+    room = 0.97 * 72 * (width - 2 * MARGIN)  # on screen, glyphs are a little wider than in a PDF
+    head, foot = _wrapped(title, room, 8.5, "bold"), _wrapped(caption, room, LEAST)
+    handles = list(handles)
+    columns = (
+        max(1, int(room // (26 + max((_points(h.get_label(), LEAST) for h in handles), default=1)))) if handles else 1
+    )
+    keys = -(-len(handles) // columns) * 0.155
+    above, below = 0.165 * len(head) + keys + 0.06, 0.125 * len(foot) + 0.08
+    whole = height + above + below
+    figure.set_size_inches(width, whole)
+    figure.get_layout_engine().set(rect=(0, below / whole, 1, height / whole))
+    left, top = MARGIN / width, 1 - MARGIN / whole
+    words = {"ha": "left", "linespacing": 1.25, "in_layout": False}
+    figure.text(left, top, "\n".join(head), va="top", fontsize=8.5, weight="bold", gid="title", **words)
+    figure.text(left, MARGIN / whole, "\n".join(foot), va="bottom", fontsize=LEAST, gid="caption", **words)
+    if handles:
+        place = {"loc": "upper left", "bbox_to_anchor": (0, top - 0.165 * len(head) / whole), "borderaxespad": 0}
+        figure.legend(handles=handles, ncols=columns, **place, handlelength=1.8, columnspacing=1.4, labelspacing=0.3)
+
+
+def _points(text: str, size: float, weight: str = "normal") -> float:
+    """Width of a line of text, points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    return TextToPath().get_text_width_height_descent(text, FontProperties(size=size, weight=weight), ismath=False)[0]
+
+
+def _wrapped(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
+    """Lines of at most `room` points."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _points(longer, size, weight) > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def line_key(label: str, color: str, **look):
+    """A line of a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, label=label, **look)
+
+
+def band_key(label: str = "95 % interval", color: str = REST[0]):
+    """The shaded interval of a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=color, alpha=0.18, lw=0, label=label)
 
 
 def name(method: str) -> str:
@@ -93,35 +196,25 @@ def shown(methods) -> list[str]:
     return [m for m in ordered if m in (WARM_START, *MAIN)] or ordered
 
 
-def _look(method: str, methods) -> tuple[str, str]:
-    """(colour, marker); methods without ones of their own take further ones in order among `methods`."""
-    others = [m for m in order([*methods, method]) if m not in LOOKS]
-    return LOOKS.get(method) or _OTHERS[others.index(method) % len(_OTHERS)]
+def colour(method: str) -> str:
+    """The method's colour."""
+    return LOOKS.get(method, REST)[0]
 
 
-def colour(method: str, methods=()) -> str:
-    """The method's colour, among the `methods` of a figure."""
-    return _look(method, methods)[0]
-
-
-def marker(method: str, methods=()) -> str:
+def marker(method: str) -> str:
     """The method's marker, so that a figure can be read without colour."""
-    return _look(method, methods)[1]
+    return LOOKS.get(method, REST)[1]
 
 
-def look(method: str, methods=()) -> dict:
-    """How the method's points with error bars look, as arguments of `Axes.errorbar`."""
-    mark = {"color": colour(method, methods), "marker": marker(method, methods)}
-    return mark | {"ms": 6, "capsize": 3, "ls": "none"}
-
-
-def save(figure, folder: Path, stem: str) -> Path:
+def save(figure, folder: Path, stem: str, image: bool = False) -> Path:
     """Write `folder/stem.pdf` without dates, so that the same data give the same bytes. Returns the path.
+
+    image: as stem.png, for a page that shows no PDF.
 
     The figure keeps the layout of the file in whatever it is drawn to next.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{stem}.pdf"
-    figure.savefig(path, metadata=NO_DATES, bbox_inches="tight")
+    path = folder / f"{stem}.{'png' if image else 'pdf'}"
+    figure.savefig(path, metadata={"Software": None} if image else NO_DATES, dpi=200)
     figure.set_layout_engine("none")
     return path

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis import families, pairing, statistics, style
 from analysis.load import Scores, Source
@@ -41,20 +40,22 @@ class Spec:
 
     table: its name, such as "2". subject: the rest of its title, with {sets} for the question sets that it shows and
     {world} for the world of its episodes. columns: "level", "family" or "split", what the score
-    columns stand for. rows: shown even without runs. ranking: the order of the rows. baseline: the row that differences
-    are to. names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or
+    columns stand for. rows: shown even without runs. core: rows that stand first; the others are folded away. ranking:
+    the order of the rows. baseline: the row that differences are to. names: how rows are called where `style.name`
+    does not know. reported: the papers' numbers beside it, or
     None. compared: the columns that published and own results are compared in; None: all.
 
     Hooks of tables that show more; None: what every table shows. complete: the `Table` with further columns.
-    main_table(table, notes): its text cells. terminal(table, main table): its blocks for a terminal.
+    short_table(table): its text cells in one glance. main_table(table, notes): all of them. answer(table): a sentence.
     more_tables(source): text tables below the main one. frames(source): ending of a CSV file's name -> its frame.
-    figures(table): ending of a figure's name -> the figure.
+    figures(table): ending of a figure's name -> what is drawn.
     """
 
     table: str
     subject: str
     columns: str
     rows: tuple[str, ...] = style.CORE
+    core: tuple[str, ...] = style.MAIN
     ranking: tuple[str, ...] = style.ORDER
     baseline: str = style.BASELINE
     names: Mapping[str, str] = field(default_factory=dict)
@@ -62,10 +63,11 @@ class Spec:
     compared: tuple[str, ...] | None = None
     complete: Callable[["Table"], "Table"] | None = None
     main_table: Callable[["Table", list[str]], TextTable] | None = None
-    terminal: Callable[["Table", TextTable], list[TextTable]] | None = None
+    short_table: Callable[["Table"], TextTable] | None = None
+    answer: Callable[["Table"], str] | None = None
     more_tables: Callable[[Source], list[TextTable]] | None = None
     frames: Callable[[Source], dict[str, pd.DataFrame]] | None = None
-    figures: Callable[["Table"], dict[str, Figure]] | None = None
+    figures: Callable[["Table"], dict[str, style.Drawn]] | None = None
 
     def name(self, row: str) -> str:
         """How a row is called in print."""

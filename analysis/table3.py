@@ -71,6 +71,11 @@ def effects(source: Source) -> tuple[pd.DataFrame, families.Adjusted]:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method"), adjusted
 
 
+def _adjusted(found: families.Adjusted) -> str:
+    confirmed = f"Holm for {' and '.join(map(style.name, found.confirmed))}, " if found.confirmed else ""
+    return f"{confirmed}false discovery rate for {'the others' if confirmed else 'all'}"
+
+
 def effects_table(source: Source) -> TextTable:
     """`effects` as text."""
     frame, adjusted = effects(source)
@@ -85,8 +90,9 @@ def effects_table(source: Source) -> TextTable:
         if row["adjusted_p"] < table.ALPHA:
             bold.add((i, 4))
     note = (
-        "Difference of average success at the last checkpoint, points, to the same method without that term. "
-        f"{format.adjusted(adjusted)}"
+        "Points of success at the last checkpoint, with the 95 % interval, to the same method without that term. "
+        "Adjusted "
+        f"p: {_adjusted(adjusted)}; bold below {table.ALPHA}."
     )
     return TextTable("What EPO adds to its base method", header, rows, frozenset(bold), [note], frozenset({0, 1}))
 
@@ -133,9 +139,10 @@ def more_tables(source: Source) -> list[TextTable]:
     return [effects_table(source), *success_rules.rules_tables(source)]
 
 
-def terminal(built: Table, whole: TextTable) -> list[TextTable]:
-    """The blocks of every table, and every success rule where the world has several."""
-    return [*format.terminal_tables(built, whole), *success_rules.rules_tables(built.source)]
+def short_table(built: Table) -> TextTable:
+    """Success on both splits and their mean."""
+    scored = {"split_iid": "IID", "split_ood": "OOD", "pass_1": "Both"}
+    return format.short_table(built, scored, "tasks")
 
 
 def frames(source: Source) -> dict[str, pd.DataFrame]:
@@ -148,6 +155,7 @@ SPEC = Spec(
     subject="EPO on {world}",
     columns="split",
     rows=("grpo", "ppo", "ppo+epo", "grpo+epo"),
+    core=("grpo", "gigpo", "ppo", "ppo+epo", "grpo+epo"),
     reported=Reported(
         ("ScienceWorld IID", "ScienceWorld OOD", "ALFWorld IID", "ALFWorld OOD"),
         "ScienceWorld and ALFWorld, under the success rules of the released code",
@@ -158,7 +166,7 @@ SPEC = Spec(
     compared=("split_iid", "split_ood", "pass_1", "difference_1", "best_iid", "best_ood", *COSTS),
     complete=complete,
     main_table=main_table,
-    terminal=terminal,
+    short_table=short_table,
     more_tables=more_tables,
     frames=frames,
 )

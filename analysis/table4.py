@@ -17,6 +17,7 @@ SPEC = Spec(
     subject="Components of AEPO on {sets}",
     columns="level",
     rows=tuple(NAMES),
+    core=tuple(NAMES),
     ranking=(style.WARM_START, *NAMES),
     baseline="none",
     names=NAMES,

@@ -8,17 +8,21 @@ import pandas as pd
 
 MISSING = "–"
 WIDTH = 118  # characters of a note in the terminal
+TEX_WIDTH = 90  # characters of a line of a table that fits on a page of LaTeX without being shrunk
 _TEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
-    | {"×": r"$\times$", "−": "$-$", "·": r"$\cdot$", "≥": r"$\geq$", "≤": r"$\leq$"}
+    | {"×": r"$\times$", "−": "$-$", "·": r"$\cdot$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$"}
+    | {c: f"${c}$" for c in "<>|"}  # which OT1 fonts lack
+    | {"β": r"$\beta$", "ε": r"$\epsilon$", "²": r"$^2$", "→": r"$\rightarrow$"}
 )
 
 
 @dataclass(frozen=True)
 class TextTable:
     """Cells ready to print: a title, the header, rows of equal length, the (row, column) cells in bold, notes, and the
-    columns that hold words, which stand to the left (numbers stand to the right)."""
+    columns that hold words, which stand to the left (numbers stand to the right). more: what stands elsewhere, and in
+    which file. wide: LaTeX shrinks it to the width of the page, as it does any that would not fit."""
 
     title: str
     header: list[str]
@@ -26,6 +30,13 @@ class TextTable:
     bold: frozenset[tuple[int, int]] = frozenset()
     notes: list[str] = field(default_factory=list)
     words: frozenset[int] = frozenset({0})
+    more: tuple[str, str] | None = None
+    wide: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """The notes and, as plain text, where more stands."""
+        return [*self.notes, *([f"{self.more[0]}: {self.more[1]}."] if self.more else [])]
 
 
 def pipes(lines: list[list[str]]) -> list[str]:
@@ -49,7 +60,8 @@ def markdown(table: TextTable) -> str:
     """A Markdown section: title, pipe table, notes as a list. (pandas has none that needs no further package.)"""
     header, *rows = _aligned(table, "**", lambda c: c.replace("|", r"\|"))
     rule = ["-" * len(c) if j in table.words else "-" * (len(c) - 1) + ":" for j, c in enumerate(header)]
-    notes = ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    notes = [*table.notes, *(["{0}: [{1}]({1}).".format(*table.more)] if table.more else [])]
+    notes = ["", *(f"- {note}" for note in notes)] if notes else []
     return "\n".join([f"## {table.title}", "", *pipes([header, rule, *rows]), *notes]) + "\n"
 
 
@@ -57,7 +69,7 @@ def text(table: TextTable) -> str:
     """The table for a terminal: aligned columns, bold cells starred, notes below."""
     header, *rows = _aligned(table, "*")
     lines = ["  ".join(line).rstrip() for line in [header, ["-" * len(c) for c in header], *rows]]
-    notes = [part for note in table.notes for part in _wrapped(note)]
+    notes = [part for note in table.lines for part in _wrapped(note)]
     return "\n".join([table.title, "", *lines, *([""] + notes if notes else [])]) + "\n"
 
 
@@ -67,7 +79,7 @@ def escape(cell: str) -> str:
 
 
 def latex(table: TextTable) -> str:
-    """A LaTeX `table*` environment, notes below the tabular. Needs the packages booktabs and graphicx."""
+    """A LaTeX `table*` environment, notes below the tabular. Needs booktabs and, for a wide one, graphicx."""
     frame = pd.DataFrame(table.rows, columns=table.header)
     bold = pd.DataFrame("", frame.index, frame.columns)
     for i, j in table.bold:
@@ -75,9 +87,20 @@ def latex(table: TextTable) -> str:
     style = frame.style.hide(axis="index").apply(lambda _: bold, axis=None).format(escape).format_index(escape, axis=1)
     columns = "".join("l" if j in table.words else "r" for j in range(len(table.header)))
     tabular = style.to_latex(hrules=True, column_format=columns).rstrip("\n")
-    notes = [rf"\par\footnotesize {escape(n)}" for n in table.notes]
-    head = [r"\begin{table*}", r"\centering", rf"\caption{{{escape(table.title)}}}", r"\resizebox{\textwidth}{!}{%"]
-    return "\n".join([*head, f"{tabular}}}", *notes, r"\end{table*}"]) + "\n"
+    notes = [rf"\par\raggedright\footnotesize {escape(n)}" for n in table.lines]
+    head = [r"\begin{table*}", r"\centering\small", rf"\caption{{{escape(table.title)}}}"]
+    widest = sum(max(len(line[j]) for line in (table.header, *table.rows)) + 2 for j in range(len(table.header)))
+    wide = table.wide or widest > TEX_WIDTH
+    body = [r"\resizebox{\textwidth}{!}{%", f"{tabular}}}"] if wide else [tabular]
+    return "\n".join([*head, *body, *notes, r"\end{table*}"]) + "\n"
+
+
+def document(names: list[str]) -> str:
+    """A LaTeX document that shows the files `names`, and the packages that they need where they are used elsewhere."""
+    head = [r"\documentclass[10pt]{article}", r"\usepackage[utf8]{inputenc}"]
+    head += [r"\usepackage[a4paper,margin=15mm]{geometry}", r"\usepackage{booktabs}", r"\usepackage{graphicx}"]
+    shown = [rf"\input{{{name}}}\clearpage" for name in names]
+    return "\n".join([*head, r"\begin{document}", *shown, r"\end{document}"]) + "\n"
 
 
 def _wrapped(note: str) -> list[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis import statistics, style
 from analysis.load import Source
 from analysis.statistics import Estimate
+from reproduce.runs.schema import SAMPLED_SUCCESS
 
 EDGE = 0.1  # the first and the last tenth of the RL steps are called start and end
 COLLAPSED, OVER = 0.5, 3
@@ -41,6 +42,31 @@ def edges(source: Source, method: str, column: str = "entropy") -> tuple[np.ndar
         n = max(1, round(EDGE * len(values)))
         found.append((values[:n].mean(), values[-n:].mean()) if len(values) else (np.nan, np.nan))
     return tuple(np.array(found, dtype=float).reshape(-1, 2).T)
+
+
+def last(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """Per seed of one method's rows, the mean of `column` over the last tenth of the RL steps (at least one step)."""
+    runs = rows.sort_values("step").groupby("seed")[column]
+    return np.array([run.iloc[-max(1, round(EDGE * len(run))) :].mean() for _, run in runs], dtype=float)
+
+
+@lru_cache(maxsize=4)
+def unfiltered(source: Source) -> tuple[pd.DataFrame, frozenset[str]]:
+    """(the RL steps with a column `success`, the rows whose `success` is of the groups alone that they kept).
+
+    A method that replaces groups without a signal trains on the others, whose success is higher at the same skill.
+    `success` is that of all sampled trajectories, `success_sampled_mean`, which such runs log; earlier ones did not.
+    """
+    steps, sampled = source.steps, SAMPLED_SUCCESS
+    success = (
+        steps["success_mean"].where(steps[sampled].isna(), steps[sampled])
+        if sampled in steps
+        else steps["success_mean"]
+    )
+    unknown = steps[sampled].isna() if sampled in steps else True
+    known = {row: _setting(source, row, "prompts_per_step") or np.inf for row in steps["method"].unique()}
+    prompts = steps["method"].map(known).astype(float)
+    return steps.assign(success=success), frozenset(steps.loc[(steps["groups_sampled"] > prompts) & unknown, "method"])
 
 
 @lru_cache(maxsize=64)
@@ -132,15 +158,16 @@ def without_signal(source: Source) -> dict[str, tuple[int, int, int]]:
         same = (steps["groups_sampled"] > 0) & (steps["groups_degenerate"] == steps["groups_sampled"])
         equal = same.groupby(steps["seed"]).all()
         still = equal & (steps["grad_norm"] == 0).groupby(steps["seed"]).all()
-        counted = still if _group_size(source, method) == 1 else equal
+        counted = still if _setting(source, method, "group_size") == 1 else equal
         if counted.any():
             found[method] = (int(counted.sum()), int(still.sum()), len(equal))
     return found
 
 
-def _group_size(source: Source, method: str) -> int | None:
+def _setting(source: Source, method: str, key: str) -> int | None:
+    """A setting of a row's training."""
     row = (source.config.get("rows") or {}).get(method) or {}
-    return (row.get("training") or {}).get("group_size") or (source.config.get("training") or {}).get("group_size")
+    return (row.get("training") or {}).get(key) or (source.config.get("training") or {}).get(key)
 
 
 def without_signal_note(source: Source, name=style.name) -> list[str]:

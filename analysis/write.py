@@ -4,17 +4,18 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis import (
     budget,
     curves,
+    differences,
     families,
     format,
     power,
     provenance,
     reported,
     shared_runs,
+    style,
     table,
     table1,
     table2,
@@ -37,9 +38,19 @@ def build(source: Source) -> Table:
     return built.spec.complete(built) if built.spec.complete else built
 
 
+def short_table(built: Table) -> TextTable:
+    """The table in one glance."""
+    return (built.spec.short_table or format.short_table)(built)
+
+
+def answer(built: Table) -> str:
+    """Which rows differ from the baseline, in a sentence."""
+    return f"**Answer.** {(built.spec.answer or differences.answer)(built)}"
+
+
 @lru_cache(maxsize=1)
 def main_table(built: Table) -> TextTable:
-    """The measured table with its notes."""
+    """Every row and column with all notes, as the appendix has it."""
     source, name, baseline = built.source, built.spec.name, built.spec.baseline
     notes = [*budget.warm_start_note(source), *shared_runs.notes(source, name), *power.notes(source, baseline)]
     notes += [*budget.sampling_note(source, baseline, name), *training_steps.collapse_notes(source, name, baseline)]
@@ -49,16 +60,21 @@ def main_table(built: Table) -> TextTable:
 
 def terminal_tables(built: Table) -> list[TextTable]:
     """The table for a terminal, in narrow blocks, its confirmatory comparisons behind the scores."""
-    scores, *rest = (built.spec.terminal or format.terminal_tables)(built, main_table(built))
+    scores, *rest = format.terminal_tables(built, short_table(built))
     return [scores, *format.confirmatory_tables(built.source, built.spec.name), *rest]
 
 
-def blocks(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
-    """The measured table, its confirmatory comparisons, what its spec adds, and the papers' numbers in a block of their
-    own, if any."""
-    found = [main_table(built), *format.confirmatory_tables(built.source, built.spec.name)]
-    found += built.spec.more_tables(built.source) if built.spec.more_tables else []
-    return found + ([reported.reported_table(papers, built.spec.reported)] if _has_reported(built, papers) else [])
+def blocks(built: Table) -> list[TextTable]:
+    """The table in one glance, its confirmatory comparisons, and what its spec adds."""
+    found = [short_table(built), *format.confirmatory_tables(built.source, built.spec.name)]
+    return found + (built.spec.more_tables(built.source) if built.spec.more_tables else [])
+
+
+def appendix(built: Table, papers: pd.DataFrame | None) -> list[TextTable]:
+    """Every row and column with all notes, and the papers' numbers in a block of their own, if any."""
+    return [main_table(built)] + (
+        [reported.reported_table(papers, built.spec.reported)] if _has_reported(built, papers) else []
+    )
 
 
 def _has_reported(built: Table, papers: pd.DataFrame | None) -> bool:
@@ -80,25 +96,28 @@ def times(built: Table) -> TextTable:
     return provenance.time_table(built.source, built.spec.name)
 
 
-def figures(built: Table) -> Iterator[tuple[str, Figure]]:
-    """(file name without ending, figure): the training curves of every row, or what the spec has instead."""
+def figures(built: Table) -> Iterator[tuple[str, style.Drawn]]:
+    """(file name without ending, what is drawn): differences to the baseline and training curves of every row, or what
+    the spec has instead."""
     if built.spec.figures:
         found = built.spec.figures(built)
     else:
-        found = {"training": curves.figure_curves(built.source, built.spec)}
-    yield from ((f"table{built.spec.table}_{ending}", figure) for ending, figure in found.items())
+        found = {"forest": differences.figure(built), "training": curves.figure_curves(built.source, built.spec)}
+    yield from ((f"table{built.spec.table}_{ending}", drawn) for ending, drawn in found.items())
 
 
 def files(built: Table, papers: pd.DataFrame | None) -> dict[str, str]:
-    """Name -> text of table<n>.{md,tex,csv}, table<n>_time.{md,csv} and table<n>_*.csv.
+    """Name -> text of table<n>.{md,tex,csv}, table<n>_appendix.{md,tex}, table<n>_time.{md,csv} and table<n>_*.csv.
 
     What differs between two runs of the same seeds (minutes, dates) is in the time files only, so that all others have
     the same bytes whenever the same seeds ran on the same code.
     """
-    stem, printed = f"table{built.spec.table}", blocks(built, papers)
+    stem, printed, more = f"table{built.spec.table}", blocks(built), appendix(built, papers)
     found = {
         f"{stem}.md": "\n".join(map(text_table.markdown, printed)),
         f"{stem}.tex": "\n".join(map(text_table.latex, printed)),
+        f"{stem}_appendix.md": "\n".join(map(text_table.markdown, more)),
+        f"{stem}_appendix.tex": "\n".join(map(text_table.latex, more)),
         f"{stem}.csv": built.frame.to_csv(float_format="%.4f"),
         f"{stem}_time.md": text_table.markdown(times(built)),
         f"{stem}_time.csv": pd.DataFrame(times(built).rows, columns=times(built).header).to_csv(index=False),

@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--profile", default=DEFAULT_PROFILE)
         sub.set_defaults(what=name)
 
+    sub = command("report", report, "render notebooks, tables and ledger as one static site that opens from disk")
+    sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
+    sub.add_argument("--out", type=Path, default=None, help="default: <runs root>/report")
+
     sub = command("status", status, "list the runs, where they are and their last metrics")
     sub.add_argument("--profile", default=None, help="default: all")
     sub.add_argument("--runs-root", type=arguments.folder, default=Path("runs"))
@@ -178,6 +182,17 @@ def build(options) -> int:
     return 0
 
 
+def report(options) -> int:
+    """Render the report and say how to open it."""
+    from analysis.report import build as build_report
+
+    out = options.out or options.runs_root / "report"
+    files = build_report(out, runs_root=options.runs_root)
+    pages = sum(path.suffix == ".html" for path in files)
+    print(f"{pages} pages; open {shown(out / 'index.html')} in a browser")
+    return 0
+
+
 def status(options) -> int:
     """Print the runs and their state."""
     from reproduce.grid.status import print_status
@@ -209,9 +224,17 @@ _MODULES = {
         "reproduce.commands.power",
         "how many seeds an effect takes, and what a table's seeds can find, from its committed runs",
     ),
+    "warp": (
+        "reproduce.commands.warp",
+        "merge runs in weight space and move their common start towards the merge (WARP)",
+    ),
     "preflight": (
         "reproduce.commands.preflight.cli",
         "check everything that a table's runs need before anything is loaded, one line a check",
+    ),
+    "evaluate": (
+        "reproduce.commands.evaluate.cli",
+        "what a checkpoint scores on question sets, over several samples, with intervals; nothing is trained",
     ),
     "rehearse": (
         "reproduce.commands.rehearse.cli",
@@ -220,6 +243,10 @@ _MODULES = {
     "check-gpu": (
         "reproduce.commands.check_gpu.cli",
         "on the first machine with a card: what none without one can show",
+    ),
+    "trees": (
+        "reproduce.commands.trees.cli",
+        "draw a recorded group as one HTML file: a tree of turns, or strips of an episode's turns",
     ),
     "grade-agreement": (
         "reproduce.commands.grade_agreement",

@@ -15,7 +15,8 @@ from reproduce.yaml_files import read_yaml_value
 COUNTS = {"AEPO": 27, "ARPO": 18, "EPO": 19}
 """Method -> discrepancies between its paper and its released code."""
 
-OTHER = "OTHER"  # differences beyond these papers
+FAMILY = "FAMILY"  # papers and code of the entropy family
+OTHER = "OTHER"  # differences beyond all of these
 CHANGES = ("gradient", "sampling", "evaluation", "log", "cost", "text")
 TestNode = Annotated[str, Field(pattern=r"^tests/\w+/test_\w+\.py::test_\w+$")]
 
@@ -39,7 +40,7 @@ class Discrepancy:
 
     @property
     def method(self) -> str:
-        """AEPO, ARPO, EPO or OTHER."""
+        """AEPO, ARPO, EPO, FAMILY or OTHER."""
         return self.id.rpartition("-")[0]
 
     def problems(self):
@@ -76,7 +77,8 @@ def load_rows(path: Path) -> list[Discrepancy]:
     ids = [entry.get("id", place) if isinstance(entry, dict) else place for place, entry in enumerate(entries, 1)]
     rows = [build(Discrepancy, entry, f"{path}, row {name}") for name, entry in zip(ids, entries, strict=True)]
     expected = [f"{method}-{n}" for method, count in COUNTS.items() for n in range(1, count + 1)]
-    expected += [f"{OTHER}-{n}" for n in range(1, 1 + sum(row.method == OTHER for row in rows))]
+    for beyond in (FAMILY, OTHER):
+        expected += [f"{beyond}-{n}" for n in range(1, 1 + sum(row.method == beyond for row in rows))]
     if ids != expected:
         wrong = next((e for e, f in zip(expected, [*ids, None], strict=False) if e != f), ids[-1])
         raise UserError(f"{path}: row {wrong} is missing, out of order or too many")

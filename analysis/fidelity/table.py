@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.fidelity.losses import TOGETHER
 from analysis.fidelity.measures import MEASURES
-from analysis.fidelity.rows import CHANGES, COUNTS, OTHER, Discrepancy
+from analysis.fidelity.rows import CHANGES, COUNTS, FAMILY, OTHER, Discrepancy
 from analysis.text_table import MISSING, pipes
 
 COLUMNS = ("Row", "Paper", "Released code", "Here", "Changes", "By how much", "Test")
@@ -12,6 +12,7 @@ TITLES = {
     "AEPO": "AEPO (arXiv 2510.14545)",
     "ARPO": "ARPO (arXiv 2507.19849)",
     "EPO": "EPO (arXiv 2509.22576)",
+    FAMILY: "The entropy family",
     OTHER: "Beyond these papers",
 }
 SINGULAR = {"trajectories": "trajectory", "tokens": "token", "losses of 2": "loss of 2"}
@@ -89,6 +90,19 @@ def counts(rows: list[Discrepancy]) -> pd.DataFrame:
     return pd.concat([table, table.sum().to_frame("all").T])
 
 
+def answer(rows: list[Discrepancy], values: dict[str, float]) -> str:
+    """How many differences there are, and how many of the measured ones move the gradient."""
+    own = [row for row in rows if row.method in COUNTS]
+    moved = [values[m] for row in own for m in row.measures if MEASURES[m].quantity.startswith("distance")]
+    gradient = sum("gradient" in row.changes for row in own)
+    return (
+        f"**Answer.** {len(own)} differences between the three papers and their code, of which {gradient} change the "
+        f"gradient; "
+        f"of {len(moved)} measured distances {sum(value > 10 for value in moved)} exceed a tenth of the paper's "
+        f"gradient."
+    )
+
+
 def summary(together: dict[str, float]) -> str:
     """A sentence on the released methods as a whole; together: method -> distance of its gradient in percent."""
     parts = [f"`{name}` {number(value)} % from `{TOGETHER[name]}`" for name, value in together.items()]
@@ -126,5 +140,5 @@ def _pipes(lines) -> list[str]:
 
 def files(rows: list[Discrepancy], values: dict[str, float], about: tuple[str, ...]) -> dict[str, str]:
     """Name -> text of fidelity.md with all rows and fidelity.csv with those of the three papers."""
-    own = frame([row for row in rows if row.method != OTHER], values)
+    own = frame([row for row in rows if row.method in COUNTS], values)
     return {"fidelity.md": markdown(rows, values, about), "fidelity.csv": own.to_csv(index=False, float_format="%.6g")}

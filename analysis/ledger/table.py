@@ -1,6 +1,7 @@
 """figures/claims.md and figures/claims.csv: the ledger, the doses, and what others measured on the released models."""
 
 import csv
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -138,6 +139,16 @@ def frame(entries: list[Entry]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def answer(found: Ledger) -> str:
+    """How many claims got which verdict."""
+    counts = Counter(entry.verdict for entry in found.entries)
+    shown = [
+        f"{verdict} {n} ({', '.join(e.claim.id for e in found.entries if e.verdict == verdict)})"
+        for verdict, n in counts.items()
+    ]
+    return f"**Answer.** Of {len(found.entries)} claims: {'; '.join(shown)}."
 
 
 def ledger_table(entries: list[Entry]) -> TextTable:

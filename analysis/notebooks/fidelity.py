@@ -1,10 +1,9 @@
 # %% [markdown]
 # # Papers and released code: where they differ, and by how much
-# AEPO, ARPO and EPO were published with code that does not do what the papers say. Each row below is one such
-# difference: what the paper says, what the code does, what the methods of this repository do, and what it changes.
-# Every number is computed here, from a committed batch of a real training step; every claim has a test.
-#
-# This notebook alone imports `reproduce.algorithms`: it compares losses and rollouts.
+# **Asked.** AEPO, ARPO and EPO were published with code that does not do what the papers say. What does the paper
+# say, what does
+# the code do, what do the methods of this repository do, and what does it change? Every number is computed here, from a
+# committed batch of a real training step; every claim has a test. This notebook alone imports `reproduce.algorithms`.
 
 # %%
 import sys
@@ -15,12 +14,14 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from IPython.display import Markdown, display
 
+# %%
 from analysis import notebook
 from analysis.fidelity import figures, table
 from analysis.fidelity.audit import load_audit
 
 audit = load_audit(notebook.data_folder())
 notebook.save(audit.files())
+notebook.say(table.answer(audit.rows, audit.values))
 
 # %% [markdown]
 # ## How many
@@ -31,8 +32,7 @@ notebook.show_frame(table.counts(audit.rows).reset_index(names="method"), "Discr
 
 # %% [markdown]
 # ## By how much
-# Distances of gradients, |other − paper| / |paper| with respect to the logits of all trained tokens. Bars called
-# "entropy term" are of the gradient of EPO's entropy terms alone, a small part of the whole (EPO-1).
+# Distances of gradients, |other − paper| / |paper| with respect to the logits of all trained tokens.
 
 # %%
 notebook.draw("fidelity_distances", figures.figure_distances(audit.rows, audit.values))
@@ -46,7 +46,7 @@ notebook.draw("fidelity_gradient_factors", figures.figure_factors())
 
 # %% [markdown]
 # ## Two schedules
-# The phase weight of EPO's smoothing, and the budget of whole trajectories of AEPO, which real entropies hardly move.
+# The phase weight of EPO's smoothing, and the budget of whole trajectories of AEPO.
 
 # %%
 notebook.draw("fidelity_schedules", figures.figure_schedules(audit.batch))

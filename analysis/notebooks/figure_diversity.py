@@ -1,6 +1,7 @@
 # %% [markdown]
 # # Diversity: how many ways does each policy try?
-# Measured on the evaluation trajectories (fixed panel, last checkpoint) of AEPO, its baselines and the warm start.
+# **Asked.** Does a policy still try several ways at a question after training, and more so with AEPO? Measured on the
+# evaluation trajectories (fixed panel, last checkpoint) of AEPO, its baselines and the warm start.
 
 # %%
 import sys
@@ -11,25 +12,24 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from analysis import diversity, notebook
 
+# %%
 source = diversity.shown(notebook.source("2"))
 found = diversity.clusters(source)
 distance = diversity.distances(source)
+notebook.say(diversity.answer(source, distance))
+
+# %% [markdown]
+# ## The measures
 
 # %%
 notebook.show(diversity.diversity_table(source, found, distance))
 
 # %% [markdown]
-# ## Clusters of trajectories
-# One panel per method, its first seed, one trajectory per question; colours are clusters inside a panel, grey is noise.
+# ## Inside a question
 
 # %%
-notebook.draw("diversity_clusters", diversity.figure_clusters(source, found))
-# %% [markdown]
-# ## Three measures
-# Mean with 95 % interval; small dots are single runs.
+notebook.draw("diversity_measures", diversity.figure_measures(source, distance))
 
-# %%
-notebook.draw("diversity_measures", diversity.figure_measures(source, found, distance))
 # %% [markdown]
 # ## pass@k
 

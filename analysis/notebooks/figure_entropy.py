@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Entropy: do the papers' premises hold here?
-# AEPO and ARPO rest on five observations about entropy in agentic training.
-# This notebook measures each of them on the logged runs.
+# **Asked.** AEPO and ARPO rest on five observations about entropy in agentic training. Which of them do the logged
+# runs show?
 
 # %%
 import sys
@@ -12,33 +12,39 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from analysis import entropy, notebook
 
+# %%
 source = notebook.source("2")
+notebook.say(entropy.answer(source))
+
+# %% [markdown]
+# ## The premises
 
 # %%
 notebook.show(entropy.premises_table(source), entropy.start_end_table(source))
 
 # %% [markdown]
 # ## Over training
-# Mean over seeds with its 95 % t interval over seeds.
 
 # %%
 notebook.draw("entropy_training", entropy.figure_training(source))
+
 # %% [markdown]
 # ## Around tool results
-# Left: entropy by position after a tool result. Right: the tokens right after a result against the rest of the segment.
 
 # %%
 notebook.draw("entropy_tool_results", entropy.figure_tool_results(source))
+
 # %% [markdown]
 # ## High-entropy tool steps in a row
 # A tool step counts as high-entropy if it lies above the median. Shuffling inside trajectories gives what chance would.
 
 # %%
 notebook.draw("entropy_in_a_row", entropy.figure_in_a_row(source))
+
 # %% [markdown]
 # ## Tokens outside the clip range
-# How many tokens have a probability ratio outside [1 − ε_low, 1 + ε_high],
-# and how their entropy compares with the rest.
+# How many tokens have a probability ratio outside [1 − ε_low, 1 + ε_high], and how their entropy compares with the
+# rest.
 
 # %%
 notebook.draw("entropy_clip", entropy.figure_clip(source))

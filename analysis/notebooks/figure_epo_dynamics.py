@@ -1,6 +1,6 @@
 # %% [markdown]
 # # EPO: what moves during training
-# PPO and GRPO with and without EPO on MiniHouse. Mean over seeds with its 95 % t interval over seeds.
+# **Asked.** Does EPO change success, entropy or its spread while PPO and GRPO train on text worlds of many turns?
 
 # %%
 import sys
@@ -11,15 +11,15 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from analysis import epo, notebook
 
+# %%
 source = notebook.source("3")
+notebook.say(epo.answer(source))
 
 # %% [markdown]
-# Success is of the small evaluations during training, on random tasks: noisy by their number. Entropy early and late
-# is that of the first and the last third of an episode's turns. The last two panels are of EPO's rows: what smoothing
-# multiplies the entropy gradient by, and the share of tokens that it acts on.
+# ## During training
 
 # %%
-notebook.draw("epo_dynamics", epo.figure_curves(source, epo.CORE))
+notebook.draw("epo_dynamics", epo.figure_curves(source, epo.CORE, "EPO: what moves during training"))
 
 # %%
 notebook.show(epo.entropy_table(source, epo.CORE), epo.factor_table(source, epo.CORE))

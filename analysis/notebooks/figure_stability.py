@@ -1,6 +1,8 @@
 # %% [markdown]
 # # Stability: which runs fall, and what moves first
-# Every run of table 1, seed by seed. Collapsed runs are coloured, all others are grey.
+# **Asked.** Which methods have runs that collapse during training, and what moves before they do? Every run of table
+# 1, seed by
+# seed.
 
 # %%
 import sys
@@ -11,7 +13,12 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from analysis import notebook, stability
 
+# %%
 source = notebook.source("1")
+notebook.say(stability.answer(source))
+
+# %% [markdown]
+# ## Run by run
 
 # %%
 notebook.draw("stability_runs", stability.figure_runs(source))

@@ -1,10 +1,12 @@
 # %% [markdown]
 # # What a success rule is worth
-# EPO's released code counts a ScienceWorld episode as a success when it is over and its score is above 0. An episode is
-# also over when its 100 moves are used up, and one `wait` takes 11. So policies that do no task can succeed. Here they
-# are measured on the real simulator, under each of three success rules, next to the simulator's own expert.
+# **Asked.** EPO's released code counts a ScienceWorld episode as a success when it is over and its score is above 0.
+# An episode is
+# also over when its 100 moves are used up, and one `wait` takes 11. How often do policies that do no task succeed then?
 #
-# Nothing is played in this notebook: it reads `data/scienceworld/`, which
+# They are measured on the real simulator, under each of three success rules, next to the simulator's own expert.
+# Nothing is
+# played in this notebook: it reads `data/scienceworld/`, which
 # `python -m reproduce.commands.check_scienceworld --out data/scienceworld` wrote.
 
 # %%
@@ -16,8 +18,10 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from analysis import notebook, scripted_policies
 
+# %%
 measured = scripted_policies.load(notebook.data_folder() / "scienceworld")
 notebook.save(scripted_policies.files(measured))
+notebook.say(scripted_policies.answer(measured))
 
 # %% [markdown]
 # ## Success under each rule

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # One table
-# Every number below is computed from the logged results; nothing is typed in.
-# Columns are defined in analysis/README.md.
+# **Asked.** Which methods differ from the baseline, at equal training and evaluation? Every number below is computed
+# from the
+# logged results; nothing is typed in. Columns are defined in `analysis/README.md`.
 
 # %% tags=["parameters"]
 TABLE = "2"
@@ -15,16 +16,19 @@ sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "ana
 
 from analysis import format, notebook, write
 
+# %%
 built = write.build(notebook.source(TABLE))
+notebook.say(write.answer(built))
+
+# %% [markdown]
+# ## The table
 
 # %%
 notebook.table(built)
 
 # %% [markdown]
-# ## Training curves
-# Mean reward of what was trained on, mean over seeds with its 95 % t interval over seeds; grey: the baseline.
-# DAPO replaces groups without a signal before it trains, so its curve is of the groups that it kept.
-# A grid of settings (table 5) has a curve a cell, and a heat map of pass@1 with one colour scale for all methods.
+# ## Figures
+# Differences and training curves of every row; of a grid of settings (table 5) a heat map and a curve a cell.
 
 # %%
 notebook.draw_all(write.figures(built))

@@ -29,6 +29,19 @@ _METHODS = {
     "minirl": "minirl:MINIRL",
     "minpro": "minpro:MINPRO",
     "dapo-8020": "dapo_8020:DAPO_8020",
+    "bapo": "bapo:BAPO",
+    "bapo-paper": "bapo:BAPO_PAPER",
+    "rest": "rest:REST",
+    "arbitrary-entropy": "arbitrary_entropy:ARBITRARY_ENTROPY",
+    "dcpo": "arbitrary_entropy:DCPO",
+    "warp": "warp:WARP",
+    "spear": "spear:SPEAR",
+    "majority-vote": "majority_vote:MAJORITY_VOTE",
+    "m-grpo": "m_grpo:M_GRPO",
+    "sibling-grpo": "sibling_grpo:SIBLING_GRPO",
+    "ppo-br": "ppo_br:PPO_BR",
+    "linear-entropy-gate": "linear_entropy_gate:LINEAR_ENTROPY_GATE",
+    "difficulty-entropy": "difficulty_entropy:DIFFICULTY_ENTROPY",
     "ppo": "ppo:PPO",
     "ppo+epo": "epo:PPO_EPO",
     "grpo+epo": "epo:GRPO_EPO",
@@ -45,6 +58,18 @@ _METHODS = {
     "aepo": "aepo:AEPO",
     "aepo-released": "aepo_released:AEPO_RELEASED",
 }
+
+REFUSED = {
+    "haepo": "HAEPO (arXiv 2508.18884) weights an episode by the softmax, over episodes, of its summed "
+    "log-probability. Sums of long rows differ by tens of nats, so one weight is 1, and the gradient "
+    "-w_k (R_k - sum w R) of every row vanishes; how the paper keeps rows comparable is not public",
+    "aer": "AER's (arXiv 2510.10959) equations are not public; difficulty-entropy is our stand-in",
+    "egspo": "EGSPO's (arXiv 2602.03309) threshold and attenuation are not public; linear-entropy-gate is the form "
+    "that was released as its baseline",
+    "seea-r1": "SEEA-R1's (arXiv 2506.21669) constants are not public; sibling-grpo is the part that is",
+    "tree-grpo": "Tree-GRPO (arXiv 2509.21240) is not here; sibling-grpo is another method on trees",
+}
+"""Methods of papers that people may ask for -> why they are not here."""
 
 __all__ = ["Algorithm", "check_group_size", "for_run", "inert_at_one_update", "load", "module_of", "names"]
 
@@ -72,6 +97,8 @@ def load(name: str, **overrides) -> Algorithm:
     Raises:
         UserError: a name, part or setting is unknown (the message suggests the nearest one), or a value is bad.
     """
+    if str(name).lower() in REFUSED:
+        raise UserError(f"method {name!r} is refused: {REFUSED[name.lower()]}")
     if name not in _METHODS:
         known = ", ".join(names())
         raise UserError(f"unknown method {name!r}; did you mean {closest(name, _METHODS)!r}? known: {known}")

@@ -1,5 +1,6 @@
 """Turn a composition of parts into advantages, a loss and metrics."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -55,6 +56,8 @@ class Algorithm:
             )
         for key, (slot, index, value) in flat_settings(self.parts()).items():
             checked(self.name, self.parts()[slot][index], key, value)
+        for part in (part for members in self.parts().values() for part in members if hasattr(part, "check")):
+            part.check(self.name)
 
     def parts(self) -> dict[str, tuple]:
         """List the parts of every slot as slot -> tuple."""
@@ -187,6 +190,17 @@ class Algorithm:
         advantages_BT, metrics = self.advantage(rewards_B, groups_B, tensors, mask_BT)
         return torch.where(mask_BT, advantages_BT, 0.0).detach(), metrics
 
+    def trained_rows(self, rewards_B, groups_B, mask_BT, **extra) -> Tensor:
+        """Mark the rows of a rollout batch that updates hold, with side rows in it; arguments as of `advantages`.
+
+        Returns:
+            keep_B (B,), bool; all True unless the advantage part has `trained_rows`.
+        """
+        choose = getattr(self.advantage, "trained_rows", None)
+        if choose is None:
+            return torch.ones_like(rewards_B, dtype=torch.bool)
+        return choose(rewards_B, groups_B, _clean(self.name, mask_BT.bool(), extra), mask_BT.bool())
+
     def returns(self, rewards_B, mask_BT, values_BT) -> Tensor:
         """Compute the returns that the critic is fitted to, for the whole rollout batch.
 
@@ -293,8 +307,10 @@ class Algorithm:
         advantages_BT = tensors["advantages_BT"].detach()
 
         ratio = self.ratio(tensors, mask_BT)
-        surrogate = self.surrogate(ratio, advantages_BT)
-        values_BT, reported = -surrogate.objective_BT, {}
+        numbers = {name: tensors[name] for name in getattr(self.surrogate, "numbers", ())}
+        surrogate = self.surrogate(ratio, advantages_BT, **numbers)
+        self._require_declared("surrogate", self.surrogate, surrogate.metrics)
+        values_BT, reported = -surrogate.objective_BT, dict(surrogate.metrics)
         if self.token_weight is not None:
             weight = self.token_weight(tensors, mask_BT)
             weight_BT, found = weight if isinstance(weight, tuple) else (weight, {})
@@ -317,7 +333,7 @@ class Algorithm:
     def _active_regularisers(self) -> list:
         return [part for part in self.regularisers if getattr(part, "active", True)]
 
-    def _require_declared(self, slot: str, part, reported: dict):
+    def _require_declared(self, slot: str, part, reported: Mapping):
         """ValueError for a metric that a part reports and does not declare: a run would have no column for it."""
         for name in reported.keys() - set(getattr(part, "metrics", ())):
             kind = part_name(slot, part)

@@ -33,7 +33,12 @@ def check_group_size(algorithm: Algorithm, group_size: int) -> None:
 
 
 def for_run(
-    algorithm: Algorithm, *, max_completion_tokens: int, updates_per_rollout: int, group_size: int = 2
+    algorithm: Algorithm,
+    *,
+    max_completion_tokens: int,
+    updates_per_rollout: int,
+    group_size: int = 2,
+    stale_steps: int = 0,
 ) -> Algorithm:
     """Fill in the settings that a method leaves to the run.
 
@@ -43,17 +48,25 @@ def for_run(
             `length_constant` if that is None.
         updates_per_rollout: optimiser steps per rollout batch (epochs x mini-batches).
         group_size: trajectories per question.
+        stale_steps: RL steps by which the weights that sample are older than those that the step begins to train. With
+            any, ratios differ from 1 at the first update.
 
     Returns:
         The method with these settings.
 
     Raises:
         UserError: there is only one update and a part of the method is inert then, or there is one trajectory per
-            question and the method compares them.
+            question and the method compares them, or rollouts are stale and the loss reads no ratio.
     """
     check_group_size(algorithm, group_size)
     inert = inert_at_one_update(algorithm)
-    if updates_per_rollout < 2 and inert:
+    if stale_steps and getattr(algorithm.surrogate, "only_on_policy", False):
+        part = part_name("surrogate", algorithm.surrogate)
+        raise UserError(
+            f"{algorithm.name}: surrogate {part} reads no ratio and so takes every row for one of the current policy; "
+            "set training.stale_steps to 0, or importance_weight to true"
+        )
+    if updates_per_rollout < 2 and not stale_steps and inert:
         raise UserError(
             f"{algorithm.name}: {' and '.join(inert)} would change nothing with one update per rollout batch, where "
             "every ratio is 1; raise training.epochs or training.minibatches, or choose another part or method"

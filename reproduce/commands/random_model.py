@@ -20,7 +20,8 @@ TINY = dict(
     num_key_value_heads=2,
     head_dim=32,
 )
-SMALLEST = TINY | dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, head_dim=16)
+SMALLEST = TINY | dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2)
+"""Heads of 32, the smallest that vLLM has on a CPU."""
 QWEN3_1_7B = dict(
     hidden_size=2048,
     intermediate_size=6144,

@@ -106,7 +106,7 @@ def _path(key: str) -> list[FieldInfo]:
     """List the settings that a key passes, its own last.
 
     Raises:
-        UserError: the key does not exist, names a section, or is filled in by us.
+        UserError: the key does not exist, names a section that cannot be null, or is filled in by us.
     """
     names = key.split(".")
     if names[0] not in SECTIONS:
@@ -119,11 +119,16 @@ def _path(key: str) -> list[FieldInfo]:
             raise UserError(f"{key} is not a setting{hint}")
         found.append(known[name])
         kind = bare(known[name].annotation)
-    if settings_of(kind):
-        raise UserError(f"{key} is a section: name one of its settings, such as {key}.{next(iter(settings_of(kind)))}")
+    if NoneType not in typing.get_args(found[-1].annotation):
+        _check_no_section(key, kind)
     if kind is dict:
         raise UserError(f"{key} is not set by hand")
     return found
+
+
+def _check_no_section(key: str, kind) -> None:
+    if known := settings_of(kind):
+        raise UserError(f"{key} is a section: name one of its settings, such as {key}.{next(iter(known))}")
 
 
 def _place(job: JobConfig, key: str) -> list[str]:
@@ -157,6 +162,7 @@ def _value(key: str, text: str):
     kind = bare(annotation)
     if text == "null" and NoneType in typing.get_args(annotation):
         return None
+    _check_no_section(key, kind)
     if typing.get_origin(kind) is list:
         return text.split(",")
     return text if kind is str or typing.get_origin(kind) is typing.Literal else _scalar(text)

@@ -77,6 +77,7 @@ class SearchConfig:
     backoff_seconds: Unhashed[Amount] = 1.0
     backoff_cap_seconds: Unhashed[Amount] = 30.0
     concurrency: Unhashed[Count] = 64  # released training yaml: workers
+    ask_again: Later[Flag | None] = None  # false: a query that failed is not sent again in the same run; None: it is
     pages: Literal["none", "text", "summary"] = "none"
     pages_read: Count = 5
     page_timeout_seconds: Unhashed[Positive] = 20.0

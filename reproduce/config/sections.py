@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from reproduce.config.question_sets import EVALUATION_SETS, RL_SETS
 from reproduce.config.strict import (
@@ -27,6 +27,7 @@ WEB = "web"
 """The world of real questions (`task.data`) with real searches (`search`)."""
 ALFWORLD = "alfworld"
 SCIENCEWORLD = "scienceworld"
+MINIWEB = "miniweb"
 WARM_START = "warm_start"
 """The method name of the run that holds the warm start's evaluation."""
 WARM_START_TRAINING = ("temperature", "device", "dtype")
@@ -73,13 +74,18 @@ class TaskConfig:
     max_tool_calls: Count
     max_completion_tokens: Count
     families: list[str] = field(default_factory=lambda: ["mini-deepsearch"])  # trained on in turn, evaluated each
-    world: str = "miniweb"
+    world: str = MINIWEB
     format_penalty: Number = -1.0
     tool_bonus: Number = 0.1
     episodes: Later[EpisodeConfig | None] = None  # None: a trajectory is one prompt with tool results in its completion
     data: Later[DataConfig | None] = None  # only in the world web
+    rendering: Later[Literal["english"] | None] = None  # miniweb for models with a vocabulary; None: in words
+    levels: Later[dict[str, list[Count]] | None] = None  # miniweb: family -> its levels; a family left out has all
 
     def problems(self):
+        for name in ("rendering", "levels"):
+            if getattr(self, name) is not None and self.world != MINIWEB:
+                yield name, f"belongs to the world {MINIWEB}: leave it out"
         if not self.families or not all(self.families) or len(set(self.families)) < len(self.families):
             yield "families", f"must list one family or more, each once, not {self.families}"
         unknown = [name for name in self.families if self.data is not None and name not in EVALUATION_SETS]
@@ -165,9 +171,9 @@ class WarmStartConfig:
     seed: Whole = 0
     data: Later[SFTDataConfig | None] = None  # None: demonstrations made here
     check_questions: Later[Count | None] = None  # validation tasks of a check; None: 60
-    seeds_each: Later[Count | None] = (
-        None  # 5: seeds 0 to 4 begin at the first, 5 to 9 at the next; None: one for all
-    )
+    check_every: Later[Count | None] = None  # updates from one check to the next; None: 200
+    rows_per_pass: Later[Count | None] = None  # of a batch, rows in random order; None: all of it, of similar lengths
+    seeds_each: Later[Count | None] = None  # 5: seeds 0 to 4 begin at the first, 5 to 9 at the next; None: all at one
 
     def of_run(self, seed: int) -> "WarmStartConfig":
         """Return the one warm start that the run with this seed begins at."""
@@ -178,6 +184,8 @@ class WarmStartConfig:
             yield "data", "leaves nothing to noise or to a range of success: set noise 0, success_low 0, success_high 1"
         if self.success_low >= self.success_high:
             yield "success_low", f"must be below success_high ({self.success_high})"
+        if self.rows_per_pass is not None and self.batch_size % self.rows_per_pass:
+            yield "rows_per_pass", f"must divide the {self.batch_size} rows of a batch"
 
 
 @section
@@ -205,6 +213,9 @@ class ScheduleConfig:
 
     warmup_share: Annotated[Share, Field(lt=1)] = 0.1  # of the RL steps, rounded down; begins at `floor` (released)
     floor: Share = 0.2  # the lowest rate, as a share of learning_rate
+
+
+StaleSteps = Annotated[Annotated[Whole, Field(le=1)] | None, AfterValidator(lambda steps: steps or None)]
 
 
 @section
@@ -239,12 +250,14 @@ class TrainingConfig:
     report_to: Unhashed[str | None] = None  # trackers of every step: tensorboard, trackio, wandb, with commas
     rollout_shards: Later[Count | None] = None  # parts of a rollout batch with random streams of their own; None: 1
     schedule: Later[ScheduleConfig | None] = None  # None: a constant learning rate
+    stale_steps: Later[StaleSteps] = None  # 1: a step is sampled while the one before it trains; None, or 0: it waits
     measure_kl: Unhashed[Flag] = (
         True  # the metric kl_warm_start, for which a copy of the first policy is kept; false: NaN
     )
     offload_optimizer: Unhashed[Flag] = False  # AdamW's states and float32 weights lie on the CPU
     token_log: Unhashed[TokenLogConfig | None] = None  # None: no token is recorded
     packed: Unhashed[Flag | None] = None  # true: rows of a pass stand one behind the other; None: on cards they do
+    shared_prefixes: Later[Flag | None] = None  # true: tokens that rows begin with are passed once; None: with each row
     tokens_per_pass: Unhashed[Count | None] = None  # of one pass; None: on a CPU a mini-batch, on a card what fits
 
     def problems(self):
@@ -255,6 +268,8 @@ class TrainingConfig:
             yield "device", "must be cpu, cuda or cuda:<index>"
         if self.rollout_shards is not None and self.prompts_per_step % self.rollout_shards:
             yield "rollout_shards", f"must divide the {self.prompts_per_step} prompts of a step"
+        if self.shared_prefixes and self.packed is False:
+            yield "packed", "cannot be false where shared_prefixes is true: shared tokens stand in one row"
 
 
 @section
@@ -302,3 +317,4 @@ class EvaluationConfig:
     split: Literal["train", "validation", "test"] = "test"
     checks: Later[CheckConfig | None] = None  # only in worlds of episodes
     validation: Unhashed[ValidationConfig | None] = None  # None: nothing is evaluated before the end
+    together: Later[Count | None] = None  # trajectories sampled together; None: 512, or as many as a shard of training

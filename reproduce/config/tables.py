@@ -86,6 +86,12 @@ class JobConfig:
             yield "engine", "has nothing to do in a world of episodes, which has no tool calls: leave it out"
         if self.evaluation.checks is not None and self.task.episodes is None:
             yield "evaluation.checks", "belong to a world of episodes: leave them out, or set task.episodes"
+        if self.training.stale_steps and self.engine is not None and self.engine.name == "vllm":
+            yield (
+                "training.stale_steps",
+                "must be 0: this vLLM gives its memory to training and samples in turn with it; sample with a server "
+                "on other cards (engine.name: vllm_server), or with Transformers (engine: null)",
+            )
         yield from self._hub_problems()
         if self.training_changes and self.variant is None:
             yield "training_changes", "belong to a variant: name it"
@@ -100,6 +106,8 @@ class JobConfig:
 
     def _hub_problems(self):
         hub, web = self.model.name_or_path is not None, self.task.world == WEB
+        if not hub and self.task.rendering is not None:
+            yield "task.rendering", "needs a model with a vocabulary: set model.name_or_path, or leave it out"
         if not hub and (self.warm_start.demonstrations == 0 or self.warm_start.data is not None):
             yield "warm_start", "needs demonstrations of its world: the model is trained from scratch"
         if hub and self.task.episodes is not None and self.warm_start.demonstrations:
@@ -313,7 +321,7 @@ class TableConfig:
 def _check_shared(changes: dict, source: str) -> None:
     """Refuse a row's own training settings if the shared warm start depends on them."""
     for key in changes:
-        if key in NOT_OF_A_VARIANT:
+        if key in WARM_START_TRAINING:
             raise UserError(f"{source}.{key} must be the same for all rows of a table: they share a warm start")
 
 

@@ -1,5 +1,6 @@
 """Evaluate the fixed test panel: n samples per question from the last checkpoint."""
 
+from reproduce.evaluation.kept_batches import KeptBatches
 from reproduce.rollouts.collector import Collector, row_record
 
 BATCH = 512
@@ -14,6 +15,7 @@ def evaluate(
     report,
     batch: int = BATCH,
     part: tuple[int, int] = (0, 1),
+    kept: KeptBatches | None = None,
 ) -> list[dict]:
     """Sample trajectories on the first questions of a panel.
 
@@ -28,6 +30,7 @@ def evaluate(
         report: report(stage, done, total) shows progress, in questions.
         batch: trajectories that are sampled together.
         part: (i, n): only the batches i, i + n, i + 2 n, ...
+        kept: holds batches that an earlier session finished, and gets the others; None: nothing is kept.
 
     Returns:
         Rows of eval.parquet. A row's split is its question's own (the test panel of a world of episodes holds two).
@@ -37,14 +40,23 @@ def evaluate(
     rows = []
     first, every = part
     for start in range(first * per_batch, len(panel), every * per_batch):
-        groups, _ = collector.sample(panel[start : start + per_batch], samples, ("evaluation", split, start))
-        for group in groups:
-            for sample, trajectory in enumerate(group.trajectories):
-                record = row_record(group.question, trajectory, group.texts[sample], group.rewards[sample])
-                question = group.question
-                rows.append(
-                    record
-                    | {"checkpoint": checkpoint, "split": question.split, "sample": sample, "gold": question.gold}
-                )
+        found = None if kept is None else kept.rows(start)
+        if found is None:
+            found = _batch(
+                collector, panel[start : start + per_batch], samples, ("evaluation", split, start), checkpoint
+            )
+            if kept is not None:
+                kept.add(start, found)
+        rows += found
         report("evaluate", min(start + per_batch, len(panel)), len(panel))
     return rows
+
+
+def _batch(collector: Collector, questions: list, samples: int, purpose: tuple, checkpoint: str) -> list[dict]:
+    groups, _ = collector.sample(questions, samples, purpose)
+    return [
+        row_record(group.question, trajectory, group.texts[sample], group.rewards[sample])
+        | {"checkpoint": checkpoint, "split": group.question.split, "sample": sample, "gold": group.question.gold}
+        for group in groups
+        for sample, trajectory in enumerate(group.trajectories)
+    ]

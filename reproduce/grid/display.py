@@ -1,4 +1,4 @@
-"""Progress of a grid in the terminal: which runs are done, which run now, the time left."""
+"""Progress of a grid in the terminal: which runs are done, which run now, how fast each stage is, the time left."""
 
 import json
 import sys
@@ -14,6 +14,8 @@ from rich.table import Table
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
+from reproduce.grid.sparkline import History
+from reproduce.paths import shown
 from reproduce.runs import files
 from reproduce.runs.manifest import WARM_START
 
@@ -31,26 +33,40 @@ class RunStatus:
 
     @property
     def name(self) -> str:
+        if self.evaluation:
+            return self.job.variant
         return f"{'warm start' if self.job.method == WARM_START else self.job.name} seed {self.job.seed}"
 
     @property
+    def evaluation(self) -> bool:
+        """Whether it is a checkpoint's evaluation on one question set, which has questions where others have steps."""
+        return self.job.method == WARM_START and self.job.variant is not None
+
+    @property
     def total(self) -> int:
+        if self.evaluation:
+            stage, _, total, _ = self._reported()
+            return total if stage == "evaluate" else self.job.evaluation.questions
         return 0 if self.job.method == WARM_START else self.job.training.steps
 
     def position(self) -> tuple[str, int, int, float]:
         """Read (stage, step, total steps of the stage, seconds so far), as the run last reported it."""
+        found = self._reported()
+        return ("starting", 0, self.total, 0.0) if found[0] == "starting" else found
+
+    def _reported(self) -> tuple[str, int, int, float]:
         try:
             value = json.loads((self.path / "progress.json").read_text())
             return str(value["stage"]), int(value["step"]), int(value["total_steps"]), float(value["seconds"])
         except (OSError, ValueError, KeyError, TypeError):
-            return "starting", 0, self.total, 0.0
+            return "starting", 0, 0, 0.0
 
     def steps_done(self) -> int:
-        """Return the RL steps done; a later stage (evaluation) means all of them."""
+        """Return the RL steps (of an evaluation, the questions) done; a later stage means all of them."""
         if self.state == FINISHED:
             return self.total
         stage, step, _, seconds = self.position()
-        if stage.startswith("train") or stage == "starting":
+        if stage.startswith("train") or stage == "starting" or (self.evaluation and stage == "evaluate"):
             return min(step, self.total)
         return self.total if seconds else 0
 
@@ -98,12 +114,40 @@ def seconds_left(rows: list[RunStatus], workers: int) -> float | None:
 def duration(seconds: float | None) -> str:
     """Write seconds as "about 5 min left"."""
     if seconds is None:
-        return "estimating the time left"
+        return "time left known after the first RL step"
     if seconds < 90:
         return f"about {max(1, round(seconds))} s left"
     if seconds < 5400:
         return f"about {round(seconds / 60)} min left"
     return f"about {seconds / 3600:.1f} h left"
+
+
+@dataclass
+class Pace:
+    """How fast the stage of a run is, from what the display itself saw of it.
+
+    since: when the stage began here, monotonic seconds. first: its step at that moment. at: when `step` was first seen.
+    """
+
+    stage: str
+    since: float
+    first: int
+    step: int
+    at: float
+
+    def seen(self, stage: str, step: int, now: float) -> "Pace":
+        """The pace after another look."""
+        if stage != self.stage or step < self.step:
+            return Pace(stage, now, step, step, now)
+        return self if step == self.step else Pace(stage, self.since, self.first, step, now)
+
+    def text(self, total: int, now: float) -> str:
+        """`0.6 s a step, about 40 s left`; before a second step, how long the stage has taken so far."""
+        if not total or self.step <= self.first:
+            return f"{now - self.since:.0f} s so far"
+        rate = (self.at - self.since) / (self.step - self.first)
+        shown_rate = f"{rate:.1f} s each" if rate >= 1 else f"{1 / max(rate, 1e-6):.1f} a second"
+        return f"{shown_rate}, {duration(max(0.0, (total - self.step) * rate - (now - self.at)))}"
 
 
 class Display:
@@ -114,6 +158,8 @@ class Display:
         self.console = console or Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
         self._last = time.monotonic()
+        self._paces: dict[Path, Pace] = {}
+        self._histories: dict[Path, History] = {}
 
     def __enter__(self) -> Self:
         if self.live:
@@ -130,6 +176,12 @@ class Display:
 
     def update(self) -> None:
         """Show the state of the rows now."""
+        now = time.monotonic()
+        for row in self.rows:
+            if row.state == RUNNING:
+                stage, step, *_ = row.position()
+                pace = self._paces.get(row.path) or Pace(stage, now, step, step, now)
+                self._paces[row.path] = pace.seen(stage, step, now)
         if self.live:
             self.live.update(self._view(), refresh=True)
         elif time.monotonic() - self._last >= PLAIN_SECONDS:
@@ -138,7 +190,7 @@ class Display:
             self.console.print(f"{self._summary()}: {running}" if running else self._summary())
 
     def _summary(self) -> str:
-        runs = [row for row in self.rows if row.job.method != WARM_START]
+        runs = [row for row in self.rows if row.job.name != WARM_START]
         count = {state: sum(row.state == state for row in runs) for state in (FINISHED, RUNNING, FAILED)}
         failed = f", {count[FAILED]} failed" if count[FAILED] else ""
         return (
@@ -148,13 +200,23 @@ class Display:
 
     def _where(self, row: RunStatus) -> str:
         stage, step, total, _ = row.position()
-        return f"{row.name} {stage} {step}/{total}" if total else f"{row.name} {stage}"
+        where = f"{row.name} {stage} {step}/{total}" if total else f"{row.name} {stage}"
+        return f"{where} ({self._pace(row, total)})"
+
+    def _pace(self, row: RunStatus, total: int) -> str:
+        pace = self._paces.get(row.path)
+        return pace.text(total, time.monotonic()) if pace else "starting"
+
+    def _history(self, row: RunStatus) -> str:
+        return self._histories.setdefault(row.path, History(row.path)).text()
 
     def _view(self) -> Group:
         table = Table.grid(padding=(0, 2))
         for row in self.rows:
             if row.state == RUNNING:
                 stage, step, total, _ = row.position()
-                bar = ProgressBar(total=max(total, 1), completed=min(step, total), width=30)
-                table.add_row(f"  {row.name}", bar, f"{step}/{total}" if total else "", stage)
-        return Group(self._summary(), table)
+                bar = ProgressBar(total=max(total, 1), completed=min(step, total), width=20)
+                done = f"{stage} {step}/{total}" if total else stage
+                table.add_row(f"  {row.name}", bar, done, self._pace(row, total), self._history(row))
+        running = [row.path / "log.txt" for row in self.rows if row.state == RUNNING]
+        return Group(self._summary(), table, *(f"  log: {shown(path)}" for path in running[:1]))

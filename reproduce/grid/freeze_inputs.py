@@ -14,6 +14,7 @@ from reproduce.errors import UserError
 from reproduce.evaluation.judge import Judge
 from reproduce.tools.hub.fetch import file_sha256, folder_revision, is_folder
 from reproduce.tools.hub.lock import locked
+from reproduce.tools.hub.packaged import PACKAGED, packaged_folder
 from reproduce.tools.hub.sources import HUB
 from reproduce.tools.search.search import open_search
 from reproduce.worlds.benchmarks.files import data_file
@@ -60,6 +61,9 @@ def _revision(name_or_path: str) -> str:
 
 
 def _model(model: ModelConfig) -> ModelConfig:
+    if model.name_or_path in PACKAGED:
+        packaged_folder(model.name_or_path, model.revision)
+        return dataclasses.replace(model, revision=PACKAGED[model.name_or_path].revision)
     revision = _revision(model.name_or_path)
     if not is_folder(model.name_or_path) and model.revision not in (None, revision):
         raise UserError(f"model.revision is {model.revision}, but {model.name_or_path} is locked at {revision}")

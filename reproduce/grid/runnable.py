@@ -21,15 +21,25 @@ def check_runnable(jobs: list[JobConfig], here: bool = True) -> None:
     from reproduce import algorithms
 
     for job in {job.name: job for job in jobs}.values():
-        algorithms.for_run(
+        method = algorithms.for_run(
             algorithms.load(job.method, **job.algorithm),
             max_completion_tokens=job.task.max_completion_tokens,
             updates_per_rollout=job.training.epochs * job.training.minibatches,
             group_size=job.training.group_size,
+            stale_steps=job.training.stale_steps or 0,
         )
+        if job.task.episodes is not None:
+            _check_episodes(method)
     if here:
         _check_device(jobs[0])
     _check_panels(jobs[0])
+
+
+def _check_episodes(method) -> None:
+    if method.rollout.branches or method.rollout.needs_pilot:
+        raise UserError(f"{method.name}: it forks trajectories, but an environment's episode cannot be forked")
+    if getattr(method.advantage, "needs_answers", False):
+        raise UserError(f"{method.name}: it votes on final answers, but an environment's episode ends without one")
 
 
 def _check_device(job: JobConfig) -> None:

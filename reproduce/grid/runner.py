@@ -160,6 +160,7 @@ def run(
         with Display([*first, *rows], workers) as display, _interruptible():
             done = len(rows) - len(waiting)
             display.event(f"{shown(base)}: {len(rows)} runs, {done} finished already, {workers} at a time")
+            display.event(f"Logs: {shown(base)}/<method>/<seed>/log.txt; or `make status`.")
             begin = first if waiting else [row for row in first if row.state != FINISHED]
             if begin:
                 for row in begin:

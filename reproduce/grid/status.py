@@ -73,9 +73,8 @@ def lines(runs_root: Path, profile: str | None = None) -> list[Line]:
 
 def line_of(path: Path) -> Line:
     """Read the line of one run directory."""
-    warm_start, base = path.parent.name == WARM_START, path.parent.parent
-    name = f"{'warm start' if warm_start else path.parent.name} seed {path.name}"
-    line = Line(base.parent.name, base.name, name, status_of(path))
+    base, name = path.parent.parent, path.parent.name.replace(WARM_START, "warm start")
+    line = Line(base.parent.name, base.name, f"{name} seed {path.name}", status_of(path))
     if line.state == "running" and not locks.is_locked(path / ".lock"):
         line.state = "interrupted"
     try:
@@ -86,10 +85,11 @@ def line_of(path: Path) -> Line:
         made, config = files.read_json(path / "manifest.json"), read_yaml(path / "config.yaml")
         identity.require_fields(made, f"{path}/manifest.json")
         identity.check_config(path, made, config)
-        line.total = 0 if warm_start else config["training"]["steps"]
+        untrained = made["method"] == WARM_START  # a warm start, or a checkpoint that is evaluated: without RL steps
+        line.total = 0 if untrained else config["training"]["steps"]
         if line.state == "failed":
             line.problem = made.get("error") or "it left no message"
-        line.step, line.metrics = (0, {}) if warm_start else _last_step(path, line.state)
+        line.step, line.metrics = (0, {}) if untrained else _last_step(path, line.state)
         if line.state == "finished" and not (path / "eval.parquet").is_file():
             raise UserError(f"{path}/eval.parquet is missing; {EVALUATE}")
         if line.state == "running":

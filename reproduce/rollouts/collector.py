@@ -15,7 +15,7 @@ from reproduce.rollouts.engines.host import EngineHost, open_engine
 from reproduce.rollouts.released_agent import loop_for
 from reproduce.rollouts.tensors import TrainingRow
 from reproduce.rollouts.token_path import Engine, TokenPath
-from reproduce.runs.schema import POSITIONS, TURNS
+from reproduce.runs.schema import POSITIONS, SAMPLED_SUCCESS, TURNS
 from reproduce.seeding import child_seed, stream
 from reproduce.worlds.rewards import Reward
 from reproduce.worlds.task import Task
@@ -201,7 +201,7 @@ class Collector:
         kept: list[ScoredGroup] = []
         dropped: list[ScoredGroup] = []
         cost = dict.fromkeys(("sampled_tokens", "tool_calls", "groups_sampled", "groups_degenerate"), 0.0)
-        initial, branches = [], []
+        initial, branches, correct = [], [], []
         wanted, asked = len(questions), questions
         for attempt in range(algorithm.max_generation_batches):
             if attempt:
@@ -213,6 +213,7 @@ class Collector:
             cost["groups_sampled"] += len(groups)
             initial += rollout.initial
             branches += rollout.branches
+            correct += [reward.correct for group in groups for reward in group.rewards]
             for group in groups:
                 values = torch.tensor(group.reward_values)
                 degenerate = k > 1 and bool((values == values[0]).all())
@@ -221,16 +222,27 @@ class Collector:
                 (dropped if group.rejected else kept).append(group)
             if len(kept) >= wanted:
                 break
+        if algorithm.max_generation_batches > 1:
+            cost[SAMPLED_SUCCESS] = float(np.mean(correct))
         side = self._side_groups(asked, k, algorithm, step, sampling, cost)
         cost["tree_initial_mean"], cost["tree_branches_mean"] = float(np.mean(initial)), float(np.mean(branches))
         return Batch((kept + dropped)[:wanted] + side, cost | self.host.costs())
+
+    def collect_own(self, *arguments) -> Batch:
+        """Collect the part of this process, which here is all: see `training.shards`."""
+        return self.collect(*arguments)
+
+    def put_together(self, own: Batch) -> Batch:
+        """Return the groups of all processes."""
+        return own
 
     def _side_groups(self, questions: list, k: int, algorithm, step: int, sampling, cost: dict) -> list[ScoredGroup]:
         """Groups of the side rows that `sampling` asks for; their tokens and calls are added to `cost`."""
         if sampling is None or sampling.side_rows is None:
             return []
         asked = questions[: math.ceil(sampling.side_rows.share * len(questions))]
-        groups, rollout = self.sample(asked, k, (step, "side"), algorithm.rollout, sampling.side_rows)
+        rows = max(1, round(sampling.side_rows.group_share * k))
+        groups, rollout = self.sample(asked, rows, (step, "side"), algorithm.rollout, sampling.side_rows)
         for group in groups:
             group.side = True
         cost["sampled_tokens"] += rollout.sampled_tokens

@@ -85,7 +85,7 @@ class Episode:
 
     @property
     def ended(self) -> str:
-        """"done" if the environment ended the episode, "turns" at the limit of turns."""
+        """ "done" if the environment ended the episode, "turns" at the limit of turns."""
         return "done" if self.step.done else "turns"
 
     @property

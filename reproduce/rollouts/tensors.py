@@ -12,6 +12,8 @@ SINGLE_TURNS. _BT: one column per completion token (forced ones included), -1 wh
                  same position are one token, sampled once, in the shared prefix of a tree; without forks, each row owns
                  itself.
     sides_BT     1 in side rows (`algorithms.parts.state.SideRows`), 0 in others.
+    correct_BT   1 in rows of a trajectory whose answer is correct, 0 in others.
+    regions_BT   bits of the regions that the token is part of (`rollouts.regions`).
     trajectories_B      number of the row's trajectory, in the order of the rows.
     trajectory_turns_B  turns of the row's whole trajectory.
     turn_weights_BT     float: `parts.turn_means.turn_weights` of these rows, 0 where a row is padded.
@@ -24,6 +26,8 @@ import torch
 from torch import Tensor
 
 from reproduce.algorithms.parts.turn_means import trajectory_turns, turn_weights
+from reproduce.rollouts.grammar import Grammar
+from reproduce.rollouts.regions import token_regions
 from reproduce.rollouts.token_path import TokenPath
 
 PADDING = -1
@@ -82,10 +86,13 @@ def trajectory_numbers(rows: list[TrainingRow]) -> list[int]:
 
 
 _BY_TOKEN = {"turns_BT": _turns, "anchors_BT": _anchors, "owners_BT": _owners, "sides_BT": _sides}
+_OF_BATCH = ("correct_BT", "regions_BT")
 _BY_ROW = ("trajectories_B", "trajectory_turns_B", "turn_weights_BT")
 
 
-def rollout_tensors(batch, names: tuple[str, ...], width: int, device) -> dict[str, Tensor]:
+def rollout_tensors(
+    batch, names: tuple[str, ...], width: int, device, grammar: Grammar | None = None
+) -> dict[str, Tensor]:
     """Build named tensors of a collected batch.
 
     Args:
@@ -93,6 +100,7 @@ def rollout_tensors(batch, names: tuple[str, ...], width: int, device) -> dict[s
         names: of the tensors.
         width: T of the `_BT` tensors.
         device: where they go.
+        grammar: decodes completions; regions_BT alone needs it.
 
     Returns:
         name -> tensor, (B, width) or (B,).
@@ -100,7 +108,7 @@ def rollout_tensors(batch, names: tuple[str, ...], width: int, device) -> dict[s
     Raises:
         ValueError: a name is unknown (the message lists the known ones), or a completion is longer than `width`.
     """
-    known = (*_BY_TOKEN, *_BY_ROW)
+    known = (*_BY_TOKEN, *_OF_BATCH, *_BY_ROW)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"the rollouts give no tensor {', '.join(unknown)}; they give {', '.join(known)}")
@@ -109,6 +117,12 @@ def rollout_tensors(batch, names: tuple[str, ...], width: int, device) -> dict[s
     if longest > width:
         raise ValueError(f"a completion has {longest} tokens, more than the width {width}")
     found = {name: _padded(_BY_TOKEN[name](rows), width, device) for name in names if name in _BY_TOKEN}
+    if "correct_BT" in names:
+        rewards = [group.rewards[i] for _, group, i in batch.rows() for _ in group.trajectories[i].paths]
+        correct = [[int(reward.correct)] * row.path.length for row, reward in zip(rows, rewards, strict=True)]
+        found["correct_BT"] = _padded(correct, width, device)
+    if "regions_BT" in names:
+        found["regions_BT"] = _padded([token_regions(grammar, row.path.completion) for row in rows], width, device)
     if any(name in _BY_ROW for name in names):
         trajectories_B = torch.tensor(trajectory_numbers(rows), dtype=torch.int64, device=device)
         mask_BT = _padded([[int(s) for s in row.path.sampled] for row in rows], width, device) == 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from reproduce.rollouts.collector import ScoredGroup
 from reproduce.rollouts.token_path import TokenPath
-from reproduce.runs.token_records import RecordedGroup, RecordedPath, RecordedTrajectory, Values, rounded
+from reproduce.runs.token_records import RecordedGroup, RecordedPath, RecordedTrajectory, rounded
 
 Decode = Callable[[Sequence[int]], str]
 """Text of token ids, special tokens included."""
@@ -57,7 +57,6 @@ def group_record(group: ScoredGroup, columns: Iterator[Mapping[str, list]], deco
 
 
 def _path(path: TokenPath, columns: Mapping[str, list], decode: Decode) -> RecordedPath:
-    named: dict[str, Values] = {name: values for name, values in columns.items()}
     return RecordedPath(
         tokens=[int(token) for token in path.completion],
         pieces=pieces(path.completion, decode),
@@ -65,7 +64,7 @@ def _path(path: TokenPath, columns: Mapping[str, list], decode: Decode) -> Recor
         turns=list(path.turns),
         logps=rounded(path.logps),
         entropies=rounded(path.entropies),
-        **named,
+        **columns,
     )
 
 

@@ -3,13 +3,13 @@
     manifest.json    status ("running", "failed", "finished"), config hash, code, versions, machine, cost, error; of a
                      finished run also the SHA-256 of its files, and one of the manifest itself
     config.yaml      the resolved config
-    parts/           while running: <step:06d>.rollouts.parquet, then <step:06d>.steps.json, which completes the step
+    parts/           while running: <step:06d>.rollouts.parquet, then <step:06d>.steps.json, which completes the step;
+                     evaluated/ holds the finished batches of a model that is evaluated as it is
     checkpoints/     the trainer's own
     progress.json    {stage, step, total_steps, seconds}, for the display
     steps.parquet, timings.parquet, rollouts.parquet, eval.parquet     merged by `finish`
-    tokens/          groups of some steps, token by token (`runs.token_records`), where `training.token_log` asks for them
-    validation/      <step:06d>.parquet, a table as eval.parquet, where `evaluation.validation` asks for evaluations
-                     during training
+    tokens/          groups of some steps, token by token (`runs.token_records`), where `training.token_log` is set
+    validation/      <step:06d>.parquet, a table as eval.parquet, where `evaluation.validation` is set
     log.txt          stdout and stderr
 
 Every file is replaced in one step, and the manifest says "finished" only once the merged files are on disk. No clock
@@ -130,7 +130,8 @@ class RunDirectory:
         Args:
             step: 1 + `last_complete_step()`.
             metrics: names of `schema.STEP_METRICS` (missing ones become NaN), of `schema.SEARCH_COSTS`, of
-                `schema.ENGINE_METRICS`, and of the form `schema.PART_METRIC`; the same ones in every step.
+                `schema.ENGINE_METRICS`, `schema.SAMPLED_SUCCESS`, and of the form `schema.PART_METRIC`; the same ones
+                in every step.
             rollouts: a DataFrame or list of dicts with the columns of `schema.ROLLOUTS_SCHEMA`; `step` may be left out.
             seconds: `rollout` and `train` in wall seconds, and `schema.ENGINE_TIMINGS` where vLLM samples.
 
@@ -140,7 +141,7 @@ class RunDirectory:
         if step != self.last_complete_step() + 1:
             raise ValueError(f"step {step} does not follow step {self.last_complete_step()}")
         of_parts = sorted(name for name in metrics if schema.PART_METRIC.fullmatch(name))
-        further = (*schema.SEARCH_COSTS, *schema.ENGINE_METRICS, *of_parts)
+        further = (*schema.SEARCH_COSTS, *schema.ENGINE_METRICS, schema.SAMPLED_SUCCESS, *of_parts)
         unknown = set(metrics) - {*schema.STEP_METRICS, *further}
         if unknown:
             raise ValueError(f"unknown step metrics {sorted(unknown)}; known: {', '.join(schema.STEP_METRICS)}")
@@ -341,13 +342,14 @@ def check(path: Path, config: JobConfig) -> dict | None:
 
 
 def replaceable(path: Path) -> bool:
-    """Whether `path` holds an unfinished run without a step, a checkpoint or an evaluation.
+    """Whether `path` holds an unfinished run without a step, a checkpoint or a part of an evaluation.
 
     Nobody loses anything if a run of another config takes its place.
     """
     if not (path / "manifest.json").exists() or files.read_json(path / "manifest.json").get("status") == "finished":
         return False
-    made = (path / "parts").glob("*.steps.json"), (path / "checkpoints").glob("*"), path.glob("*.parquet")
+    parts, checkpoints = path / "parts", path / "checkpoints"
+    made = parts.glob("*.steps.json"), parts.glob("evaluated/*.json"), checkpoints.glob("*"), path.glob("*.parquet")
     return not any(True for found in made for _ in found)
 
 

@@ -89,7 +89,7 @@ ROLLOUTS_SCHEMA = pa.schema(
 
 EVAL_SCHEMA = pa.schema(
     [
-        ("checkpoint", pa.string()),  # "warm_start" or "last"
+        ("checkpoint", pa.string()),  # "warm_start", "last", or "as it is" (a model that is only evaluated)
         ("question_id", pa.string()),
         ("family", pa.string()),
         ("level", pa.int64()),
@@ -149,7 +149,11 @@ VERDICTS = ("graded", "judged")
 They hold the verdict of math-verify or exact match, and the judge's (1 right, 0 wrong, NaN undecided).
 """
 
-OPTIONAL = SEARCH_COSTS + VERDICTS + ENGINE_METRICS + ENGINE_TIMINGS
+SAMPLED_SUCCESS = "success_sampled_mean"
+"""Column of steps.parquet where groups without a signal are replaced: the success of all sampled trajectories, dropped
+groups included. `success_mean` is that of the trained ones, which is higher at the same skill."""
+
+OPTIONAL = (*SEARCH_COSTS, *VERDICTS, *ENGINE_METRICS, *ENGINE_TIMINGS, SAMPLED_SUCCESS)
 """float64 columns that a file holds, behind all others, only if the job has such a thing."""
 
 

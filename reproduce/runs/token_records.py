@@ -13,6 +13,8 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic.types import StrictFloat
+
 from reproduce.config.strict import Count, Flag, Number, Whole, build, section
 from reproduce.errors import UserError
 from reproduce.runs import files
@@ -20,7 +22,7 @@ from reproduce.runs import files
 VERSION = 1
 FOLDER = "tokens"
 DECIMALS = 5
-Values = list[Number | None]
+Values = list[StrictFloat | None]
 
 
 @section
@@ -124,7 +126,10 @@ class RecordedGroup:
 
 @section
 class TokenRecord:
-    """Some groups of an RL step. policy: name and settings of the rollout policy. single_turns: every turn is a path."""
+    """Some groups of an RL step.
+
+    policy: name and settings of the rollout policy. single_turns: every turn is a path (a world of episodes).
+    """
 
     version: Literal[1]
     profile: str

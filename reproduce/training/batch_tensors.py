@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 from trl.trainer.utils import pad
 
+from reproduce.algorithms.parts.state import Outcomes
 from reproduce.rollouts.collector import Batch
 from reproduce.rollouts.fold import Fold, Whole
 from reproduce.rollouts.tensors import rollout_tensors
 from reproduce.rollouts.token_path import TokenPath
+from reproduce.worlds.rewards import normalise_training
 
 
 def fold_of(batch: Batch, mask_BT: Tensor) -> Fold | Whole:
@@ -20,11 +22,30 @@ def fold_of(batch: Batch, mask_BT: Tensor) -> Fold | Whole:
     return Fold(rollout_tensors(batch, (name,), mask_BT.shape[1], mask_BT.device)[name], mask_BT)
 
 
-def rewards_and_groups(batch: Batch, device) -> tuple[Tensor, Tensor]:
-    """(rewards_J, groups_J): the task's reward and the group of every trajectory."""
+def outcomes_of(batch: Batch, step: int, device) -> Outcomes:
+    """How every trajectory ended. step: the RL step, from 0."""
     rows = batch.rows()
-    rewards_J = torch.tensor([group.rewards[i].reward for _, group, i in rows], device=device)
-    return rewards_J, torch.tensor([g for g, _, _ in rows], device=device)
+    rewards = [group.rewards[i] for _, group, i in rows]
+    numbers: dict[int, int] = {}
+
+    def each(values) -> Tensor:
+        return torch.tensor(list(values), device=device)
+
+    return Outcomes(
+        rewards_J=each(reward.reward for reward in rewards),
+        groups_J=each(g for g, _, _ in rows),
+        questions_J=each(numbers.setdefault(id(group.question), len(numbers)) for _, group, _ in rows),
+        correct_J=each(bool(reward.correct) for reward in rewards),
+        sides_J=each(group.side for _, group, _ in rows),
+        calls_J=each(group.trajectories[i].calls for _, group, i in rows),
+        answers=None if batch.single_turns else [_same(reward.answer) for reward in rewards],
+        step=step,
+    )
+
+
+def _same(answer: str | None) -> str | None:
+    """The form in which equal answers are equal strings; None where there is nothing to read."""
+    return None if answer is None else normalise_training(answer) or answer.strip().lower() or None
 
 
 def counted(batch: Batch, device, sides: bool) -> Tensor:

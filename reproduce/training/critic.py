@@ -16,22 +16,25 @@ from reproduce.algorithms.parts.state import RolloutBatch, State
 from reproduce.errors import UserError
 from reproduce.precision import wide
 from reproduce.training.fully_sharded import divide, load_parts, save_parts
+from reproduce.training.layout import Layout
 from reproduce.training.master_weights import in_float32
 from reproduce.training.micro_batches import own_parts, values_of, whole_loss
 from reproduce.training.parallel import add_up, processes
 from reproduce.training.reference import start_of
 from reproduce.training.sampler_copy import divided
-from reproduce.training.token_logps import attention_by_blocks, passes, placed
+from reproduce.training.token_logps import passes, placed
+from reproduce.training.tree_attention import attention_for
 
 
 class Critic(State):
     """Values of the loss-mask tokens, and one AdamW step on `algorithm.value_loss` per mini-batch of the policy.
 
-    policy: the causal LM at its start, whole; it is copied, never changed. Weights are float32 (a step of 1e-6 would
-    vanish in bfloat16), or float64 as the policy's, and passes run under autocast in the policy's type. Weights are
-    divided where the policy's are. learning_rate: of the policy, unless the method sets the critic's. tokens_per_pass,
-    packed: as of the policy's passes. offload: its optimiser's states lie on the CPU. checkpointing: how layers are
-    computed again in the backward pass, in transformers' words; None: they are not.
+    policy: the causal LM at its start, whole; it is copied, never changed. Weights are of its type; AdamW steps on
+    float32 copies of bfloat16 ones (`master_weights`), and the scalar head is float32 by itself. Passes run under
+    autocast in the policy's type. Weights are divided where the policy's are. learning_rate: of the policy, unless the
+    method sets the critic's. tokens_per_pass, layout: as of the policy's passes. offload: copies and states of its
+    optimiser lie on the CPU. checkpointing: how layers are computed again in the backward pass, in transformers' words;
+    None: they are not.
     """
 
     name = "critic"
@@ -44,7 +47,7 @@ class Critic(State):
         learning_rate: float,
         weight_decay: float,
         *,
-        packed: bool = False,
+        layout: Layout = Layout.PADDED,
         tokens_per_pass: int | None = None,
         offload: bool = False,
         checkpointing: dict | None = None,
@@ -56,7 +59,6 @@ class Critic(State):
             raise UserError(f"model: {type(policy).__name__} has no output embeddings for a critic to replace")
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         network = start_of(policy).requires_grad_(True).eval()
-        network = network if divided() else network.to(dtype)
         value_head = torch.nn.Linear(head.in_features, 1, dtype=dtype, device=device)
         torch.nn.init.zeros_(value_head.weight)
         torch.nn.init.zeros_(value_head.bias)
@@ -67,7 +69,7 @@ class Critic(State):
         if divided():
             divide(network)
         self.network, self.algorithm = network, algorithm
-        self.tokens_per_pass, self.packed = tokens_per_pass, packed
+        self.tokens_per_pass, self.layout = tokens_per_pass, layout
         self.max_grad_norm = settings.critic_max_grad_norm
         rate = learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         options = (
@@ -91,21 +93,21 @@ class Critic(State):
     @torch.no_grad()
     def values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
         """values_BT of the tokens in `mask_BT`, as wide as the weights, 0 elsewhere. inputs: as of `token_logps`."""
-        with attention_by_blocks(self.network, self.packed):
+        with attention_for(self.network, self.layout):
             (values_BT,) = values_of(self._parts(inputs, mask_BT), inputs, mask_BT, self._score)
         return values_BT
 
     def _parts(self, inputs: dict, mask_BT: Tensor):
-        return own_parts(inputs, mask_BT, self.tokens_per_pass, self.packed)
+        return own_parts(inputs, mask_BT, self.tokens_per_pass, self.layout)
 
     def _score(self, inputs: dict, mask_BT: Tensor) -> tuple[Tensor]:
         device = mask_BT.device.type
         found, places = [], []
         with torch.autocast(device, dtype=self.dtype, enabled=self.dtype == torch.bfloat16):
-            for network, row, position, place in passes(inputs, mask_BT, self.packed):
-                values = self.network(**network, use_cache=False).logits[..., 0]
-                found.append(wide(values[row, position - 1]))
-                places.append(place)
+            for one in passes(inputs, mask_BT, self.layout):
+                values = self.network(**one.network, use_cache=False).logits[..., 0]
+                found.append(one.of_places(wide(values[one.row, one.before])))
+                places.append(one.place)
         return (placed(torch.cat(found), torch.cat(places), mask_BT),)
 
     def update(self, inputs: dict, mask_BT: Tensor, old_values_BT: Tensor, returns_BT: Tensor) -> dict[str, float]:
@@ -122,7 +124,7 @@ class Critic(State):
 
         self.optimizer.zero_grad(set_to_none=True)
         parts = self._parts(inputs, mask_BT)
-        with attention_by_blocks(self.network, self.packed):
+        with attention_for(self.network, self.layout):
             whole_loss(parts, inputs, mask_BT, self._score, loss, torch.Tensor.backward).backward()
         parameters = list(self.network.parameters())
         if all(parameter.grad is None for parameter in parameters):

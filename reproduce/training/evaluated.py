@@ -5,6 +5,7 @@ import json
 from reproduce.config.tables import JobConfig
 from reproduce.evaluation.evaluate import BATCH, evaluate
 from reproduce.evaluation.judge import Judge
+from reproduce.evaluation.kept_batches import KeptBatches
 from reproduce.evaluation.verdicts import judged
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.kept_episodes import KeptEpisodes
@@ -13,25 +14,31 @@ from reproduce.training.parallel import gathered, sampling_part
 
 
 def together_of(config: JobConfig) -> int:
-    """Trajectories that evaluation samples together: as many as a shard of training has, where there are shards."""
+    """Trajectories that evaluation samples together: as the config says, else as many as a shard of training has."""
     t = config.training
+    if config.evaluation.together is not None:
+        return config.evaluation.together
     return BATCH if t.rollout_shards is None else t.prompts_per_step * t.group_size // t.rollout_shards
 
 
-def panel_rows(config: JobConfig, collector: Collector, checkpoint: str, report) -> list[dict]:
-    """Rows of the fixed panel. All processes call it, and get all rows; see `_rows`."""
+def panel_rows(
+    config: JobConfig, collector: Collector, checkpoint: str, report, kept: KeptBatches | None = None
+) -> list[dict]:
+    """Rows of the fixed panel; `kept` has those of an earlier attempt. All processes call it, and get all rows."""
     e = config.evaluation
-    return _rows(config, collector, (e.split, e.questions, e.samples), checkpoint, report)
+    return _rows(config, collector, (e.split, e.questions, e.samples), checkpoint, report, kept)
 
 
 class Validation:
     """Evaluations of the validation panel during training (`evaluation.validation`).
 
-    config: the run's. collector: of evaluations. report: as of `evaluate`.
+    They report no stage of their own: the displays take a stage other than training for the end of it.
+
+    config: the run's. collector: of evaluations.
     """
 
-    def __init__(self, config: JobConfig, collector: Collector, report):
-        self.config, self.collector, self.report = config, collector, report
+    def __init__(self, config: JobConfig, collector: Collector):
+        self.config, self.collector = config, collector
 
     def due(self, step: int) -> bool:
         """Whether one follows RL step `step` (from 1)."""
@@ -41,10 +48,17 @@ class Validation:
         """Return the rows after RL step `step` (from 1). All processes call it; see `_rows`."""
         v = self.config.evaluation.validation
         panel = ("validation", v.questions, v.samples)
-        return _rows(self.config, self.collector, panel, f"step {step}", self.report)
+        return _rows(self.config, self.collector, panel, f"step {step}", lambda *_: None)
 
 
-def _rows(config: JobConfig, collector: Collector, panel: tuple[str, int, int], checkpoint: str, report) -> list[dict]:
+def _rows(
+    config: JobConfig,
+    collector: Collector,
+    panel: tuple[str, int, int],
+    checkpoint: str,
+    report,
+    kept: KeptBatches | None = None,
+) -> list[dict]:
     """Rows of a panel (`evaluate`), of which each process, or group that samples together, has its part.
 
     panel: split, questions of each family, samples of each. All processes call it, with the weights brought to the
@@ -54,7 +68,7 @@ def _rows(config: JobConfig, collector: Collector, panel: tuple[str, int, int], 
     part = sampling_part(host.tensor_parallel)
 
     def own() -> list[dict]:
-        return evaluate(collector, *panel, checkpoint, report, together_of(config), part)
+        return evaluate(collector, *panel, checkpoint, report, together_of(config), part, kept)
 
     return [row for rows in gathered(host.led(own) or []) for row in rows]
 

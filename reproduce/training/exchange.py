@@ -4,8 +4,14 @@ DistributedDataParallel exchanges them in the type of the weights and in every b
 pass of. Gradients of bfloat16 weights are float32 here (`master_weights`), and an update has many passes.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
 from reproduce.training.parallel import add_up, processes
 from reproduce.training.sampler_copy import divided
+
+T = TypeVar("T")
 
 
 class ExchangedOnce:
@@ -16,13 +22,17 @@ class ExchangedOnce:
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """As of the trainer; before an optimiser step every process has the gradient of all."""
+        return self.exchanged(model, partial(super().training_step, model, inputs, num_items_in_batch))
+
+    def exchanged(self, model, backward: Callable[[], T]) -> T:
+        """Return `backward()`, which makes gradients of the own part; before a step they are those of all processes."""
         if processes() == 1 or divided():
-            return super().training_step(model, inputs, num_items_in_batch)
+            return backward()
         with model.no_sync():
-            loss = super().training_step(model, inputs, num_items_in_batch)
+            found = backward()
         if self.accelerator.sync_gradients:
             trained = [parameter for parameter in model.parameters() if parameter.grad is not None]
             add_up(trained)
             for parameter in trained if self.mean else ():
                 parameter.grad /= processes()
-        return loss
+        return found

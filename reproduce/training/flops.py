@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from reproduce.errors import UserError
 from reproduce.tools.hub import sources
 from reproduce.tools.hub.lock import read_lock
+from reproduce.tools.hub.packaged import SMOLLM2
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ _SHAPES = (
     Model("Qwen/Qwen3-14B", 5120, 40, 40, 8, 128, 17408, 151936),
     Model("Qwen/Qwen2.5-3B-Instruct", 2048, 36, 16, 2, 128, 11008, 151936, tied=True),
     Model("Qwen/Qwen2.5-7B-Instruct", 3584, 28, 28, 4, 128, 18944, 152064),
+    Model("Qwen/QwQ-32B", 5120, 64, 40, 8, 128, 27648, 152064),
     Model("meta-llama/Llama-3.1-8B-Instruct", 4096, 32, 32, 8, 128, 14336, 128256),
+    Model(SMOLLM2.name, 576, 30, 9, 3, 64, 1536, 49152, tied=True),
 )
 HUB = {model.name: model for model in _SHAPES}
 """Shapes of the papers' models, as their config.json has them."""

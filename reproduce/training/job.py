@@ -19,6 +19,7 @@ from reproduce.seeding import child_seed
 from reproduce.tools.sandbox import probe
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.evaluated import Validation, keep_episodes, panel_rows, with_verdicts
+from reproduce.training.layout import layout_of
 from reproduce.training.parallel import own_device, process_index, processes
 from reproduce.training.sampler_copy import divided, prepared
 from reproduce.training.schedule import cosine_factor
@@ -48,7 +49,7 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         device = own_device(config.training.device)
         model, grammar = load_warm_start(warm_start, device, config.training.dtype, setup.grammar)
         copied = not setup.host.own_weights or algorithm.rollout.scored_by_model
-        policy = prepared(model, config.training.lora, config.seed, copied)
+        policy = prepared(model, config.training.lora, config.seed, copied, bool(config.training.stale_steps))
         evaluated = setup.collector(policy[1], grammar, config.seed, config.evaluation.temperature)
         keep_episodes(setup, run, evaluated, f"evaluated-{process_index()}")
         tokens = _tokens_of_a_pass(config, device)
@@ -108,7 +109,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) 
         run=run,
         entropy_tokens=config.entropy_tokens,
         checks=None if c is None else Checks(evaluated, c.every, c.questions),
-        validation=None if config.evaluation.validation is None else Validation(config, evaluated, run.progress),
+        validation=None if config.evaluation.validation is None else Validation(config, evaluated),
         token_log=None if t.token_log is None else TokenLog(config, algorithm, grammar.tokenizer.decode),
         model=trained,
         replica=replica,
@@ -119,8 +120,9 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) 
         group_size=t.group_size,
         measure_kl=t.measure_kl,
         offload_optimizer=t.offload_optimizer,
-        packed=t.device != "cpu" if t.packed is None else t.packed,
+        layout=layout_of(t),
         tokens_per_pass=tokens,
+        stale_steps=t.stale_steps or 0,
     )
 
 

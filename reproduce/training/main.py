@@ -17,6 +17,8 @@ from reproduce.locks import locked
 def run(directory: Path) -> int:
     """Train, evaluate and finish the run of `directory`, in this process. Returns the exit code.
 
+    A config of the method "warm_start" trains nothing: its model is evaluated as it is.
+
     Raises UserError, an OSError of a full disk, and a missing package, after it has marked the run failed.
     """
     settle()
@@ -36,11 +38,7 @@ def run(directory: Path) -> int:
             print(f"{directory} is finished already")
             return 0
         try:
-            from reproduce.training.job import run_job
-            from reproduce.training.prepare import made_warm_start, prepare_warm_start
-
-            alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-            run_job(config, made, prepare_warm_start(config, root) if alone else made_warm_start(config, root))
+            _do(config, made, root, int(os.environ.get("WORLD_SIZE", "1")) == 1)
         except Exception as error:
             _mark_failed(made, error)
             if isinstance(error, (UserError, ModuleNotFoundError)) or getattr(error, "errno", None) == errno.ENOSPC:
@@ -50,17 +48,27 @@ def run(directory: Path) -> int:
     return 0
 
 
+def _do(config, made, root: Path, alone: bool) -> None:
+    """alone: whether it is the only process of the run, which then makes the warm start where it is missing."""
+    from reproduce.config.sections import WARM_START
+    from reproduce.training.job import run_job
+    from reproduce.training.prepare import evaluate_checkpoint, made_warm_start, prepare_warm_start
+
+    if config.method == WARM_START:
+        evaluate_checkpoint(config, made)
+    else:
+        run_job(config, made, prepare_warm_start(config, root) if alone else made_warm_start(config, root))
+
+
 def _follow(path: Path, config, root: Path) -> int:
     """The part of a run that a process other than the first one has."""
     from reproduce.runs.reader import status_of
-    from reproduce.training.job import run_job
     from reproduce.training.parallel import Follower
-    from reproduce.training.prepare import made_warm_start
 
     if status_of(path) == "finished":
         return 0
     try:
-        run_job(config, Follower(path), made_warm_start(config, root))
+        _do(config, Follower(path), root, alone=False)
     except UserError:
         raise
     except Exception as error:

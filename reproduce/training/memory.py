@@ -8,11 +8,14 @@ on a CPU. `REST`, `FRAGMENTED` and vLLM's own needs are assumed: no card was at 
 training take turns, so the larger of the two counts.
 """
 
+import math
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from reproduce.algorithms import load
+from reproduce.algorithms.parts.anchor import ANCHOR_GAP
 from reproduce.arguments import Parser, first_line
+from reproduce.config.sections import WARM_START
 from reproduce.config.tables import JobConfig, TableConfig
 from reproduce.errors import UserError
 from reproduce.rollouts.engines import memory_share
@@ -25,6 +28,8 @@ PROMPT, PROMPT_IN_WORDS = 1024, 128
 """Tokens of a prompt, and where every word is a token: assumed, since the longest is not known before."""
 REST = 2.0 * GB
 """CUDA's context, NCCL's buffers and kernels' workspace: assumed."""
+SFT_CHUNK = 256
+"""Tokens whose logits TRL's `SFTTrainer` holds at a time."""
 FRAGMENTED = 0.1
 """Share of passes that the allocator cannot use: assumed."""
 SPARE = 0.1
@@ -49,9 +54,9 @@ class Memory:
     """Bytes on each card.
 
     weights, optimiser (states and float32 copies), critic (with its gradients and states), reference, copy (to sample
-    from, beside weights in parts): all the time. gradients, gathered (parts of the weights and gradients that a pass
-    has whole), passes (activations and logits), step (temporaries of the optimiser): in training. sampling (vLLM, or
-    keys and values): in turn with it. asleep: vLLM's in training. reserve: CUDA's.
+    from, beside weights in parts; of M-GRPO's average): all the time. gradients, gathered (parts of the weights and
+    gradients that a pass has whole), passes (activations and logits), step (temporaries of the optimiser): in training.
+    sampling (vLLM, or keys and values): in turn with it. asleep: vLLM's in training. reserve: CUDA's.
     """
 
     weights: float = 0.0
@@ -143,6 +148,11 @@ def reads_reference(job: JobConfig) -> bool:
     return job.training.measure_kl or "ref_logps_BT" in {*algorithm.advantage_needs, *algorithm.loss_needs}
 
 
+def holds_average(job: JobConfig) -> bool:
+    """Whether a run holds a second copy of the policy that samples beside it, as M-GRPO's momentum model does."""
+    return getattr(load(job.method, **job.algorithm).advantage, "holds_average", False)
+
+
 def vllm_bytes(job: JobConfig, model: Model, card: float, left: float, processes: int) -> float:
     """vLLM's part of a card: its share, or weights and the cache of as many sequences as `left` has room for.
 
@@ -175,8 +185,10 @@ def estimate(
     `tokens_of_a_pass`. model: its shape, None: that of the config. width: of a row, None: the longest.
     """
     model = model_of(job.model, vocabulary_of(job)) if model is None else model
-    tokens = tokens_of_a_pass(job, card, processes, divided, model) if tokens is None else tokens
     t, e, width = job.training, job.engine, width or width_of(job)
+    if job.method == WARM_START:
+        return _untrained(job, card, processes, model, width)
+    tokens = tokens_of_a_pass(job, card, processes, divided, model) if tokens is None else tokens
     size, parts = BYTES[t.dtype], processes if divided else 1
     weights = trained = model.parameters
     stored = 4 if divided and t.dtype == "bfloat16" and t.lora is None else size
@@ -187,21 +199,25 @@ def estimate(
     of_gradient = max(4, size)  # bfloat16 weights have float32 gradients (`training.master_weights`)
     exchanged = of_gradient if processes > 1 and not divided else 0  # DDP's buckets
     states = 2 * max(4, size) + (4 if low else 0)
-    critic = load(job.method, **job.algorithm).critic is not None
+    method = load(job.method, **job.algorithm)
+    critic = method.critic is not None
     valued = model.body + model.head if critic else 0
-    of_value = max(4, size)
+    of_value = max(4, size)  # of a gradient, a state, a copy, and of a weight in parts
+    kept_value = of_value if divided else size
+    copied = 4 if t.dtype == "bfloat16" and not divided else 0
     reference = size * weights / parts if t.lora is None and reads_reference(job) else 0.0
+    if ANCHOR_GAP in method.advantage_needs:
+        reference += max(4, size) * weights
+    whole_copy = bool(t.stale_steps) or (divided and (e is None or e.name == "transformers"))
     gathered, passes = pass_bytes(model, t.dtype, again, tokens, tokens, divided)
-    if critic and not divided and t.dtype == "bfloat16":
-        passes += 2 * valued  # the critic's float32 weights as autocast has them
     if t.device != "cpu":
         passes *= 1 + FRAGMENTED
     found = dict(
         weights=(stored * weights + max(4, size) * adapters) / parts,
         optimiser=0.0 if t.offload_optimizer else states * trained / parts,
-        critic=valued * of_value * (2 if t.offload_optimizer else 4) / parts,
+        critic=valued * (kept_value + of_value + (0 if t.offload_optimizer else 2 * of_value + copied)) / parts,
         reference=reference,
-        copy=float(size * weights) if divided and (e is None or e.name == "transformers") else 0.0,
+        copy=float(size * weights) * (whole_copy + holds_average(job)),
         gradients=(of_gradient + exchanged) * trained / parts,
         gathered=gathered,
         passes=passes,
@@ -215,6 +231,39 @@ def estimate(
         found["sampling"] = vllm_bytes(job, model, card, card * (1 - SPARE) - Memory(**found).resting, processes)
         found["asleep"] = ASLEEP if e.sleep else found["sampling"]
     return Memory(**found)
+
+
+def _untrained(job: JobConfig, card: float, processes: int, model: Model, width: int) -> Memory:
+    """As `estimate`, of a model that is evaluated as it is: its weights, and what sampling takes."""
+    size, e = BYTES[job.training.dtype], job.engine
+    held = Memory(weights=size * model.parameters, reserve=0.0 if job.training.device == "cpu" else REST)
+    sampling = 0.0
+    if e is None or e.name == "transformers":
+        rows = job.evaluation.together or job.training.prompts_per_step * job.training.group_size
+        sampling = rows * width * model.cache_bytes(size)
+    elif e.name == "vllm":
+        sampling = vllm_bytes(job, model, card, card * (1 - SPARE) - held.resting, processes)
+    return replace(held, sampling=sampling)
+
+
+def warm_start_estimate(
+    job: JobConfig, processes: int = 1, divided: bool = False, model: Model | None = None, width: int | None = None
+) -> Memory | None:
+    """The memory of a warm start on an SFT set (`training.sft_warm_start`) on each card; None for one without a set.
+
+    All weights are trained, one row at a time; on cards layers are computed again in the backward pass. Divided weights
+    are put together at the end, in a whole copy. Arguments as of `estimate`; width: None: the longest row of the set.
+    """
+    w, t = job.warm_start, job.training
+    if w.data is None or not w.demonstrations:
+        return None
+    model = model_of(job.model, vocabulary_of(job)) if model is None else model
+    width, again = width or w.data.max_tokens, t.device != "cpu"
+    changes = dict(lora=None, offload_optimizer=False, measure_kl=False, stale_steps=None, gradient_checkpointing=again)
+    alone = replace(job.warm_start_job(), method="grpo", engine=None, training=replace(t, **changes))
+    found = estimate(alone, 0.0, processes, divided, tokens=width, model=model, width=width)
+    gathered, passes = pass_bytes(model, t.dtype, again, width, min(width, SFT_CHUNK), divided)
+    return replace(found, gathered=gathered, passes=passes * (1 + FRAGMENTED * again), sampling=0.0)
 
 
 def tokens_of_a_pass(
@@ -239,7 +288,8 @@ def tokens_of_a_pass(
 
 LEVERS = {
     "passes": "lower training.tokens_per_pass or set training.gradient_checkpointing: true",
-    "sampling": "raise engine.tensor_parallel or lower engine.memory_share (vLLM), or raise training.rollout_shards",
+    "sampling": "raise engine.tensor_parallel or lower engine.memory_share (vLLM), or raise training.rollout_shards "
+    "(an evaluation alone: lower evaluation.together)",
     "optimiser": "divide it among more cards (fsdp, zero3), or set training.offload_optimizer: true or training.lora",
     "critic": "divide it among more cards (fsdp, zero3), or set training.offload_optimizer: true",
     "reference": "set training.measure_kl: false where the method has no divergence, or divide it (fsdp, zero3)",
@@ -251,15 +301,17 @@ LEVERS = {
 
 
 def check(job: JobConfig, card: float, processes: int = 1, divided: bool = False) -> Memory:
-    """The estimate. UserError that names the largest part and the setting to change if it is more than the card has.
+    """The estimate. UserError that names the largest part and the setting to change if the card has less than it, or
+    than the warm start needs.
 
     No setting that it names changes the method.
     """
     found = estimate(job, card, processes, divided)
-    if found.total > card:
-        raise UserError(
-            f"{job.name} needs about {found.total / GB:.0f} GB on each card, which has {card / GB:.0f}: {lever(found)}"
-        )
+    for name, part in (("the warm start", warm_start_estimate(job, processes, divided)), (job.name, found)):
+        if part is not None and part.total > card:
+            raise UserError(
+                f"{name} needs about {part.total / GB:.0f} GB on each card, which has {card / GB:.0f}: {lever(part)}"
+            )
     return found
 
 
@@ -304,7 +356,20 @@ def lines(jobs: list[JobConfig]) -> list[str]:
         f"memory of {job.name}, by estimate: {most.total / GB:.0f} of {card / GB:.0f} GB on each of {processes} cards, "
         f"{most.training / GB:.0f} in training, passes of {tokens:,} tokens ({parts})"
     ]
-    return said if most.total <= card else [*said, f"too large: {lever(most)}"]
+    if most.total > card:
+        said.append(f"too large: {lever(most)}")
+    if (start := warm_start_estimate(jobs[0], processes, divided)) is not None:
+        said.append(f"memory of the warm start, by estimate: {start.total / GB:.0f} GB, one row at a time")
+    return said
+
+
+def passes_of_an_update(job: JobConfig, tokens: float) -> int:
+    """Micro-batches that each process makes of a mini-batch of so many `tokens`, on the machine of the profile."""
+    t, machine = job.training, job.machine
+    if t.tokens_per_pass is None and (t.device == "cpu" or machine is None):
+        return 1
+    card, processes, divided = (0.0, 1, False) if machine is None else place([job])
+    return max(1, math.ceil(tokens / processes / tokens_of_a_pass(job, card, processes, divided)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -327,6 +392,10 @@ def main(arguments: list[str] | None = None) -> int:
             found = estimate(job, *where)
             cells = "".join(f"{getattr(found, part) / GB:10.1f}" for part in (*PARTS, "total"))
             print(f"{job.name:20}{cells}{tokens_of_a_pass(job, *where):10,}")
+        start = warm_start_estimate(jobs[0], *where[1:])
+        if start is not None:
+            cells = "".join(f"{getattr(start, part) / GB:10.1f}" for part in (*PARTS, "total"))
+            print(f"{'warm start':20}{cells}{jobs[0].warm_start.data.max_tokens:10,}")
         for job in jobs:
             check(job, *where)
     except UserError as error:

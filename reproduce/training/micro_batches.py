@@ -13,7 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reproduce.training.layout import Layout
 from reproduce.training.parallel import process_index, processes, together
+from reproduce.training.prefix_tree import cut_in_order, in_order
+from reproduce.training.token_logps import joined
 
 Score = Callable[[dict, Tensor], Sequence[Tensor | None]]
 """(rows of a batch, their loss mask) -> tensors (rows, T) with gradient, or None in the place of one."""
@@ -26,16 +29,24 @@ class Part(NamedTuple):
     mask_BT: Tensor
 
 
-def own_parts(inputs: dict, mask_BT: Tensor, limit: int | None, packed: bool = False) -> list[Part]:
+def own_parts(inputs: dict, mask_BT: Tensor, limit: int | None, layout: Layout = Layout.PADDED) -> list[Part]:
     """The passes of this process over a mini-batch, as many as every other process makes.
 
-    inputs: prompt_mask and completion_mask, (B, .) each. limit: tokens of a pass, padding included unless rows are
-    packed; None: no limit. A row longer than that is a pass by itself. A process that has fewer passes than another
-    makes the rest with row 0 and an empty mask.
+    inputs: prompt_mask and completion_mask, (B, .) each, and the ids of both where rows share their beginnings. limit:
+    tokens of a pass, padding included unless rows are packed, and what rows share once if they share it; None: no
+    limit. A row longer than that is a pass by itself. A process that has fewer passes than another makes the rest with
+    row 0 and an empty mask.
     """
     everything = torch.arange(len(mask_BT), device=mask_BT.device)
-    lengths = (inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)).tolist()
-    cuts = [cut(rows, lengths, limit, packed) for rows in dealt(lengths, processes())]
+    prompts_B = inputs["prompt_mask"].sum(1)
+    tokens_B = prompts_B + inputs["completion_mask"].sum(1)
+    if layout is Layout.SHARED:
+        order_B, shared_B = in_order(joined(inputs, prompts_B, tokens_B), tokens_B)
+        runs = cut_in_order(tokens_B[order_B].tolist(), shared_B.tolist(), processes(), limit)
+        cuts = [[order_B[run].tolist() for run in own] for own in runs]
+    else:
+        lengths = tokens_B.tolist()
+        cuts = [cut(rows, lengths, limit, layout is Layout.PACKED) for rows in dealt(lengths, processes())]
     if len(cuts) == 1 and len(cuts[0]) == 1:
         return [Part(everything, mask_BT)]
     own = [torch.tensor(rows, device=mask_BT.device) for rows in cuts[process_index()]]

@@ -1,5 +1,6 @@
-"""The warm start that all runs of a table begin with: made once, cached, evaluated."""
+"""A model that is evaluated as it is: the warm start that all runs of a table begin with, or a checkpoint."""
 
+import json
 import time
 from pathlib import Path
 
@@ -7,8 +8,9 @@ from accelerate import PartialState
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
+from reproduce.evaluation.kept_batches import KeptBatches
 from reproduce.runs.directory import RunDirectory
-from reproduce.runs.manifest import warm_start_hash
+from reproduce.runs.manifest import config_hash, warm_start_hash
 from reproduce.training.evaluated import keep_episodes, panel_rows, with_verdicts
 from reproduce.training.installed import check_installed
 from reproduce.training.parallel import Follower, gathered, own_device, process_index, processes
@@ -58,13 +60,40 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
         device = own_device(config.training.device)
         model, grammar = load_warm_start(folder, device, config.training.dtype, setup.grammar)
         trained = time.perf_counter()
-        collector = setup.collector(model, grammar, config.warm_start.seed, config.evaluation.temperature)
-        keep_episodes(setup, run, collector, f"evaluated-{process_index()}")
-        setup.host.refresh(model)
-        rows = panel_rows(config, collector, "warm_start", run.progress)
-        run.write_eval(with_verdicts(job, setup, rows, run) if process_index() == 0 else rows)
+        _evaluated(job, setup, run, model, grammar, "warm_start")
     run.finish({"seconds_train": trained - started, "seconds_eval": time.perf_counter() - trained})
     return folder
+
+
+def evaluate_checkpoint(config: JobConfig, run: RunDirectory | Follower) -> None:
+    """Evaluate the model that a config of the method "warm_start" names, without a copy of it, and finish the run.
+
+    Of several processes every one must call it. UserError if the model cannot be loaded.
+    """
+    check_installed([config])
+    if processes() > 1:
+        PartialState(cpu=config.training.device == "cpu")  # the processes find each other
+    with open_setup(config) as setup:
+        model, tokenizer = setup.initial_model(own_device(config.training.device))
+        started = time.perf_counter()
+        rows = _evaluated(config, setup, run, model, setup.grammar(tokenizer), "as it is")
+    totals = {name: float(sum(row[name] for row in rows)) for name in ("sampled_tokens", "tool_calls")}
+    run.finish(totals | {"trajectories": float(len(rows)), "seconds_eval": time.perf_counter() - started})
+
+
+def _evaluated(job: JobConfig, setup: Setup, run, model, grammar, checkpoint: str) -> list[dict]:
+    """The rows of a model's evaluation, which are written to its run. Finished batches outlive a kill."""
+    collector = setup.collector(model, grammar, job.seed, job.evaluation.temperature)
+    keep_episodes(setup, run, collector, f"evaluated-{process_index()}")
+    kept = KeptBatches(run.parts / "evaluated", {"config": config_hash(job)}) if setup.task.repeatable else None
+    setup.host.refresh(model)
+    rows = panel_rows(job, collector, checkpoint, run.progress, kept)
+    if process_index() == 0:
+        rows = with_verdicts(job, setup, rows, run)
+        if costs := getattr(setup.task.environment, "costs", None) if not setup.episodes else None:
+            print(f"tools: {json.dumps(costs())}", flush=True)
+    run.write_eval(rows)
+    return rows
 
 
 def _make(config: JobConfig, setup: Setup, folder: Path, report) -> None:

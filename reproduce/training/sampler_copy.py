@@ -1,8 +1,8 @@
-"""Weights to sample from, where training divides those of the policy among processes, and how they are kept.
+"""Weights to sample from, where they are not those that train, and how they are kept.
 
 A sampler with weights of its own (vLLM) is handed one whole weight after the other. Transformers' engine samples with
 the policy itself, and processes sample different trajectories: they cannot take the same steps together, which weights
-in parts need. For that engine each process keeps a whole copy.
+in parts need. For that engine each process keeps a whole copy. So does a run that samples while it trains (`ahead`).
 """
 
 import copy
@@ -25,7 +25,7 @@ def divided() -> bool:
 
 
 class Replica:
-    """A copy of `model`, which is to be trained in parts; `model`: the copy, without gradients."""
+    """A copy of `model`, which is to be trained; `model`: the copy, without gradients."""
 
     def __init__(self, model: torch.nn.Module):
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
@@ -69,15 +69,16 @@ def load_whole(model: torch.nn.Module, folder: Path) -> None:
 
 
 def prepared(
-    model: torch.nn.Module, lora, seed: int, copied: bool = True
+    model: torch.nn.Module, lora, seed: int, copied: bool = True, stale: bool = False
 ) -> tuple[torch.nn.Module, torch.nn.Module, Replica | None]:
     """(trained, sampled, replica): the policy with its adapters, what engines sample from, and the copy if it is one.
 
     lora: `LoraConfig` or None, seed: as for `adapters.with_adapters`. copied: whether engines need a whole copy where
-    weights are divided. Without one, adapters work inside `model`, which stays what engines sample from.
+    weights are divided. stale: whether they sample while the policy trains. Without a copy, adapters work inside
+    `model`, which stays what engines sample from.
     """
     trained = model if lora is None else with_adapters(model, lora, seed)
-    if not divided() or not copied:
+    if not stale and not (divided() and copied):
         return trained, model, None
     replica = Replica(trained)
     return trained, replica.model if lora is None else replica.model.get_base_model(), replica

@@ -5,6 +5,7 @@ with eight shards is the same run on one process and on eight. With one shard th
 """
 
 import copy
+from dataclasses import replace
 
 from reproduce.algorithms import Algorithm
 from reproduce.algorithms.parts.state import Sampling
@@ -35,14 +36,23 @@ class Shards:
         self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
     ) -> Batch:
         """The groups of RL step `step`, in the order of `questions`; the same in every process."""
+        return self.put_together(self.collect_own(questions, k, algorithm, step, sampling))
+
+    def collect_own(
+        self, questions: list, k: int, algorithm: Algorithm, step: int, sampling: Sampling | None = None
+    ) -> dict[int, Batch]:
+        """shard -> groups of the shards that this process collects."""
         size = len(questions) // len(self.collectors)
 
         def collected(shard: int) -> Batch:
             own = questions[shard * size :][:size]
-            return _portable(self.collectors[shard].collect(own, k, algorithm, step, sampling))
+            return portable(self.collectors[shard].collect(own, k, algorithm, step, sampling))
 
-        own = self.host.led(lambda: {shard: collected(shard) for shard in self._own()})
-        found = _by_shard(gathered(own or {}))
+        return self.host.led(lambda: {shard: collected(shard) for shard in self._own()}) or {}
+
+    def put_together(self, own: dict[int, Batch]) -> Batch:
+        """The groups that all processes collected. Every process must call it."""
+        found = _by_shard(gathered(own))
         return Batch([group for batch in found for group in batch.groups], _costs([batch.cost for batch in found]))
 
     def state_dict(self) -> dict:
@@ -66,11 +76,10 @@ def _by_shard(found: list[dict]) -> list:
     return [merged[shard] for shard in sorted(merged)]
 
 
-def _portable(batch: Batch) -> Batch:
+def portable(batch: Batch) -> Batch:
     """The batch without what cannot leave its process."""
-    for group in batch.groups:
-        group.trajectories = [_record(trajectory) for trajectory in group.trajectories]
-    return batch
+    groups = [replace(group, trajectories=[_record(t) for t in group.trajectories]) for group in batch.groups]
+    return replace(batch, groups=groups)
 
 
 def _record(trajectory):
@@ -81,8 +90,11 @@ def _record(trajectory):
     return made
 
 
+OVER_GROUPS = ("tree_", "success_")  # means over groups, which are of equal size
+
+
 def _costs(costs: list[dict[str, float]]) -> dict[str, float]:
-    """Of all shards: sums; the largest of what ends in _max; means, of trees over groups and of others over tokens."""
+    """Of all shards: sums; the largest of what ends in _max; means over groups (`OVER_GROUPS`) or tokens (others)."""
     return {name: _joined(name, costs) for name in costs[0]}
 
 
@@ -92,5 +104,5 @@ def _joined(name: str, costs: list[dict[str, float]]) -> float:
         return max(values)
     if not name.endswith("_mean"):
         return sum(values)
-    weights = [cost["groups_sampled" if name.startswith("tree_") else "sampled_tokens"] for cost in costs]
+    weights = [cost["groups_sampled" if name.startswith(OVER_GROUPS) else "sampled_tokens"] for cost in costs]
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)

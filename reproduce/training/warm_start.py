@@ -7,6 +7,7 @@ of the wanted range, and fails with a clear error if it never enters that range.
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trl import SFTConfig, SFTTrainer
 
 from reproduce.environment import set_precision
 from reproduce.errors import UserError
+from reproduce.rollouts.chat import ChatCollector
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.episodes import EpisodeCollector
 from reproduce.rollouts.grammar import Grammar
@@ -31,6 +33,8 @@ HASHES = "hashes.json"
 """SHA-256 of every other file of a warm start."""
 
 CHECK_QUESTIONS, CHECK_SAMPLES = 60, 4
+CHECK_TOGETHER = 16
+"""Questions of a check that are sampled together by a model of the hub, whose keys and values take much memory."""
 CHECK_EVERY = 200
 WARM_UP = 20
 """Updates in which the learning rate rises from 0 to that of the config."""
@@ -73,27 +77,43 @@ def turn_rows(collector: EpisodeCollector, config, max_turns: int) -> Iterator[d
 class _StopInRange(TrainerCallback):
     """Measures validation success every `every` steps and stops training once it reaches `target`."""
 
-    def __init__(self, collector: Collector, every: int, target: float, report, questions: int = CHECK_QUESTIONS):
+    def __init__(
+        self,
+        collector: Collector,
+        every: int,
+        target: float,
+        report,
+        questions: int = CHECK_QUESTIONS,
+        together: int | None = None,
+    ):
         self.collector, self.every, self.target, self.report = collector, every, target, report
-        self.questions = questions
-        self.success = 0.0
+        self.questions, self.together = questions, together
+        self.success, self.reported = 0.0, 0.0
         self.history: list[dict[str, float]] = []
 
     def measure(self, step: int) -> None:
         task = self.collector.task
         count = max(1, min(self.questions // len(task.families), task.panel_size("validation")))
         questions = task.panel("validation", count)
-        groups, _ = self.collector.sample(questions, CHECK_SAMPLES, ("warm-start-check", step))
-        rewards = [reward for group in groups for reward in group.rewards]
+        together = self.together or len(questions)
+        rewards = []
+        for start in range(0, len(questions), together):
+            purpose = ("warm-start-check", step, *([start] if start else []))
+            groups, _ = self.collector.sample(questions[start : start + together], CHECK_SAMPLES, purpose)
+            rewards += [reward for group in groups for reward in group.rewards]
         self.success = float(np.mean([reward.correct for reward in rewards]))
         format_ok = float(np.mean([reward.format_ok for reward in rewards]))
         self.history.append({"step": step, "success": self.success, "format_ok": format_ok})
         print(f"warm start: step {step}, validation success {self.success:.3f}, format {format_ok:.3f}", flush=True)
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+        due = state.global_step % self.every == 0 or state.global_step == state.max_steps
+        if due:
             self.measure(state.global_step)
+        if due or time.monotonic() - self.reported >= 1.0:  # the display knows the rate from the first seconds on
+            self.reported = time.monotonic()
             self.report("warm start", state.global_step, state.max_steps)
+        if due:
             control.should_training_stop = control.should_training_stop or self.success >= self.target
         return control
 
@@ -111,16 +131,26 @@ def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], 
         **common_settings(config, scratch, model),
         save_strategy="no",
         bf16=False,
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=config.rows_per_pass or config.batch_size,
+        gradient_accumulation_steps=config.batch_size // (config.rows_per_pass or config.batch_size),
         dataloader_drop_last=True,
         weight_decay=0.01,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=WARM_UP,
         gradient_checkpointing=False,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="random" if config.rows_per_pass else "group_by_length",
     )
     middle = (config.success_low + config.success_high) / 2
-    stop = _StopInRange(collector, CHECK_EVERY, middle, report, config.check_questions or CHECK_QUESTIONS)
+    together = CHECK_TOGETHER if isinstance(collector, ChatCollector) else None
+    stop = _StopInRange(
+        collector,
+        config.check_every or CHECK_EVERY,
+        middle,
+        report,
+        config.check_questions or CHECK_QUESTIONS,
+        together,
+    )
+    report("demonstrations", 0, 0)
     rows = list(rows)
     if not rows:
         raise UserError("warm start: no demonstration fits into task.max_completion_tokens; raise it")

@@ -36,6 +36,7 @@ PUBLISHED = {
     "minpro": CAP_5,  # no ratio stands before the only token of a row
     "gspo": ((0.5, 0.9, 1, 0, 0, 0), (0, 0, -1, -1.1, -1.5, -4)),
     "rloo": ((1, 1, 1, 1, 1, 1), (-1, -1, -1, -1, -1, -1)),
+    "warp": ((1, 1, 1, 1, 1, 1), (-1, -1, -1, -1, -1, -1)),
     "opo": ((0.5, 0.9, 1, 1.1, 1.5, 4), (-0.5, -0.9, -1, -1.1, -1.5, -4)),
 }
 # ratio, surrogate, 1 - clip_low, 1 + clip_high, dual clip, importance weight (of methods without a row above)

@@ -9,8 +9,10 @@ from method_batch import ROWS, TOKENS, advantages_of, loss_and_gradient, random_
 from reproduce.algorithms import load, names
 
 NAN, INF = float("nan"), float("inf")
+NOTHING_DRAWN = {"spear": {"covariance_low": 99.0, "covariance_high": 100.0}}
+"""Settings with which no token is drawn at random: a draw goes by the tokens' places."""
 COMPOSITIONS = [
-    *((name, {}) for name in names()),
+    *((name, NOTHING_DRAWN.get(name, {})) for name in names()),
     ("arpo", {"kl_coefficient": 0.1, "dual_clip": 1.5}),
     ("ce-gppo", {"ratio": "sequence", "dual_clip": 1.5}),
     ("cispo", {"clip_low": 0.2, "clip_high": 0.28}),

@@ -223,8 +223,9 @@ def test_time_changes_only_the_time_files(tmp_path, published):
 def test_files_show_the_same_numbers(table, tmp_path):
     text_table.save(write.files(table, reported_frame()), tmp_path)
     value = f"{table.frame.loc['aepo', 'pass_1']:.1f}"
-    assert f"**{value} [" in (tmp_path / "table2.md").read_text()
-    assert rf"\textbf{{{value} [" in (tmp_path / "table2.tex").read_text()
+    assert f"**{value} ± " in (tmp_path / "table2.md").read_text()
+    assert rf"\textbf{{{value} $\pm$ " in (tmp_path / "table2.tex").read_text()
+    assert f"**{value} [" in (tmp_path / "table2_appendix.md").read_text()
     assert pd.read_csv(tmp_path / "table2.csv", index_col="method").loc["aepo", "pass_1"] == pytest.approx(
         table.frame.loc["aepo", "pass_1"], abs=1e-4
     )
@@ -239,7 +240,7 @@ def test_reported_block_is_labelled_and_holds_only_whole_deep_search_sets(table)
     assert first[["AIME24", "WebWalkerQA"]].values.tolist() == [
         [10.0, 30.0]
     ]  # the same set, in a table of table 1's kind
-    text = write.files(table, reported_frame())["table2.md"]
+    text = write.files(table, reported_frame())["table2_appendix.md"]
     measured, block = text.split("## Reported numbers (not measured here)")
     assert "47.6" in block and "47.6" not in measured and "not comparable" in block
     assert "51.2" not in block and "– |" in block
@@ -263,11 +264,10 @@ def test_comparison_of_equal_results_agrees_everywhere(tmp_path, published):
     own = load.load_source(source=write_runs(tmp_path))
     result = compared(published, own)
     assert result.frame["agree"].all() and len(result.frame) > 30
-    assert "GRPO: seeds 0,1,2, same config, all outcomes equal." in result.text
-    assert (
-        comparison.DEFINITION in " ".join(result.text.split())
-        and comparison.DEFINITION in result.files()["table2_comparison.md"]
-    )
+    page = result.files()["table2_comparison.md"]
+    assert "GRPO: seeds 0,1,2, same config, all outcomes equal." in page and comparison.DEFINITION in page
+    assert [row[-1] for row in result.table.rows] == [comparison.IDENTICAL] * len(own.scores)
+    assert f"All {len(result.frame)} numbers that both tables hold are the same within noise" in result.text
 
 
 def test_comparison_finds_the_cells_that_differ(tmp_path, published):
@@ -278,8 +278,14 @@ def test_comparison_finds_the_cells_that_differ(tmp_path, published):
     assert found.loc[("aepo", "pass_1"), "agree"]
     a = found.loc[("grpo", "pass_1")]
     assert a["yours_low"] > a["published_high"]
-    assert re.search(r"GRPO: seeds 0,1, same config, \d+\.\d % of outcomes equal", result.text)
-    assert "DIFFER" in result.text
+    page = result.files()["table2_comparison.md"]
+    assert re.search(r"GRPO: seeds 0,1, same config, \d+\.\d % of outcomes equal", page)
+    said = {row[0]: row[-1] for row in result.table.rows}
+    assert said["GRPO"] == comparison.HIGHER and said["AEPO"] == comparison.IDENTICAL
+    same = int(result.frame["agree"].dropna().sum())
+    text = " ".join(result.text.split())
+    assert f"{same} of {len(result.frame['agree'].dropna())} numbers that both hold" in text
+    assert re.search(r"beside the scores not: .*GRPO, level \d: higher than noise explains", text)
 
 
 def test_comparison_shows_yours_the_published_value_and_the_difference(tmp_path, published):
@@ -287,12 +293,11 @@ def test_comparison_shows_yours_the_published_value_and_the_difference(tmp_path,
     result = compared(published, own)
     found = result.frame.set_index(["method", "cell"]).loc[("grpo", "pass_1")]
     header, line = (
-        next(line for line in result.text.splitlines() if re.match(start, line))
-        for start in ("Method", "GRPO +average pass@1")
+        next(line for line in result.text.splitlines() if re.match(start, line)) for start in ("Method", "GRPO ")
     )
-    assert header.split() == ["Method", "Cell", "Yours", "Published", "Difference"]
+    assert header.split() == ["Method", "Yours", "Published", "Difference", "In", "words"]
     assert line.index(f"{found['yours']:.1f} [") < line.index(f"{found['published']:.1f} [")
-    assert f" +{found['yours'] - found['published']:.1f}  DIFFER" in line
+    assert f" +{found['yours'] - found['published']:.1f}  higher than noise explains" in line
     assert max(map(len, result.text.splitlines())) <= 120
 
 
@@ -301,7 +306,9 @@ def test_comparison_leaves_missing_methods_unjudged(tmp_path, published):
     result = compared(published, own)
     found = result.frame.set_index(["method", "cell"])
     assert found.loc[("aepo", "pass_1"), "agree"] is None and np.isnan(found.loc[("aepo", "pass_1"), "yours"])
-    assert "Published, but not run by you: DAPO, ARPO, AEPO." in result.text and "AEPO: " not in result.text
+    page = result.files()["table2_comparison.md"]
+    assert "Published, but not run by you: DAPO, ARPO, AEPO." in page and "AEPO: " not in page
+    assert [row[0] for row in result.table.rows] == ["Warm start", "GRPO"]
 
 
 def on_another(manifests, **changes):
@@ -444,24 +451,21 @@ def test_results_without_texts_still_count_actions(tmp_path):
     found = diversity.clusters(source)
     row = diversity.diversity_table(source, found, diversity.distances(source)).rows[1]
     assert row[1] == row[3] == "–" and row[2] != "–"
-    diversity.figure_clusters(source, found)
+    assert diversity.figure_measures(source, diversity.distances(source)).figure.axes
 
 
 def test_figures_have_the_same_bytes_and_no_date(published, tmp_path):
     first, second = (
-        style.save(entropy.figure_training(published), tmp_path / folder, "entropy_training").read_bytes()
+        style.save(entropy.figure_training(published).figure, tmp_path / folder, "entropy_training").read_bytes()
         for folder in ("a", "b")
     )
     assert first == second and b"CreationDate" not in first
-    for draw in (entropy.figure_tool_results, entropy.figure_in_a_row, entropy.figure_clip, diversity.figure_pass_at_k):
-        figure = draw(published)
-        assert all(axes.get_ylabel() for axes in figure.axes)
 
 
 def test_a_method_keeps_its_colour(published):
-    colours = [style.colour(m) for m in (style.WARM_START, *style.MAIN)]
-    assert len(set(colours)) == len(colours)
-    assert style.colour("ppo", ["grpo", "ppo"]) == style.colour("ppo", ["ppo"]) not in colours
+    colours = [style.colour(m) for m in style.MAIN]
+    assert len(set(colours)) == len(colours) == 8, "at most eight at once"
+    assert style.colour("ppo") == style.colour("new-one") == style.REST[0], "the rest is grey"
     assert style.order(["aepo", "zeta", "grpo", "warm_start"]) == ["warm_start", "grpo", "aepo", "zeta"]
     assert style.shown(["ppo", "aepo", "zeta", "warm_start"]) == ["warm_start", "aepo"]
     assert style.shown(["zeta"]) == ["zeta"]
@@ -514,7 +518,7 @@ def test_build_is_complete_and_repeatable(data_root, tmp_path):
     names = [
         {p.relative_to(tmp_path / n): p.read_bytes() for p in r.files} for n, r in zip(FOLDERS, results, strict=True)
     ]
-    assert len(names[1]) == 9 and names[1].items() <= names[0].items()  # seven figures, two notebooks
+    assert len(names[1]) == 8 and names[1].items() <= names[0].items()  # six figures, two notebooks
     stems = {p.name for p in names[0]}
     assert {
         "table2.ipynb",
@@ -525,7 +529,9 @@ def test_build_is_complete_and_repeatable(data_root, tmp_path):
         "table2.csv",
         "entropy_training.pdf",
         "entropy_clip.pdf",
-        "diversity_clusters.pdf",
+        "table2_appendix.md",
+        "table2_forest.pdf",
+        "tables.tex",
         "diversity_pass_at_k.pdf",
     } <= stems
     assert "Average pass@1" in results[0].text
@@ -550,7 +556,7 @@ def test_build_from_own_runs_compares_and_leaves_the_committed_notebooks_alone(d
     )
     assert tmp_path / "runs" / "mini" / "table2" / "notebooks" / "table2.ipynb" in result.files
     assert tmp_path / "figures" / "table2_comparison.md" in result.files
-    assert "yours beside the published one" in result.text and "all outcomes equal" in result.text
+    assert "yours beside the published one" in result.text and comparison.IDENTICAL in result.text
     assert committed == {p: p.read_bytes() for p in (load.ROOT / "analysis").glob("*.ipynb")}
     assert load.load_source(source=tmp_path / "runs").methods[0] == "warm_start"
 
@@ -615,8 +621,11 @@ def test_the_committed_notebooks_show_the_committed_tables(name):
     cells = json.loads((load.ROOT / "analysis" / f"{name}.ipynb").read_text())["cells"]
     shown = [o["data"] for c in cells for o in c.get("outputs", ()) if "data" in o]
     markdown = ["".join(data["text/markdown"]) for data in shown if "text/markdown" in data]
-    table = (load.ROOT / "figures" / f"{name}.md").read_text()
-    blocks = table.count("\n## ") + 1
-    assert "\n".join(markdown[:blocks]) == table
+    table, appendix = ((load.ROOT / "figures" / f"{name}{end}.md").read_text() for end in ("", "_appendix"))
+    at = 1  # behind the answer
+    for page in (table, appendix):
+        blocks = page.count("\n## ") + 1
+        assert "\n".join(markdown[at : at + blocks]) == page
+        at += blocks
     assert (load.ROOT / "figures" / f"{name}_time.md").read_text() in markdown
     assert any("image/png" in data for data in shown)

@@ -1,4 +1,4 @@
-"""Numbers of the README's readings that name the cell they come from, in a list that is not shown at a section's end.
+"""Numbers of the readings in RESULTS.md that name the cell they come from, in a list that is not shown, at their end.
 
 A line of it: `−1.5 table1_confirmatory.csv aepo/grpo difference`, the number as the text has it, a file of figures/, a
 row (`method`, or `method/against`, with `_` for a blank) and a column. `abs:` before a column leaves out the sign.
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from places import ROOT
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "analysis" / "RESULTS.md").read_text(encoding="utf-8")
 SECTIONS = {n: TEXT.split(f"### Reading table {n}\n")[1].split("\n## ")[0] for n in range(1, 6)}
 
 

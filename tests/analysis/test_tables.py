@@ -109,7 +109,7 @@ def test_table_4_stands_against_no_component_in_the_papers_order(root):
     shown = write.main_table(built)
     assert "Against No component" in shown.header and [row[0] for row in shown.rows][1] == "No component"
     notes = " ".join(shown.notes)
-    assert "all 3 explore, false discovery rate" in notes and len(write.blocks(built, None)) == 1
+    assert "all 3 explore, false discovery rate" in notes and len(write.blocks(built)) == 1
     assert "No runs of: Branch penalty alone, Entropy-aware advantage alone, AEPO (released)." in notes
     assert "Other than" not in notes
 
@@ -133,7 +133,8 @@ def test_variants_from_own_runs_and_from_results_are_the_same_table(root, tmp_pa
     assert own.config["rows"]["none"]["method"] == published.config["rows"]["none"]["method"] == "aepo"
     result = compared(published, own)
     assert result.frame["agree"].all() and result.stem == "table4_comparison"
-    assert "No component: seeds 0,1,2, same config, all outcomes equal." in result.text
+    page = result.files()["table4_comparison.md"]
+    assert "No component: seeds 0,1,2, same config, all outcomes equal." in page
 
 
 # table 5
@@ -252,7 +253,7 @@ def test_many_rows_are_adjusted_and_only_what_is_outside_noise_is_marked(many):
     shown = write.main_table(built)
     notes = " ".join(shown.notes)
     assert len(shown.rows) == 21 and "AEPO by Holm, see the confirmatory comparisons; the other 18 explore" in notes
-    assert len(curves.figure_curves(many, built.spec).axes) == 20
+    assert sum(axes.get_visible() for axes in curves.figure_curves(many, built.spec).figure.axes) == 20
 
 
 def few_seeds_of(root, method, seeds):
@@ -293,7 +294,7 @@ def test_the_confirmatory_family_stands_in_a_block_of_its_own(many):
     built = write.build(many)
     assert built.frame.loc["aepo", "adjusted_1"] == frame.loc["grpo", "p_holm"]
     assert built.frame.loc["aepo", "difference_1_high"] == pytest.approx(frame.loc["grpo", "difference_high"])
-    shown = write.blocks(built, None)[1]
+    shown = write.blocks(built)[1]
     assert shown.title == "Confirmatory comparisons" and [row[0] for row in shown.rows] == ["AEPO"] * 3
     assert write.terminal_tables(built)[1] == shown
     assert "2 points" in shown.header[5] and "table2_confirmatory.csv" in write.files(built, None)
@@ -362,13 +363,13 @@ def test_collapsed_runs_are_counted_and_named(tmp_path):
     assert training_steps.fallen(source, "gppo").tolist() == [1, 2] and not len(training_steps.fallen(source, "grpo"))
     assert stability.shown(source) == ["grpo", "gppo"] and stability.shown(source, always=()) == ["gppo"]
     assert stability.worst(source).set_index("method")["collapsed"].to_dict() == {"grpo": 0, "gppo": 2}
-    panels = stability.figure_runs(source).axes[: len(stability.shown(source))]
+    panels = stability.figure_runs(source).figure.axes[: len(stability.shown(source))]
     coloured = [sum(line.get_color() == stability.FALLEN for line in axes.lines) for axes in panels]
     assert coloured == [0, 2]
     save(frame.assign(kl_warm_start=float("nan")), path, "steps")  # training.measure_kl: false
     unmeasured = load.load_source(data_root=root)
     assert [row[-1] for row in stability.worst_table(unmeasured).rows] == ["–", "–"]
-    stability.figure_runs(unmeasured).canvas.draw()
+    stability.figure_runs(unmeasured).figure.canvas.draw()
     calm = training_steps.collapse_notes(results_of(write_results(tmp_path / "calm"), 2))
     assert calm[0].endswith("none.")
 
@@ -448,7 +449,8 @@ def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, ti
     path = root / "results" / "mini" / f"table{table}" / "config.yaml"
     order = ["mini-math", "mini-knowledge", "webwalker", "xbench", "gaia", "hotpotqa", "aime24"]
     path.write_text(path.read_text() + f"task: {{world: web, families: [{', '.join(order)}]}}\n")
-    assert write.main_table(built_of(root, table)).title == title
+    built = built_of(root, table)
+    assert write.short_table(built).title == title and write.main_table(built).title == f"{title}: all rows"
 
 
 # files
@@ -458,9 +460,19 @@ def test_titles_name_the_sets_that_the_table_shows(tmp_path, table, families, ti
 def test_every_table_leaves_its_files_and_figures(root, tmp_path, name):
     built = built_of(root, name)
     files = text_table.save(write.files(built, reported_frame()), tmp_path)
-    figures = [style.save(figure, tmp_path, stem) for stem, figure in write.figures(built)]
+    figures = [style.save(drawn.figure, tmp_path, stem) for stem, drawn in write.figures(built)]
     found = {p.name for p in [*files, *figures]}
-    ends = {".md", ".tex", ".csv", "_runs.csv", "_time.md", "_time.csv", "_training.pdf"}
+    ends = {
+        ".md",
+        ".tex",
+        "_appendix.md",
+        "_appendix.tex",
+        ".csv",
+        "_runs.csv",
+        "_time.md",
+        "_time.csv",
+        "_training.pdf",
+    }
     assert {f"table{name}{end}" for end in ends} <= found
     assert ("table5_heat.pdf" in found) == ("table5_best.csv" in found) == (name == 5)
     assert ("table1_reported.csv" in found) == (name == 1)
@@ -472,8 +484,8 @@ def test_figures_of_nothing_say_so(tmp_path):
     root = write_results(tmp_path, {"grpo": 0.4}, seeds=(0,), table="table5", variants=one)
     source = results_of(root, 5).only([style.WARM_START])
     built = table.build(source, write.SPECS["5"])
-    assert all(figure.axes for _, figure in write.figures(built))
-    assert curves.figure_curves(source, write.SPECS["2"]).axes
+    assert all(drawn.figure.axes and drawn.says for _, drawn in write.figures(built))
+    assert curves.figure_curves(source, write.SPECS["2"]).figure.axes
 
 
 def test_tables_without_results_are_one_line_each(tmp_path, monkeypatch):
@@ -494,8 +506,8 @@ def test_tables_without_results_are_one_line_each(tmp_path, monkeypatch):
         build_module.build_all("absent", data_root=root)
 
 
-def test_the_readme_has_a_block_for_every_table():
-    text = (load.ROOT / "README.md").read_text()
+def test_the_results_have_a_block_for_every_table():
+    text = (load.ROOT / readme.RESULTS).read_text()
     for name in write.SPECS:
         assert readme.block(text, f"table{name}")
 

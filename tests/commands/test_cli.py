@@ -34,6 +34,8 @@ def test_publish_takes_every_table_that_has_runs(monkeypatch, tmp_path, capsys):
 
 def test_make_has_a_target_for_every_table_and_help_lists_it():
     listed = make("help")
+    groups = [line for line in listed.splitlines() if line and not line.startswith(("make ", " "))]
+    assert groups[0] == "Look first" and len(groups) > 5, "targets stand under headings"
     for name in tables():
         assert f"  reproduce-table{name} " in listed
         dry = make("-n", f"reproduce-table{name}", "METHODS=all", "SEEDS=0-2")

@@ -23,11 +23,11 @@ from reproduce.worlds.benchmarks.questions import load
 from reproduce.worlds.question import Question
 
 
-@pytest.mark.parametrize("table", ["1", "2"])
-def test_only_sizes_and_places_differ_from_the_profile_paper(table, tmp_path):
-    paper = settings.paper_job(table)
+@pytest.mark.parametrize(("table", "method"), [("1", "aepo"), ("2", "aepo"), ("3", "ppo+epo"), ("3", "grpo")])
+def test_only_sizes_and_places_differ_from_the_profile_paper(table, method, tmp_path):
+    paper = named(table, "paper", [method], [0])[0]
     changes = settings.differing(paper, tmp_path, "http://127.0.0.1:1/v1", settings.USUAL, "cpu")
-    made = named(table, "paper", ["aepo"], [0], [f"{key}={value}" for key, value in changes.items()])[0]
+    made = named(table, "paper", [method], [0], [f"{key}={value}" for key, value in changes.items()])[0]
     one, other = paper.to_dict(), made.to_dict()
     for key in ("method", "experiment", "seed", "algorithm"):
         one.pop(key), other.pop(key)
@@ -38,17 +38,22 @@ def test_only_sizes_and_places_differ_from_the_profile_paper(table, tmp_path):
                 part = part[place]
             part[last] = None
     assert one == other
-    assert made.training.dtype == "bfloat16" and made.search.service == paper.search.service == "brightdata"
+    assert made.training.dtype == "bfloat16"
+    if table == "3":
+        assert made.training.prompts_per_step * made.training.group_size == 64 and made.task.world == "minihouse"
+        assert (made.training.group_size == 1) == (method == "ppo+epo")
+        return
+    assert made.search.service == paper.search.service == "brightdata"
 
 
-def test_tables_of_other_worlds_are_sent_to_their_own_small_run():
-    with pytest.raises(UserError, match="PROFILE=smoke TASK=scienceworld"):
-        settings.paper_job("3")
+def test_the_tokenizer_of_episodes_is_trained_on_their_messages():
+    found = inputs.messages(named("3", "paper", ["grpo"], [0])[0])
+    assert len(found) == 24 and all("Your task is to" in text for text in found)
 
 
 @pytest.mark.parametrize("table", ["1", "2"])
 def test_stand_ins_pass_the_loaders_of_the_real_files(table, tmp_path):
-    job = settings.paper_job(table)
+    job = named(table, "paper", ["aepo"], [0])[0]
     inputs.write_data(tmp_path / "data", job, 4)
     seen: set[str] = set()
     for family in job.task.families:
@@ -60,7 +65,7 @@ def test_stand_ins_pass_the_loaders_of_the_real_files(table, tmp_path):
 
 
 def test_the_recording_is_replayed_by_the_real_search(tmp_path):
-    job = settings.paper_job("2")
+    job = named("2", "paper", ["aepo"], [0])[0]
     count = inputs.write_recording(tmp_path / "searches", job.search)
     changes = settings.differing(job, tmp_path, "http://127.0.0.1:1/v1", settings.QUICK, "cpu")
     config = named("2", "paper", ["aepo"], [0], [f"{k}={v}" for k, v in changes.items()])[0].search
@@ -114,7 +119,6 @@ def test_a_command_that_ends_early_is_named_by_its_error(tmp_path):
 def test_bad_words_are_one_line_and_delete_no_earlier_rehearsal(capsys, tmp_path):
     (fresh(tmp_path / "b") / "log.txt").write_text("earlier")
     for words, message in (
-        (["--table", "3"], "table 3 plays scienceworld"),
         (["--table", "9"], "there is no table '9'"),
         (["--launch-config", "fdsp", "--folder", str(tmp_path / "a")], "there is no accelerate config 'fdsp'"),
         (["--model", str(tmp_path / "none")], "there is no such folder"),

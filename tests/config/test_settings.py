@@ -64,6 +64,7 @@ def test_a_value_is_read_by_the_type_of_its_setting(word, read):
         ("training.step=3", "training.step is not a setting; did you mean 'steps'?"),
         ("trainin.steps=3", "trainin.steps is not a setting that all rows share; did you mean 'training'?"),
         ("seed=3", "seed is not a setting that all rows share"),
+        ("engine=3", "engine is a section: name one of its settings, such as engine.name"),
         ("training=3", "training is a section: name one of its settings, such as training.steps"),
         ("training.steps.more=3", "training.steps.more is not a setting: training.steps has none of its own"),
         ("training.steps=many", "'training.steps' must be a whole number, not 'many'"),
@@ -188,3 +189,8 @@ def test_a_plan_takes_settings_too(capsys):
     assert cli.main(["plan", "--table", "2", "--set", "training.steps=48"]) == 0
     said = capsys.readouterr().out
     assert "48 RL steps" in said and "under settings of the command line: training.steps-48" in said
+
+
+def test_a_section_that_a_profile_adds_can_be_left_out():
+    job = named("2", "paper", ["grpo"], [0], ["engine=null"])[0]
+    assert job.engine is None and job.experiment == "table2.engine-null"

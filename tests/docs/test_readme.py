@@ -7,23 +7,23 @@ import subprocess
 import pytest
 from places import ROOT
 
-from analysis import readme, reported, text_table, write
-from analysis.text_table import TextTable
+from analysis import readme, reported, write
 from reproduce.algorithms import document, load
 from reproduce.commands import write_methods
 from reproduce.errors import UserError
 
 
 @pytest.mark.parametrize("name", [f"table{n}" for n in write.SPECS])
-def test_the_readme_shows_the_generated_tables(name):
-    block = readme.block((ROOT / "README.md").read_text(), name)
+def test_the_results_show_the_generated_tables(name):
+    block = readme.block((ROOT / readme.RESULTS).read_text(), name)
     if not (ROOT / "data/results/mini" / name).is_dir():
         assert f"make reproduce-{name}" in block and "|" not in block
         return
     markdown = (ROOT / "figures" / f"{name}.md").read_text()
     assert block == readme.shown(markdown, name).strip()
-    assert "\n## " not in markdown.partition(f"## {reported.TITLE}")[2], "the reported numbers are the last block"
-    assert (f"(figures/{name}.md)" in block) == (f"## {reported.TITLE}" in markdown) == (name[-1] in "123")
+    assert f"(../figures/{name}_appendix.md)" in block and reported.TITLE not in markdown
+    appendix = (ROOT / "figures" / f"{name}_appendix.md").read_text()
+    assert (f"## {reported.TITLE}" in appendix) == (name[-1] in "123")
 
 
 @pytest.mark.parametrize("name", write_methods.BLOCKS)
@@ -47,23 +47,21 @@ def test_a_setting_without_a_source_is_named(monkeypatch, tmp_path):
     assert "| `importance_weight` | `true` | the paper |" in path.read_text() and "old" not in path.read_text()
 
 
-def test_reported_numbers_stand_behind_a_link():
-    tables = [
-        TextTable(title, ["Method", "IID"], [["EPO", cell]])
-        for title, cell in (("Table 3. Measured", "12.3"), ("What EPO adds", "+1.0"), (reported.TITLE, "91.4"))
-    ]
-    markdown = "\n".join(text_table.markdown(table) for table in tables)
-    assert readme.shown(markdown, "table3") == (
-        "\n".join(text_table.markdown(table) for table in tables[:2])
-        + "\nWhat the papers report for other models and benchmarks: [figures/table3.md](figures/table3.md).\n"
-    )
-    measured = "\n".join(text_table.markdown(table) for table in tables[:2])
-    assert readme.shown(measured, "table3") == measured
+def test_the_link_to_the_appendix_leads_from_where_the_table_is_shown():
+    markdown = "## Table 3\n\n- All rows: [table3_appendix.md](table3_appendix.md).\n"
+    assert "[figures/table3_appendix.md](../figures/table3_appendix.md)" in readme.shown(markdown, "table3")
 
 
-def test_the_readme_holds_no_reported_number():
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("name", ["README.md", readme.RESULTS])
+def test_no_reported_number_stands_beside_measured_ones(name):
+    text = (ROOT / name).read_text()
     assert reported.TITLE not in text and "Reported by" not in text
+
+
+def test_the_readme_is_short_and_opens_with_the_generated_overview():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.encode()) <= 10_240
+    assert readme.block(text, "overview") == (ROOT / "figures" / "overview.md").read_text().strip()
 
 
 def test_insert_replaces_the_block_and_only_it(tmp_path):
@@ -80,6 +78,9 @@ def test_insert_replaces_the_block_and_only_it(tmp_path):
 
 READMES = [
     "README.md",
+    "analysis/RESULTS.md",
+    "reproduce/commands/plan/README.md",
+    "reproduce/worlds/README.md",
     *(f"{folder}/README.md" for folder in ("reproduce", "reproduce/algorithms", "analysis", "data")),
 ]
 

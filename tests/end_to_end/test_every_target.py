@@ -16,6 +16,8 @@ SMOKE = ("PROFILE=smoke", "SEEDS=0", "JOBS=1")
 
 TRIED = {
     "help": ((), "reproduce-table1"),
+    "quick": (("METHODS=grpo", "JOBS=1"), "This was the path, not a result"),
+    "report": ((), "runs/report/index.html"),
     ".venv": ((), ""),
     "lint": ((), "All checks passed!"),
     "reproduce-table1": ((*SMOKE, "METHODS=grpo"), "runs/smoke/table1/figures/"),
@@ -28,7 +30,16 @@ TRIED = {
     "status": ((), "table2"),
     "plan": (("TABLE=2", "PROFILE=paper", "ASSUME=gpu=A100,gpus=16", "CSV=runs/plan.csv"), "runs/plan.csv"),
     "power": (("TABLE=2", "EFFECT=2"), "seeds a row"),
+    "warp": (
+        (
+            "START=runs/smoke/table2/grpo/0",
+            "MERGE=runs/smoke/table2/grpo/0,runs/smoke/table2/grpo/0",
+            "OUT=runs/merged",
+        ),
+        "2 merged runs",
+    ),
     "preflight": (("TABLE=2",), "nothing fails"),
+    "evaluate": (("PRESET=aepo-qwen3-14b-deepsearch", "PLAN=1"), "webwalker"),
     "rehearse": (("TABLE=2", "METHODS=aepo", "QUICK=1"), "needs a card"),
     "check-gpu": (("DRY=1", "ONLY=bf16-step,flex-attention"), "0 of 2 checks failed"),
     "tables": ((), "figures/table1.md"),
@@ -40,16 +51,17 @@ TRIED = {
     "real-input": (("DATA={questions}",), "trajectories ended by"),
     "overlap": (("DATA={sets}",), "questions touched"),
     "check-envs": (("GAMES=6", "STEPS=120", "EPISODES=1", "JOBS=1"), "no difference"),
+    "trees": (("RUN=aepo", "STEP=1", "AND=arpo"), "runs/trees/aepo-0-step1-"),
     "clean-runs": (("RUNS=runs/old", "CONFIRM=1"), ""),
 }
 """target -> (what is given to it, what it says)."""
-FIRST = {"publish": "reproduce-table2", "status": "reproduce-table2"}
+FIRST = {"publish": "reproduce-table2", "status": "reproduce-table2", "warp": "reproduce-table2"}
 """target -> the target whose runs it is about."""
 WRITES = {
     "tables": ("figures/table*", "figures/fidelity*", "figures/success_rules*", "figures/claims*", "figures/regimes*"),
     "figures": ("figures/entropy*", "figures/diversity*", "figures/stability*", "figures/epo*"),
     "worlds": ("data/worlds/miniweb.jsonl", "data/worlds/panels/*"),
-    "readme-plans": ("README.md",),
+    "readme-plans": ("reproduce/commands/plan/README.md",),
     "readme-methods": ("reproduce/algorithms/README.md",),
 }
 """target -> the tracked files that it makes again, byte for byte."""
@@ -58,6 +70,7 @@ LEAVES = {"publish": "?? data/results/smoke/"}
 EXCUSED = {
     "test": "is what CI runs, in a fresh clone",
     "test-all": "runs this file",
+    "test-browser": "is a file of `test`, and needs a browser",
     "test-vllm": "installs 4 GB",
     "bench-vllm": "installs 4 GB",
     "pin-hub": "asks the hub; tests/tools/test_hub.py runs it against a server of its own",
@@ -68,9 +81,12 @@ EXCUSED = {
 }
 """target -> why it is not tried here."""
 REFUSED = {
+    "evaluate": "give MODEL (a hub repository or a folder) or PRESET",
     "overlap": "make overlap DATA=FOLDER",
     "real-input": "make real-input DATA=FOLDER",
+    "trees": "make trees RUN=aepo",
     "tune": "tables: 1, 2, 3, 4, 5",
+    "warp": "required: --start, --merge, --out",
     "clean-runs": "make clean-runs CONFIRM=1",
 }
 """target -> what it asks for where nothing is given to it."""

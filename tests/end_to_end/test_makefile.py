@@ -72,6 +72,9 @@ def test_a_value_reaches_the_command_as_one_word(variable, value):
         ("plan", "TABLE"),
         ("preflight", "SET"),
         ("preflight", "CARD"),
+        ("trees", "RUN"),
+        ("trees", "QUESTION"),
+        ("trees", "AND"),
     ],
 )
 @pytest.mark.parametrize("value", ["my data", "a;b", "it's"])

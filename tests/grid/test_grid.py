@@ -15,6 +15,7 @@ from grid_runs import JOBS, bytes_of, child, importable, paths, run, steps_in_lo
 from run_rows import evaluations, job, metrics, rollouts
 
 from reproduce import cli, locks
+from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid import runner
 from reproduce.grid.command_lines import warm_start_config
@@ -210,7 +211,7 @@ def test_the_time_left_follows_the_steps_done(tmp_path):
         row.state = FINISHED
     assert seconds_left(rows, 2) == 0
     assert [duration(s) for s in (None, 5, 600, 7200)] == [
-        "estimating the time left",
+        "time left known after the first RL step",
         "about 5 s left",
         "about 10 min left",
         "about 2.0 h left",
@@ -285,3 +286,17 @@ def test_status_is_read_from_the_run_directories_alone(tmp_path, capsys):
     assert " running " in capsys.readouterr().out
     assert cli.main(["status", "--runs-root", str(tmp_path / "none")]) == 0
     assert "no runs in" in capsys.readouterr().out
+
+
+def test_every_warm_start_of_the_runs_is_made_before_them(tmp_path):
+    runs = [job(seed=seed, warm_start={"seeds_each": 2}) for seed in (0, 1, 2, 5)]
+    made = []
+
+    def warm_start(config, path, root):
+        assert (path.parent.name, path.name) == ("warm_start", str(config.seed))
+        assert JobConfig.from_yaml(warm_start_config(path)) == config
+        made.append((config.seed, config.warm_start.seed))
+        return [sys.executable, "-c", "print('made')"]
+
+    assert runner.run(runs, tmp_path, 2, command=child, warm_start=warm_start) == []
+    assert made == [(0, 0), (1, 1), (2, 2)]

@@ -13,8 +13,10 @@ import torch
 import vllm_tiny
 from engine_checks import check_path
 from tiny import encode, tokenizer
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from reproduce.config.engine import NAMES, EngineConfig
+from reproduce.rollouts.engines import transformers
 from reproduce.rollouts.engines.host import host_of
 from reproduce.rollouts.grammar import Grammar
 from reproduce.rollouts.token_path import TokenPath
@@ -173,3 +175,40 @@ def test_greedy_takes_the_most_likely_token(engine, model):
 def test_temperature_must_be_positive(engine, model):
     with pytest.raises(ValueError, match="temperature"):
         engine(model(), temperature=0.0)
+
+
+def scripted(lm, **options):
+    script = Script()
+    tiny.engine(lm, stop=[], **options).run([script.root(prompt) for prompt in PROMPTS * 4], script)
+    return [(path.completion, path.logps) for path in script.paths]
+
+
+def test_a_tool_result_is_read_in_one_pass_and_a_long_one_in_several(monkeypatch):
+    passes = []
+    forward = transformers.forward
+    monkeypatch.setattr(transformers, "forward", lambda *given: passes.append(given[-1]) or forward(*given))
+    whole, steps = scripted(tiny.model(scale=3.0)), len(passes)
+    assert max(len(new) for news in passes for new in news) > 8, "some row got a whole result"
+    assert steps < max(len(completion) for completion, _ in whole)
+    monkeypatch.setattr(transformers, "PASS", 14)
+    passes.clear()
+    parts = scripted(tiny.model(scale=3.0))
+    assert len(passes) > steps and max(sum(len(new) - 1 for new in news) for news in passes) <= 14
+    assert [tokens for tokens, _ in parts] == [tokens for tokens, _ in whole]
+    for (_, found), (_, expected) in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LlamaConfig, Qwen2Config, Qwen3Config])
+def test_models_of_other_kinds_with_shared_key_heads_are_read_as_a_whole_too(kind):
+    torch.manual_seed(0)
+    shape = dict(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48
+    )
+    lm = AutoModelForCausalLM.from_config(kind(vocab_size=len(tokenizer()), pad_token_id=0, eos_token_id=1, **shape))
+    before, script = lm.config._attn_implementation, Script()
+    tiny.engine(lm, stop=[]).run([script.root(prompt) for prompt in PROMPTS * 4], script)
+    assert lm.config._attn_implementation == before
+    assert script.forks == 5 and script.late == 3
+    for path in script.paths:
+        check_path(lm, path, 1.0)

@@ -85,7 +85,7 @@ def test_they_are_published_and_shown(tmp_path):
         files.read_table(published["eval"], schema.labelled(schema.EVAL_SCHEMA)).to_pandas()["judged"]
     ).all()
     folder, rows = tmp_path / "runs" / "smoke" / "table2", (("grpo", 0), ("warm_start", 0))
-    paths = tuple((m, s, folder / m / str(s) if m == "grpo" else folder / m) for m, s in rows)
+    paths = tuple((m, s, folder / m / str(s)) for m, s in rows)
     source = Source("smoke", "table2", "runs", folder, [], {}, runs=paths)
     assert source.steps["search_requests"].tolist() == [10.0, 20.0, 30.0]
     table = build(source, SPEC)

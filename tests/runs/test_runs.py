@@ -459,3 +459,30 @@ def test_a_commit_that_cannot_be_read_is_said_to_be_unknown(monkeypatch, caplog)
     monkeypatch.setenv("PATH", "")
     assert manifest.code_version() == (None, None)
     assert "commit of this code is not known" in caplog.text or not (manifest.ROOT / ".git").exists()
+
+
+def test_every_run_begins_at_the_warm_start_of_its_seed(tmp_path):
+    several = {"warm_start": {"seeds_each": 2, "seed": 10}}
+    made = {seed: job(seed=seed, **several) for seed in (0, 1, 2, 5)}
+    assert {seed: run.warm_start_job().seed for seed, run in made.items()} == {0: 10, 1: 10, 2: 11, 5: 12}
+    assert made[2].warm_start_job() == made[2].warm_start_job().warm_start_job(), "a warm start begins at itself"
+    hashes = {seed: manifest.warm_start_hash(run) for seed, run in made.items()}
+    assert hashes[0] == hashes[1] != hashes[2] and len(set(hashes.values())) == 3
+    alone = job(warm_start={"seed": 11})
+    assert hashes[2] == manifest.warm_start_hash(alone), "the weights are those of a table with this one alone"
+    assert manifest.config_hash(made[2].warm_start_job()) == manifest.config_hash(alone.warm_start_job())
+
+
+def test_a_table_of_several_warm_starts_is_published_with_all_of_them(tmp_path):
+    for seed in (0, 1, 2):
+        finished(tmp_path / "runs", seed=seed, warm_start={"seeds_each": 2})
+    finished(tmp_path / "runs", method="warm_start")
+    with pytest.raises(UserError, match="warm_start/1 not finished"):
+        publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "results")
+    finished(tmp_path / "runs", method="warm_start", seed=1, warm_start={"seed": 1})
+    publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "results")
+    evals = pd.read_parquet(tmp_path / "results" / "smoke" / "table2" / "eval.parquet")
+    assert evals.groupby("method")["seed"].unique().map(sorted).to_dict() == {"grpo": [0, 1, 2], "warm_start": [0, 1]}
+    finished(tmp_path / "runs", method="warm_start", seed=3, warm_start={"seed": 3})
+    with pytest.raises(UserError, match="warm_start/3 is the warm start of another config"):
+        publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "results")

@@ -9,8 +9,13 @@ from reproduce.algorithms.parts.surrogates import Surrogate
 
 ROWS, TOKENS = 6, 9
 NUMBERS = {
+    "control_entropy": 0.6,
+    "control_target": 0.5,
     "draw_seed": 7,
     "rl_step": 3,
+    "log_vocabulary": 2.5,
+    "ppo_br_clip": 0.75,
+    "difficulty_coefficient": 0.3,
     "rl_steps": 10,
     "entropy_reference": 0.4,
     "turn_entropy_reference": [0.3, 0.5, 0.4],
@@ -67,6 +72,8 @@ def _example(name: str, data: dict, generator, normal):
     if name == "owners_BT":  # rows of a group share their first two tokens, each of the others is a row's own
         shared = torch.arange(tokens) < 2
         return torch.where(shared, data["groups_B"][:, None], 100 + torch.arange(rows)[:, None])
+    if name == "regions_BT":
+        return torch.randint(0, 16, (rows, tokens), generator=generator)
     if name.endswith("_BT"):
         return normal(rows, tokens)
     raise KeyError(f"no example of {name}: add one to tests/support/method_batch.py")

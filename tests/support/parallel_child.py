@@ -28,6 +28,7 @@ from reproduce.runs.directory import RunDirectory
 from reproduce.runs.manifest import ROOT
 from reproduce.seeding import child_seed
 from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.layout import layout_of
 from reproduce.training.parallel import Follower, process_index
 from reproduce.training.sampler_copy import prepared
 from reproduce.training.shards import Shards
@@ -58,7 +59,7 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
     t = job.training
     lm = lm.to(getattr(torch, t.dtype))
     seeds = [child_seed(job.seed, "shard", s) for s in range(t.rollout_shards or 1)]
-    lm, sampled, replica = prepared(lm, t.lora, job.seed)
+    lm, sampled, replica = prepared(lm, t.lora, job.seed, stale=bool(t.stale_steps))
     collectors = [kind(task, sampled, grammar, limits, 1.0, seed) for seed in seeds]
     questions = task.train_questions(t.steps * t.prompts_per_step, 1)
     rows = [{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]
@@ -79,8 +80,9 @@ def built(folder: Path, job, setup=None) -> AgenticTrainer:
         args=grpo_config(run.checkpoints, t, limits.completion_tokens, job.seed),
         measure_kl=t.measure_kl,
         offload_optimizer=t.offload_optimizer,
-        packed=bool(t.packed),
+        layout=layout_of(t),
         tokens_per_pass=t.tokens_per_pass,
+        stale_steps=t.stale_steps or 0,
     )
 
 
@@ -181,7 +183,8 @@ def main(words: list[str]) -> None:
     if training.get("lora"):
         training["lora"] = LoraConfig(**training["lora"])
     torch.set_num_threads(1)
-    job = config(method, training)
+    changes = training.pop("algorithm", {})
+    job = replace(config(method, training), algorithm=changes)
     made = built(Path(folder), job, house(job) if in_house else None)
     found = record(made, stop)
     if process_index() == 0:

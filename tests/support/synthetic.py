@@ -132,7 +132,7 @@ def write_runs(root, methods=METHODS, seeds=(0, 1, 2), profile="mini", table="ta
     rows = _rows(methods, variants)
     for name, seed, success in [("warm_start", 0, 0.25), *((m, s, p) for m, p in methods.items() for s in seeds)]:
         warm = name == "warm_start"
-        folder = _made(root / profile / table / (name if warm else f"{name}/{seed}"))
+        folder = _made(root / profile / table / name / str(seed))
         save(eval_rows(name, seed, success, **changes), folder / "eval.parquet", "eval", labelled=False)
         config = {"method": name, "seed": seed} | CONFIG
         if not warm:

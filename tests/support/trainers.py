@@ -10,6 +10,7 @@ from reproduce.config.tables import TableConfig
 from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.sampler_copy import prepared
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
 from reproduce.worlds.miniweb.task import open_task
@@ -22,13 +23,18 @@ def config(method="grpo", **training):
     return replace(job, training=replace(job.training, **{**changes, **training}))
 
 
+def _by_length(fifth: int) -> Reward:
+    return Reward(fifth / 4, 0.0, True, f"answer {fifth}", fifth == 4)
+
+
 def trainer(tmp_path, job, lm=None, varied=True, **overrides):
     lm = model(scale=2.0) if lm is None else lm
     task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
     if varied:  # a random model fails everywhere; a reward that varies gives it something to learn
-        task.score = lambda question, text: Reward(len(text) % 5 / 4, 0.0, True, None, len(text) % 5 == 4)
-    collector = Collector(task, lm, Grammar(tokenizer()), Limits(4, 64), 1.0, job.seed)
+        task.score = lambda question, text: _by_length(len(text) % 5)
     t = job.training
+    _, sampled, replica = prepared(lm, None, job.seed, stale=bool(t.stale_steps))
+    collector = Collector(task, sampled, Grammar(tokenizer()), Limits(4, 64), 1.0, job.seed)
     questions = task.train_questions(t.steps * t.prompts_per_step, 1)
     rows = [{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]
     algorithm = load(job.method, **overrides)
@@ -44,4 +50,6 @@ def trainer(tmp_path, job, lm=None, varied=True, **overrides):
         processing_class=tokenizer(),
         train_dataset=Dataset.from_list(rows),
         args=grpo_config(run.checkpoints, t, 64, job.seed),
+        replica=replica,
+        stale_steps=t.stale_steps or 0,
     )

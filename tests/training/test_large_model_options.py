@@ -13,6 +13,7 @@ from tiny import model
 from reproduce.config.sections import LoraConfig
 from reproduce.errors import UserError
 from reproduce.training.checkpoints import last_checkpoint
+from reproduce.training.critic import Critic
 from reproduce.training.master_weights import MasterAdamW, OffloadedAdamW
 from reproduce.training.token_logps import scored_head, token_logps
 
@@ -96,6 +97,24 @@ def test_a_critic_beside_adapters_has_none_and_trains_all_its_weights(tmp_path):
     parallel_child.record(made)
     moved = [name for name, value in tiny.critic_weights(made).items() if not torch.equal(value, start[name])]
     assert set(moved) == set(start)
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_critic_of_bfloat16_weights_learns_steps_that_they_cannot_hold(tmp_path, offload):
+    """Ten steps of 1e-6 move float32 copies by 1e-5, and no weight of 1 beside 1.0078."""
+    made = built(tmp_path, "ppo", dtype="bfloat16")
+    critic = Critic(made.model, made.algorithm, 1e-6, 0.0, offload=offload)
+    layers = [p for name, p in critic.network.named_parameters() if not name.startswith("lm_head")]
+    assert {p.dtype for p in layers} == {torch.bfloat16} and isinstance(critic.optimizer, MasterAdamW)
+    assert isinstance(critic.optimizer, OffloadedAdamW) == offload
+    torch.nn.init.normal_(critic.network.lm_head.weight, std=0.1)
+    output = batch(made)
+    mask_BT = made.loss_mask(output)
+    start = [kept.detach().clone() for kept in critic.optimizer.copies]
+    for _ in range(10):
+        critic.update(output, mask_BT, output["values_BT"], output["returns_BT"] + 1)
+    moved = [float((kept - first).abs().max()) for kept, first in zip(critic.optimizer.copies, start, strict=True)]
+    assert max(moved) == pytest.approx(1e-5, rel=0.1) and {p.grad.dtype for p in layers} == {torch.float32}
 
 
 @needs_peft

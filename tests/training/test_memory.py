@@ -13,7 +13,18 @@ from reproduce.errors import UserError
 from reproduce.training.flops import Model
 from reproduce.training.job import full_card_named
 from reproduce.training.master_weights import MasterAdamW
-from reproduce.training.memory import GB, SPARE, check, estimate, kept_bytes, lines, place, tokens_of_a_pass, width_of
+from reproduce.training.memory import (
+    GB,
+    SPARE,
+    check,
+    estimate,
+    kept_bytes,
+    lines,
+    place,
+    tokens_of_a_pass,
+    warm_start_estimate,
+    width_of,
+)
 from reproduce.training.token_logps import scored_head, token_logps
 
 SHAPE = Model("made", hidden=48, layers=3, heads=6, kv_heads=2, head_size=8, intermediate=80, vocabulary=97)
@@ -167,25 +178,39 @@ FITTING = [
 ]
 
 
-CRITIC_TOO_LARGE = {(1, "gpu"), (1, "gpu-80gb"), (2, "gpu"), (2, "gpu-80gb"), (2, "paper")}
-"""Where PPO, which these tables do not run by themselves, is refused: its critic is as large as the policy."""
-
-
 @pytest.mark.parametrize(("table", "profile"), FITTING)
 def test_every_method_fits_the_machine_of_its_profile_with_a_tenth_to_spare(table, profile):
     config = TableConfig.load(table)
     methods = [name for name in config.groups["all"] if name not in config.groups]
-    expanded = config.jobs(profile, [*dict.fromkeys([*config.rows(profile), *methods])], seeds=[0])
-    too_large = [job for job in expanded if (table, profile) in CRITIC_TOO_LARGE and job.method in ("ppo", "ppo+epo")]
-    jobs = [job for job in expanded if job not in too_large]
+    jobs = config.jobs(profile, [*dict.fromkeys([*config.rows(profile), *methods, "ppo", "ppo+epo"])], seeds=[0])
     card, processes, divided = place(jobs)
-    assert card == jobs[0].machine.gb * GB and len(lines(jobs)) == 1
+    start = warm_start_estimate(jobs[0], processes, divided)
+    assert card == jobs[0].machine.gb * GB and len(lines(jobs)) == (1 if start is None else 2)
+    assert (start is None) == (jobs[0].warm_start.data is None) and (start is None or start.total <= card * (1 - SPARE))
     for job in jobs:
         found = check(job, card, processes, divided)
         assert found.total <= card * (1 - SPARE), (job.name, found)
-    for job in too_large:
-        with pytest.raises(UserError, match="offload_optimizer|tensor_parallel"):
-            check(job, card, processes, divided)
+
+
+def test_a_warm_start_on_an_sft_set_trains_all_weights_a_row_at_a_time():
+    adapted = replace(paper(), training=replace(paper().training, lora=LoraConfig(), offload_optimizer=True))
+    for job in (paper(), adapted, paper(method="ppo")):
+        found = warm_start_estimate(job, 8, True)
+        assert found.optimiser == 8 * found.weights / 4 and found.critic == found.reference == found.sampling == 0
+        assert found.copy == 2 * found.weights * 8 / 4, "put together at the end"
+    with pytest.raises(UserError, match="the warm start needs about .* more cards"):
+        check(replace(paper(), model=replace(paper().model, name_or_path="Qwen/Qwen3-8B")), 40 * GB, 2, True)
+    assert warm_start_estimate(TableConfig.load(2).jobs("gpu", ["grpo"], [0])[0]) is None
+
+
+def test_stale_steps_sample_from_a_whole_copy():
+    plain, stale = (estimate(of_table(stale_steps=steps), 80 * GB) for steps in (0, 1))
+    assert (plain.copy, stale.copy) == (0, plain.weights)
+
+
+def test_a_critic_of_bfloat16_weights_has_float32_gradients_copies_and_states():
+    plain, offloaded = (estimate(of_table("ppo", dtype="bfloat16", offload_optimizer=o), GB) for o in (False, True))
+    assert offloaded.critic / plain.critic == 6 / 18
 
 
 def test_what_does_not_fit_names_a_setting_that_changes_no_method():

@@ -11,17 +11,20 @@ from process_groups import run, same
 
 from reproduce.algorithms import names
 from reproduce.training.critic import Critic
+from reproduce.training.layout import Layout
 from reproduce.training.micro_batches import cut, dealt, own_parts, take, values_of, whole_loss
 
 
-def update(made, output: dict, limit: int | None) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict]:
+def update(
+    made, output: dict, limit: int | None, layout: Layout = Layout.PADDED
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict]:
     """(loss, gradients, metrics) of one update by all states and the policy, which end as they were."""
-    made.tokens_per_pass, made.updates = limit, []
+    made.tokens_per_pass, made.layout, made.updates = limit, layout, []
     critics = [state for state in made.states if isinstance(state, Critic)]
     before = [copy.deepcopy(state.state_dict()) for state in made.states]
     made.model.zero_grad()
     for critic in critics:
-        critic.tokens_per_pass = limit
+        critic.tokens_per_pass, critic.layout = limit, layout
     loss = made.loss_on(made.model, output)
     loss.backward()
     gradients = {name: value.grad.clone() for name, value in made.model.named_parameters()}
@@ -33,7 +36,8 @@ def update(made, output: dict, limit: int | None) -> tuple[torch.Tensor, dict[st
 
 
 @pytest.mark.parametrize("method", names())
-def test_an_update_in_micro_batches_equals_the_whole_one(tmp_path, method):
+def test_an_update_in_micro_batches_equals_the_whole_one(tmp_path, method, wide_norms):
+    """So does one that passes shared prefixes once, in one pass or several."""
     made = parallel_child.built(tmp_path, parallel_child.config(method, {"dtype": "float64", "minibatches": 1}))
     made.create_optimizer_and_scheduler(10)
     made.state.max_steps = 10 * made.updates_per_step
@@ -52,29 +56,50 @@ def test_an_update_in_micro_batches_equals_the_whole_one(tmp_path, method):
     assert max(float(value.abs().max()) for value in gradients.values()) > 1e-4
     for name, value in gradients.items():
         torch.testing.assert_close(split[name], value, atol=1e-12, rtol=1e-12)
+    for limit in (None, 150):
+        shared_loss, shared, shared_metrics = update(made, output, limit, Layout.SHARED)
+        torch.testing.assert_close(shared_loss, loss, atol=1e-9, rtol=1e-9)
+        assert metrics == pytest.approx(shared_metrics, abs=1e-9, rel=1e-9, nan_ok=True)
+        for name, value in gradients.items():
+            torch.testing.assert_close(shared[name], value, atol=1e-9, rtol=1e-9)
 
 
-def test_an_update_of_packed_rows_equals_the_padded_one(tmp_path):
-    """Policy, critic and reference; a limit of tokens that counts no padding."""
-    found = {}
-    for packed in (False, True):
-        training = {"dtype": "float64", "minibatches": 1, "packed": packed}
-        (tmp_path / str(packed)).mkdir()
-        made = parallel_child.built(tmp_path / str(packed), parallel_child.config("ppo+epo-released", training))
+@pytest.mark.parametrize("method", ["ppo+epo-released", "aepo"])
+def test_an_update_in_any_layout_equals_the_padded_one(tmp_path, method, wide_norms):
+    """Policy, critic and reference, from the rollout on; a limit of tokens that counts no padding, and what rows share
+    once."""
+    found, parts = {}, {}
+    for layout in Layout:
+        settings = {"packed": layout is not Layout.PADDED, "shared_prefixes": layout is Layout.SHARED or None}
+        training = {"dtype": "float64", "minibatches": 1, "tokens_per_pass": 150} | settings
+        (tmp_path / layout.value).mkdir()
+        made = parallel_child.built(tmp_path / layout.value, parallel_child.config(method, training))
+        assert made.layout is layout
         made.create_optimizer_and_scheduler(10)
         made.state.max_steps = 10 * made.updates_per_step
         output = made.collect_batch([0, 1, 2, 3])
-        if packed:
-            parts = own_parts(output, made.loss_mask(output), 150, packed=True)
-            padded = own_parts(output, made.loss_mask(output), 150)
-            assert 1 < len(parts) < len(padded)
-        found[packed] = output, *update(made, output, 150)
-    for name, value in found[False][0].items():
-        torch.testing.assert_close(found[True][0][name], value, atol=1e-9, rtol=1e-9)
-    assert {"ref_logps_BT", "values_BT"} <= found[True][0].keys()
-    for one, other in zip(found[False][1:3], found[True][1:3], strict=True):
-        torch.testing.assert_close(other, one, atol=1e-9, rtol=1e-9)
-    assert found[True][3] == pytest.approx(found[False][3], abs=1e-9, rel=1e-9, nan_ok=True)
+        parts[layout] = len(own_parts(output, made.loss_mask(output), 150, layout))
+        found[layout] = output, *update(made, output, 150, layout)
+    assert 1 < parts[Layout.SHARED] <= parts[Layout.PACKED] < parts[Layout.PADDED]
+    expected = found.pop(Layout.PADDED)
+    if method == "ppo+epo-released":
+        assert {"ref_logps_BT", "values_BT"} <= expected[0].keys()
+    for other in found.values():
+        for name, value in expected[0].items():
+            torch.testing.assert_close(other[0][name], value, atol=1e-9, rtol=1e-9)
+        torch.testing.assert_close(other[1:3], expected[1:3], atol=1e-9, rtol=1e-9)
+        assert other[3] == pytest.approx(expected[3], abs=1e-9, rel=1e-9, nan_ok=True)
+
+
+@pytest.mark.slow
+def test_steps_with_shared_prefixes_are_those_without_on_any_number_of_processes(tmp_path):
+    """Sampling lies between the passes of the trainer. To 1e-6: transformers' norms work in float32."""
+    words = ["steps=1", 'dtype="float64"', "rollout_shards=6", "prompts_per_step=6"]
+    whole = run(tmp_path / "whole", "ppo+epo", 1, *words)
+    for name, count, *more in (("one", 1), ("two", 2, "tokens_per_pass=150"), ("fsdp", 2, "fsdp=1")):
+        shared = run(tmp_path / name, "ppo+epo", count, *words, "shared_prefixes=true", *more)
+        same(whole, shared, tolerance=1e-5)
+        torch.testing.assert_close(shared[0]["gradients"][0], whole[0]["gradients"][0], atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.slow

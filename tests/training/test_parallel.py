@@ -109,6 +109,22 @@ def test_two_processes_killed_and_resumed_equal_uninterrupted(tmp_path, method):
 
 
 @pytest.mark.slow
+def test_rollouts_ahead_do_not_meet_the_exchange_of_gradients(tmp_path):
+    same(*(run(tmp_path / str(count), "dapo", count, "steps=3", "stale_steps=1") for count in (1, 2)))
+
+
+@pytest.mark.slow
+def test_rollouts_ahead_of_divided_weights_killed_and_resumed_equal_uninterrupted(tmp_path):
+    whole = run(tmp_path / "whole", "grpo", 2, "steps=4", "stale_steps=1", "fsdp=1")
+    run(tmp_path / "halves", "grpo", 2, "steps=4", "stale_steps=1", "fsdp=1", "stop=2")
+    for part in (tmp_path / "halves" / "run" / "parts").glob("000003.*"):
+        part.unlink()
+    halves = run(tmp_path / "halves", "grpo", 2, "steps=4", "stale_steps=1", "fsdp=1")
+    assert whole[0]["losses"][8:] == halves[0]["losses"]
+    assert [str(step) for step in whole[1]] == [str(step) for step in halves[1]]
+
+
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_is_refused_by_one(tmp_path):
     run(tmp_path, "grpo", 2, "steps=1")
     made = parallel_child.built(tmp_path, parallel_child.config("grpo", {"steps": 1}))

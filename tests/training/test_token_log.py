@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import house
 import pytest
 import torch
 from tiny import LocalPrinter, talker, tokenizer
@@ -37,7 +38,7 @@ def trained(folder: Path, job: JobConfig) -> Path:
         made.token_log = TokenLog(job, made.algorithm, tokenizer().decode)
         task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
         evaluated = Collector(task, made.model, Grammar(tokenizer()), Limits(4, 64), 1.0, job.seed)
-        made.validation = Validation(job, evaluated, lambda *_: None)
+        made.validation = Validation(job, evaluated)
     made.train()
     return made.run.path
 
@@ -146,3 +147,20 @@ def test_a_damaged_record_is_one_line_that_names_it(runs, tmp_path, change, mess
     with pytest.raises(UserError, match=message) as error:
         token_records.read(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_record_of_episodes_has_a_path_for_each_turn(tmp_path):
+    job = watched(house.config("grpo", turns=2, steps=1, prompts_per_step=1, group_size=2, minibatches=2))
+    made = house.trainer(tmp_path, job)
+    made.token_log = TokenLog(job, made.algorithm, house.loaded()[1].decode)
+    made.train()
+    record = token_records.read(token_records.path_of(made.run.path, 1))
+    (group,) = record.groups
+    assert record.single_turns and record.world == "minihouse" and len(group.trajectories) == 2
+    for trajectory in group.trajectories:
+        assert len(trajectory.paths) == len(trajectory.actions) == len(trajectory.results) == len(trajectory.faults)
+        assert trajectory.opening and trajectory.ended in ("done", "turns") and trajectory.parent == -1
+        for path in trajectory.paths:
+            assert len(path.update_logps) == job.training.epochs and all(path.sampled)
+            assert torch.allclose(torch.tensor(path.logps), torch.tensor(path.trainer_logps), atol=1e-4)
+            assert len(set(path.advantages)) == 1, "GRPO gives every token of an episode one advantage"

@@ -15,10 +15,12 @@ from tiny import model, talker
 from trainers import config, trainer
 from trl import GRPOTrainer
 
+from reproduce.algorithms import load
 from reproduce.algorithms.parts.advantages import GroupZScore
 from reproduce.algorithms.parts.state import Sampling, SideRows, State
 from reproduce.errors import UserError
 from reproduce.rollouts.collector import consecutive_high
+from reproduce.runs.schema import SAMPLED_SUCCESS
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.own_forward import with_own_forward
 
@@ -270,6 +272,16 @@ def test_dapo_replaces_groups_without_a_signal_and_stops_at_its_limit(tmp_path):
     made.collector.task.score = lambda q, text: seen.append(q.id) or score(q, text)
     made.collector.collect(made.questions[:2], 4, made.algorithm, 1)
     assert len(set(seen)) == len(seen) // 4, "a replacement is a fresh question"
+    correct = []
+
+    def scored(question, text):
+        correct.append(len(correct) % 3 == 0)
+        return score(question, text)._replace(correct=correct[-1])
+
+    made.collector.task.score = scored
+    cost = made.collector.collect(made.questions[:2], 4, made.algorithm, 1).cost
+    assert cost[SAMPLED_SUCCESS] == pytest.approx(np.mean(correct)), "over dropped groups too"
+    assert SAMPLED_SUCCESS not in made.collector.collect(made.questions[:2], 4, load("grpo"), 1).cost
 
 
 def test_one_update_per_rollout_is_refused_where_it_would_make_the_method_another_one(tmp_path):

@@ -23,6 +23,7 @@ from reproduce.rollouts.agent import Grammar, Limits
 from reproduce.rollouts.collector import Collector
 from reproduce.rollouts.engines.host import open_engine
 from reproduce.runs.directory import RunDirectory
+from reproduce.training.sampler_copy import prepared
 from reproduce.training.trainer import AgenticTrainer
 from reproduce.training.trl_config import grpo_config
 from reproduce.worlds.miniweb.task import open_task
@@ -57,12 +58,13 @@ def kind(request):
 
 
 def a_trainer(tmp_path, kind, job, **settings):
-    lm, settings = kind.model(scale=2.0), EngineConfig(**{"tool_workers": 0, "top_logprobs": 8, **settings})
+    lm, sampled, replica = prepared(kind.model(scale=2.0), None, job.seed, stale=bool(job.training.stale_steps))
+    settings = EngineConfig(**{"tool_workers": 0, "top_logprobs": 8, **settings})
     task = open_task("mini-deepsearch", "miniweb", LocalPrinter(), -1.0, 0.1)
     task.score = lambda question, text: Reward(len(text) % 5 / 4, 0.0, True, None, len(text) % 5 == 4)
     host = open_engine(settings)
     host._start = lambda model: kind.sampler(model, settings)
-    collector = Collector(task, lm, Grammar(tokenizer()), Limits(2, 24), 0.8, job.seed, host)
+    collector = Collector(task, sampled, Grammar(tokenizer()), Limits(2, 24), 0.8, job.seed, host)
     t = job.training
     questions = task.train_questions(t.steps * t.prompts_per_step, 1)
     algorithm = load(job.method)
@@ -77,6 +79,8 @@ def a_trainer(tmp_path, kind, job, **settings):
         processing_class=tokenizer(),
         train_dataset=Dataset.from_list([{"prompt": task.prompt(q), "index": i} for i, q in enumerate(questions)]),
         args=grpo_config(tmp_path / "run" / "checkpoints", t, 24, job.seed),
+        replica=replica,
+        stale_steps=t.stale_steps or 0,
     )
     return made
 
@@ -113,6 +117,16 @@ def test_the_sampler_follows_the_weights_and_the_trainer_scores_its_tokens(tmp_p
         for path in (t.path for group in batch.groups for t in group.trajectories):
             assert np.isfinite(path.entropies).all()
     assert steps_of(made)[1]["metrics"]["kl_warm_start"] > 0
+
+
+def test_a_sampler_with_own_weights_may_be_a_step_behind(tmp_path):
+    """The gap is to the weights that sampled, not to those that train; the old log-probs are those of the former."""
+    job = a_job("grpo", learning_rate=1e-2, steps=4, stale_steps=1)
+    made = a_trainer(tmp_path, StandIn, job)
+    made.train()
+    metrics = [step["metrics"] for step in steps_of(made)]
+    assert all(step["sampler_gap_max"] < 1e-4 and step["sampler_share_capped"] == 0 for step in metrics)
+    assert made.host._sampler.loads == 4, "weights go over once a step"
 
 
 def test_a_state_moves_the_temperature_and_asks_for_side_rows(tmp_path, kind):

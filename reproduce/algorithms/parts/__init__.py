@@ -13,9 +13,13 @@ slot: `load("grpo", token_weight=MyWeight())`. Its fields are then settings like
                            columns of a run's steps
     ranges                 setting -> (lowest, highest, whether the lowest itself is allowed)
     acts_only_off_policy   True: no effect at one update per rollout batch, which is then refused
+    only_on_policy         True: reads no ratio; refused where rollouts are stale (`training.stale_steps`)
     over_one_call          True: it ranks or counts all tokens of a call, so an update is not split into micro-batches
     sources                setting -> source of its default, where that is the same in every method
+    check(method)          raises UserError where its settings do not fit each other; called once all of them are set
     state(run)             what it carries from step to step (`parts.state`)
+    needs_answers          of an advantage: True: it compares final answers, which an environment's episodes lack
+    numbers                of a surrogate: numbers among its `needs` that its call takes by name
 
 | slot           | call                                                       | returns                       |
 |----------------|------------------------------------------------------------|-------------------------------|
@@ -33,7 +37,9 @@ slot: `load("grpo", token_weight=MyWeight())`. Its fields are then settings like
 | reward_shaping | (lengths_B, max_length), or None                           | penalty_B                     |
 | critic         | (values_BT, old_values_BT, returns_BT, mask_BT, normalizer), or None | critics.ValueLoss   |
 
-With a critic, the advantage part also has `returns(rewards_B, values_BT, mask_BT)`: what the critic is fitted to.
+An advantage part that reads `sides_BT` may have `trained_rows(rewards_B, groups_B, tensors, mask_BT)` -> keep_B: the
+rows that updates hold. With a critic, the advantage part also has `returns(rewards_B, values_BT, mask_BT)`: what the
+critic is fitted to.
 """
 
 from reproduce.algorithms.parts.advantages import EntropyAware, GroupCentred, GroupZScore, LeaveOneOut, Whitened

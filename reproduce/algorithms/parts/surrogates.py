@@ -5,7 +5,9 @@ Parts: (ratio, advantages_BT) -> `Surrogate`.
 acts_only_off_policy: what the part adds to PPO-min has no effect where pi = pi_old (see `algorithms.run`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -18,13 +20,15 @@ class Surrogate(NamedTuple):
     """An objective per token, and the tokens on which a bound acts. All tensors are (B, T).
 
     objective_BT: with gradient. low_BT, high_BT (bool): the gradient is removed or bounded because the ratio is too low
-    or too high. kept_BT (bool): the part of both whose gradient is bounded but not removed.
+    or too high. kept_BT (bool): the part of both whose gradient is bounded but not removed. metrics: name -> number, of
+    those that the part declares.
     """
 
     objective_BT: Tensor
     low_BT: Tensor
     high_BT: Tensor
     kept_BT: Tensor
+    metrics: Mapping[str, float] = MappingProxyType({})
 
 
 def ppo_min(
@@ -186,6 +190,11 @@ class PolicyGradient:
     needs = ("advantages_BT",)
     clip_range = (0.0, float("inf"))
     acts_only_off_policy = False
+
+    @property
+    def only_on_policy(self) -> bool:
+        """Whether rows of an older policy count as those of the current one."""
+        return not self.importance_weight
 
     def __call__(self, ratio, advantages_BT):
         return policy_gradient(ratio, advantages_BT, self.importance_weight)

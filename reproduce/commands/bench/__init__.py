@@ -10,6 +10,10 @@
               themselves against rounds that wait for the last call
     scienceworld, alfworld   steps per second and memory of the real environments against the released code's way
 
+With `--model FOLDER`, a pretrained model, instead of these: rollouts, training passes and whole RL steps of one group
+against TRL's own path, with the positions that were passed, the arithmetic that they need and the share of matrix
+multiplication that this makes; and how the time of a step grows with group, calls and prompt (`lm.py`).
+
 Sides take turns. A ratio is the left side over the right side, the median over repetitions; its smallest and largest
 value stand beside it. Rows in CPU seconds count this process alone, so other work disturbs them less. The table goes to
 the terminal, and with the machine's facts (no host name, no path) to `bench.csv` of the runs root.

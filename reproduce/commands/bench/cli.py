@@ -53,16 +53,24 @@ def measure(comparisons: list[str], sizes: Sizes, runs_root: Path) -> tuple[list
         return [row for name in asked for row in _load(COMPARISONS[name])(sizes, *basis[name])], origin
 
 
+def measure_lm(folder: str, quick: bool) -> tuple[list[Measurement], str, int]:
+    """The rows of `lm.lm_rows`, where the weights came from, and the threads: two, where there are two cores."""
+    threads = min(2, len(os.sched_getaffinity(0)))
+    with _quiet(threads):
+        setting = _load("lm_setting.lm_setting")(folder)
+        return list(_load("lm.lm_rows")(quick, setting)), setting.origin, threads
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """One thread, and the libraries' own lines and warnings off the terminal; errors still come out as exceptions."""
+def _quiet(own_threads: int = 1) -> Iterator[None]:
+    """So many threads, and the libraries' own lines and warnings off the terminal; errors come out as exceptions."""
     import warnings
 
     import torch
     from transformers.utils import logging
 
     threads, before, bars = torch.get_num_threads(), logging.get_verbosity(), logging.is_progress_bar_enabled()
-    torch.set_num_threads(1)
+    torch.set_num_threads(own_threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
@@ -96,16 +104,24 @@ def main(argv: list[str]) -> int:
     add("--runs-root", type=folder, default=Path("runs"), help=warm_start)
     out = "CSV file to write (default: bench.csv of the runs root; figures/bench.csv is the published one)"
     add("--out", type=new_file, help=out)
+    model = "folder of a pretrained model: compares RL steps on it, by two threads, instead of the other comparisons"
+    add("--model", metavar="FOLDER", help=model)
     add("--quick", action="store_true", help="small sizes, to see that everything runs; the ratios mean little then")
     options = parser.parse_args(argv)
     if unknown := set(options.only) - set(COMPARISONS):
         raise UserError(f"bench --only: there is no comparison {', '.join(sorted(unknown))}; choose of {every}")
-    rows, origin = measure(options.only, QUICK if options.quick else Sizes(), options.runs_root)
+    threads = 1
+    if options.model is not None and options.only != list(COMPARISONS):
+        raise UserError("bench --only: does not go with --model, which replaces all comparisons")
+    if options.model is not None:
+        rows, origin, threads = measure_lm(options.model, options.quick)
+    else:
+        rows, origin = measure(options.only, QUICK if options.quick else Sizes(), options.runs_root)
     console = Console()
-    show(console, rows, origin)
+    show(console, rows, origin, threads)
     if options.out is None:
         make_root(options.runs_root)
-    out = options.out or options.runs_root / "bench.csv"
-    write_csv(out, rows, origin, options.quick)
+    out = options.out or options.runs_root / ("bench.csv" if options.model is None else "bench_lm.csv")
+    write_csv(out, rows, origin, options.quick, threads)
     console.print(f"written: {os.path.relpath(out)}", highlight=False)
     return 0

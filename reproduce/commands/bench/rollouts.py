@@ -1,6 +1,7 @@
 """Rollouts: our agent loop and engine against the multi-turn path of TRL's `GRPOTrainer`."""
 
 import copy
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,7 +39,6 @@ _NOT_A_TAG = "(?!</?(?:search|python)>)"
 
 RESPONSE_TEMPLATE = {
     "defaults": {"role": "assistant"},
-    "start_anchor_pattern": r"<bos>[^<]*|</result>",
     "fields": {
         "tool_calls": {
             "open_pattern": rf"<(?P<name>search|python)>\s*(?P<call>{_NOT_A_TAG}\S(?:{_NOT_A_TAG}.)*?)\s*</(?P=name)>",
@@ -46,7 +46,7 @@ RESPONSE_TEMPLATE = {
             "content": "text",
             "transform": {"type": "function", "function": {"name": "{name}", "arguments": {"content": "{call}"}}},
         },
-        "content": {"close_pattern": r"<eos>", "content": "text"},
+        "content": {"content": "text"},
     },
 }
 
@@ -93,8 +93,11 @@ def counted(model):
 def trl_tokenizer(grammar):
     """A copy of the tokenizer with a chat template and a response template in our tags."""
     tokenizer = copy.deepcopy(grammar.tokenizer)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.response_template = RESPONSE_TEMPLATE
+    begins, ends = re.escape(tokenizer.bos_token), re.escape(tokenizer.eos_token)
+    template = copy.deepcopy(RESPONSE_TEMPLATE)
+    template["start_anchor_pattern"] = rf"{begins}[^<]*|</result>"
+    template["fields"]["content"]["close_pattern"] = ends
+    tokenizer.chat_template, tokenizer.response_template = CHAT_TEMPLATE, template
     return tokenizer
 
 

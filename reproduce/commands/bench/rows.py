@@ -16,6 +16,7 @@ from reproduce.runs.files import write_bytes
 from reproduce.runs.manifest import machine, versions
 
 AIMS = {"rollout": (">=", 5.0), "step": ("<=", 1.2), "scienceworld": (">=", 10.0), "alfworld": (">=", 100.0)}
+AIMS |= {"lm rollout": (">=", 5.0), "lm pass": (">=", 3.0), "lm tree": (">=", 3.0), "lm step": (">=", 3.0)}
 """Aim of a comparison's headline ratio."""
 
 
@@ -89,9 +90,9 @@ def in_turn(title: str, sides: dict[str, Callable], repetitions: int) -> dict[st
     return {name: found[1:] for name, found in taken.items()}
 
 
-def write_csv(path: Path, rows: list[Measurement], origin: str, quick: bool) -> None:
+def write_csv(path: Path, rows: list[Measurement], origin: str, quick: bool, threads: int = 1) -> None:
     """One line per row, with the machine and the versions behind it; replaces the file in one step."""
-    facts = {"weights": origin, "quick": quick, "threads": 1}
+    facts = {"weights": origin, "quick": quick, "threads": threads}
     facts |= {name: machine()[name] for name in ("cpu", "cores", "memory_gb")}
     facts |= {name: versions()[name] for name in ("python", "torch", "trl", "transformers")}
     text = pd.DataFrame([asdict(row) | facts for row in rows]).to_csv(index=False, float_format="%.6g", na_rep="nan")
@@ -99,7 +100,7 @@ def write_csv(path: Path, rows: list[Measurement], origin: str, quick: bool) -> 
     write_bytes(path, text.encode())
 
 
-def show(console: Console, rows: list[Measurement], origin: str) -> None:
+def show(console: Console, rows: list[Measurement], origin: str, threads: int = 1) -> None:
     """Prints the table, the weights' origin and the machine."""
     title = "Speed as ratios: left over right, median \\[smallest, largest] of paired repetitions"
     table = Table("measure", title=title, title_justify="left")
@@ -118,7 +119,10 @@ def show(console: Console, rows: list[Measurement], origin: str) -> None:
     if origin:
         console.print(f"weights: {origin}", highlight=False)
     facts = machine()
-    console.print(f"machine: {facts['cpu']}, {facts['cores']} cores, one thread", highlight=False)
+    console.print(
+        f"machine: {facts['cpu']}, {facts['cores']} cores, {'one thread' if threads == 1 else f'{threads} threads'}",
+        highlight=False,
+    )
 
 
 def _number(value: float) -> str:

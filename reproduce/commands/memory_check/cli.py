@@ -9,7 +9,7 @@ from reproduce.arguments import Parser, names, new_file
 from reproduce.commands.memory_check import fake, peak
 from reproduce.errors import UserError
 from reproduce.training.flops import HUB
-from reproduce.training.memory import GB, estimate, pass_bytes
+from reproduce.training.memory import GB, estimate, pass_bytes, warm_start_estimate
 
 HEADER = ("measurement", "setting", "part", "measured_gb", "estimated_gb", "estimate_over_measured")
 LARGE, SEVEN = HUB["Qwen/Qwen3-14B"], HUB["Qwen/Qwen2.5-7B-Instruct"]
@@ -47,6 +47,9 @@ def cpu_rows(name: str) -> list[tuple]:
     job, found = setting.job, peak.measured(setting)
     rows = setting.rows_per_pass or setting.rows
     width = int(found["width"])
+    if setting.sft:
+        told = warm_start_estimate(job, model=setting.model, width=width)
+        return [_row("CPU", name, "training", found["training"], told.training)]
     told = estimate(job, 0.0, tokens=rows * width, model=setting.model, width=width)
     return [
         _row("CPU", name, "training", found["training"], told.training),

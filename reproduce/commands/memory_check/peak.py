@@ -1,7 +1,7 @@
-"""Real peaks on a CPU: RL steps of the real trainer on models with random weights, each in a process of its own.
+"""Real peaks on a CPU: RL steps and a warm start on models with random weights, each in a process of its own.
 
 The kernel's own record of the largest resident memory (VmHWM) is read and begun anew between sampling and training.
-What the process holds before the model is made (libraries) is taken off. The second RL step counts:
+What the process holds before the model is made (libraries) is taken off. The second RL step, or update, counts:
 optimiser states are there. Words beside MiniWeb's fill the vocabulary up to the model's size.
 """
 
@@ -28,7 +28,8 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"
 
 @dataclass(frozen=True)
 class Setting:
-    """A row: method, completion tokens, rows of a mini-batch, and what `training` says besides."""
+    """A row: method, completion tokens, rows of a mini-batch, and what `training` says besides. sft: a warm start on an
+    SFT set, on rows of so many tokens."""
 
     name: str
     model: Model
@@ -39,10 +40,15 @@ class Setting:
     lora: bool = False
     checkpointing: bool = False
     rows_per_pass: int | None = None
+    sft: bool = False
 
     @property
     def job(self) -> JobConfig:
         """The config of the run. It makes two updates a step, as training must."""
+        if self.sft:
+            job = TableConfig.load(2).jobs("paper", [self.method], [0])[0]
+            warm_start = replace(job.warm_start, demonstrations=6, max_epochs=1, batch_size=2)
+            return replace(job, warm_start=warm_start, training=replace(job.training, device="cpu", dtype=self.dtype))
         job = TableConfig.load(2).jobs("mini", [self.method], [0])[0]
         changes = dict(
             steps=2, prompts_per_step=1, group_size=2 * self.rows, epochs=1, minibatches=2, checkpoint_every=9
@@ -69,6 +75,7 @@ SETTINGS = (
     Setting("0.5B, bfloat16, checkpointing", HALF, 16, 1, dtype="bfloat16", checkpointing=True),
     Setting("0.5B, bfloat16, LoRA", HALF, 16, 1, dtype="bfloat16", lora=True),
     Setting("1.5B, bfloat16, LoRA, checkpointing", LARGE, 16, 1, dtype="bfloat16", lora=True, checkpointing=True),
+    Setting("135M, warm start", SMOL, 256, 1, sft=True),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -90,6 +97,37 @@ def _status(name: str) -> float:
 
 def _begin() -> None:
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM becomes VmRSS (proc(5))
+
+
+class _Over(Exception):
+    """Everything is measured."""
+
+
+def _sft_child(setting: Setting) -> dict[str, float]:
+    import torch
+
+    from reproduce.commands.memory_check.fake import architecture
+    from reproduce.training.sft_warm_start import train_on_sft_set
+    from reproduce.training.tiny_model import word_tokenizer
+
+    found: dict[str, float] = {}
+
+    def report(stage: str, step: int, total: int) -> None:
+        if step == 2:
+            found["training"] = _status("VmHWM")
+            raise _Over
+        _begin()
+
+    tokenizer, row = word_tokenizer([f"word{i}" for i in range(64)]), list(range(8, 8 + setting.tokens))
+    libraries = _status("VmRSS")
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows, config = [{"input_ids": row, "labels": row}] * 6, setting.job.warm_start
+        try:
+            train_on_sft_set(architecture(setting.model), tokenizer, config, rows, Path(folder) / "made", report)
+        except _Over:
+            return {"training": found["training"] - libraries, "width": setting.tokens, "libraries": libraries}
+    raise RuntimeError("the warm start made fewer than two updates")
 
 
 def _child(setting: Setting) -> dict[str, float]:
@@ -168,4 +206,5 @@ def _child(setting: Setting) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_child(BY_NAME[sys.argv[1]])))
+    asked = BY_NAME[sys.argv[1]]
+    print(json.dumps(_sft_child(asked) if asked.sft else _child(asked)))

@@ -20,7 +20,7 @@ from reproduce.config.tables import JobConfig
 from reproduce.runs import files, schema
 from reproduce.runs.manifest import ROOT, WARM_START
 from reproduce.training.flops import Model, model_of, vocabulary_of
-from reproduce.training.memory import BYTES
+from reproduce.training.memory import BYTES, passes_of_an_update
 from reproduce.worlds.alfworld.stepper.game import KINDS
 from reproduce.worlds.benchmarks.questions import EVALUATION_FILES
 from reproduce.worlds.episode_task import ALL
@@ -108,7 +108,9 @@ def work(job, model: Model, shape: Shape, *counts: float) -> Work:
     reference = int("ref_logps_BT" in {*algorithm.advantage_needs, *algorithm.loss_needs})
     # Forward and backward over forward: 3; frozen weights need no gradients of their own, and layers that are computed
     # again in the backward pass are forward operations once more.
+    # An update of several passes (`training.micro_batches`) begins with a forward pass of all of them.
     passes = (2 if t.lora else 3) + bool(t.gradient_checkpointing)
+    passes += c.steps > 0 and passes_of_an_update(job, tokens / (c.steps * t.minibatches)) > 1
     passes = t.epochs * passes * (1 + critic) + critic + reference + min(1.0, KL_ROWS * c.steps / rows)
     sampling = model.forward(drawn, c.sampled, tokens / rows)
     training = model.forward(tokens, c.trained, tokens / rows) * passes if c.trained else 0.0
@@ -146,7 +148,8 @@ def warm_start(job, model: Model, shape: Shape, assume: Assumptions) -> Work:
     else:
         n, rows = min(w.demonstrations, assume("sft_rows")) * w.max_epochs, 1.0
         length = answer = min(assume("sft_tokens"), w.data.max_tokens)
-    training = 3 * model.forward(n * rows * length, n * answer, length)
+    passes = 3 + (w.data is not None and job.training.device != "cpu")  # layers are computed again there
+    training = passes * model.forward(n * rows * length, n * answer, length)
     return Work(0, n, 0.0, n * answer, 0.0, 0.0, updates=n * rows / w.batch_size, training=training)
 
 
@@ -193,7 +196,8 @@ def factors_of(job, runs: pd.DataFrame, assume: Assumptions) -> tuple[float, flo
     GRPO in the same committed table (mean of tables), else the parts of the method."""
     algorithm = load(job.method, **job.algorithm)
     policy, resampled = algorithm.rollout, algorithm.dynamic_sampling
-    if not (policy.needs_pilot or policy.branches or resampled):
+    sides = algorithm.settings.get("side_share", 0.0)  # of the questions, sampled once more; they replace own rows
+    if not (policy.needs_pilot or policy.branches or resampled or sides):
         return 1.0, 1.0, 1.0, "independent trajectories"
     if {job.name, BASELINE} <= set(runs["name"]):
         sums = runs.groupby(["name", "table"])[list(COUNTS)].sum()
@@ -204,6 +208,7 @@ def factors_of(job, runs: pd.DataFrame, assume: Assumptions) -> tuple[float, flo
     factor = (assume("shared_prefix") if policy.branches else 1.0) * (assume("resampling") if resampled else 1.0)
     if policy.needs_pilot:  # one more trajectory per question, which is thrown away
         factor += 1.0 / job.training.group_size
+    factor += sides
     return factor, 1.0, factor, "parts of the method"
 
 

@@ -1,8 +1,8 @@
-"""Time that waiting for searches takes, and would take beside the work of the step before.
+"""Time that waiting for searches takes, and takes beside the training of the step before.
 
-Inside a step a waiting trajectory holds up no other one (`rollouts.tools`, `engine.tool_workers`). Across steps nothing
-runs beside anything today. Searches could run beside sampling and training of the step before, with rollouts from
-weights that are one update phase older (a stale step). That is another method than the published one.
+Inside a step a waiting trajectory holds up no other one (`rollouts.tools`, `engine.tool_workers`). With
+`training.stale_steps: 1` a step is sampled while the one before it trains, from weights that are one step older. That
+is another method than the published one.
 """
 
 
@@ -21,13 +21,16 @@ def seconds_in_turn(sampling: float, tools: float, training: float, other: float
     return sampling + tools + training + other
 
 
-def seconds_one_stale(sampling: float, tools: float, training: float, other: float, steps: float) -> float:
-    """Seconds of a run in which the searches of a step go on while the cards sample and train for the step before.
+def seconds_one_stale(
+    sampling: float, tools: float, training: float, other: float, steps: float, apart: bool = False
+) -> float:
+    """Seconds of a run whose steps are sampled while the step before trains.
 
     Arguments as of `seconds_in_turn`; steps: RL steps, alike in length. The first step has nothing beside it; each
-    further one takes as long as its searches or the cards' work, whichever is longer; `other` stays outside.
+    further one takes as long as its sampling and its tools, or as what the cards compute, whichever is longer; `other`
+    stays outside. apart: sampling has cards of its own, and the others train alone.
     """
     if steps < 1:
         return seconds_in_turn(sampling, tools, training, other)
-    first, cards = (sampling + tools + training) / steps, (sampling + training) / steps
-    return first + (steps - 1) * max(tools / steps, cards) + other
+    first, cards = (sampling + tools + training) / steps, (training if apart else sampling + training) / steps
+    return first + (steps - 1) * max((sampling + tools) / steps, cards) + other

@@ -17,15 +17,15 @@ from analysis.text_table import MISSING, pipes
 from reproduce.arguments import DEFAULT_PROFILE, Parser, add_settings, count, names, new_file, seeds
 from reproduce.commands.plan.assumptions import Assumptions
 from reproduce.commands.plan.cost import STAGES, Plan, committed, plan
-from reproduce.commands.plan.overlap import seconds_in_turn, seconds_one_stale
+from reproduce.commands.plan.overlap import seconds_one_stale
 from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 from reproduce.grid.resolve import named
 from reproduce.runs.files import write_bytes
-from reproduce.runs.manifest import ROOT, WARM_START, usable_cores
+from reproduce.runs.manifest import WARM_START, usable_cores
 from reproduce.training.memory import lines as memory_lines
 
-BLOCK, TABLES = "plans", ("1", "2", "3")
+README, BLOCK, TABLES = Path(__file__).with_name("README.md"), "plans", ("1", "2", "3")
 WIDTH = 100
 """Characters of a line below the plan's table."""
 COLUMNS = {
@@ -64,7 +64,7 @@ def main(words: list[str]) -> int:
     add("--readme", action="store_true", help="write the README's plans instead, from committed files alone")
     options = parser.parse_args(words)
     if options.readme:
-        print("README.md has the plans" if write_readme() else "README.md had the plans already")
+        print("the README has the plans" if write_readme() else "the README had the plans already")
         return 0
     for word in options.assume:
         if "=" not in word:
@@ -152,6 +152,7 @@ def conclusion(plan: Plan, jobs: int | None = None) -> list[str]:
     """Wall time, what limits it, and costs that the numbers leave out."""
     of_row = {row["row"]: sum(row[f"seconds_{stage}"] for stage in STAGES) for row in plan.rows}
     total, speed, notes, engine = sum(of_row.values()), plan.speed, [], plan.job.engine
+    apart = engine is not None and engine.name == "vllm_server"
     if speed.device == "CPU":
         at_once, first = jobs or usable_cores(), of_row.get(WARM_START, 0.0)
         said = f"about {hours((first + (total - first) / at_once) / 3600)} h of wall time, {at_once} runs at a time"
@@ -162,10 +163,16 @@ def conclusion(plan: Plan, jobs: int | None = None) -> list[str]:
         steps = [of_row[row["row"]] / row["runs"] / 60 / row["steps"] for row in plan.rows if row["steps"]]
         said += f"; {min(steps):.1f} to {max(steps):.1f} minutes an RL step" if steps else ""
         waiting = sum(row["seconds_tools"] for row in plan.rows) / total
-        if plan.job.search is not None:
-            beside = sum(one_stale(row) for row in plan.rows) + total - sum(map(in_turn, plan.rows))
-            said += f"; {waiting:.0%} of the time waits for tools: {hours(beside / 3600)} h if searches ran beside "
-            said += "sampling and training of the step before, one step stale, which no run does"
+        if plan.job.search is not None or plan.job.training.stale_steps:
+            beside = hours(sum(one_stale(row, apart) for row in plan.rows) / 3600)
+            said += f"; {waiting:.0%} of the time waits for tools: {beside} h "
+            if plan.job.training.stale_steps:
+                said += "as configured, each step sampled while the one before trains (training.stale_steps)"
+            elif engine is not None and engine.name == "vllm":
+                said += "if steps were sampled while the one before trains, one step stale (training.stale_steps: 1), "
+                said += "which takes a vLLM server on other cards"
+            else:
+                said += "if steps were sampled while the one before trains, one step stale (training.stale_steps: 1)"
         if engine is None or not engine.name.startswith("vllm"):
             notes.append("sampling is taken to be as fast as vLLM's; the engine of this config is slower")
     if plan.job.judge is not None:
@@ -173,15 +180,10 @@ def conclusion(plan: Plan, jobs: int | None = None) -> list[str]:
     return [said, *notes]
 
 
-def in_turn(row: dict) -> float:
-    """Seconds of a row whose stages follow each other."""
-    return seconds_in_turn(*(row[f"seconds_{stage}"] for stage in STAGES))
-
-
-def one_stale(row: dict) -> float:
-    """Seconds of a row whose searches run beside the step before (`plan.overlap`)."""
+def one_stale(row: dict, apart: bool) -> float:
+    """Seconds of a row whose steps are sampled while the one before trains (`plan.overlap`)."""
     stages = [row[f"seconds_{stage}"] / row["runs"] for stage in STAGES]
-    return row["runs"] * seconds_one_stale(*stages, row["steps"])
+    return row["runs"] * seconds_one_stale(*stages, row["steps"], apart)
 
 
 def hours(value: float) -> str:
@@ -254,6 +256,6 @@ def predicted_minutes(jobs: list, given: pd.DataFrame) -> float:
     return sum(row[f"seconds_{stage}"] for row in rows if row["steps"] for stage in STAGES) / 60
 
 
-def write_readme(readme: Path = ROOT / "README.md") -> bool:
+def write_readme(readme: Path = README) -> bool:
     """Puts the block into the README; whether the file changed."""
     return insert(readme, BLOCK, block(committed()))

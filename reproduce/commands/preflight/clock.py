@@ -10,6 +10,7 @@ import httpx
 from reproduce.commands.preflight.check import NotNeeded
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
+from reproduce.tools.hub.packaged import PACKAGED
 from reproduce.tools.search.services import HOSTED
 
 MOST_SECONDS = 60.0
@@ -24,7 +25,8 @@ def addresses(job: JobConfig) -> list[str]:
         found.append(job.search.endpoint or HOSTED[job.search.service].endpoint)
     if job.judge is not None and job.judge.mode != "replay":
         found.append(job.judge.chat.base_url)
-    if job.model.name_or_path is not None and not job.model.name_or_path.startswith((".", "/")):
+    name = job.model.name_or_path
+    if name is not None and name not in PACKAGED and not name.startswith((".", "/")):
         from huggingface_hub import constants
 
         found.append(constants.ENDPOINT)

@@ -14,7 +14,16 @@ from reproduce.arguments import Parser, first_line, folder, names
 from reproduce.commands.rehearse import inputs
 from reproduce.commands.rehearse.command import Command
 from reproduce.commands.rehearse.judge_server import JudgeServer
-from reproduce.commands.rehearse.settings import LAUNCH, PROCESSES, PROFILE, QUICK, USUAL, differing, paper_job
+from reproduce.commands.rehearse.settings import (
+    LAUNCH,
+    PROCESSES,
+    PROFILE,
+    QUICK,
+    REAL,
+    USUAL,
+    differing,
+    first_methods,
+)
 from reproduce.commands.rehearse.stages import (
     LIMIT,
     Stages,
@@ -41,13 +50,18 @@ NEEDS_A_CARD = (
     "the hub's models and data at their pins (make preflight PROFILE=paper)",
 )
 
+OF_EPISODES = (
+    "ScienceWorld, in whose place MiniHouse is played (make check-envs)",
+    "the hub's models at their pins (make preflight PROFILE=paper)",
+)
+
 
 def parser() -> Parser:
     """The command's options."""
     made = Parser(prog="python -m reproduce rehearse", description=first_line(__doc__))
     add = made.add_argument
-    add("--table", default="2", help="number of the table: 1, 2, 4 or 5 (default: %(default)s)")
-    add("--methods", type=names, default=None, help="its rows (default: grpo, aepo)")
+    add("--table", default="2", help="number of the table (default: %(default)s)")
+    add("--methods", type=names, default=None, help="its rows (default: grpo, aepo; of table 3: ppo+epo)")
     add("--folder", type=folder, default=Path("runs/rehearsal"), help="made anew (default: %(default)s)")
     add("--launch-config", default=LAUNCH, help="one of ours, or a file, for these processes (default: %(default)s)")
     add("--model", type=Path, help="a folder that save_pretrained wrote, in place of a random model")
@@ -59,23 +73,28 @@ def parser() -> Parser:
 def main(words: list[str]) -> int:
     """Runs the rehearsal and prints its stages. UserError for bad words, and for a stage that fails."""
     options = parser().parse_args(words)
-    job, size = paper_job(options.table), QUICK if options.quick else USUAL
+    methods = options.methods or first_methods(options.table)
+    size = QUICK if options.quick else USUAL if options.model is None else REAL
     if options.model is not None:
         folder_revision(_model_folder(options.model))
-    methods = options.methods or (["grpo", "aepo"] if options.table != "5" else ["grpo-lr1x-minibatches1x"])
-    named(options.table, PROFILE, methods, [0])  # what is wrong with the words is said before anything is deleted
+    job = named(options.table, PROFILE, methods, [0])[0]  # bad words are said before anything is deleted
     accelerate_config(options.launch_config)
     stages, place = Stages(), options.folder.absolute()
     files = fresh(place) / "inputs"
     processes, device = (1, "cuda") if options.card else (PROCESSES, "cpu")
     config = launch_config(options.launch_config, place, processes)
-    with stages.stage("inputs from committed files: model, question sets, recorded searches") as said:
-        files.mkdir()
-        inputs.write_data(files / "data", job, size.demonstrations)
-        queries = inputs.write_recording(files / "searches", job.search)
-        if options.model is None:
-            inputs.write_model(files / "model", files / "data", size.shape)
-        said.append(f"{queries} recorded queries")
+    files.mkdir()
+    if job.search is None:
+        with stages.stage("inputs from committed files: model"):
+            if options.model is None:
+                inputs.write_model(files / "model", inputs.messages(job), size.shape)
+    else:
+        with stages.stage("inputs from committed files: model, question sets, recorded searches") as said:
+            inputs.write_data(files / "data", job, size.demonstrations)
+            queries = inputs.write_recording(files / "searches", job.search)
+            if options.model is None:
+                inputs.write_model(files / "model", inputs.texts(files / "data"), size.shape)
+            said.append(f"{queries} recorded queries")
     with JudgeServer(job.judge.chat.model if job.judge else "") as judge:
         changes = differing(job, files, judge.url, size, device)
         changes |= {} if options.model is None else {"model.name_or_path": str(options.model.absolute())}
@@ -86,7 +105,8 @@ def main(words: list[str]) -> int:
             *("--launcher", "accelerate", "--launch-config", str(config), "--runs-root", str(place)),
             *("--set", *settings),
         ]
-        _rehearsed(stages, table, jobs, place, learns=not options.quick)
+        learns = not options.quick and job.warm_start.demonstrations > 0
+        _rehearsed(stages, table, jobs, place, learns)
         asked = judge.asked
     _summary(stages, jobs[0], changes, asked, place)
     return 0
@@ -160,7 +180,8 @@ def _summary(stages: Stages, job: JobConfig, changes: dict[str, str], asked: int
     print("Done:")
     for line in stages.done:
         print(f"  {line}")
-    print(f"  the judge's endpoint was asked {asked} times")
+    if job.judge is not None:
+        print(f"  the judge's endpoint was asked {asked} times")
     print("Not shown here, needs a card or a service:")
-    for line in NEEDS_A_CARD:
+    for line in NEEDS_A_CARD if job.search is not None else (*NEEDS_A_CARD[:3], *OF_EPISODES):
         print(f"  {line}")

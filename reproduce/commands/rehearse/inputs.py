@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reproduce.commands import random_model
+from reproduce.commands.rehearse.settings import STAND_IN
 from reproduce.config.search import SearchConfig
 from reproduce.config.tables import JobConfig
 from reproduce.tools.sandbox import PythonSandbox
@@ -21,6 +22,7 @@ from reproduce.worlds.benchmarks.questions import EVALUATION_FILES
 from reproduce.worlds.miniweb.generator import KINDS, RELATIONS, load_world
 from reproduce.worlds.miniweb.questions import load_panel, panel_path
 from reproduce.worlds.miniweb.task import WORLDS, open_task, world_file
+from reproduce.worlds.registry import world_of
 from reproduce.worlds.tags import SYSTEM_PROMPT
 
 FAMILY = "mini-knowledge"
@@ -106,11 +108,24 @@ def write_recording(folder: Path, config: SearchConfig) -> int:
     return len(Recording(folder, writable=False))
 
 
-def write_model(folder: Path, data: Path, shape: dict) -> Path:
-    """A random Qwen3 whose tokenizer is trained on the rehearsal's own texts."""
+def texts(data: Path) -> list[str]:
+    """The texts of the rehearsal's own files, for a tokenizer."""
+    return [SYSTEM_PROMPT, *(path.read_text() for path in sorted(data.rglob("*.json*")))]
+
+
+def messages(job: JobConfig) -> list[str]:
+    """The first messages of some episodes of MiniHouse, for a tokenizer."""
+    task = replace(job.task, world=STAND_IN)
+    with world_of(task).open(replace(job, task=task), lambda question, answer: False) as opened:
+        (environment,) = opened.environments(1)
+        questions = opened.train_questions(24, 0)
+        return [opened.form.prompt(environment.reset(question.task), []) for question in questions]
+
+
+def write_model(folder: Path, texts: list[str], shape: dict) -> Path:
+    """A random Qwen3 whose tokenizer is trained on `texts`."""
     from transformers.utils.logging import disable_progress_bar
 
-    texts = [path.read_text() for path in sorted(data.rglob("*.json*"))]
     disable_progress_bar()
-    tokenizer = random_model.bpe_tokenizer([SYSTEM_PROMPT, *texts])
+    tokenizer = random_model.bpe_tokenizer(texts)
     return random_model.save(folder, tokenizer, random_model.qwen3(tokenizer, shape))

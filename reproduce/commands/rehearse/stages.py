@@ -64,7 +64,7 @@ def cold_start(command: Command, job: JobConfig, root: Path) -> str:
     start = job.warm_start_job().directory(root)
     command.until(lambda: status_of(start) == "finished", "the warm start", LIMIT)
     rows = read_run(start).eval.to_pylist()
-    return f"{_judged(rows, job)} of {len(rows)} answers judged"
+    return f"{_judged(rows, job)} of {len(rows)} answers judged" if job.judge is not None else f"{len(rows)} answers"
 
 
 def trained_until_killed(command: Command, path: Path) -> tuple[str, dict[int, dict]]:
@@ -102,19 +102,26 @@ def shown(job: JobConfig, path: Path, learns: bool) -> str:
     """The parts that a finished run has exercised. UserError for one that it has not. learns: a gradient is one."""
     run = read_run(path)
     steps, rows = run.steps.to_pylist(), run.eval.to_pylist()
-    calls, misses = (sum(step[f"search_{name}"] for step in steps) for name in ("calls", "misses"))
-    sent = sum(step["search_requests"] for step in steps)
-    gradients = [step["grad_norm"] for step in steps]
-    if not calls or misses == calls:
-        raise UserError(f"{path}: {calls:.0f} searches, {misses:.0f} of them not recorded: nothing was replayed")
-    if sent:
-        raise UserError(f"{path}: {sent:.0f} requests were sent in a replay")
+    gradients, said = [step["grad_norm"] for step in steps], []
+    if job.search is not None:
+        said.append(_replayed(path, steps))
     if not all(gradient == gradient for gradient in gradients) or (learns and not any(gradients)):
         raise UserError(f"{path}: gradient norms {gradients}")
     judged = _judged(rows, job)
     if job.judge is not None and not judged:
         raise UserError(f"{path}: no answer was judged")
-    return (
-        f"{calls - misses:.0f} of {calls:.0f} searches replayed; {len(rows)} answers evaluated, {judged} by the judge; "
-        f"gradient norms {min(gradients):.2g} to {max(gradients):.2g}"
-    )
+    checks = sum(step["check_success_iid"] == step["check_success_iid"] for step in steps)
+    if job.evaluation.checks is not None and not checks:
+        raise UserError(f"{path}: no step has an evaluation on random tasks")
+    by_judge = f", {judged} by the judge" if job.judge is not None else ""
+    said.append(f"{len(rows)} {'episodes' if job.task.episodes else 'answers'} evaluated{by_judge}")
+    return "; ".join([*said, f"gradient norms {min(gradients):.2g} to {max(gradients):.2g}"])
+
+
+def _replayed(path: Path, steps: list[dict]) -> str:
+    calls, misses, sent = (sum(step[f"search_{name}"] for step in steps) for name in ("calls", "misses", "requests"))
+    if not calls or misses == calls:
+        raise UserError(f"{path}: {calls:.0f} searches, {misses:.0f} of them not recorded: nothing was replayed")
+    if sent:
+        raise UserError(f"{path}: {sent:.0f} requests were sent in a replay")
+    return f"{calls - misses:.0f} of {calls:.0f} searches replayed"

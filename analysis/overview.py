@@ -1,0 +1,102 @@
+"""The first table of README.md: what AEPO, EPO and the main baselines gain over their base, and whether a claim of a
+paper was tested by it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from analysis import forest, format, pairing, style
+from analysis.ledger.table import Entry, Ledger
+from analysis.load import Source
+from analysis.statistics import Estimate
+from analysis.text_table import MISSING, TextTable
+
+NONE = Estimate(np.nan, np.nan, np.nan)
+MARGINS = {"table1": 2.0, "table2": 2.0, "table3": 3.0}
+"""Table -> points below which a difference counts as none (`analysis/preregistration.md`)."""
+SUBJECTS = {"table1": "Table 1: reasoning", "table2": "Table 2: deep search", "table3": "Table 3: 30 turns"}
+
+TABLES = ("table1", "table2", "table3")
+BASELINES = ("dapo", "cispo", "gppo", "gigpo", "arpo")
+ROWS = (*((name, "grpo") for name in (*BASELINES, "aepo")), ("ppo+epo", "ppo"), ("grpo+epo", "grpo"))
+"""(row, what it is compared with)."""
+CLAIMS = {"aepo": "A1", "ppo+epo": "E2", "grpo+epo": "E2"}
+"""Row -> the claim of the ledger that is about it."""
+COMPONENTS = {
+    "A2": "dynamic budget",
+    "A3": "branch penalty",
+    "A4": "gradient-keeping clip",
+    "A5": "entropy-aware advantage",
+}
+"""Claim -> the component of AEPO, alone against none of them (table 4)."""
+
+
+def overview(tables: Mapping[str, Source], ledger: Ledger) -> TextTable:
+    """The table.
+
+    Args:
+        tables: name -> source of `TABLES`.
+        ledger: of the same results.
+    """
+    entries = {entry.claim.id: entry for entry in ledger.entries}
+    rows = []
+    for name, against in ROWS:
+        rows.append(_row(name, against, tables, entries))
+        if name == "aepo":
+            rows += [_component(label, entries[claim]) for claim, label in COMPONENTS.items()]
+    return TextTable(
+        "What the methods add",
+        ["Method", "Against", "Table 1", "Table 2", "Table 3", "Dose", "The paper's claim here"],
+        rows,
+        words=frozenset({0, 1, 6}),
+    )
+
+
+def _row(name: str, against: str, tables: Mapping[str, Source], entries: Mapping[str, Entry]) -> list[str]:
+    entry = entries.get(CLAIMS.get(name, ""))
+    cells = [format.estimate(difference(tables[table], name, against), sign=True) for table in TABLES]
+    return [style.name(name), style.name(against), *cells, *_claim(entry)]
+
+
+def figure(tables: Mapping[str, Source]) -> style.Drawn:
+    """The same differences as a forest plot. tables: as of `overview`."""
+    lines, above, below = [], [], []
+    for name, against in ROWS:
+        found = [difference(tables[table], name, against) for table in TABLES]
+        lines.append(forest.line_of(f"{style.name(name)} − {style.name(against)}", name, *found))
+        for table, one in zip(TABLES, found, strict=True):
+            (above if one.low > 0 else below if one.high < 0 else []).append(f"{style.name(name)} ({table[-1]})")
+    panels = [forest.Panel("Points", SUBJECTS[table], margin=MARGINS[table]) for table in TABLES]
+    seeds = {len(tables[t].scores[name].seeds) for t in TABLES for name, _ in ROWS if name in tables[t].scores}
+    title = "AEPO, EPO and baselines against what they build on"
+    caption = (
+        f"Difference of pass@1 (table 3: success) at the last checkpoint, mean over {min(seeds)} to {max(seeds)} "
+        "training seeds, with 95 % intervals over seeds and questions. Grey: inside the margin. A model of 134,000 "
+        f"weights in small worlds. {forest.CLIPPED}"
+    )
+    says = (
+        f"Above what they build on with their interval (table): {', '.join(above) or 'none'}; below: "
+        f"{', '.join(below) or 'none'}."
+    )
+    return style.Drawn(forest.figure(lines, panels, title, caption), says)
+
+
+def difference(source: Source, name: str, against: str) -> Estimate:
+    """`name` minus `against`, points; NaN where one has no runs."""
+    if not {name, against} <= source.scores.keys():
+        return NONE
+    found = pairing.difference(source.scores[name], source.scores[against]).interval()
+    return Estimate(100 * found.value, 100 * found.low, 100 * found.high)
+
+
+def _component(label: str, entry: Entry) -> list[str]:
+    _, interval = entry.weakest
+    effect = f"{format.estimate(interval.interval(), sign=True)} (table 4)"
+    return [f"· {label} alone", "no component", MISSING, effect, MISSING, *_claim(entry)]
+
+
+def _claim(entry: Entry | None) -> list[str]:
+    if entry is None:
+        return [MISSING, MISSING]
+    dose = MISSING if entry.dose is None else f"{entry.dose.dose:.2g} %"
+    return [dose, f"{entry.claim.id}: {entry.verdict}"]

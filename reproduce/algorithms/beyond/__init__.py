@@ -1,0 +1,1 @@
+"""Methods of other domains, as examples to run: nothing else imports them."""
