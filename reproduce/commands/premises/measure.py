@@ -166,7 +166,8 @@ def updated(
             cost["scored_positions"] += float(lengths_B.sum())
             cost["scored_cpu_seconds"] += time.process_time() - cpu
         told(update)
-    return {"ratios": ratios, "entropies": by_question(entropies_BT, mask_BT, outcomes.groups_J, len(groups)), "cost": cost}
+    entropies = by_question(entropies_BT, mask_BT, outcomes.groups_J, len(groups))
+    return {"ratios": ratios, "entropies": entropies, "cost": cost}
 
 
 def by_question(values_BT, mask_BT, groups_B, count: int) -> list[list[float]]:
