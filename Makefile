@@ -66,7 +66,7 @@ PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN)
 
 ##@ Look first
 help: ## list every target
-	@echo "make TARGET [PROFILE=smoke|mini|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
+	@echo "make TARGET [PROFILE=smoke|mini|lm-smoke|lm|gpu|gpu-80gb|gpu-8x80|gpu-scratch|paper] [SEEDS=0-2] [METHODS=all|core|grpo,aepo] [SET=\"training.steps=48 task.max_tool_calls=6\"] [JOBS=2] [RUNS=runs] [LAUNCHER=local|accelerate|slurm] [LAUNCH_CONFIG=fsdp] [REPORT_TO=tensorboard]"
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 quick: $(STAMP) ## 2 minutes: train, evaluate and build a tiny table 2, to see the path; it is no result
@@ -134,7 +134,7 @@ warp: $(STAMP) ## merge runs of one start in weight space (START=folder MERGE=ru
 	@$(RUN) -m reproduce warp $(call option,--start,START) $(call option,--merge,MERGE) $(call option,--out,OUT) $(call option,--eta,ETA)
 
 ##@ Write generated files again
-readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into the README again, from committed files
+readme-plans: $(STAMP) ## write the plans of tables 1 to 3 into reproduce/commands/plan/README.md again, from committed files
 	@$(RUN) -m reproduce plan --readme
 
 readme-methods: $(STAMP) ## write the methods and their settings into reproduce/algorithms/README.md again, from the method files

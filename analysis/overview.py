@@ -1,6 +1,7 @@
 """The first table of README.md: what AEPO, EPO and the main baselines gain over their base, and whether a claim of a
 paper was tested by it."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +10,7 @@ from analysis import forest, format, pairing, style
 from analysis.ledger.table import Entry, Ledger
 from analysis.load import Source
 from analysis.statistics import Estimate
-from analysis.text_table import MISSING, TextTable
+from analysis.text_table import MISSING, TextTable, markdown
 
 NONE = Estimate(np.nan, np.nan, np.nan)
 MARGINS = {"table1": 2.0, "table2": 2.0, "table3": 3.0}
@@ -17,7 +18,8 @@ MARGINS = {"table1": 2.0, "table2": 2.0, "table3": 3.0}
 SUBJECTS = {"table1": "Table 1: reasoning", "table2": "Table 2: deep search", "table3": "Table 3: 30 turns"}
 
 TABLES = ("table1", "table2", "table3")
-BASELINES = ("dapo", "cispo", "gppo", "gigpo", "arpo")
+BASELINES = ("reinforce++", "dapo", "gppo", "cispo", "gigpo", "arpo")
+"""AEPO's seven baselines but GRPO."""
 ROWS = (*((name, "grpo") for name in (*BASELINES, "aepo")), ("ppo+epo", "ppo"), ("grpo+epo", "grpo"))
 """(row, what it is compared with)."""
 CLAIMS = {"aepo": "A1", "ppo+epo": "E2", "grpo+epo": "E2"}
@@ -58,6 +60,12 @@ def _row(name: str, against: str, tables: Mapping[str, Source], entries: Mapping
     return [style.name(name), style.name(against), *cells, *_claim(entry)]
 
 
+def compact(made: TextTable) -> str:
+    """The table as Markdown without padding, for a README of few bytes."""
+    lines = re.sub(r" {2,}", " ", markdown(made))
+    return re.sub(r"-{4,}", "---", lines)
+
+
 def figure(tables: Mapping[str, Source]) -> style.Drawn:
     """The same differences as a forest plot. tables: as of `overview`."""
     lines, above, below = [], [], []
@@ -71,8 +79,8 @@ def figure(tables: Mapping[str, Source]) -> style.Drawn:
     title = "AEPO, EPO and baselines against what they build on"
     caption = (
         f"Difference of pass@1 (table 3: success) at the last checkpoint, mean over {min(seeds)} to {max(seeds)} "
-        "training seeds, with 95 % intervals over seeds and questions. Grey: inside the margin. A model of 134,000 "
-        f"weights in small worlds. {forest.CLIPPED}"
+        "training seeds, with 95 % intervals over seeds and questions, not adjusted for their number. Grey: inside the "
+        f"margin. Models of up to 159,000 weights in small worlds. {forest.CLIPPED}"
     )
     says = (
         f"Above what they build on with their interval (table): {', '.join(above) or 'none'}; below: "

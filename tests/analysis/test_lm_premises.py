@@ -43,7 +43,7 @@ def test_verdicts_follow_the_written_rule(folder):
 
 
 def test_the_figure_draws_what_is_there(folder):
-    left, right = lm_premises.figure(lm_premises.load(folder)).axes
+    left, right = lm_premises.figure(lm_premises.load(folder)).figure.axes
     assert [len(line.get_xdata()) for line in left.lines] == [3, 1] and len(right.lines) == 1
 
 

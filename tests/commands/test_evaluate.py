@@ -103,7 +103,7 @@ def test_a_set_is_asked_as_the_paper_s_table_asks_it(files, tmp_path):
         assert job.task.max_completion_tokens == paper.task.max_completion_tokens
         assert (job.task.max_tool_calls, job.task.format_penalty) == (paper.task.max_tool_calls, -1.0)
         assert job.evaluation.temperature == paper.evaluation.temperature == 0.6
-        assert job.directory(tmp_path) == tmp_path / "evaluate" / job.experiment / job.name
+        assert job.directory(tmp_path) == tmp_path / "evaluate" / job.experiment / job.name / "0"
     assert one.experiment == other.experiment == "tiny.samples-2_together-2_engine-transformers_search-corpus"
 
 
@@ -270,7 +270,7 @@ def test_a_killed_evaluation_goes_on_with_its_next_batch_and_has_the_bytes_of_an
     assert (resumed.path / "eval.parquet").read_bytes() == (whole.path / "eval.parquet").read_bytes()
     assert not resumed.path.joinpath("parts").exists()
     (line,) = lines(tmp_path / "two")
-    assert (line.name, line.state, line.total) == ("hotpotqa", "finished", 0)
+    assert (line.name, line.state, line.total) == ("hotpotqa seed 0", "finished", 0)
     assert find_runs(tmp_path / "two", job.profile, job.experiment) == [resumed.path]
     assert replay.compared(job, tmp_path / "two", "evaluate")[0].startswith("hotpotqa: replayed byte for byte")
 

@@ -32,6 +32,7 @@ PUBLISHED = {
     "Qwen/Qwen2.5-7B-Instruct": 7.62e9,
     "Qwen/QwQ-32B": 32.5e9,
     "meta-llama/Llama-3.1-8B-Instruct": 8.03e9,
+    "SmolLM2-135M-Instruct, dequantised from Q4_1": 134.5e6,
 }
 """Weights, as the models' cards have them."""
 

@@ -155,9 +155,9 @@ def test_files_and_figures(measured):
     text = files["success_rules.md"]
     assert "| tour, then wait" in text and "100.0 [34.2, 100.0]" in text and "seed 0" in text
     assert len(pd.read_csv(io.StringIO(files["success_rules.csv"]))) == 3 * len(POLICIES)
-    figure = scripted_policies.figure_rules(measured)
-    assert [axes.get_title() for axes in figure.axes] == list(scripted_policies.RULES.values())
-    left, right = scripted_policies.figure_kinds(measured).axes
+    figure = scripted_policies.figure_rules(measured).figure
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(scripted_policies.RULES.values())
+    left, right = scripted_policies.figure_kinds(measured).figure.axes
     assert sorted(np.concatenate([dots.get_offsets()[:, 0] for dots in left.collections])) == [8, 10, 20, 30]
     assert sorted(np.concatenate([dots.get_offsets()[:, 0] for dots in right.collections])) == [12, 30, 40, 90]
 

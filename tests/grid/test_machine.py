@@ -58,7 +58,7 @@ def test_too_few_or_too_small_cards_and_too_large_a_model_are_refused_at_once(tm
         started(jobs(cards=8, nodes=2), None, None, NODE)
     with pytest.raises(UserError, match="8 processes, one for each card, and 4 cards are visible"):
         check_fits(jobs(), open_launcher("accelerate", "fsdp", tmp_path, "cuda"), NODE[:4])
-    with pytest.raises(UserError, match=r"grpo needs about \d+ GB on each card, which has 86: .*fsdp"):
+    with pytest.raises(UserError, match=r"(grpo|the warm start) needs about \d+ GB on each card, which has 86: .*fsdp"):
         check_fits(jobs(), Local("cuda"), NODE[:1])
     check_fits(jobs(), open_launcher("accelerate", "fsdp", tmp_path, "cuda"), NODE)
     check_fits(jobs("mini"), Local(), [])

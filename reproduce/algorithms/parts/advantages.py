@@ -146,8 +146,13 @@ def entropy_zscore(entropies_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
     Returns:
         z_BT (B, T), 0 outside the mask.
+
+    Raises:
+        ValueError: an entropy inside the mask is NaN or infinite.
     """
     entropies = entropies_BT.detach()[mask_BT]
+    if not torch.isfinite(entropies).all():
+        raise ValueError("entropies_BT holds NaN or inf inside the mask; every trained token needs its entropy")
     z_BT = torch.zeros_like(entropies_BT, requires_grad=False)
     if entropies.numel() < 2:
         return z_BT

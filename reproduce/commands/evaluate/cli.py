@@ -3,7 +3,7 @@
     python -m reproduce evaluate --model FOLDER --sets bamboogle,2wiki --samples 5 --search corpus.jsonl
     python -m reproduce evaluate --preset aepo-qwen3-14b-deepsearch --engine vllm --judge URL,MODEL [--plan]
 
-Runs the papers' agent loop on each set, in a run directory of its own (<runs>/evaluate/<model>.<settings>/<set>), and
+Runs the papers' agent loop on each set, in a run directory of its own (<runs>/evaluate/<model>.<settings>/<set>/0), and
 ends with a table. The same command again goes on where a killed one stopped. --replay does it all again without a
 network, from what was recorded, and compares the bytes. Exit codes: 0, 1 a run failed or a replay differs, 2 bad input.
 """
@@ -203,7 +203,7 @@ def _show(asked: Asked, found: list[tuple[JobConfig, list[dict], dict]], root: P
     made = table.made(f"{asked.name} on {', '.join(asked.sets)}", first, all_scores, cells(*names_of(asked.model)))
     print()
     print(table.shown(made))
-    for path in table.write(made, all_scores, first.directory(root).parent):
+    for path in table.write(made, all_scores, first.directory(root).parents[1]):
         print(shown(path))
 
 

@@ -1,5 +1,6 @@
 """Whether a replay gave what the recorded run had: eval.parquet, byte for byte."""
 
+import dataclasses
 from pathlib import Path
 
 from reproduce.config.tables import JobConfig
@@ -12,7 +13,7 @@ FILE = "eval.parquet"
 def compared(job: JobConfig, root: Path, recorded: str) -> tuple[str, bool]:
     """(what to say, whether it is a difference) of the replay of one set. recorded: the profile of recorded runs."""
     own = job.directory(root)
-    other = root / recorded / job.experiment / job.name
+    other = dataclasses.replace(job, profile=recorded).directory(root)
     if status_of(other) != "finished":
         return f"{job.name}: replayed; there is no finished run in {shown(other)} to compare it with", False
     if (own / FILE).read_bytes() == (other / FILE).read_bytes():
