@@ -1,6 +1,7 @@
 """The error that users read, the names that it suggests, and the system errors of a full disk."""
 
 import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -13,8 +14,12 @@ class UserError(Exception):
 
 
 def closest(name, valid: Iterable[str]) -> str:
-    """Find the name in `valid`, which is not empty, that is spelt most like `name`."""
-    return get_close_matches(str(name), list(valid), n=1, cutoff=0.0)[0]
+    """Find the name in `valid`, which is not empty, that has `name` as a part (`epo`: `ppo+epo`), or is spelt most
+    like it.
+    """
+    known = list(valid)
+    parts = [one for one in known if str(name) in re.split(r"[+-]", one)]
+    return get_close_matches(str(name), parts or known, n=1, cutoff=0.0)[0]
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
