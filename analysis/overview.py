@@ -1,23 +1,16 @@
 """The first table of README.md: what AEPO, EPO and the main baselines gain over their base, and whether a claim of a
 paper was tested by it."""
 
-import re
 from collections.abc import Mapping
 
-import numpy as np
-
-from analysis import forest, format, pairing, style
+from analysis import families, forest, format, pairing, style
 from analysis.ledger.table import Entry, Ledger
 from analysis.load import Source
-from analysis.statistics import Estimate
-from analysis.text_table import MISSING, TextTable, markdown
+from analysis.statistics import UNDEFINED, Estimate
+from analysis.text_table import MISSING, TextTable
 
-NONE = Estimate(np.nan, np.nan, np.nan)
-MARGINS = {"table1": 2.0, "table2": 2.0, "table3": 3.0}
-"""Table -> points below which a difference counts as none (`analysis/preregistration.md`)."""
 SUBJECTS = {"table1": "Table 1: reasoning", "table2": "Table 2: deep search", "table3": "Table 3: 30 turns"}
-
-TABLES = ("table1", "table2", "table3")
+TABLES = tuple(SUBJECTS)
 BASELINES = ("reinforce++", "dapo", "gppo", "cispo", "gigpo", "arpo")
 """AEPO's seven baselines but GRPO."""
 ROWS = (*((name, "grpo") for name in (*BASELINES, "aepo")), ("ppo+epo", "ppo"), ("grpo+epo", "grpo"))
@@ -60,12 +53,6 @@ def _row(name: str, against: str, tables: Mapping[str, Source], entries: Mapping
     return [style.name(name), style.name(against), *cells, *_claim(entry)]
 
 
-def compact(made: TextTable) -> str:
-    """The table as Markdown without padding, for a README of few bytes."""
-    lines = re.sub(r" {2,}", " ", markdown(made))
-    return re.sub(r"-{4,}", "---", lines)
-
-
 def figure(tables: Mapping[str, Source]) -> style.Drawn:
     """The same differences as a forest plot. tables: as of `overview`."""
     lines, above, below = [], [], []
@@ -74,7 +61,10 @@ def figure(tables: Mapping[str, Source]) -> style.Drawn:
         lines.append(forest.line_of(f"{style.name(name)} − {style.name(against)}", name, *found))
         for table, one in zip(TABLES, found, strict=True):
             (above if one.low > 0 else below if one.high < 0 else []).append(f"{style.name(name)} ({table[-1]})")
-    panels = [forest.Panel("Points", SUBJECTS[table], margin=MARGINS[table]) for table in TABLES]
+    panels = [
+        forest.Panel("Points", SUBJECTS[table], margin=families.confirmatory(table.removeprefix("table")).margin)
+        for table in TABLES
+    ]
     seeds = {len(tables[t].scores[name].seeds) for t in TABLES for name, _ in ROWS if name in tables[t].scores}
     title = "AEPO, EPO and baselines against what they build on"
     caption = (
@@ -92,9 +82,8 @@ def figure(tables: Mapping[str, Source]) -> style.Drawn:
 def difference(source: Source, name: str, against: str) -> Estimate:
     """`name` minus `against`, points; NaN where one has no runs."""
     if not {name, against} <= source.scores.keys():
-        return NONE
-    found = pairing.difference(source.scores[name], source.scores[against]).interval()
-    return Estimate(100 * found.value, 100 * found.low, 100 * found.high)
+        return UNDEFINED
+    return pairing.difference(source.scores[name], source.scores[against]).in_points().interval()
 
 
 def _component(label: str, entry: Entry) -> list[str]:

@@ -51,6 +51,10 @@ class Effect:
     error: float
     df: float
 
+    def in_points(self) -> "Effect":
+        """The same in hundredths: percent, or percentage points."""
+        return Effect(100 * self.value, 100 * self.error, self.df)
+
     def interval(self, confidence: float = CONFIDENCE) -> Estimate:
         """The t interval."""
         half = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.error

@@ -44,11 +44,13 @@ def pipes(lines: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _aligned(table: TextTable, mark: str, change=str) -> list[list[str]]:
-    """Header and rows, every column padded to one width. mark: stands around bold cells; change: of each cell."""
+def _aligned(table: TextTable, mark: str, change=str, padded: bool = True) -> list[list[str]]:
+    """Header and rows, every column `padded` to one width. mark: stands around bold cells; change: of each cell."""
     lines = [list(map(change, line)) for line in (table.header, *table.rows)]
     for i, j in table.bold:
         lines[i + 1][j] = f"{mark}{lines[i + 1][j]}{mark}"
+    if not padded:
+        return lines
     widths = [max(len(line[j]) for line in lines) for j in range(len(table.header))]
     return [
         [c.ljust(w) if j in table.words else c.rjust(w) for j, (c, w) in enumerate(zip(line, widths, strict=True))]
@@ -56,10 +58,14 @@ def _aligned(table: TextTable, mark: str, change=str) -> list[list[str]]:
     ]
 
 
-def markdown(table: TextTable) -> str:
-    """A Markdown section: title, pipe table, notes as a list. (pandas has none that needs no further package.)"""
-    header, *rows = _aligned(table, "**", lambda c: c.replace("|", r"\|"))
-    rule = ["-" * len(c) if j in table.words else "-" * (len(c) - 1) + ":" for j, c in enumerate(header)]
+def markdown(table: TextTable, padded: bool = True) -> str:
+    """A Markdown section: title, pipe table, notes as a list. (pandas has none that needs no further package.)
+
+    padded: its columns stand below each other as plain text; without, it has fewer bytes.
+    """
+    header, *rows = _aligned(table, "**", lambda c: c.replace("|", r"\|"), padded)
+    widths = [len(c) if padded else 3 + (j not in table.words) for j, c in enumerate(header)]
+    rule = ["-" * width if j in table.words else "-" * (width - 1) + ":" for j, width in enumerate(widths)]
     notes = [*table.notes, *(["{0}: [{1}]({1}).".format(*table.more)] if table.more else [])]
     notes = ["", *(f"- {note}" for note in notes)] if notes else []
     return "\n".join([f"## {table.title}", "", *pipes([header, rule, *rows]), *notes]) + "\n"

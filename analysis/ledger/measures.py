@@ -28,17 +28,13 @@ def measure(claim: str, tables: dict[str, Source], batch: Batch) -> Measured:
     return MEASURES[claim](tables, batch)
 
 
-def _points(found: Effect) -> Effect:
-    return Effect(100 * found.value, 100 * found.error, found.df)
-
-
 def _differences(source: Source, method: str, others, k: int = 1) -> dict[str, Effect]:
     """Label -> difference in points of `method` to each of `others`, in one table."""
     scores, name = source.scores, source.experiment.replace("table", "table ")
     return {
-        f"{style.name(method)} − {style.name(other)}, {name}": _points(
-            pairing.difference(scores[method], scores[other], k)
-        )
+        f"{style.name(method)} − {style.name(other)}, {name}": pairing.difference(
+            scores[method], scores[other], k
+        ).in_points()
         for other in others
     }
 
@@ -65,7 +61,7 @@ def _alone(component: str):
 
     def found(tables) -> tuple[dict[str, Effect], str]:
         scores = tables["table4"].scores
-        effect = _points(pairing.difference(scores[component], scores["none"]))
+        effect = pairing.difference(scores[component], scores["none"]).in_points()
         return {"alone − none, table 4": effect}, _seeds(tables["table4"], component, "none")
 
     return found
@@ -166,9 +162,9 @@ def _e6(tables, batch) -> Measured:
         scores = source.scores[method]
         for split in SPLITS:
             last_S = scores.correct_SQN[:, scores.splits_Q == split].mean((1, 2))
-            effects[f"{style.name(method)}, {split.upper()}"] = _points(
-                statistics.over_seeds(best_of_checks(source, method, split) - last_S)
-            )
+            effects[f"{style.name(method)}, {split.upper()}"] = statistics.over_seeds(
+                best_of_checks(source, method, split) - last_S
+            ).in_points()
     return Measured(None, "", effects, _seeds(source, "ppo", "grpo"))
 
 

@@ -50,8 +50,7 @@ def _regime(about: dict[str, str], data_folder: Path) -> Regime:
     effects = {}
     for method, base in COMPARED.get(about["table"], []):
         if method in scores and base in scores:
-            found = pairing.difference(scores[method], scores[base])
-            effects[method, base] = Effect(100 * found.value, 100 * found.error, found.df)
+            effects[method, base] = pairing.difference(scores[method], scores[base]).in_points()
     return Regime(about, {name: len(score.seeds) for name, score in scores.items()}, effects)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "analysis" / "build.py").exists())
 sys.path = [str(ROOT), *(p for p in sys.path if Path(p).resolve() != ROOT / "analysis")]
 
-from analysis import load, notebook, overview
+from analysis import load, notebook, overview, text_table
 from analysis.ledger import regimes, table
 
 # %%
@@ -43,7 +43,7 @@ notebook.show(regimes.regimes_table(seen), regimes.effects_table(seen))
 # %%
 tables = {name: load.load_source("mini", name, data_root=notebook.data_folder()) for name in overview.TABLES}
 whole = overview.overview(tables, ledger)
-notebook.save({"overview.md": overview.compact(whole)})
+notebook.save({"overview.md": text_table.markdown(whole, padded=False)})
 notebook.show(whole)
 
 # %%

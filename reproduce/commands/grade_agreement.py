@@ -23,7 +23,7 @@ from reproduce.config.judge import JudgeConfig
 from reproduce.config.strict import build
 from reproduce.errors import UserError
 from reproduce.evaluation.judge import Judge
-from reproduce.tools.hub.fetch import file_sha256
+from reproduce.runs.files import file_sha256
 from reproduce.tools.reading import any_rows
 from reproduce.tools.search.calls import MODES
 from reproduce.worlds.benchmarks.files import data_file

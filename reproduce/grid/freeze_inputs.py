@@ -12,7 +12,8 @@ from reproduce.config.sections import ModelConfig
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.judge import Judge
-from reproduce.tools.hub.fetch import file_sha256, folder_revision, is_folder
+from reproduce.runs.files import file_sha256
+from reproduce.tools.hub.fetch import folder_revision, is_folder
 from reproduce.tools.hub.lock import locked
 from reproduce.tools.hub.packaged import PACKAGED, packaged_folder
 from reproduce.tools.hub.sources import HUB

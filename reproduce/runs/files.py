@@ -41,6 +41,12 @@ WHOLE = 1 << 30
 END = 1 << 24
 
 
+def file_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def content_hash(path: Path) -> str:
     """Compute the SHA-256 of a file's bytes, in hex. Beyond `WHOLE` bytes it covers the size and the first and last
     `END` bytes.

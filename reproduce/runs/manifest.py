@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reproduce.config import strict
-from reproduce.config.sections import WARM_START, WARM_START_TRAINING, start_of
+from reproduce.config.sections import WARM_START, WARM_START_TRAINING
 from reproduce.config.tables import JobConfig
 from reproduce.runs.schema import SCHEMA_VERSION
 
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = ROOT / "data" / "worlds"
 PACKAGES = tuple("torch trl transformers accelerate datasets tokenizers bm25s numpy pandas pyarrow".split())
-SHARED = ("task", "model", "warm_start")
 CODE = ("reproduce", "data/worlds", "requirements.txt", "requirements-gpu.txt")
 
 
@@ -48,17 +47,15 @@ def config_hash(config) -> str:
     return _digest(parts, data["task"])
 
 
-def warm_start_hash(config) -> str:
+def warm_start_hash(config: JobConfig) -> str:
     """Hash what decides the weights that a run begins at: task, model, its own warm start, temperature, device, dtype,
     world files.
 
     Returns:
         12 hex digits.
     """
-    data = as_dict(config)
-    start = data["warm_start"]
-    own = {**start, "seed": start_of(data["seed"], start), "seeds_each": None}
-    parts = {name: hashed(name, value) for name, value in {**data, "warm_start": own}.items() if name in SHARED}
+    data = config.warm_start_job().to_dict()
+    parts = {name: hashed(name, data[name]) for name in ("task", "model", "warm_start")}
     parts["training"] = {key: data["training"][key] for key in WARM_START_TRAINING}
     return _digest(parts, data["task"])
 

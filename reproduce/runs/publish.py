@@ -120,12 +120,12 @@ def _check_warm_starts(base: Path, runs: list[Run], trained: list[Run], allow_pa
             raise UserError(
                 f"{run.path} is the warm start of another config than {trained[0].path}; move it and run again"
             )
-    for seed in sorted(wanted.keys() - found.keys()):
-        if not allow_partial:
-            raise UserError(
-                f"{base / manifest.WARM_START / str(seed)} not finished: finish by running again, or pass "
-                "--allow-partial"
-            )
+    missing = wanted.keys() - found.keys()
+    if missing and not allow_partial:
+        raise UserError(
+            f"{base / manifest.WARM_START / str(min(missing))} not finished: finish by running again, or pass "
+            "--allow-partial"
+        )
 
 
 def _stack(runs: list[Run], name: str, expected: pa.Schema, change=lambda table: table) -> pa.Table:

@@ -42,10 +42,10 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     processes every one must call it; only an SFT set is trained on by more than one.
     """
     check_installed([config])
-    job = config = config.warm_start_job()
+    config = config.warm_start_job()
     folder = warm_start_folder(config, root)
-    path = job.directory(Path(root))
-    run = Follower(path) if process_index() else RunDirectory.open(path, job)
+    path = config.directory(Path(root))
+    run = Follower(path) if process_index() else RunDirectory.open(path, config)
     if processes() > 1:
         if config.warm_start.data is None:
             raise UserError("the warm start: only one on an SFT set (warm_start.data) takes several processes")
@@ -53,14 +53,14 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
     if gathered(folder.is_dir() and run.status == "finished")[0]:
         return folder
     started = time.perf_counter()
-    with open_setup(job) as setup:
+    with open_setup(config) as setup:
         if not gathered(folder.is_dir())[0]:
             folder.parent.mkdir(parents=True, exist_ok=True)
             _make(config, setup, folder, run.progress)
         device = own_device(config.training.device)
         model, grammar = load_warm_start(folder, device, config.training.dtype, setup.grammar)
         trained = time.perf_counter()
-        _evaluated(job, setup, run, model, grammar, "warm_start")
+        _evaluated(config, setup, run, model, grammar, "warm_start")
     run.finish({"seconds_train": trained - started, "seconds_eval": time.perf_counter() - trained})
     return folder
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from reproduce.attention import attending
 from reproduce.errors import UserError
 from reproduce.training.layout import Layout
 from reproduce.training.prefix_tree import PrefixTree
@@ -149,9 +150,5 @@ def attention_for(model, layout: Layout) -> Iterator[None]:
     if name is None or (layout is Layout.PACKED and model.device.type == "cpu"):
         yield
         return
-    before = model.config._attn_implementation
-    model.set_attn_implementation(name)
-    try:
+    with attending(model, name):
         yield
-    finally:
-        model.set_attn_implementation(before)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from reproduce.algorithms.parts.advantages import finite_rewards, leave_one_out
+from reproduce.algorithms.parts.moving_average import MovingAverage
 from reproduce.algorithms.parts.state import State
 from reproduce.errors import UserError, one_of
 
@@ -14,9 +15,7 @@ ANCHOR_GAP = "anchor_gap_BT"
 
 
 class Anchor(State):
-    """A moving average of the policy's weights, which begins as the policy and moves after every RL step.
-
-    In float32 where weights are bfloat16, whose digits a move by a hundredth would not change.
+    """A `MovingAverage` of the policy, which begins as the policy and moves after every RL step.
 
     run: services of the run. rate: mu in anchor <- (1 - mu) anchor + mu policy.
 
@@ -30,26 +29,22 @@ class Anchor(State):
     def __init__(self, run, rate: float):
         if any("lora_" in name for name, _ in run.policy().named_parameters()):
             raise UserError("warp averages weights, which adapters keep in two factors: set training.lora to null")
-        self._run, self._rate = run, rate
-        self.average = run.policy_copy()
-        if next(self.average.parameters()).dtype in (torch.bfloat16, torch.float16):
-            self.average = self.average.float()
+        self._run, self._moving = run, MovingAverage(run, rate, wide=True)
+        self.average = self._moving.model
 
     def on_batch(self, batch):
         anchor_BT = self._run.logps(batch.tensors, self.average)
         gap_BT = batch.tensors["old_per_token_logps"].to(anchor_BT.dtype) - anchor_BT
         return {ANCHOR_GAP: torch.where(batch.mask_BT, gap_BT, 0.0)}, {}
 
-    @torch.no_grad()
     def on_step_end(self) -> None:
-        for own, trained in zip(self.average.parameters(), self._run.policy().parameters(), strict=True):
-            own.lerp_(trained.to(own.dtype), self._rate)
+        self._moving.move()
 
     def state_dict(self) -> dict:
-        return self.average.state_dict()
+        return self._moving.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
-        self.average.load_state_dict(state)
+        self._moving.load_state_dict(state)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-import torch
-
+from reproduce.algorithms.parts.moving_average import MovingAverage
 from reproduce.algorithms.parts.state import RunServices, Sampling, SideRows
 from reproduce.algorithms.parts.votes import VoteRewards
 
@@ -18,19 +17,17 @@ class MomentumVotes(VoteRewards):
 
     def __init__(self, run: RunServices, momentum: float, share: float, consensus: float, metrics: tuple[str, str]):
         super().__init__(consensus, metrics)
-        self.model = run.policy_copy()
-        self._policy, self._momentum, self._share = run.policy, momentum, share
+        self._moving, self._share = MovingAverage(run, 1.0 - momentum), share
+        self.model = self._moving.model
 
     def sampling(self, planned: Sampling) -> Sampling:
         return replace(planned, side_rows=SideRows(1.0, planned.temperature, self.model, self._share))
 
-    @torch.no_grad()
     def on_step_end(self) -> None:
-        for own, trained in zip(self.model.parameters(), self._policy().parameters(), strict=True):
-            own.lerp_(trained.to(own.dtype), 1.0 - self._momentum)
+        self._moving.move()
 
     def state_dict(self) -> dict:
-        return self.model.state_dict()
+        return self._moving.state_dict()
 
     def load_state_dict(self, state: dict) -> None:
-        self.model.load_state_dict(state)
+        self._moving.load_state_dict(state)

@@ -25,7 +25,7 @@ from reproduce.grid.freeze_inputs import pinned
 from reproduce.grid.resolve import resolve
 from reproduce.locks import locked
 from reproduce.rollouts.collector import Collector
-from reproduce.runs.files import read_json, sealed, write_bytes, write_json
+from reproduce.runs.files import file_sha256, read_json, sealed, write_bytes, write_json
 from reproduce.runs.manifest import ROOT, warm_start_hash
 from reproduce.training.prepare import prepare_warm_start
 from reproduce.training.setup import Setup, open_setup
@@ -102,8 +102,7 @@ def folder_hash(folder: Path) -> str:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"--warm-start: {folder} holds no model.safetensors")
-    with open(weights, "rb") as file:
-        return f"weights-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    return f"weights-{file_sha256(weights)[:12]}"
 
 
 def _short(value):

@@ -15,7 +15,7 @@ from reproduce.commands.premises.figures import ENTROPY_TOKENS
 from reproduce.rollouts.collector import Batch, Collector, ScoredGroup
 from reproduce.seeding import stream
 from reproduce.training.batch_tensors import outcomes_of, padded, path_tensors
-from reproduce.training.micro_batches import own_parts, take, whole_loss
+from reproduce.training.micro_batches import own_parts, take, values_of, whole_loss
 from reproduce.training.token_logps import scored_head, token_logps
 from reproduce.training.trainer import AgenticTrainer
 
@@ -157,10 +157,7 @@ def updated(
             cpu = time.process_time()
             with torch.no_grad():
                 parts = own_parts(inputs, mask_BT, tokens_per_pass)
-                scored = [(p.rows, score(take(inputs, p.rows), p.mask_BT)[0]) for p in parts]
-            logps_BT = torch.zeros_like(inputs["old_per_token_logps"])
-            for part_rows, values in scored:
-                logps_BT[part_rows] = values
+                logps_BT, _ = values_of(parts, inputs, mask_BT, score)
             ratio_BT = (logps_BT - inputs["old_per_token_logps"]).exp()
             ratios[str(update)] = by_question(ratio_BT, mask_BT, outcomes.groups_J, len(groups))
             cost["scored_positions"] += float(lengths_B.sum())

@@ -5,8 +5,7 @@ first, then the tokens before it in rows that got several at once (a tool result
 Attention has two parts: one query for each row; and the rows with several, padded to the longest of them.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,12 +84,13 @@ class _Layer(CacheLayerMixin):
         self.cache = cache
 
     def lazy_initialization(self, key_states, value_states):
+        shape = (self.cache.rows, key_states.shape[-3], self.cache.columns, key_states.shape[-1])
+        self.keys, self.values = key_states.new_zeros(shape), value_states.new_zeros(shape)
         self.is_initialized = True
 
     def update(self, key_states, value_states, *args, **kwargs):
-        if self.keys is None:
-            shape = (self.cache.rows, key_states.shape[1], self.cache.columns, key_states.shape[3])
-            self.keys, self.values = key_states.new_zeros(shape), value_states.new_zeros(shape)
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
         plan = self.cache.plan
         self.keys[plan.row_N, :, plan.column_N] = key_states[0].transpose(0, 1)
         self.values[plan.row_N, :, plan.column_N] = value_states[0].transpose(0, 1)
@@ -123,7 +123,7 @@ class RaggedCache:
         if columns > self.columns:
             self.columns = max(columns, self.columns * 3 // 2)
         for layer in self.layers:
-            if layer.keys is not None:
+            if layer.is_initialized:
                 layer.keys, layer.values = self._grown(layer.keys), self._grown(layer.values)
 
     def _grown(self, old: Tensor) -> Tensor:
@@ -138,9 +138,8 @@ class RaggedCache:
     def write(self, row: int, length: int, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Put the first `length` tokens of what `row` gave into another row."""
         for layer, (keys, values) in zip(self.layers, blocks, strict=True):
-            if layer.keys is None:
-                shape = (self.rows, keys.shape[0], self.columns, keys.shape[2])
-                layer.keys, layer.values = keys.new_zeros(shape), values.new_zeros(shape)
+            if not layer.is_initialized:
+                layer.lazy_initialization(keys, values)
             layer.keys[row, :, :length] = keys[:, :length]
             layer.values[row, :, :length] = values[:, :length]
 
@@ -177,17 +176,6 @@ def attention(module, query, key, value, attention_mask, ragged: Plan | None = N
 
 
 AttentionInterface.register(NAME, attention)
-
-
-@contextmanager
-def attending(model) -> Iterator[None]:
-    """While open, the model attends by `attention`."""
-    before = model.config._attn_implementation
-    model.config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
 
 
 def forward(model, cache: RaggedCache, fed: Sequence[int], news: Sequence[Sequence[int]]) -> Tensor:

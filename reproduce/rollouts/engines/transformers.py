@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from reproduce.attention import attending
 from reproduce.precision import wide
 from reproduce.rollouts.engines.ends import end_ids
 from reproduce.rollouts.engines.host import EngineHost
-from reproduce.rollouts.engines.ragged_cache import GROW, RaggedCache, attending, forward
+from reproduce.rollouts.engines.ragged_cache import GROW, NAME, RaggedCache, forward
 from reproduce.rollouts.token_path import Engine, TokenPath
 from reproduce.seeding import torch_stream
 
-PASS = 8192  # tokens that one pass reads at most, unless one row alone has more
+PASS = 8192  # tokens that one pass reads at most; a longer result takes several
 
 
 def sample(probs_RV: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -72,7 +73,7 @@ class TransformersEngine(Engine):
         was_training = self.model.training
         self.model.eval()
         try:
-            with attending(self.model):
+            with attending(self.model, NAME):
                 _Run(self, advance).go(paths)
         finally:
             self.model.train(was_training)

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from reproduce.errors import UserError
-from reproduce.runs.files import write_bytes
+from reproduce.runs.files import file_sha256, write_bytes
 from reproduce.tools.hub.lock import hub_errors, locked, no_revision
 from reproduce.tools.hub.packaged import PACKAGED, packaged_folder
 from reproduce.tools.hub.sources import DATASET, FILES, GITHUB, HUB, DataFile
@@ -144,9 +144,3 @@ def folder_revision(folder: Path) -> str:
     for path in files:
         digest.update(f"{path.name}\0{file_sha256(path)}\n".encode())
     return f"folder-{digest.hexdigest()[:32]}"
-
-
-def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

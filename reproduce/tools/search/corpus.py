@@ -19,6 +19,7 @@ import numpy as np
 
 from reproduce.errors import UserError
 from reproduce.locks import locked
+from reproduce.runs.files import file_sha256
 from reproduce.tools.reading import json_rows, parquet_batches
 from reproduce.tools.search.bm25 import MAX_QUERY_CHARS, Hit, Ranking, tokenize
 
@@ -80,9 +81,7 @@ def index_folder(corpus: str | Path, index_dir: str | Path | None = None) -> Pat
 
 
 def _stamp(corpus: Path) -> dict[str, Any]:
-    with open(corpus, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"format": FORMAT, "corpus": corpus.name, "corpus_sha256": digest}
+    return {"format": FORMAT, "corpus": corpus.name, "corpus_sha256": file_sha256(corpus)}
 
 
 def _is_of(folder: Path, stamp: dict[str, Any]) -> bool:

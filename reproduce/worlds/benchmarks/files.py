@@ -4,7 +4,8 @@ from pathlib import Path
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.tools.hub.fetch import fetched_file, file_sha256
+from reproduce.runs.files import file_sha256
+from reproduce.tools.hub.fetch import fetched_file
 from reproduce.tools.reading import find
 from reproduce.worlds.benchmarks.datasets.rl import RL_FILES, rl_path
 from reproduce.worlds.benchmarks.questions import EVALUATION_FILES, question_path

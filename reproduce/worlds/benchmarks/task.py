@@ -8,8 +8,8 @@ from pathlib import Path
 from reproduce.config.sections import DataConfig, TaskConfig
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
+from reproduce.runs.files import file_sha256
 from reproduce.seeding import stream
-from reproduce.tools.hub.fetch import file_sha256
 from reproduce.tools.sandbox import PythonSandbox
 from reproduce.tools.search import open_search
 from reproduce.worlds.benchmarks.datasets.rl import BACKSPACE_BUG, BACKSPACE_REPAIR, load_rl
