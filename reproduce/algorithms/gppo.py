@@ -15,7 +15,7 @@ GPPO = Algorithm(
     citation="Su et al. 2025, Klear-Reasoner, arXiv 2508.07629",
     rollout=Independent(),
     advantage=GroupZScore(std_epsilon=1e-6),
-    surrogate=GradientKeeping(clip_low=0.2, clip_high=0.2, dual_clip=None, beta_1=1.0, beta_2=1.0),
+    surrogate=GradientKeeping(clip_low=0.2, clip_high=0.28, dual_clip=None, beta_1=1.0, beta_2=1.0),
     aggregation=TokenMean(),
     sources={
         "aggregation": "released code",
@@ -23,8 +23,7 @@ GPPO = Algorithm(
         "log_ratio_bound": "as grpo; a kept gradient does not end there",
         "clip_low": "released launchers (Kwai-Klear/KlearReasoner, `recipe/dapo/perf_run_dapo_ours_math.sh`, "
         "`..._code.sh`)",
-        "clip_high": "the committed runs; the launchers have 0.28, which comes with the next training of tables 1, 2 "
-        "and 5 (OTHER-4 of the audit)",
+        "clip_high": "as `clip_low`",
         "dual_clip": "the paper's objective has none (launchers: 10; the code's default: 3)",
         "beta_1": "the definition; Klear-Reasoner's general form sets both to 1",
         "beta_2": "as `beta_1`",
