@@ -104,8 +104,8 @@ def _start_tables(source: Source, name) -> list[TextTable]:
         [name(method), name(best), *shown] for (method, best), shown in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     notes = [
-        "Points, 95 % interval. At one: over its runs and the questions. As a sample: each warm start counts once. What "
-        "is said above holds for these warm starts; where the last column alone includes 0, another may differ."
+        "Points, 95 % interval. At one: over its runs and the questions. As a sample: each warm start counts once. The "
+        "table above holds for these warm starts; where the last column alone includes 0, another may differ."
     ]
     header = ["Method", "Against", *map(str.capitalize, map(_start_name, wide.columns))]
     return [TextTable("The same by warm start", header, rows, notes=notes, words=frozenset({0, 1}))]

@@ -73,7 +73,7 @@ def publish(
     if not trained:
         raise UserError(f"there is no finished run in {base}: nothing to publish")
     config = table_config({run.path: run.config for run in trained})
-    _check_warm_starts(base, runs, trained, allow_partial)
+    runs = _without_unused_warm_starts(base, runs, trained, allow_partial)
 
     target = Path(results_root or RESULTS) / profile / experiment
     target.mkdir(parents=True, exist_ok=True)
@@ -111,21 +111,30 @@ def _with_runs(profile: str, runs_root: Path | str) -> list[str]:
     return [name for name in folders if find_runs(runs_root, profile, name)]
 
 
-def _check_warm_starts(base: Path, runs: list[Run], trained: list[Run], allow_partial: bool) -> None:
-    """Refuse a warm start that no run begins at, and a run whose warm start is missing."""
+def _without_unused_warm_starts(base: Path, runs: list[Run], trained: list[Run], allow_partial: bool) -> list[Run]:
+    """Leave out the warm starts at which only unfinished runs begin.
+
+    Raises:
+        UserError: a warm start is of another config or, without `allow_partial`, used by no run or missing.
+    """
     wanted = {job.seed: job for job in (JobConfig.from_dict(run.config).warm_start_job() for run in trained)}
     found = {run.seed: run for run in runs if run.method == manifest.WARM_START}
     for seed, run in found.items():
-        if seed not in wanted or manifest.config_hash(wanted[seed]) != run.manifest["config_hash"]:
+        if seed in wanted and manifest.config_hash(wanted[seed]) != run.manifest["config_hash"]:
             raise UserError(
                 f"{run.path} is the warm start of another config than {trained[0].path}; move it and run again"
             )
-    missing = wanted.keys() - found.keys()
-    if missing and not allow_partial:
-        raise UserError(
-            f"{base / manifest.WARM_START / str(min(missing))} not finished: finish by running again, or pass "
-            "--allow-partial"
-        )
+    if not allow_partial:
+        if unused := found.keys() - wanted.keys():
+            raise UserError(
+                f"no run begins at {found[min(unused)].path}: finish its seeds, move it, or pass --allow-partial"
+            )
+        if missing := wanted.keys() - found.keys():
+            raise UserError(
+                f"{base / manifest.WARM_START / str(min(missing))} not finished: finish by running again, or pass "
+                "--allow-partial"
+            )
+    return [run for run in runs if run.method != manifest.WARM_START or run.seed in wanted]
 
 
 def _stack(runs: list[Run], name: str, expected: pa.Schema, change=lambda table: table) -> pa.Table:
