@@ -33,9 +33,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Family:
-    """The confirmatory comparisons of one table. margin: points inside which an effect counts as none."""
+    """The confirmatory comparisons of one table.
+
+    written: when, in words, before or after the published runs were seen. margin: points inside which an effect counts
+    as none.
+    """
 
     paper: str
+    written: str
     margin: float
     comparisons: tuple[Comparison, ...]
 
@@ -47,9 +52,9 @@ def confirmatory(table: str) -> Family | None:
         try:
             if table in found["tables"]:
                 pairs = tuple(Comparison(c["row"], tuple(c["against"])) for c in found["comparisons"])
-                return Family(found["paper"], float(found["margin"]), pairs)
+                return Family(found["paper"], found["written"], float(found["margin"]), pairs)
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{FILE}: {name} lacks tables, paper, margin or comparisons ({error!r})") from None
+            raise UserError(f"{FILE}: {name} lacks tables, paper, written, margin or comparisons ({error!r})") from None
     return None
 
 

@@ -75,8 +75,7 @@ def confirmatory_tables(source: Source, name=style.name) -> list[TextTable]:
     count = len(family.comparisons)
     missing = "" if len(frame) == count else f" {count - len(frame)} more lack rows."
     notes = [
-        f"What {family.paper} claims: written down after the published runs had been seen, binding for later "
-        f"ones.{missing}",
+        f"What {family.paper} claims: written down {family.written}.{missing}",
         f"Points. Holm p over these {len(frame)}, bold below {ALPHA}. p of {family.margin:g} points or more: small "
         f"where an "
         f"effect of {family.margin:g} points either way is excluded (two one-sided tests).",
@@ -99,6 +98,7 @@ def _start_tables(source: Source, name) -> list[TextTable]:
         return []
     frame["shown"] = [estimate(Estimate(*row), sign=True) for row in frame[["difference", "low", "high"]].to_numpy()]
     wide = frame.pivot(index=["method", "best"], columns="start", values="shown").fillna(MISSING)
+    wide = wide.reindex(frame[["method", "best"]].drop_duplicates().apply(tuple, axis=1))
     wide = wide[[*sorted(wide.columns.drop(families.SAMPLE), key=int), families.SAMPLE]]
     rows = [
         [name(method), name(best), *shown] for (method, best), shown in zip(wide.index, wide.to_numpy(), strict=True)
