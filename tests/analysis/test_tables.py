@@ -1,6 +1,7 @@
 """Tables 1, 4 and 5: families, variants and grids, on small synthetic results; and many rows at once."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -289,7 +290,7 @@ def test_one_run_has_a_difference_and_no_test(tmp_path):
 
 def test_the_confirmatory_family_stands_in_a_block_of_its_own(many):
     frame = families.tested(many).set_index("against")
-    assert list(frame.index) == ["grpo", "arpo", "best of 7"] and (frame["method"] == "aepo").all()
+    assert list(frame.index) == ["grpo", "arpo", "cispo"] and (frame["method"] == "aepo").all()
     assert frame["p_holm"].to_numpy() == pytest.approx(statistics.holm(frame["p"]))
     built = write.build(many)
     assert built.frame.loc["aepo", "adjusted_1"] == frame.loc["grpo", "p_holm"]
@@ -299,6 +300,30 @@ def test_the_confirmatory_family_stands_in_a_block_of_its_own(many):
     assert write.terminal_tables(built)[1] == shown
     assert "2 points" in shown.header[5] and "table2_confirmatory.csv" in write.files(built, None)
     assert families.confirmatory("4") is None
+
+
+def test_a_row_is_compared_with_the_best_of_several(tmp_path):
+    rates = dict.fromkeys(("grpo", "reinforce++", "dapo", "gppo", "gigpo", "arpo", "aepo"), 0.5)
+    write_results(tmp_path, rates | {"cispo": 0.9}, table="table1")
+    source = load.load_source(experiment="table1", data_root=tmp_path)
+    frame = families.tested(source).set_index("against")
+    assert list(frame.index) == ["grpo", "arpo", "best of 7"] and frame.loc["best of 7", "best"] == "cispo"
+    assert "(CISPO)" in write.blocks(write.build(source))[1].rows[2][1]
+
+
+def test_the_confirmatory_family_stands_at_every_warm_start(many):
+    assert families.at_starts(many).empty
+    at_each = {"warm_start": many.config["warm_start"] | {"seed": 0, "seeds_each": 2}}
+    source = replace(many, config=many.config | at_each)
+    starts = sorted({str(seed // 2) for seed in source.scores["aepo"].seeds})
+    assert len(starts) > 1
+    shown = write.blocks(write.build(source))[2]
+    assert shown.header[2:] == [*(f"Warm start {start}" for start in starts), "As a sample"]
+    assert [row[1] for row in shown.rows] == ["GRPO", "ARPO", "CISPO"]
+    frame = families.at_starts(source)
+    wide = frame.pivot(index="best", columns="start", values="difference")
+    assert wide[families.SAMPLE].to_numpy() == pytest.approx(wide[starts].mean(axis=1)), "each warm start counts once"
+    assert "table2_starts.csv" in write.files(write.build(source), None)
 
 
 def test_the_committed_families_name_known_rows_and_a_broken_file_is_one_line(tmp_path, monkeypatch):
