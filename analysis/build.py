@@ -10,7 +10,7 @@ from reproduce.errors import UserError
 
 FIGURES = {
     "1": ("figure_stability",),
-    "2": ("figure_entropy", "figure_diversity"),
+    "2": ("figure_entropy", "figure_entropy_family", "figure_diversity"),
     "3": ("figure_epo_dynamics", "figure_epo_ablation"),
     "4": (),
     "5": (),

@@ -19,7 +19,8 @@ from analysis import style
 from reproduce.config.sections import start_of
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, schema
-from reproduce.runs.reader import find_runs, status_of
+from reproduce.runs.publish import VALIDATION
+from reproduce.runs.reader import find_runs, status_of, validation_files
 from reproduce.runs.shared import table_config
 from reproduce.yaml_files import read_yaml
 
@@ -101,6 +102,23 @@ class Source:
     def evals(self) -> pd.DataFrame:
         """A row per method, seed, question and sample (eval.parquet); sorted."""
         return self._frame("eval", ["question_id", "sample"])
+
+    @cached_property
+    def validation(self) -> pd.DataFrame:
+        """A row per run, evaluation of the validation panel during training, question and sample; empty if no run has
+        any. `checkpoint` is "step <n>"."""
+        labels = schema.labelled(schema.EVAL_SCHEMA)
+        frames = [labels.empty_table().to_pandas()]
+        if self.origin == RESULTS:
+            path = self.folder / VALIDATION
+            frames += [files.read_table(path, labels, files.RESTORE).to_pandas()] if path.exists() else []
+        else:
+            for method, seed, folder in self.runs:
+                for path in validation_files(folder):
+                    rows = files.read_table(path, schema.EVAL_SCHEMA).to_pandas()
+                    frames.append(rows.assign(method=method, seed=seed)[frames[0].columns])
+        frame = pd.concat(frames[1:] or frames, ignore_index=True)
+        return frame if self.kept is None else frame[frame["method"].isin(self.kept)]
 
     @cached_property
     def steps(self) -> pd.DataFrame:

@@ -24,6 +24,7 @@ SECTIONS = {
         f"analysis/{name}.ipynb"
         for name in (
             "figure_entropy",
+            "figure_entropy_family",
             "figure_diversity",
             "figure_stability",
             "figure_epo_dynamics",

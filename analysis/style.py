@@ -121,7 +121,9 @@ def finish(figure, title: str, caption: str, handles=()) -> None:
     head, foot = _wrapped(title, room, 8.5, "bold"), _wrapped(caption, room, LEAST)
     handles = list(handles)
     columns = (
-        max(1, int(room // (26 + max((_points(h.get_label(), LEAST) for h in handles), default=1)))) if handles else 1
+        max(1, int(room // (26 + max((text_points(h.get_label(), LEAST) for h in handles), default=1))))
+        if handles
+        else 1
     )
     keys = -(-len(handles) // columns) * 0.155
     above, below = 0.165 * len(head) + keys + 0.06, 0.125 * len(foot) + 0.08
@@ -137,7 +139,7 @@ def finish(figure, title: str, caption: str, handles=()) -> None:
         figure.legend(handles=handles, ncols=columns, **place, handlelength=1.8, columnspacing=1.4, labelspacing=0.3)
 
 
-def _points(text: str, size: float, weight: str = "normal") -> float:
+def text_points(text: str, size: float, weight: str = "normal") -> float:
     """Width of a line of text, points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
@@ -150,7 +152,7 @@ def _wrapped(text: str, room: float, size: float, weight: str = "normal") -> lis
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _points(longer, size, weight) > room:
+        if lines[-1] and text_points(longer, size, weight) > room:
             lines.append(word)
         else:
             lines[-1] = longer

@@ -1,13 +1,18 @@
 """Table 5: one grid of learning rate x updates per rollout for every method, and each method at a chosen setting.
 
-The setting is chosen by cross-fitting, without the results that it is scored on: for seed s and one half of the
-questions, the cell with the highest pass@1 of the *other* seeds on the *other* half is taken (one seed: the other half
-alone), and its answers of seed s on this half count. So no answer is used twice, and a method with more cells that
+Where every run of the grid was evaluated on the validation panel after its last RL step, a method's setting is the cell
+with the highest validation success, mean over seeds; of equals the one with the lower learning rate, then with fewer
+updates. No test answer enters this choice.
+
+Elsewhere the setting is chosen by cross-fitting, without the results that it is scored on: for seed s and one half of
+the questions, the cell with the highest pass@1 of the *other* seeds on the *other* half is taken (one seed: the other
+half alone), and its answers of seed s on this half count. So no answer is used twice, and a method with more cells that
 happen to be lucky gains nothing. The scores of the seeds depend on each other through the choices, so the difference of
 two methods has an interval that is somewhat short and no p-value.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -24,6 +29,44 @@ NOTE = (
     "other half); no answer helps to choose the cell that it counts in. This is what a choice from few seeds and half "
     "of the questions is worth, less than the best cell where choices differ. A cell should be chosen on the "
     "validation panel, on which the committed runs were not evaluated. Mean of the grid: all cells alike."
+)
+
+
+VALIDATED = (
+    "Cells: pass@1 on the test panel, %, mean over seeds, under learning rate · updates per rollout. Chosen on the "
+    "validation panel, after the last RL step: the cell with the highest mean over seeds (column Validation, %), "
+    "of equals the one with the lower learning rate, then with fewer updates. No answer on the test panel entered the "
+    "choice. The runs that chose are those that are scored, so other seeds of the chosen cell would score a little "
+    "lower. Mean of the grid: all cells alike."
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How cells are chosen, in words: heading of the column, and what the notes of both tables say about the choice and
+    about the difference to the baseline."""
+
+    heading: str
+    note: str
+    short: str
+    difference: str
+    short_difference: str
+
+
+CROSS_FITTED = Choice(
+    "Chosen by cross-fitting",
+    NOTE,
+    "Chosen setting: by cross-fitting, on other seeds and other questions than those it is scored on.",
+    "difference of the cross-fitted choices, points. Seeds hang together by the choices: with three of them this "
+    "interval covers about 90 %, and there is no p-value.",
+    "points; with three seeds this interval covers about 90 %, so there is no p-value.",
+)
+ON_VALIDATION = Choice(
+    "Chosen on validation",
+    VALIDATED,
+    "Chosen setting: by success on the validation panel after the last RL step; no test answer entered the choice.",
+    "difference of the chosen cells, points. The interval takes the choice as given, so there is no p-value.",
+    "points; the interval takes the choice as given, so there is no p-value.",
 )
 
 
@@ -68,12 +111,49 @@ def cross_fitted(scores_CSQ: np.ndarray, half_Q: np.ndarray) -> tuple[np.ndarray
     return best_SQ, chosen
 
 
+def validated(source: Source) -> dict[tuple[str, int], float]:
+    """(row, seed) -> validation success after the last RL step; {} unless every run of every cell has it.
+
+    Raises:
+        UserError: the runs were evaluated on different questions.
+    """
+    last = source.steps.groupby(["method", "seed"])["step"].max()
+    found, panels = {}, {}
+    for run, rows in source.validation.groupby(["method", "seed"]):
+        rows = rows[rows["checkpoint"] == f"step {last.get(run, 0)}"]
+        if len(rows):
+            found[run] = float(rows["correct"].mean())
+            panels[run] = tuple(sorted(zip(rows["question_id"], rows["sample"], strict=True)))
+    wanted = {(name, seed) for name in grid(source).index for seed in source.scores[name].seeds}
+    if not wanted or not wanted <= found.keys():
+        return {}
+    if len({panels[run] for run in wanted}) > 1:
+        raise UserError(
+            f"{source.folder}: its runs were evaluated on different validation panels, so no cell can be chosen; train "
+            "all with one evaluation.validation"
+        )
+    return {run: found[run] for run in wanted}
+
+
+def choice(source: Source) -> Choice:
+    """How the cells of these runs are chosen."""
+    return ON_VALIDATION if validated(source) else CROSS_FITTED
+
+
+def best_on_validation(cells_of: pd.DataFrame, means: dict[tuple[str, int], float], seeds: tuple[int, ...]) -> str:
+    """The cell of the highest mean over `seeds`; of equals the lowest learning rate, then the fewest updates."""
+    success = {name: np.round(np.mean([means[name, seed] for seed in seeds]), 9) for name in cells_of.index}
+    return min(success, key=lambda n: (-success[n], cells_of.loc[n, "learning_rate"], cells_of.loc[n, "updates"]))
+
+
 def best(source: Source) -> pd.DataFrame:
-    """A row per method, index method: its grid's cross-fitted choice, mean and worst cell, difference to GRPO (points).
+    """A row per method, index method: its grid's choice, mean and worst cell, difference to GRPO (points).
+
+    Where the choice is made on the validation panel, also `validation_1`, the chosen cell's success there, %.
 
     Undefined where a cell of the grid has no runs: a smaller grid would be another comparison.
     """
-    found = grid(source)
+    found, means = grid(source), validated(source)
     width = found.groupby("method").size().max() if len(found) else 0
     arrays: dict[str, tuple[tuple[int, ...], np.ndarray, np.ndarray]] = {}
     rows: dict[str, dict] = {}
@@ -85,12 +165,18 @@ def best(source: Source) -> pd.DataFrame:
             continue
         scores = source.scores[names[0]]
         scores_CSQ = np.stack([_at(source.scores[n], seeds) for n in names])
-        best_SQ, chosen = cross_fitted(scores_CSQ, halves(scores.strata_Q))
+        if means:
+            name = best_on_validation(cells_of, means, seeds)
+            best_SQ, shown = scores_CSQ[names.index(name)], _setting(found.loc[name])
+            rows[method]["validation_1"] = 100 * float(np.mean([means[name, seed] for seed in seeds]))
+        else:
+            best_SQ, chosen = cross_fitted(scores_CSQ, halves(scores.strata_Q))
+            shown = _chosen(found.loc[names], chosen)
         arrays[method] = (seeds, best_SQ, scores.strata_Q)
         for column, of_SQ in (("best_1", best_SQ), ("grid_mean_1", scores_CSQ.mean(axis=0))):
             table.put(rows[method], column, statistics.crossed(of_SQ, scores.strata_Q).interval().within(0, 1))
         rows[method]["worst_1"] = 100 * scores_CSQ.mean(axis=(1, 2)).min()
-        rows[method]["chosen"] = _chosen(found.loc[names], chosen)
+        rows[method]["chosen"] = shown
     baseline = style.BASELINE
     for method in arrays if baseline in arrays else ():
         if method != baseline:
@@ -120,34 +206,27 @@ def _difference(mine: tuple, theirs: tuple) -> Effect:
 
 
 def main_table(built: table.Table, more_notes: list[str]) -> TextTable:
-    """A row per method: pass@1 of every cell, the cross-fitted choice, its difference to GRPO, the mean of the grid."""
+    """A row per method: pass@1 of every cell, the choice, its difference to GRPO, the mean of the grid."""
     found, frame = grid(built.source), best(built.source)
     settings = found.drop_duplicates(["learning_rate", "updates"]).sort_values(["updates", "learning_rate"])
-    baseline = style.name(style.BASELINE)
-    header = [
-        "Method",
-        *(_setting(c) for _, c in settings.iterrows()),
-        "Chosen by cross-fitting",
-        f"Against {baseline}",
-        "Mean of the grid",
-        "Worst cell",
-        "Chosen",
-        "Seeds",
-    ]
+    baseline, how = style.name(style.BASELINE), choice(built.source)
+    cells = [_setting(c) for _, c in settings.iterrows()]
+    header = ["Method", *cells, how.heading, f"Against {baseline}", "Mean of the grid", "Worst cell"]
+    header += ["Validation"] if how is ON_VALIDATION else []
+    header += ["Chosen", "Seeds"]
     rows = []
     for method, row in frame.iterrows():
         mine = found[found["method"] == method]
         values = {_setting(c): built.frame.loc[name, "pass_1"] for name, c in mine.iterrows()}
-        line = [style.name(method), *(f"{values[h]:.1f}" if h in values else MISSING for h in header[1:-6])]
+        line = [style.name(method), *(f"{values[h]:.1f}" if h in values else MISSING for h in cells)]
         line += [format.cell(row, "best_1"), format.cell(row, "difference_1", sign=True)]
         line += [format.cell(row, "grid_mean_1"), format.number(row.get("worst_1", np.nan))]
+        line += [format.number(row.get("validation_1", np.nan))] if how is ON_VALIDATION else []
         line += [str(row["chosen"]), str(int(row["n_seeds"]))]
         rows.append(line)
     lines = [
-        NOTE,
-        f"{format.interval('questions')}. Against {baseline}: difference of the cross-fitted choices, points. "
-        "Seeds hang together by the choices: with three of them this interval covers about 90 %, and there is no "
-        "p-value.",
+        how.note,
+        f"{format.interval('questions')}. Against {baseline}: {how.difference}",
         *provenance.lines(built.source, SPEC.name),
         *more_notes,
     ]
@@ -157,7 +236,7 @@ def main_table(built: table.Table, more_notes: list[str]) -> TextTable:
 
 def short_table(built: table.Table) -> TextTable:
     """Each method at its chosen setting, the mean of its grid and its worst cell."""
-    baseline, rows = style.name(style.BASELINE), []
+    baseline, rows, how = style.name(style.BASELINE), [], choice(built.source)
     for method, row in best(built.source).iterrows():
         cells = [
             format.short(row, "best_1"),
@@ -165,12 +244,21 @@ def short_table(built: table.Table) -> TextTable:
             format.short(row, "grid_mean_1"),
         ]
         worst = format.number(row.get("worst_1", np.nan))
-        rows.append([style.name(method), *cells, worst, str(int(row["n_seeds"]))])
-    header = ["Method", "Chosen setting", f"Against {baseline}", "Mean of the grid", "Worst cell", "Seeds"]
+        setting = [str(row["chosen"])] if how is ON_VALIDATION else []
+        rows.append([style.name(method), *setting, *cells, worst, str(int(row["n_seeds"]))])
+    header = [
+        "Method",
+        *(["Setting"] if how is ON_VALIDATION else []),
+        "Chosen setting",
+        f"Against {baseline}",
+        "Mean of the grid",
+        "Worst cell",
+        "Seeds",
+    ]
     notes = [
         "pass@1 in percent; ±: half of the 95 % interval over seeds × questions; all runs start from one warm start.",
-        "Chosen setting: by cross-fitting, on other seeds and other questions than those it is scored on.",
-        f"Against {baseline}: points; with three seeds this interval covers about 90 %, so there is no p-value.",
+        how.short,
+        f"Against {baseline}: {how.short_difference}",
     ]
     more = ("Every cell, how settings are chosen, seeds, commits", "table5_appendix.md")
     return TextTable(format.title(built), header, rows, notes=notes, more=more)

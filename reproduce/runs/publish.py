@@ -6,6 +6,7 @@ hundred runs of the profile mini take about 2 MB.
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ import yaml
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.runs import files, identity, manifest, schema
-from reproduce.runs.reader import Run, find_runs, read_run, status_of
+from reproduce.runs import files, identity, manifest, schema, token_records
+from reproduce.runs.reader import Run, find_runs, read_run, status_of, validation_files
 from reproduce.runs.shared import table_config
 
 RESULTS = manifest.ROOT / "data" / "results"
 TEXT_LIMIT = 1_500_000  # bytes of eval.parquet up to which every text is kept
 TEXT_QUESTIONS = 40  # beyond it: the texts of this many questions, first by id, are kept for the diversity figure
 TURN_DECIMALS = 3
+VALIDATION, RECORDED = "validation.parquet", "recorded"
 TABLE = re.compile(r"table\w+")
 """Names of experiments that are published."""
 
@@ -35,6 +37,9 @@ def publish(
     allow_partial: bool = False,
 ) -> list[Path]:
     """Write steps, eval, rollouts (first and last step, without text), manifests.json and config.yaml.
+
+    Where runs have them also validation (every evaluation of the validation panel, without text), and `recorded/<row>/`
+    with the token records of the row's first seed that has any.
 
     Every table has `method` and `seed` in front. In a table of variants `method` holds the variant's name, and
     config.yaml says which method with which settings that is. The warm start's eval rows have the method "warm_start".
@@ -83,7 +88,11 @@ def publish(
         "eval.parquet": _eval_bytes(_stack(runs, "eval", schema.EVAL_SCHEMA)),
         "config.yaml": yaml.safe_dump(config, sort_keys=False).encode(),
     }
+    content |= _validation(trained) | _recorded(trained)
+    (target / VALIDATION).unlink(missing_ok=True)  # of an earlier publication
+    shutil.rmtree(target / RECORDED, ignore_errors=True)
     for name, data in content.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(target / name, data)
     files.write_json(target / "manifests.json", [_of_results(run.manifest) for run in runs])
     return [target / name for name in (*content, "manifests.json")]
@@ -163,6 +172,33 @@ def _first_and_last(rollouts: pa.Table) -> pa.Table:
     ends = {min(steps), max(steps)} if steps else set()
     kept = rollouts.filter(pa.array([step in ends for step in steps], pa.bool_()))
     return _without_text(kept, [True] * kept.num_rows)
+
+
+def _validation(trained: list[Run]) -> dict[str, bytes]:
+    """Return the file of all evaluations of the validation panel, without text; none if no run has any."""
+    tables = [
+        labelled(files.read_table(path, schema.EVAL_SCHEMA), run.name, run.seed)
+        for run in trained
+        for path in validation_files(run.path)
+    ]
+    if not tables:
+        return {}
+    table = pa.concat_tables(tables)
+    return {VALIDATION: small_bytes(_without_text(table, [True] * table.num_rows))}
+
+
+def _recorded(trained: list[Run]) -> dict[str, bytes]:
+    """Return the token records of the first run of every row that has any. trained: ordered by row and seed."""
+    first: dict[str, Run] = {}
+    for run in trained:
+        if token_records.steps_of(run.path):
+            first.setdefault(run.name, run)
+    found = {}
+    for name, run in first.items():
+        for path in (token_records.path_of(run.path, step) for step in token_records.steps_of(run.path)):
+            token_records.read(path)  # a broken one is named
+            found[f"{RECORDED}/{name}/{path.relative_to(run.path)}"] = path.read_bytes()
+    return found
 
 
 def _eval_bytes(table: pa.Table) -> bytes:

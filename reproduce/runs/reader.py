@@ -78,6 +78,11 @@ def read_run(path: Path | str) -> Run:
     return Run(path, data, config, steps, timings, rollouts, evaluation)
 
 
+def validation_files(path: Path) -> list[Path]:
+    """List the evaluations of the validation panel in a run directory, in the order of their steps."""
+    return sorted((path / "validation").glob("*.parquet"))
+
+
 EVALUATE = "without it (delete it if it is there) the same command evaluates the last checkpoint again"
 WRITE = "without it (delete it if it is there) the same command writes it again"
 """Advice that `RunDirectory.open` makes true."""

@@ -518,11 +518,12 @@ def test_build_is_complete_and_repeatable(data_root, tmp_path):
     names = [
         {p.relative_to(tmp_path / n): p.read_bytes() for p in r.files} for n, r in zip(FOLDERS, results, strict=True)
     ]
-    assert len(names[1]) == 8 and names[1].items() <= names[0].items()  # six figures, two notebooks
+    assert len(names[1]) == 11 and names[1].items() <= names[0].items()  # eight figures, three notebooks
     stems = {p.name for p in names[0]}
     assert {
         "table2.ipynb",
         "figure_entropy.ipynb",
+        "figure_entropy_family.ipynb",
         "figure_diversity.ipynb",
         "table2.md",
         "table2.tex",

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import STEPS, compared, reported_frame, save, step_rows, write_results, write_runs
+from synthetic import STEPS, compared, reported_frame, save, save_validation, step_rows, write_results, write_runs
 
 from analysis import build as build_module
 from analysis import (
@@ -222,6 +222,55 @@ def test_table_5_prints_cells_and_best_and_says_how_it_was_chosen(root):
     assert [row[0] for row in shown.rows] == ["GRPO", "AEPO"]
     assert table5.NOTE in shown.notes and "not evaluated" in table5.NOTE
     assert len(write.terminal_tables(built_of(root, 5))) == 2
+
+
+def validated(folder, success):
+    source = results_of(write_results(folder, SUCCESS, table="table5", variants=GRID), 5)
+    save_validation(source, success)
+    return load.load_source("mini", "table5", data_root=folder)
+
+
+ELSEWHERE = {name: 0.6 if name == cell_name("aepo", 5e-4, 4) else 0.3 for name in GRID}
+
+
+def test_a_cell_is_chosen_on_the_validation_panel_where_all_runs_have_one(tmp_path):
+    source = validated(tmp_path, ELSEWHERE)
+    best, built = table5.best(source), write.build(source)
+    assert best.loc["aepo", "chosen"] == "0.0005 · 8", "not the cell that is best on the test panel"
+    assert best.loc["aepo", "best_1"] == pytest.approx(built.frame.loc[cell_name("aepo", 5e-4, 4), "pass_1"])
+    assert best.loc["aepo", "validation_1"] == pytest.approx(60)
+    assert best.loc["grpo", "chosen"] == "0.0005 · 4", "of equals the lower learning rate, then fewer updates"
+    shown, short = write.main_table(built), write.short_table(built)
+    assert "Chosen on validation" in shown.header and table5.NOTE not in shown.notes
+    assert any("No answer on the test panel entered the choice" in note for note in shown.notes)
+    assert [row[1] for row in short.rows] == ["0.0005 · 4", "0.0005 · 8"]
+    assert "no test answer entered the choice" in " ".join(short.notes)
+
+
+def test_test_answers_do_not_move_a_choice_on_the_validation_panel(tmp_path):
+    source = validated(tmp_path, ELSEWHERE)
+    before = table5.best(source)["chosen"].tolist()
+    source.evals["correct"] = ~source.evals["correct"]
+    assert table5.best(source)["chosen"].tolist() == before
+
+
+def test_a_run_without_its_last_validation_leaves_the_choice_to_cross_fitting(tmp_path):
+    source = validated(tmp_path, ELSEWHERE)
+    frame = source.validation
+    lost = (frame["method"] == cell_name("grpo", 1e-3, 2)) & (frame["seed"] == 1) & (frame["checkpoint"] == "step 6")
+    save(frame[~lost], source.folder / "validation.parquet", "eval")
+    source = load.load_source("mini", "table5", data_root=tmp_path)
+    assert "(6 of 6)" in table5.best(source).loc["aepo", "chosen"]
+    assert table5.NOTE in write.main_table(write.build(source)).notes
+
+
+def test_runs_of_different_validation_panels_are_not_compared(tmp_path):
+    source = validated(tmp_path, ELSEWHERE)
+    frame = source.validation
+    other = (frame["method"] == cell_name("grpo", 1e-3, 2)) & (frame["question_id"] == "q099")
+    save(frame[~other], source.folder / "validation.parquet", "eval")
+    with pytest.raises(UserError, match="different validation panels"):
+        table5.best(load.load_source("mini", "table5", data_root=tmp_path))
 
 
 def test_table_5_without_its_rows_is_refused(tmp_path):

@@ -155,7 +155,8 @@ def test_the_tables_share_their_settings_but_for_what_their_files_say():
     assert one.task.families == ["mini-math", "mini-knowledge"] and two.task.families == ["mini-deepsearch"]
     assert dataclasses.replace(two.task, families=one.task.families) == one.task
     assert one.training == two.training and one.warm_start == four.warm_start == five.warm_start == two.warm_start
-    assert four.evaluation == five.evaluation == two.evaluation
+    assert four.evaluation == dataclasses.replace(five.evaluation, validation=None) == two.evaluation
+    assert five.evaluation.validation.every == five.training.steps, "once, after the last step"
     for half in (four, five):  # half of table 2's; change table4.yaml and table5.yaml together with mini_defaults.yaml
         assert half.training.steps == two.training.steps // 2
     assert dataclasses.replace(four.training, steps=two.training.steps) == two.training

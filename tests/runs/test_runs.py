@@ -1,5 +1,6 @@
 """Run directories: atomic, resumable to the same bytes, never read half-written; and what is published from them."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -11,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from records import committed
 from run_folders import SECONDS, finished, start, tree
 from run_rows import evaluations, job, metrics, rollouts
 
+from analysis.load import load_source
 from reproduce.errors import UserError
-from reproduce.runs import files, manifest, publish, schema
+from reproduce.runs import files, manifest, publish, schema, token_records
 from reproduce.runs.directory import RunDirectory
 from reproduce.runs.reader import find_runs, read_run
 
@@ -341,6 +344,48 @@ def test_publishing_is_complete_sorted_and_the_same_each_time(tmp_path):
     assert [(m["method"], m["seed"]) for m in manifests][-1] == ("warm_start", 0) and len(manifests) == 5
     rows = yaml.safe_load((folder / "config.yaml").read_text())["rows"]
     assert rows["aepo"] == {"method": "aepo", "algorithm": {}, "training": {}, "seeds": [2, 10]}
+
+
+def test_validation_and_the_tokens_of_one_run_per_row_are_published(tmp_path):
+    for method, seeds in (("warm_start", (0,)), ("aepo", (2, 10)), ("grpo", (2,))):
+        for seed in seeds:
+            run = finished(tmp_path / "runs", method=method, seed=seed)
+            if method == "aepo":
+                for step in (2, 3):
+                    run.write_validation(step, evaluations(f"step {step}", questions=3))
+                    run.write_tokens(dataclasses.replace(committed(), step=step))
+    target = tmp_path / "data" / "results" / "smoke" / "table2"
+    paths = publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "data" / "results")
+    rows = pd.read_parquet(target / "validation.parquet")
+    assert rows.groupby(["method", "seed", "checkpoint"]).size().to_dict() == {
+        ("aepo", seed, f"step {step}"): 6 for seed in (2, 10) for step in (2, 3)
+    }
+    assert rows["text"].isna().all()
+    recorded = target / "recorded" / "aepo"
+    assert token_records.steps_of(recorded) == [2, 3], "of the first seed alone, where `make trees RUN=` reads them"
+    assert token_records.read(token_records.path_of(recorded, 3)).step == 3
+    assert {p for p in target.rglob("*") if p.is_file()} == set(paths)
+    for source in (
+        load_source("smoke", "table2", data_root=tmp_path / "data"),
+        load_source("smoke", "table2", tmp_path / "runs"),
+    ):
+        own = source.validation.sort_values(["method", "seed", "checkpoint", "question_id", "sample"])
+        assert own["correct"].tolist() == rows["correct"].tolist() and len(own) == 24
+    token_records.path_of(tmp_path / "runs" / "smoke" / "table2" / "aepo" / "2", 3).write_bytes(b"cut short")
+    with pytest.raises(UserError, match=r"000003.json.gz cannot be read"):
+        publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "data" / "results")
+    assert {p for p in target.rglob("*") if p.is_file()} == set(paths), "what was published stays"
+
+
+def test_a_publication_without_validation_leaves_none_of_an_earlier_one(tmp_path):
+    grid(tmp_path / "runs")
+    paths = publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+    before = {path: path.read_bytes() for path in paths}
+    for name in ("validation.parquet", "recorded/grpo/tokens/000001.json.gz"):
+        (paths[0].parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (paths[0].parent / name).write_bytes(b"old")
+    publish.publish("smoke", "table2", tmp_path / "runs", tmp_path / "out")
+    assert {path: path.read_bytes() for path in paths[0].parent.rglob("*") if path.is_file()} == before
 
 
 SLOW = {"method": "grpo", "variant": "slow", "training": {"learning_rate": 1e-4}}

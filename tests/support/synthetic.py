@@ -172,6 +172,21 @@ def write_results(
     return data_root
 
 
+def save_validation(source, success):
+    """Publish evaluations of the validation panel, after the last step and one before, for every run of `source`.
+
+    success: row -> share of correct answers after the last step, exact to a hundredth; before it is 1.
+    """
+    frames = []
+    for row, share in success.items():
+        for seed in source.scores[row].seeds:
+            for step in (STEPS - 1, STEPS):
+                rows = eval_rows(row, seed, 0.5, questions=100, samples=1, splits=("validation",))
+                correct = np.arange(100) < (round(100 * share) if step == STEPS else 100)
+                frames.append(rows.assign(checkpoint=f"step {step}", correct=correct, method=row, seed=seed))
+    save(pd.concat(frames), source.folder / "validation.parquet", "eval")
+
+
 def _rows(methods, variants):
     plain = {name: {"method": name, "algorithm": {}, "training": {}} for name in methods}
     return {name: plain[name] | (variants or {}).get(name, {}) for name in methods}
