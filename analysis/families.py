@@ -33,11 +33,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Family:
-    """The confirmatory comparisons of one table. margin: points inside which an effect counts as none."""
+    """The confirmatory comparisons of one table. margin: points inside which an effect counts as none. written: when
+    they were written down."""
 
     paper: str
     margin: float
     comparisons: tuple[Comparison, ...]
+    written: str = "after the published runs had been seen, binding for later ones"
 
 
 @cache
@@ -47,7 +49,8 @@ def confirmatory(table: str) -> Family | None:
         try:
             if table in found["tables"]:
                 pairs = tuple(Comparison(c["row"], tuple(c["against"])) for c in found["comparisons"])
-                return Family(found["paper"], float(found["margin"]), pairs)
+                more = {"written": found["written"]} if "written" in found else {}
+                return Family(found["paper"], float(found["margin"]), pairs, **more)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{FILE}: {name} lacks tables, paper, margin or comparisons ({error!r})") from None
     return None
