@@ -14,6 +14,7 @@ FIGURES = {
     "3": ("figure_epo_dynamics", "figure_epo_ablation"),
     "4": (),
     "5": (),
+    "6": (),
 }
 """Table -> the notebooks of its figures. The table itself is the notebook `table`."""
 

@@ -55,7 +55,7 @@ def _label(column: str, spec: Spec) -> str:
     labels = {
         "pass_1": "average pass@1",
         f"pass_{K}": f"average pass@{K}",
-        "difference_1": f"against {spec.name(spec.baseline)}",
+        "difference_1": f"against {spec.base_name}",
     } | COSTS
     return labels.get(column) or format.part_label(column).lower()
 

@@ -28,13 +28,13 @@ def figure(built: Table) -> style.Drawn:
     ]
     family = families.confirmatory(spec.table)
     margin = family.margin if family else None
-    base = spec.name(spec.baseline)
+    base = spec.base_name
     runs = int(frame["n_seeds"].get(spec.baseline, 0))
     what = "success" if spec.columns == "split" else "pass@1"
     caption = (
         f"Points of {what}, row minus {base}, mean and 95 % interval over seeds × questions, each alone; in brackets "
         f"the "
-        f"training seeds of the row ({base}: {runs}). {forest.CLIPPED}"
+        f"training seeds of the row ({spec.name(spec.baseline)}: {runs}). {forest.CLIPPED}"
     )
     if margin:
         caption += f" Grey band: ±{margin:g} points, the margin inside which a difference counts as none."
@@ -59,7 +59,7 @@ def _rows(built: Table) -> list[str]:
 def says(built: Table, rows: list[str]) -> str:
     """How many rows differ from the baseline after the adjustment, and which."""
     spec, frame = built.spec, built.frame
-    base = spec.name(spec.baseline)
+    base = spec.base_name
     if not rows:
         return f"No row stands beside {base}, so nothing is compared."
     sure = [m for m in rows if frame.loc[m, "adjusted_1"] < ALPHA]

@@ -185,7 +185,7 @@ def score_table(
     scores without their intervals.
     """
     further, costs = further or {}, costs or table.costs
-    baseline = table.spec.name(table.spec.baseline)
+    baseline = table.spec.base_name
     header = [
         "Method",
         *scored.values(),
@@ -211,7 +211,7 @@ def main_table(table: Table, more_notes: Sequence[str] = ()) -> TextTable:
     scored = {column: part_label(column) for column in table.parts}
     scored |= {"pass_1": "Average pass@1", f"pass_{K}": f"Average pass@{K}"}
     plain = tuple(table.parts) if len(table.parts) > 2 else ()
-    baseline = table.spec.name(table.spec.baseline)
+    baseline = table.spec.base_name
     notes = [
         f"Scores in percent. Average is over all questions. {interval('questions')}. "
         f"pass@k: unbiased estimator. {BOLD}",
@@ -251,7 +251,7 @@ def short_table(table: Table, scored: dict[str, str] | None = None, unit: str = 
     """
     spec, frame = table.spec, table.frame.loc[core_rows(table)]
     scored = scored or {column: part_label(column) for column in table.parts} | {"pass_1": "Average pass@1"}
-    header = ["Method", *scored.values(), f"Against {spec.name(spec.baseline)}", "Adjusted p", "Seeds"]
+    header = ["Method", *scored.values(), f"Against {spec.base_name}", "Adjusted p", "Seeds"]
     rows, bold = [], set()
     for i, (method, row) in enumerate(frame.iterrows()):
         bold |= {(i, 1 + j) for j, c in enumerate((*scored, "difference_1")) if row.get(f"{c}_bold") in (True, 1)}
@@ -263,7 +263,7 @@ def short_table(table: Table, scored: dict[str, str] | None = None, unit: str = 
 
 def short_notes(table: Table, unit: str) -> list[str]:
     """A note on the numbers of the short table."""
-    base = table.spec.name(table.spec.baseline)
+    base = table.spec.base_name
     return [
         f"Percent, last checkpoint. ±: half of the 95 % interval over seeds × {unit}; all runs start from one warm "
         f"start, "
@@ -289,7 +289,7 @@ def origin(table: Table) -> list[str]:
 
 def robust_table(table: Table) -> TextTable:
     """Interquartile mean of pass@1 over seeds, pass@5 difference, share of pairs of runs that win over the baseline."""
-    baseline = table.spec.name(table.spec.baseline)
+    baseline = table.spec.base_name
     wins = f"Pairs of runs above {baseline}, %"
     header = ["Method", "IQM pass@1, %", f"pass@{K} against {baseline}, points", wins]
     rows = [

@@ -23,7 +23,7 @@ COMPONENTS = {
     "A4": "gradient-keeping clip",
     "A5": "entropy-aware advantage",
 }
-"""Claim -> the component of AEPO, alone against none of them (table 4)."""
+"""Claim -> the component of AEPO, alone against none of them (table 4; where it has results, table 6)."""
 
 
 def overview(tables: Mapping[str, Source], ledger: Ledger) -> TextTable:
@@ -87,9 +87,10 @@ def difference(source: Source, name: str, against: str) -> Estimate:
 
 
 def _component(label: str, entry: Entry) -> list[str]:
-    _, interval = entry.weakest
-    effect = f"{format.estimate(interval.interval(), sign=True)} (table 4)"
-    return [f"· {label} alone", "no component", MISSING, effect, MISSING, *_claim(entry)]
+    where, interval = entry.weakest
+    effect, tested = format.estimate(interval.interval(), sign=True), entry.measured.tested
+    name, against = (f"{label}, {tested.row_name}", tested.base_name) if tested else (label, "no component")
+    return [f"· {name} alone", against, MISSING, f"{effect} ({where.rpartition(', ')[2]})", MISSING, *_claim(entry)]
 
 
 def _claim(entry: Entry | None) -> list[str]:

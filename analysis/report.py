@@ -18,8 +18,8 @@ from reproduce.errors import UserError
 
 SECTIONS = {
     "Read first": ("README.md", "figures/claims.md"),
-    "Tables": tuple(f"analysis/table{n}.ipynb" for n in range(1, 6)),
-    "Every row and column": tuple(f"figures/table{n}_appendix.md" for n in range(1, 6)),
+    "Tables": tuple(f"analysis/table{n}.ipynb" for n in range(1, 7)),
+    "Every row and column": tuple(f"figures/table{n}_appendix.md" for n in range(1, 7)),
     "Figures": tuple(
         f"analysis/{name}.ipynb"
         for name in (

@@ -212,6 +212,13 @@ def over_seeds(values_S: np.ndarray) -> Effect:
     return Effect(float(values_S.mean()), float(error), values_S.size - 1)
 
 
+def unpaired(a_S: np.ndarray, b_S: np.ndarray) -> Effect:
+    """Mean of `a` minus mean of `b`, one number per seed each, with Welch's degrees of freedom."""
+    a, b = over_seeds(a_S), over_seeds(b_S)
+    variance, df = satterthwaite([(a.error**2, len(a_S) - 1), (b.error**2, len(b_S) - 1)])
+    return Effect(a.value - b.value, float(np.sqrt(variance)), df)
+
+
 def gap(a_S: np.ndarray, b_S: np.ndarray) -> Estimate:
     """Mean of `a` minus mean of `b`, one number per seed each, with Welch's t interval; none below two seeds."""
     a_S, b_S = (np.asarray(x, dtype=float)[np.isfinite(x)] for x in (a_S, b_S))

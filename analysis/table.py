@@ -41,8 +41,8 @@ class Spec:
     table: its name, such as "2". subject: the rest of its title, with {sets} for the question sets that it shows and
     {world} for the world of its episodes. columns: "level", "family" or "split", what the score
     columns stand for. rows: shown even without runs. core: rows that stand first; the others are folded away. ranking:
-    the order of the rows. baseline: the row that differences are to. names: how rows are called where `style.name`
-    does not know. reported: the papers' numbers beside it, or
+    the order of the rows. baseline: the row that differences are to. bases: row -> the row that it is compared with
+    instead. names: how rows are called where `style.name` does not know. reported: the papers' numbers beside it, or
     None. compared: the columns that published and own results are compared in; None: all.
 
     Hooks of tables that show more; None: what every table shows. complete: the `Table` with further columns.
@@ -58,6 +58,7 @@ class Spec:
     core: tuple[str, ...] = style.MAIN
     ranking: tuple[str, ...] = style.ORDER
     baseline: str = style.BASELINE
+    bases: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     reported: Reported | None = None
     compared: tuple[str, ...] | None = None
@@ -73,6 +74,15 @@ class Spec:
         """How a row is called in print."""
         return self.names.get(row) or style.name(row)
 
+    def base(self, row: str) -> str:
+        """The row that `row` is compared with."""
+        return self.bases.get(row, self.baseline)
+
+    @property
+    def base_name(self) -> str:
+        """The rows that others are compared with, in print."""
+        return "its base" if self.bases else self.name(self.baseline)
+
     def order(self, rows) -> list[str]:
         """The rows in the order of `ranking`, all others after them; without repeats."""
         return [r for r in self.ranking if r in set(rows)] + [r for r in style.order(rows) if r not in self.ranking]
@@ -81,7 +91,7 @@ class Spec:
 @dataclass(frozen=True, eq=False)
 class Table:
     """`frame`: index method, columns as in the glossary of analysis/README.md (scores in percent, differences in
-    points, `<column>_low`, `<column>_high`, `<column>_bold`). adjusted: p-values of the differences to the baseline."""
+    points, `<column>_low`, `<column>_high`, `<column>_bold`). adjusted: p-values of the differences to the bases."""
 
     spec: Spec
     frame: pd.DataFrame
@@ -158,20 +168,18 @@ def _best(scores: Mapping[str, Scores], k: int, keep_Q: np.ndarray | None, twins
 
 
 def _against_baseline(rows: dict, source: Source, spec: Spec) -> families.Adjusted:
-    """Differences of every row to the baseline, with p-values of the trained rows as their families adjust them."""
+    """Differences of every row to its base, with p-values of the trained rows as their families adjust them."""
     scores, effects = source.scores, {}
-    if spec.baseline not in scores:
-        return families.Adjusted({}, (), 0)
-    baseline = scores[spec.baseline]
     for name, mine in scores.items():
-        if name == spec.baseline:
+        if name == spec.base(name) or spec.base(name) not in scores:
             continue
+        baseline = scores[spec.base(name)]
         found = {k: pairing.difference(mine, baseline, k) for k in (1, K)}
         for k, effect in found.items():
             put(rows[name], f"difference_{k}", effect.interval())
         if name != style.WARM_START:
             rows[name]["improvement_1"] = 100 * pairing.share_of_wins(mine, baseline)
-            effects[name, spec.baseline] = found[1]
+            effects[name, spec.base(name)] = found[1]
     adjusted = families.adjust(source, effects)
     put_adjusted(rows, {name: effect.p() for (name, _), effect in effects.items()}, adjusted)
     return adjusted

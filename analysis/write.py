@@ -22,6 +22,7 @@ from analysis import (
     table3,
     table4,
     table5,
+    table6,
     text_table,
     training_steps,
 )
@@ -29,7 +30,7 @@ from analysis.load import Source
 from analysis.table import Spec, Table
 from analysis.text_table import TextTable
 
-SPECS: dict[str, Spec] = {s.table: s for s in (table1.SPEC, table2.SPEC, table3.SPEC, table4.SPEC, table5.SPEC)}
+SPECS: dict[str, Spec] = {m.SPEC.table: m.SPEC for m in (table1, table2, table3, table4, table5, table6)}
 
 
 def build(source: Source) -> Table:

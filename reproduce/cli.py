@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("table", table, "train, evaluate and build one table; does only what is missing")
-    sub.add_argument("table", help="number of the table: 1, 2, 3, 4 or 5")
+    sub.add_argument("table", help="number of the table: 1, 2, 3, 4, 5 or 6")
     sub.add_argument("--profile", default=DEFAULT_PROFILE)
     sub.add_argument("--task", help="another world of the same table, such as scienceworld for table 3")
     sub.add_argument("--seeds", type=arguments.seeds, help="e.g. 0,1,2 or 0-7 (default: the table's)")

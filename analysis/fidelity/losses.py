@@ -18,9 +18,9 @@ def factor_absent(batch):
     return compared(batch, ("aepo", {}), ("aepo", {"entropy_advantage": False}))
 
 
-def factors(batch: Batch) -> torch.Tensor:
+def factors(batch: Batch, a: float = 0.2) -> torch.Tensor:
     """AEPO's factor 1 + a z(H) of every loss-mask token."""
-    return entropy_factor(batch.tensors["old_entropies_BT"], batch.mask_BT, 0.2)[batch.mask_BT]
+    return entropy_factor(batch.tensors["old_entropies_BT"], batch.mask_BT, a)[batch.mask_BT]
 
 
 @measure("%", "share of tokens whose advantage the factor changes by more than a tenth")

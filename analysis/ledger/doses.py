@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from analysis.fidelity.batch import Batch, compared
 from analysis.fidelity.losses import factors, kept
@@ -102,30 +101,3 @@ COMPONENTS: dict[str, tuple[str, Callable[[Batch], tuple[float, str]]]] = {
     "EPO's smoothing": (GRADIENT, smoothing),
     "EPO's phase weight": (GRADIENT, phase_weight),
 }
-
-
-def tree_shape(rollouts: pd.DataFrame, least_turns: int = 0) -> pd.DataFrame:
-    """A row per group with forks: seed, step, group, whole (trajectories from the prompt), branches, largest_root
-    (share of the branches under the root that has most), from_branches (share whose parent is a branch itself).
-
-    rollouts: rows of rollouts.parquet of one method. least_turns: only groups whose trajectories have that many tool
-    calls on average.
-    """
-    found = []
-    for (seed, step, group), rows in rollouts.groupby(["seed", "step", "group"]):
-        parents = dict(zip(rows["row"], rows["parent"], strict=True))
-        forks = [row for row, parent in parents.items() if parent >= 0]
-        if forks and rows["tool_calls"].mean() >= least_turns:
-            roots = pd.Series([root_of(row, parents) for row in forks]).value_counts()
-            nested = np.mean([parents.get(parents[row], -1) >= 0 for row in forks])
-            whole = len(parents) - len(forks)
-            found.append((seed, step, group, whole, len(forks), roots.iloc[0] / len(forks), nested))
-    columns = ["seed", "step", "group", "whole", "branches", "largest_root", "from_branches"]
-    return pd.DataFrame(found, columns=columns)
-
-
-def root_of(row: int, parents: dict[int, int]) -> int:
-    """The trajectory from the prompt that `row` descends from. parents: row -> parent, negative for none."""
-    while parents.get(row, -1) >= 0:
-        row = parents[row]
-    return row

@@ -10,7 +10,7 @@ from analysis.fidelity.batch import Batch
 from analysis.fidelity.epo import indicator_gradient
 from analysis.fidelity.losses import kept
 from analysis.fidelity.trees import budgets
-from analysis.ledger import doses
+from analysis.ledger import dose_response, doses
 from analysis.ledger.cascade import cascades, fluctuations
 from analysis.ledger.claims import Measured
 from analysis.ledger.intervals import Exact, Ratio, Share, ShareDifference
@@ -18,13 +18,17 @@ from analysis.load import Source
 from analysis.statistics import Effect
 from analysis.table3 import BASES, SPLITS, best_of_checks
 from analysis.training_steps import fallen
+from analysis.tree_shape import tree_shape
 
 SEVEN = ("grpo", "reinforce++", "dapo", "gppo", "cispo", "gigpo", "arpo")
 """AEPO's seven baselines."""
 
 
 def measure(claim: str, tables: dict[str, Source], batch: Batch) -> Measured:
-    """Measure a claim. tables: name -> source."""
+    """Measure a claim. tables: name -> source, table 6 included if it has results."""
+    mechanism, by_dose = BY_DOSE.get(claim, (None, None))
+    if mechanism and dose_response.has(tables, mechanism):
+        return by_dose(tables[dose_response.TABLE], batch)
     return MEASURES[claim](tables, batch)
 
 
@@ -73,7 +77,7 @@ def _a2(tables, batch) -> Measured:
 
 
 def _a3(tables, batch) -> Measured:
-    shape = doses.tree_shape(_rollouts(tables["table2"], "arpo"), least_turns=6)
+    shape = tree_shape(_rollouts(tables["table2"], "arpo"), least_turns=6)
     share = 100 * shape["largest_root"].mean()
     text = f"{share:.0f} % of ARPO's branches, {len(shape)} groups of table 2"
     return Measured(share >= 30, text, *_alone("branch-penalty")(tables))
@@ -135,9 +139,7 @@ def _e2(tables, batch) -> Measured:
 
 def _e3(tables, batch) -> Measured:
     base, mine = (fluctuations(tables["table3"], method) for method in ("epo-base", "ppo+epo"))
-    a, b = (statistics.over_seeds(np.log(values)) for values in (mine, base))
-    variance, df = statistics.satterthwaite([(a.error**2, len(mine) - 1), (b.error**2, len(base) - 1)])
-    effect = Ratio(Effect(a.value - b.value, float(np.sqrt(variance)), df))
+    effect = Ratio(statistics.unpaired(np.log(mine), np.log(base)))
     text = f"variance {base.mean():.1e} nats²"
     return Measured(
         base.mean() >= 1e-2, text, {"EPO on PPO / EPO (base)": effect}, f"{len(mine)} and {len(base)} seeds"
@@ -184,6 +186,15 @@ MEASURES: dict[str, Callable[[dict[str, Source], Batch], Measured]] = {
     "E5": _e5,
     "E6": _e6,
 }
+
+
+BY_DOSE: dict[str, tuple[str, Callable[[Source, Batch], Measured]]] = {
+    "A2": ("budget", dose_response.budget),
+    "A3": ("trees", dose_response.trees),
+    "A4": ("clip", dose_response.clip),
+    "A5": ("advantage", dose_response.advantage),
+}
+"""Claim -> the mechanism of table 6 that decides it once it has results, and how it is measured there."""
 
 
 def _rollouts(source: Source, method: str) -> pd.DataFrame:

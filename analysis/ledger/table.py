@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import entropy, fidelity, format, load, power
-from analysis.ledger import doses
+from analysis.ledger import dose_response, doses
 from analysis.ledger.claims import UNDECIDED, Claim, Measured, definitions, verdict
 from analysis.ledger.doses import LEAST, Dose
 from analysis.ledger.intervals import Interval
@@ -65,7 +65,7 @@ class Ledger:
         return [
             ledger_table(self.entries),
             decides_table(self.entries),
-            dose_table(self.doses),
+            dose_table(self.doses, self.entries),
             premises_table(self.premises, self.entries),
             others_table(self.others),
         ]
@@ -76,8 +76,10 @@ class Ledger:
 
 
 def load_ledger(data_folder: Path, profile: str = "mini") -> Ledger:
-    """The ledger of the published results of a profile. UserError for a table without results or a broken file."""
-    tables = {name: load.load_source(profile, name, load.RESULTS, data_folder) for name in TABLES}
+    """The ledger of the published results of a profile; table 6 is left out as long as it has none. UserError for any
+    other table without results, or a broken file."""
+    later = [name for name in (dose_response.TABLE,) if (data_folder / "results" / profile / name).is_dir()]
+    tables = {name: load.load_source(profile, name, load.RESULTS, data_folder) for name in (*TABLES, *later)}
     return ledger(tables, fidelity.load_batch(data_folder / "fidelity"), data_folder / OTHERS)
 
 
@@ -99,10 +101,10 @@ COMPARED = {
 
 
 def _entry(claim: Claim, measured: Measured, dose: Dose | None, tables: dict[str, Source]) -> Entry:
-    entry = Entry(claim, measured, dose)
+    entry, tested = Entry(claim, measured, measured.dose or dose), measured.tested
     if entry.verdict != UNDECIDED or claim.id not in COMPARED:
         return entry
-    table, baseline = COMPARED[claim.id]
+    table, baseline = (tested.table, tested.base) if tested else COMPARED[claim.id]
     found = power.variances(tables[table], baseline)
     return replace(entry, seeds=None if found is None else found.seeds(abs(claim.margin - claim.beyond) / 100))
 
@@ -138,6 +140,10 @@ def frame(entries: list[Entry]) -> pd.DataFrame:
                     "margin": entry.claim.margin,
                 }
             )
+        for label, condition in entry.measured.conditions.items():
+            ends, most = condition.found.interval(), condition.most
+            found = {"effect": label, "value": ends.value, "low": ends.low, "high": ends.high, "unit": condition.unit}
+            rows.append(about | found | {"side": "below", "beyond": most, "margin": most})
     return pd.DataFrame(rows)
 
 
@@ -169,6 +175,11 @@ def ledger_table(entries: list[Entry]) -> TextTable:
         f"Gate: a premise, measured on the base method. Dose: how much the component changes what it acts on (next "
         f"table); below {LEAST:.0f} % it is not tested.",
     ]
+    if later := [entry.claim.id for entry in entries if entry.measured.tested]:
+        notes.append(
+            f"{', '.join(later)}: from the comparison of table 6 that decides, at the dose at which the gate is met, "
+            "chosen before these runs (`analysis/preregistration_regimes.md`)."
+        )
     header = ["", "Claim", "Verdict", "Measured", "Gate", "Dose"]
     words = frozenset(range(len(header)))
     return TextTable(
@@ -178,13 +189,22 @@ def ledger_table(entries: list[Entry]) -> TextTable:
 
 def decides_table(entries: list[Entry]) -> TextTable:
     """A row per claim: how it is tested here, and what data would settle it."""
-    rows = [[e.claim.id, e.claim.here, e.claim.decides] for e in entries]
+    rows = [[e.claim.id, _tested(e), e.claim.decides] for e in entries]
     return TextTable(
         "How they are tested, and what would decide",
         ["", "Tested as", "What would decide"],
         rows,
         words=frozenset({0, 1, 2}),
     )
+
+
+def _tested(entry: Entry) -> str:
+    """How a claim is tested: as it is defined, or by the later comparison that its data are from."""
+    found = entry.measured.tested
+    if found is None:
+        return entry.claim.here
+    also = "".join(f", while {label} falls by {-c.most:g} % or more" for label, c in entry.measured.conditions.items())
+    return f"{found.row_name} minus {found.base_name}, pass@1, {found.table.replace('table', 'table ')}{also}"
 
 
 def _shown(entry: Entry) -> str:
@@ -195,16 +215,25 @@ def _shown(entry: Entry) -> str:
     count = len(entry.measured.effects)
     which = f" (of {count})" if count > 1 else ""
     runs = f"; {entry.measured.runs}" if entry.measured.runs else ""
-    return f"{label}: {ends.value:+.1f} [{ends.low:+.1f}, {ends.high:+.1f}] {entry.claim.unit}{which}{runs}"
+    also = ""
+    for name, condition in entry.measured.conditions.items():
+        e = condition.found.interval()
+        also += f"; {name}: {e.value:+.0f} [{e.low:+.0f}, {e.high:+.0f}] {condition.unit}"
+    return f"{label}: {ends.value:+.1f} [{ends.low:+.1f}, {ends.high:+.1f}] {entry.claim.unit}{which}{also}{runs}"
 
 
-def dose_table(found: list[Dose]) -> TextTable:
-    """A row per component."""
-    rows = [[dose.component, dose.unit, f"{dose.dose:.2g} %", dose.detail] for dose in found]
+def dose_table(found: list[Dose], entries: list[Entry]) -> TextTable:
+    """A row per component at its published settings, and one per claim that table 6 decides at another."""
+    later = [e for e in entries if e.measured.tested]
+    shown = [*((dose.component, dose) for dose in found)]
+    shown += [(f"{e.dose.component}, {e.measured.tested.row_name} (table 6)", e.dose) for e in later]
+    rows = [[name, dose.unit, f"{dose.dose:.2g} %", dose.detail] for name, dose in shown]
     notes = [
         "Measured on the audit's batch (`figures/fidelity.md`): one RL step of AEPO on table 2's questions, the last "
         "update of the step. EPO's terms act on GRPO's loss there."
     ]
+    if later:
+        notes.append("Rows of table 6: measured in its runs, but for gradients, which runs do not log.")
     return TextTable(
         "How much each component changes",
         ["Component", "Measure", "Dose", "Consists of"],
@@ -233,6 +262,8 @@ def premises_table(measured: pd.DataFrame, entries: list[Entry]) -> TextTable:
         "1 to 5: GRPO's runs, 95 % interval over seeds; met if the whole interval lies on the stated side. 6: the "
         "audit's batch. 7: ARPO's runs. How they are measured: `analysis/figure_entropy.ipynb`, `analysis/ledger/`."
     ]
+    if any(entry.measured.tested for entry in entries if entry.claim.id in SHAPE):
+        notes.append("6 and 7 at the doses of table 6 where it says so.")
     header = ["Premise", "Measured", "Here"]
     return TextTable("The premises of AEPO and ARPO", header, rows, notes=notes, words=frozenset({0, 1, 2}))
 

@@ -619,6 +619,9 @@ def test_an_interrupt_ends_the_kernels_and_saves_nothing(tmp_path):
 
 @pytest.mark.parametrize("name", [f"table{n}" for n in write.SPECS])
 def test_the_committed_notebooks_show_the_committed_tables(name):
+    if not (load.ROOT / "data" / "results" / "mini" / name).is_dir():  # nothing is published, so nothing is built
+        assert not [*(load.ROOT / "figures").glob(f"{name}*"), *(load.ROOT / "analysis").glob(f"{name}.ipynb")]
+        return
     cells = json.loads((load.ROOT / "analysis" / f"{name}.ipynb").read_text())["cells"]
     shown = [o["data"] for c in cells for o in c.get("outputs", ()) if "data" in o]
     markdown = ["".join(data["text/markdown"]) for data in shown if "text/markdown" in data]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from synthetic import STEPS, compared, reported_frame, save, save_validation, step_rows, write_results, write_runs
+from synthetic_doses import write_doses
 
 from analysis import build as build_module
 from analysis import (
@@ -59,6 +60,7 @@ def root(tmp_path_factory):
     write_results(folder, {"grpo": 0.4, "grpo+epo": 0.5}, table="table3", splits=("iid", "ood"), samples=2)
     write_results(folder, ABLATION, table="table4", variants=SWITCHES)
     write_results(folder, SUCCESS, table="table5", variants=GRID)
+    write_doses(folder, ["none", "beta-20", "whole-0.125"])
     return folder
 
 
@@ -573,8 +575,8 @@ def test_tables_without_results_are_one_line_each(tmp_path, monkeypatch):
     monkeypatch.setattr(build_module, "execute", execute)
     result = build_module.build_all(data_root=root, figures=tmp_path / "figures", only="tables")
     assert executed == ["table2"]
-    assert result.text.splitlines()[-4:] == [
-        f"Table {n}: no published results for profile mini, skipped." for n in (1, 3, 4, 5)
+    assert result.text.splitlines()[-5:] == [
+        f"Table {n}: no published results for profile mini, skipped." for n in (1, 3, 4, 5, 6)
     ]
     with pytest.raises(UserError, match="make reproduce-table2.*make publish"):
         build_module.build_all("absent", data_root=root)
@@ -588,8 +590,8 @@ def test_the_results_have_a_block_for_every_table():
 
 def test_unknown_tables_are_refused():
     assert list(build_module.FIGURES) == list(write.SPECS)
-    with pytest.raises(UserError, match="table 6 .* 1, 2, 3, 4, 5"):
-        build_module.build(6)
+    with pytest.raises(UserError, match="table 7 .* 1, 2, 3, 4, 5, 6"):
+        build_module.build(7)
 
 
 @pytest.mark.slow
@@ -597,7 +599,7 @@ def test_all_tables_build_headless(root, tmp_path):
     """The notebooks of all tables run on published results, in one go."""
     result = build_module.build_all(data_root=root, figures=tmp_path, only="tables")
     notebooks = {p.stem for p in result.files if p.suffix == ".ipynb"}
-    assert notebooks == {"table1", "table2", "table3", "table4", "table5"} and "skipped" not in result.text
+    assert notebooks == {f"table{n}" for n in write.SPECS} and "skipped" not in result.text
     for title in ("mini-knowledge and mini-math", "EPO on MiniHouse", "Components of AEPO", "One grid for every"):
         assert title in result.text
     for path in result.files:

@@ -25,6 +25,7 @@ TRIED = {
     "reproduce-table3": ((*SMOKE, "METHODS=grpo"), "runs/smoke/table3/figures/"),
     "reproduce-table4": ((*SMOKE, "METHODS=aepo"), "runs/smoke/table4/figures/"),
     "reproduce-table5": ((*SMOKE, "METHODS=grpo-lr1x-minibatches1x"), "runs/smoke/table5/figures/"),
+    "reproduce-table6": ((*SMOKE, "METHODS=none,beta-10"), "runs/smoke/table6/figures/"),
     "tune": ((*SMOKE, "TABLE=2", "METHODS=grpo", "SET=training.steps=2", "CSV=runs/tune.csv"), "runs/tune.csv"),
     "publish": (("PROFILE=smoke", "TABLE=2"), "data/results/smoke/table2/manifests.json"),
     "status": ((), "table2"),

@@ -41,7 +41,7 @@ QUICK = Size(SMALLEST, demonstrations=8, passes=40, batch=2, rate=5e-3, steps=3,
 
 def first_methods(table: str) -> list[str]:
     """The rows of a table that are rehearsed unless others are named."""
-    return {"3": ["ppo+epo"], "5": ["grpo-lr1x-minibatches1x"]}.get(table, ["grpo", "aepo"])
+    return {"3": ["ppo+epo"], "5": ["grpo-lr1x-minibatches1x"], "6": ["none", "beta-10"]}.get(table, ["grpo", "aepo"])
 
 
 def differing(job: JobConfig, folder: Path, judge_url: str, size: Size, device: str) -> dict[str, str]:

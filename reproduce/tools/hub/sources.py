@@ -28,7 +28,9 @@ MODELS = {
     model.repo: model
     for model in (
         Model(
-            "Qwen/Qwen3-14B", ("2", "4", "5"), "deep search, AEPO and ARPO table 2; its ablations are not known to us"
+            "Qwen/Qwen3-14B",
+            ("2", "4", "5", "6"),
+            "deep search, AEPO and ARPO table 2; its ablations are not known to us",
         ),
         Model("Qwen/Qwen3-8B", (), "deep search, AEPO and ARPO table 2"),
         Model("Qwen/Qwen2.5-7B-Instruct", ("1",), "reasoning, AEPO (base or instruct not stated) and ARPO table 1"),
