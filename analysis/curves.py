@@ -79,6 +79,7 @@ def keys(base: str, own: str = "the row of the panel") -> list:
 
 def figure_curves(source: Source, spec: Spec) -> style.Drawn:
     """Success over training of every row of a table, mean over seeds with 95 % band; grey: the baseline."""
+    source = source.comparable
     rows, (steps, kept_only) = spec.order(trained(source)), unfiltered(source)
     rows = [r for r in rows if r in spec.core] + [r for r in rows if r not in spec.core]
     figure, places = panels(len(rows))
@@ -95,7 +96,7 @@ def figure_curves(source: Source, spec: Spec) -> style.Drawn:
         nothing(places[0])
     base = spec.name(spec.baseline)
     dashed = [style.line_key("groups with a signal alone", style.REST[0], ls="--")] if kept_only else []
-    caption = f"Success of all sampled trajectories, mean over seeds, y from 0. {BAND}"
+    caption = f"Success of all sampled trajectories, mean over seeds, y from 0. {BAND}{source.begun_note}"
     if kept_only:
         names = " and ".join(spec.name(row) for row in rows if row in kept_only)
         caption += (

@@ -37,7 +37,7 @@ class Clusters:
 
 def shown(source: Source) -> Source:
     """The rows that these figures show: the warm start, AEPO and its baselines."""
-    return source.only(style.shown(source.methods))
+    return source.only(style.shown(source.methods)).comparable
 
 
 def _texts(source: Source) -> pd.DataFrame:
@@ -182,6 +182,7 @@ def figure_measures(source: Source, distance: dict[str, Estimate]) -> style.Draw
         "Evaluation trajectories of the last checkpoint; mean over questions and seeds, 95 % interval over seeds × "
         "questions (one seed: over questions). Distance: of the TF-IDF vectors of two samples of the same question."
     )
+    caption += source.begun_note
     figure = forest.figure(lines, panels, "Diversity inside a question", caption)
     base = actions.get(style.BASELINE, UNDEFINED)
     apart = [m for m in methods if m != style.WARM_START and (actions[m].low > base.high or actions[m].high < base.low)]
@@ -212,6 +213,7 @@ def figure_pass_at_k(source: Source) -> style.Drawn:
         f"over seeds × questions. All k come from the same {last} samples: only k = 1 and k = {last} are tested in the "
         "table."
     )
+    caption += source.begun_note
     style.finish(figure, "pass@k of the last checkpoint", caption, keys(style.name(base) if base in methods else ""))
     best = {k: max((m for m in methods), key=lambda m: found[m].loc[k, "value"]) for k in (1, last)}
     shown = [

@@ -143,7 +143,7 @@ def start_end_table(source: Source) -> TextTable:
     return TextTable("Entropy at start and end of training, nats", ["Method", "Start", "End", "End / start"], rows)
 
 
-RANGES = {"dapo": "0.8 to 1.28", "cispo": "0 to 5"}
+RANGES = {"dapo": "0.8 to 1.28", "gppo": "0.8 to 1.28", "cispo": "0 to 5"}
 """Methods whose clip range is not the others' 0.8 to 1.2; it is what "outside" means for them."""
 OVER_SEEDS = "95 % t interval over seeds, none with one seed"
 
@@ -158,6 +158,7 @@ def _names(methods) -> str:
 
 def figure_training(source: Source) -> style.Drawn:
     """Entropy over training, a panel per method, mean over seeds with 95 % bands; grey: GRPO."""
+    source = source.comparable
     methods, base = _rows(source), style.BASELINE
     figure, places = curves.panels(len(methods), per_row=4, height=1.05)
     for axes, method in zip(places, methods, strict=False):
@@ -170,6 +171,7 @@ def figure_training(source: Source) -> style.Drawn:
     if not methods:
         curves.nothing(places[0])
     caption = f"Policy entropy per token at rollout (full softmax), mean over seeds, y from 0. {curves.BAND}"
+    caption += source.begun_note
     style.finish(
         figure, "Policy entropy during training", caption, curves.keys(style.name(base) if base in methods else "")
     )
@@ -184,6 +186,7 @@ def figure_training(source: Source) -> style.Drawn:
 
 def figure_tool_results(source: Source) -> style.Drawn:
     """Entropy by position after a tool result, a panel per method, and the mean of all other tokens as a line."""
+    source = source.comparable
     methods, base = _rows(source), style.BASELINE
     figure, places = curves.panels(len(methods), per_row=4, height=1.05)
     positions = np.arange(POSITIONS)
@@ -213,6 +216,7 @@ def figure_tool_results(source: Source) -> style.Drawn:
     )
     dotted = style.line_key("tokens further from a result", style.REST[0], ls=":", lw=0.9)
     keys = [*curves.keys(style.name(base) if base in methods else ""), dotted]
+    caption += source.begun_note
     style.finish(figure, "Entropy right after a tool result", caption, keys)
     raised = [m for m in methods if _after_minus_mid(source, m).low > 0]
     return style.Drawn(
@@ -229,6 +233,7 @@ def _after_minus_mid(source: Source, method: str) -> Estimate:
 
 def figure_in_a_row(source: Source) -> style.Drawn:
     """How much more often high-entropy tool steps follow another than after shuffling: at the start, and over all."""
+    source = source.comparable
     methods, columns = _rows(source), ("high_entropy_follow", "high_entropy_base")
 
     def at_start(method: str) -> Estimate:
@@ -247,6 +252,7 @@ def figure_in_a_row(source: Source) -> style.Drawn:
         f"share after shuffling the steps inside each trajectory; points, {OVER_SEEDS}. Start: first tenth of the RL "
         "steps. The papers see it before training."
     )
+    caption += source.begun_note
     figure = forest.figure(lines, panels, "High-entropy tool steps in a row", caption)
     counts = [[m for m, pair in found.items() if pair[i].low > 0] for i in (0, 1)]
     return style.Drawn(
@@ -259,6 +265,7 @@ def figure_in_a_row(source: Source) -> style.Drawn:
 
 def figure_clip(source: Source) -> style.Drawn:
     """Tokens outside the clip range: their share, and how much more entropy they have than the others."""
+    source = source.comparable
     methods = _rows(source)
     shares = {m: estimate(100 * per_seed(source, m, "outside_clip_fraction")) for m in methods}
     gaps = {
@@ -275,6 +282,7 @@ def figure_clip(source: Source) -> style.Drawn:
         f"{f' ({others}, which makes these another question)' if others else ''}. Mean over RL steps and seeds, "
         f"{OVER_SEEDS}. Without an interval: one seed, or no tokens outside."
     )
+    caption += source.begun_note
     figure = forest.figure(lines, panels, "Tokens outside the clip range", caption)
     more = [m for m in methods if gaps[m].low > 0]
     return style.Drawn(

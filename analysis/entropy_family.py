@@ -85,6 +85,7 @@ def figure_training(source: Source) -> style.Drawn:
     keys = [*curves.keys(base)]
     if kept:
         keys.append(style.line_key("groups with a signal alone", style.REST[0], ls="--"))
+    caption += source.begun_note
     style.finish(figure, "The entropy family: entropy and success during training", caption, keys)
     return style.Drawn(figure, _training_says(source, methods, steps, kept_only))
 
@@ -137,6 +138,7 @@ def _nothing(source: Source) -> str:
 
 def figure_success(source: Source) -> style.Drawn:
     """Success on the test panel against end entropy, a point per trained row of the table."""
+    source = source.comparable
     there = trained(source)
     rows = {m: (end_entropy(source, m), _percent(source, m)) for m in source.scores if m in there}
     rows = {m: pair for m, pair in rows.items() if np.isfinite(pair[0].value)}
@@ -152,6 +154,7 @@ def figure_success(source: Source) -> style.Drawn:
         "differences are surer than these intervals. An interval that leaves the panel is cut. Grey: rows that are not "
         "core; of these the outermost are named."
     )
+    caption += source.begun_note
     figure = scatter.figure(lines, panels, labelled, "Success against entropy at the end of training", caption)
     return style.Drawn(figure, _success_says(rows))
 

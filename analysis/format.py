@@ -202,7 +202,7 @@ def score_table(
         cells += [number(row.get(c, np.nan)) if c in plain else cell(row, c) for c in scored]
         cells += [cell(row, "difference_1", sign=True), p_value(row["adjusted_1"])]
         cells += [*(cell(row, c) for c in further), *(human(row[c]) for c in costs)]
-        rows.append([*cells, str(int(row["n_seeds"])) if row["n_seeds"] else MISSING])
+        rows.append([*cells, seeds(table, method)])
     return TextTable(f"{title(table)}: all rows", header, rows, frozenset(bold), notes, wide=True)
 
 
@@ -217,6 +217,7 @@ def main_table(table: Table, more_notes: Sequence[str] = ()) -> TextTable:
         f"pass@k: unbiased estimator. {BOLD}",
         f"Against {baseline}: difference of average pass@1 in points. {adjusted(table.adjusted, table.spec.name)}",
         "Costs: mean over seeds of the whole training (evaluation not counted).",
+        *fewer_starts_note(table),
         *origin(table),
         *more_notes,
     ]
@@ -256,18 +257,47 @@ def short_table(table: Table, scored: dict[str, str] | None = None, unit: str = 
     for i, (method, row) in enumerate(frame.iterrows()):
         bold |= {(i, 1 + j) for j, c in enumerate((*scored, "difference_1")) if row.get(f"{c}_bold") in (True, 1)}
         cells = [spec.name(method), *(short(row, c) for c in scored), short(row, "difference_1", sign=True)]
-        rows.append([*cells, p_value(row["adjusted_1"]), str(int(row["n_seeds"])) if row["n_seeds"] else MISSING])
-    notes = [*short_notes(table, unit), *fallen_note(table)]
+        rows.append([*cells, p_value(row["adjusted_1"]), seeds(table, method)])
+    notes = [*short_notes(table, unit), *fewer_starts_note(table), *fallen_note(table)]
     return TextTable(title(table), header, rows, frozenset(bold), notes, more=appendix(table))
+
+
+def seeds(table: Table, row: str) -> str:
+    """The number of a row's seeds, with a mark where they begin at fewer warm starts than the baseline's."""
+    count = int(table.frame.loc[row, "n_seeds"])
+    return f"{count}{FEWER if row in _fewer_starts(table) else ''}" if count else MISSING
+
+
+FEWER = " †"
+
+
+def _fewer_starts(table: Table) -> dict[str, tuple[int, ...]]:
+    """Row -> its warm starts, of rows that lack some of the baseline's."""
+    scores = table.source.scores
+    most = set(scores[table.spec.baseline].starts) if table.spec.baseline in scores else set()
+    return {row: tuple(sorted(set(s.starts))) for row, s in scores.items() if not most <= set(s.starts)}
+
+
+def fewer_starts_note(table: Table) -> list[str]:
+    """With what the scores of marked rows compare: the baseline's at the same warm starts."""
+    scores, base, notes = table.source.scores, table.spec.baseline, []
+    for starts in sorted(set(_fewer_starts(table).values())):
+        level = number(100 * float(scores[base].begun_at(starts).correct_SQN.mean()))
+        which = f"warm start{'s' if len(starts) > 1 else ''} {', '.join(map(str, starts))}"
+        notes.append(
+            f"†: at {which} alone, where {table.spec.base_name} has {level}; the row's differences are at {which} too."
+        )
+    return notes
 
 
 def short_notes(table: Table, unit: str) -> list[str]:
     """A note on the numbers of the short table."""
     base = table.spec.base_name
+    starts = len({start for row in table.source.scores.values() for start in row.starts})
+    begin = f"runs begin at {starts} warm starts" if starts > 1 else "all runs start from one warm start"
     return [
-        f"Percent, last checkpoint. ±: half of the 95 % interval over seeds × {unit}; all runs start from one warm "
-        f"start, "
-        "and no interval counts another.",
+        f"Percent, last checkpoint. ±: half of the 95 % interval over seeds × {unit}; {begin}, and no interval counts "
+        "others.",
         f"Against {base}: points. p: Holm for a paper's claim, else false discovery rate; bold below {ALPHA} (a score: "
         "above every other row).",
     ]

@@ -76,6 +76,7 @@ class Source:
     reference: dict = field(default_factory=dict, repr=False)
     runs: tuple[tuple[str, int, Path], ...] = field(default=(), repr=False)
     kept: frozenset[str] | None = None  # the rows that the frames hold; None: all
+    begun: frozenset[int] | None = None  # the warm starts of the runs that the frames hold; None: all
 
     def only(self, methods: Iterable[str]) -> "Source":
         """The same results without the other rows."""
@@ -96,6 +97,10 @@ class Source:
             frame = pd.concat(frames[1:] or frames, ignore_index=True)
         if self.kept is not None:
             frame = frame[frame["method"].isin(self.kept)]
+        if self.begun is not None:
+            runs = frame[["method", "seed"]].drop_duplicates()
+            here = [self._start(method, seed) in self.begun for method, seed in runs.itertuples(index=False)]
+            frame = frame.merge(runs[here], on=["method", "seed"])
         return frame.sort_values(["method", "seed", *order], kind="stable", ignore_index=True)
 
     @cached_property
@@ -151,6 +156,36 @@ class Source:
                 f"({len(b[0][0])} x {b[0][1]}) were evaluated on different panels; run both with the same config"
             )
         return {m: found[m] for m in style.order(found)}
+
+    def _start(self, method: str, seed: int) -> int | None:
+        """The warm start at which a run begins; None where all begin at one."""
+        start = self.config.get("warm_start") or {}
+        if not start.get("seeds_each"):
+            return None
+        return int(seed) if method == style.WARM_START else start_of(int(seed), start)
+
+    @cached_property
+    def comparable(self) -> "Source":
+        """The runs that begin at warm starts which all rows have, for what compares rows without pairing their runs.
+
+        The source itself where all rows have the same warm starts, or where none is common.
+        """
+        runs = {(m["method"], m["seed"]) for m in self.manifests if m["method"] != style.WARM_START}
+        starts: dict[str, set[int | None]] = {}
+        for method, seed in runs:
+            starts.setdefault(method, set()).add(self._start(method, seed))
+        common = frozenset.intersection(*map(frozenset, starts.values())) if starts else frozenset()
+        if not common or all(common == found for found in starts.values()):
+            return self
+        kept = [m for m in self.manifests if self._start(m["method"], m["seed"]) in common]
+        return replace(self, begun=common, manifests=kept)
+
+    @property
+    def begun_note(self) -> str:
+        """For a caption: at which warm starts the runs begin, where others are left out (`comparable`); else ""."""
+        if self.begun is None:
+            return ""
+        return f" Runs at warm start {', '.join(map(str, sorted(self.begun)))}, the ones that all rows have."
 
     @property
     def table(self) -> str:

@@ -170,8 +170,8 @@ def ledger_table(entries: list[Entry]) -> TextTable:
         bold.add((i, 2))
     notes = [
         f"How each claim is tested, margins, gates and the rule of the verdict: `analysis/preregistration.md`, commit "
-        f"{DEFINED_AT}. Effects with 95 % intervals, conditional on the question panels and on one warm start per "
-        "table. Of several effects the one furthest from the claim is shown; all stand in `claims.csv`.",
+        f"{DEFINED_AT}. Effects with 95 % intervals, conditional on the question panels and the warm starts of "
+        "the runs. Of several effects the one furthest from the claim is shown; all stand in `claims.csv`.",
         f"Gate: a premise, measured on the base method. Dose: how much the component changes what it acts on (next "
         f"table); below {LEAST:.0f} % it is not tested.",
     ]

@@ -1,9 +1,12 @@
 """Differences of rows whose runs begin at several warm starts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from synthetic import write_results
 
-from analysis import pairing
+from analysis import load, pairing
 from analysis.load import Scores
 from reproduce.seeding import stream
 
@@ -86,3 +89,15 @@ def test_over_warm_starts_an_interval_covers_the_mean_of_all_of_them(spread):
         found = pairing.over_starts(a, b).interval()
         covered += found.low <= 0 <= found.high
     assert 0.92 <= covered / trials <= 1.0
+
+
+def test_what_compares_rows_unpaired_sees_the_warm_starts_that_all_have(tmp_path):
+    write_results(tmp_path, {"grpo": 0.4, "aepo": 0.6, "dapo": 0.5}, seeds=range(4))
+    whole = load.load_source(data_root=tmp_path)
+    assert whole.comparable is whole and whole.begun_note == ""
+    several = replace(whole, config=whole.config | {"warm_start": {"seed": 0, "seeds_each": 2}})
+    assert several.comparable is several, "all rows have both"
+    fewer = replace(several, manifests=[m for m in several.manifests if m["method"] != "dapo" or m["seed"] < 2])
+    found = fewer.comparable
+    assert set(found.steps["seed"]) == set(found.evals.loc[found.evals["method"] == "grpo", "seed"]) == {0, 1}
+    assert "warm start 0," in found.begun_note and found.scores["aepo"].starts == (0, 0)

@@ -1,4 +1,4 @@
-"""Numbers of the readings in RESULTS.md that name the cell they come from, in a list that is not shown, at their end.
+"""Numbers of README.md and of the readings in RESULTS.md name the cell they come from, in a list that is not shown.
 
 A line of it: `−1.5 table1_confirmatory.csv aepo/grpo difference`, the number as the text has it, a file of figures/, a
 row (`method`, or `method/against`, with `_` for a blank) and a column. `abs:` before a column leaves out the sign.
@@ -11,7 +11,9 @@ import pytest
 from places import ROOT
 
 TEXT = (ROOT / "analysis" / "RESULTS.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = {n: TEXT.split(f"### Reading table {n}\n")[1].split("\n## ")[0] for n in range(1, 6)}
+SECTIONS["README"] = README.split("<!-- /overview -->\n")[1].split("\n## ")[0]
 
 
 def listed(section: str) -> list[tuple[str, str, str, str]]:
@@ -48,7 +50,7 @@ def stands_in(number: str, section: str) -> bool:
 @pytest.mark.parametrize("line", NUMBERS, ids=lambda line: " ".join(map(str, line[1:])))
 def test_a_number_of_the_text_is_its_cell(line):
     n, number, file, row, column = line
-    assert stands_in(number, SECTIONS[n]), f"Reading table {n} does not say {number}"
+    assert stands_in(number, SECTIONS[n]), f"{n}: the text does not say {number}"
     assert is_rounded(number, cell(file, row, column))
 
 
@@ -59,7 +61,7 @@ def test_every_signed_difference_of_a_reading_is_listed():
     for n, section in SECTIONS.items():
         shown = re.sub(r"\[[^]]*\]|`[^`]*`|±\S+", "", section.split("<!-- numbers")[0])
         signed = set(re.findall(r"(?<![\w.])[+−]\d+(?:\.\d+)?", shown))
-        assert signed - past <= {line[0] for line in listed(section)}, f"Reading table {n}"
+        assert signed - past <= {line[0] for line in listed(section)}, n
 
 
 def test_numbers_are_compared_as_they_are_printed():
