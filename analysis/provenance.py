@@ -13,12 +13,14 @@ COMPARED = ("model", "warm_start", "training", "evaluation", "entropy_tokens")
 """The sections in which a table may differ from table 2 beside its task and its rows."""
 
 REMARKS = {
-    "gppo": "GPPO was trained with an upper clip of 0.2, no dual clip and no dynamic sampling; its authors' launchers "
-    "have 0.28, a dual clip of 10 and dynamic sampling (OTHER-4 in figures/fidelity.md).",
+    "gppo": "GPPO was trained without dual clip and dynamic sampling, which its authors' launchers have (OTHER-4 in "
+    "figures/fidelity.md).",
     "ce-gppo": "CE-GPPO was trained without dual clip and dynamic sampling, which its authors' launchers have (OTHER-5 "
     "in figures/fidelity.md).",
 }
 """Method -> where its committed runs differ from its authors' own, under every table that has its row."""
+NARROW = " Its upper clip is 0.2 in these runs, 0.28 in the launchers."
+"""What is added for GPPO's older runs."""
 
 MAX_HASHES = 8  # rows whose first config hash is printed; more only in table<n>_runs.csv
 
@@ -51,7 +53,9 @@ def remarks(source: Source) -> list[str]:
     """`REMARKS` of the methods that have a row with results."""
     rows = source.config.get("rows") or {}
     methods = {(rows.get(name) or {}).get("method", name) for name in source.scores}
-    return [text for method, text in REMARKS.items() if method in methods]
+    narrow = any(row["method"] == "gppo" and row.get("algorithm", {}).get("clip_high") == 0.2 for row in rows.values())
+    found = {method: text for method, text in REMARKS.items() if method in methods}
+    return [text + (NARROW if narrow and method == "gppo" else "") for method, text in found.items()]
 
 
 def _names(names: list[str], trained: dict) -> str:
