@@ -14,6 +14,7 @@ TEXT = (ROOT / "analysis" / "RESULTS.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = {n: TEXT.split(f"### Reading table {n}\n")[1].split("\n## ")[0] for n in range(1, 6)}
 SECTIONS["README"] = README.split("<!-- /overview -->\n")[1].split("\n## ")[0]
+SECTIONS["README"] += "<!-- numbers\n" + TEXT.split("<!-- numbers of README.md\n")[1]
 
 
 def listed(section: str) -> list[tuple[str, str, str, str]]:
