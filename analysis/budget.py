@@ -39,15 +39,38 @@ def sampling_note(source: Source, baseline: str = style.BASELINE, name=style.nam
     if baseline not in totals or not totals[baseline]:
         return []
     steps = int(source.steps["step"].max())
-    shown = []
+    shown, matched = [], at_budget(source)
     for method in style.order(totals.index):
+        if method in matched:
+            continue
         ratio = totals[method] / totals[baseline]
         if np.isfinite(ratio) and ratio > MORE:
             at = step_at_budget(source, method, totals[baseline])
             shown.append(f"{name(method)} {100 * (ratio - 1):.0f} % (step {at:.0f})")
-    if not shown:
-        return []
-    return [
-        f"Sampled more tokens than {name(baseline)}, and the step of {steps} at which {name(baseline)}'s number was "
-        f"spent: {', '.join(shown)}. Policies of that step were not evaluated, so there is no row at equal sampling."
-    ]
+    notes = []
+    if shown:
+        notes.append(
+            f"Sampled more tokens than {name(baseline)}, and the step of {steps} at which {name(baseline)}'s number "
+            f"was spent: {', '.join(shown)}. Policies of that step were not evaluated, so "
+            f"{'other rows do not stand' if matched else 'there is no row'} at equal sampling."
+        )
+    if matched:
+        ends = [f"{name(m)} (step {low}{f' to {high}' if high > low else ''})" for m, (low, high) in matched.items()]
+        notes.append(
+            "Training ended once as many trajectories were sampled as a method that drops no group samples in all "
+            f"steps, those of dropped groups included: {', '.join(ends)}."
+        )
+    return notes
+
+
+def at_budget(source: Source) -> dict[str, tuple[int, int]]:
+    """Rows whose training ends at a number of sampled trajectories -> the earliest and the latest last step."""
+    rows = source.config.get("rows") or {}
+    last = source.steps.groupby(["method", "seed"])["step"].max()
+    found = [m for m in style.order(source.steps["method"]) if _ends_early(source, rows.get(m) or {})]
+    return {m: (int(last[m].min()), int(last[m].max())) for m in found}
+
+
+def _ends_early(source: Source, row: dict) -> bool:
+    training = (source.config.get("training") or {}) | (row.get("training") or {})
+    return bool(training.get("trajectory_budget"))

@@ -250,7 +250,7 @@ def tables(source: Source) -> list[TextTable]:
         f"Points of pass@1 on the test panel, 95 % interval over seeds × questions. {format.PAIRED}",
         f"Equal budget: the same RL steps with as many trained trajectories; tokens differ as shown. {base}'s end "
         f"entropy: {format.estimate(end_entropy(source, BASE), 3)}.",
-        f"Exploratory: both p-values are adjusted for the false discovery rate over the {len(frame)} methods "
+        f"Exploratory: both p-values are adjusted for the false discovery rate over the {len(frame)} rows "
         f"(Benjamini-Hochberg). Differs: adjusted p below {ALPHA}. Within: two one-sided tests exclude {margin:g} "
         "points either way.",
         *filter(None, [absent(source)]),

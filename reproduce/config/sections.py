@@ -258,6 +258,8 @@ class TrainingConfig:
     token_log: Unhashed[TokenLogConfig | None] = None  # None: no token is recorded
     packed: Unhashed[Flag | None] = None  # true: rows of a pass stand one behind the other; None: on cards they do
     shared_prefixes: Later[Flag | None] = None  # true: tokens that rows begin with are passed once; None: with each row
+    trajectory_budget: Later[Flag | None] = None  # true: training ends after the step in which all sampled
+    # trajectories, dropped groups included, reach steps x prompts_per_step x group_size, which is GRPO's number
     tokens_per_pass: Unhashed[Count | None] = None  # of one pass; None: on a CPU a mini-batch, on a card what fits
 
     def problems(self):
@@ -268,6 +270,11 @@ class TrainingConfig:
             yield "device", "must be cpu, cuda or cuda:<index>"
         if self.rollout_shards is not None and self.prompts_per_step % self.rollout_shards:
             yield "rollout_shards", f"must divide the {self.prompts_per_step} prompts of a step"
+        if self.trajectory_budget and self.stale_steps:
+            yield (
+                "trajectory_budget",
+                "cannot be true with stale_steps: the last step would be known after the next began",
+            )
         if self.shared_prefixes and self.packed is False:
             yield "packed", "cannot be false where shared_prefixes is true: shared tokens stand in one row"
 

@@ -16,7 +16,7 @@ from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid.sparkline import History
 from reproduce.paths import shown
-from reproduce.runs import files
+from reproduce.runs import files, schema
 from reproduce.runs.manifest import WARM_START
 
 WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
@@ -47,7 +47,21 @@ class RunStatus:
         if self.evaluation:
             stage, _, total, _ = self._reported()
             return total if stage == "evaluate" else self.job.evaluation.questions
-        return 0 if self.job.method == WARM_START else self.job.training.steps
+        if self.job.method == WARM_START:
+            return 0
+        if self.job.training.trajectory_budget:
+            return self._steps_at_budget()
+        return self.job.training.steps
+
+    def _steps_at_budget(self) -> int:
+        """RL steps of a run that ends at a number of trajectories: as it expects, or has made; at most the config's."""
+        stage, _, expected, _ = self._reported()
+        if self.state == FINISHED:
+            try:
+                return files.read_table(self.path / "steps.parquet", schema.STEPS_SCHEMA).num_rows
+            except UserError:
+                pass
+        return expected if stage == "train" and expected else self.job.training.steps
 
     def position(self) -> tuple[str, int, int, float]:
         """Read (stage, step, total steps of the stage, seconds so far), as the run last reported it."""

@@ -90,6 +90,8 @@ def line_of(path: Path) -> Line:
         if line.state == "failed":
             line.problem = made.get("error") or "it left no message"
         line.step, line.metrics = (0, {}) if untrained else _last_step(path, line.state)
+        if line.state == "finished" and not untrained and config["training"].get("trajectory_budget"):
+            line.total = line.step
         if line.state == "finished" and not (path / "eval.parquet").is_file():
             raise UserError(f"{path}/eval.parquet is missing; {EVALUATE}")
         if line.state == "running":
@@ -122,6 +124,8 @@ def _position(path: Path, line: Line) -> None:
         stage, step, total, seconds = (seen[key] for key in ("stage", "step", "total_steps", "seconds"))
     except (OSError, ValueError, KeyError, TypeError):
         return
+    if stage == "train" and line.total and total:  # fewer than the config's where a budget ends the training
+        line.total = min(line.total, total)
     if stage != "train":
         line.stage = f"{stage} {step}/{total}" if total else stage
     elif step and line.total:

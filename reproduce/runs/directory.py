@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.runs import files, identity, manifest, schema, token_records
+from reproduce.runs import files, identity, length, manifest, schema, token_records
 from reproduce.runs.reader import trained_tables
 
 FRESH = {"config.yaml", "log.txt", "progress.json", ".lock", "parts", "checkpoints"}
@@ -206,7 +206,8 @@ class RunDirectory:
             raise ValueError("finish: write_eval was not called")
         steps, timings, rollouts = self._merge()
         warm_start = self._manifest["method"] == manifest.WARM_START
-        wanted = 0 if warm_start else self.config.training.steps
+        groups = [row["groups_sampled"] for row in steps]
+        wanted = 0 if warm_start else length.whole(vars(self.config.training), groups)
         if len(steps) != wanted:
             raise ValueError(f"finish: {len(steps)} of {wanted} steps are complete")
         if not warm_start:

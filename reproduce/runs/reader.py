@@ -9,7 +9,7 @@ import pyarrow as pa
 from reproduce.config.strict import InHash, settings
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
-from reproduce.runs import files, identity, manifest, schema
+from reproduce.runs import files, identity, length, manifest, schema
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def read_run(path: Path | str) -> Run:
         steps, timings, rollouts = (kind.empty_table() for kind in schema.TRAINED.values())
     else:
         steps, timings, rollouts = trained_tables(path)
-        expected = list(range(1, config["training"]["steps"] + 1))
+        groups = steps["groups_sampled"].to_pylist()
+        expected = list(range(1, length.whole(config["training"], groups) + 1))
         for name, table in (("steps", steps), ("timings", timings)):
             if table["step"].to_pylist() != expected:
                 raise UserError(f"{path}/{name}.parquet does not hold steps 1 to {len(expected)}; {files.MOVE}")

@@ -37,7 +37,7 @@ def table_config(configs: Mapping[Path, dict]) -> dict:
         row = {
             "method": config["method"],
             "algorithm": config.get("algorithm") or {},
-            "training": {key: value for key, value in config["training"].items() if key in varied},
+            "training": _varied(config["training"], varied),
         }
         name = config.get("variant") or config["method"]
         known = rows.setdefault(name, {**row, "seeds": []})
@@ -45,6 +45,12 @@ def table_config(configs: Mapping[Path, dict]) -> dict:
             raise UserError(f"{path}: '{name}' has other settings than its other seeds; move it away and run it again")
         known["seeds"].append(config["seed"])
     return {**(shared or {}), "rows": rows}
+
+
+def _varied(training: dict, varied: set[str]) -> dict:
+    """Return a row's own part of `training`; an older config that lacks a setting has None, which is its default."""
+    found = {key: value for key, value in training.items() if key in varied}
+    return found | dict.fromkeys(sorted(varied - found.keys()))
 
 
 def _split(config: dict, varied: set[str]) -> dict:

@@ -40,9 +40,9 @@ class Validation:
     def __init__(self, config: JobConfig, collector: Collector):
         self.config, self.collector = config, collector
 
-    def due(self, step: int) -> bool:
-        """Whether one follows RL step `step` (from 1)."""
-        return step == self.config.training.steps or step % self.config.evaluation.validation.every == 0
+    def due(self, step: int, last: bool = False) -> bool:
+        """Whether one follows RL step `step` (from 1). last: training ends with it."""
+        return last or step == self.config.training.steps or step % self.config.evaluation.validation.every == 0
 
     def __call__(self, step: int) -> list[dict]:
         """Return the rows after RL step `step` (from 1). All processes call it; see `_rows`."""

@@ -28,6 +28,7 @@ from reproduce.training.shards import Shards
 from reproduce.training.token_log import TokenLog
 from reproduce.training.trackers import reported
 from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trajectory_budget import TrajectoryBudget
 from reproduce.training.trl_config import grpo_config, question_indices
 from reproduce.training.warm_start import load_warm_start
 from reproduce.worlds.registry import world_of
@@ -59,7 +60,7 @@ def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
         checkpoint = last_checkpoint(run.checkpoints)
         done = 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[1]) // trainer.updates_per_step
         run.drop_steps_after(done)
-        if done < config.training.steps:
+        if done < config.training.steps and not (checkpoint and trainer.ended_at(checkpoint)):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         else:
             trainer.load_checkpoint(checkpoint)
@@ -110,6 +111,7 @@ def _trainer(config, run, setup, policy, grammar, evaluated, algorithm, tokens) 
         entropy_tokens=config.entropy_tokens,
         checks=None if c is None else Checks(evaluated, c.every, c.questions),
         validation=None if config.evaluation.validation is None else Validation(config, evaluated),
+        budget=TrajectoryBudget(t) if t.trajectory_budget else None,
         token_log=None if t.token_log is None else TokenLog(config, algorithm, grammar.tokenizer.decode),
         model=trained,
         replica=replica,

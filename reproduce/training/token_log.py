@@ -33,10 +33,10 @@ class TokenLog:
         self._columns: dict[str, Tensor] = {}
         self._updates: list[list[Tensor]] = []
 
-    def due(self, step: int) -> bool:
-        """Whether RL step `step` (from 1) is recorded."""
+    def due(self, step: int, last: bool = False) -> bool:
+        """Whether RL step `step` (from 1) is recorded. last: training ends with it."""
         t = self.config.training
-        return step in (1, t.steps) or step % t.token_log.every == 0
+        return last or step in (1, t.steps) or step % t.token_log.every == 0
 
     def begin(self, batch: Batch, output: dict, score: Callable[[dict], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Take what is known before the first update of a step.

@@ -57,6 +57,7 @@ from reproduce.training.sampler_gap import SamplerGap
 from reproduce.training.shards import portable
 from reproduce.training.token_log import TokenLog
 from reproduce.training.token_logps import scored_head, token_logps
+from reproduce.training.trajectory_budget import TrajectoryBudget
 from reproduce.training.tree_attention import attention_for, check_model
 from reproduce.training.trl_config import NO_QUESTION
 from reproduce.training.update_metrics import clip_metrics, update_metrics
@@ -81,6 +82,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         checks: called with the RL step after its last update, if one is due; what it returns joins the step's metrics.
         validation: evaluates the validation panel after the RL steps in which it is due; its rows go to the run.
         token_log: records groups token by token, in the RL steps in which it is due.
+        budget: ends training before `args.max_steps` once enough trajectories are sampled; None: nothing does.
         replica: the copy that the collector samples from, where training divides the weights of the policy or samples
             a step ahead.
         stale_steps: 1: the rollouts of a step are sampled while the one before it trains (`ahead`); needs `replica`.
@@ -107,6 +109,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         checks: Checks | None = None,
         validation: Validation | None = None,
         token_log: TokenLog | None = None,
+        budget: TrajectoryBudget | None = None,
         replica: Replica | None = None,
         rate_factor: Callable[[int], float] | None = None,
         group_size: int | None = None,
@@ -125,7 +128,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             )
         self.collector, self.questions, self.run, self.entropy_tokens = collector, questions, run, entropy_tokens
         self.checks, self.replica, self.rate_factor = checks, replica, rate_factor
-        self.validation, self.token_log = validation, token_log
+        self.validation, self.token_log, self.budget = validation, token_log, budget
         self.measure_kl, self.layout, self.tokens_per_pass = measure_kl, layout, tokens_per_pass
         if layout is Layout.SHARED:
             check_model(self.accelerator.unwrap_model(self.model))
@@ -186,6 +189,11 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         """The RL step in progress, counted from 1."""
         return self.state.global_step // self.updates_per_step + 1
 
+    @property
+    def ending(self) -> bool:
+        """Whether the budget ends training with the RL step in progress, or ended it."""
+        return self.budget is not None and self.budget.reached
+
     def train(self, *arguments, **options):
         """Trains. If that fails, what is being sampled is given up."""
         try:
@@ -241,6 +249,8 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         entropies_BT = padded([row.path.entropies for row in training_rows], mask_BT.device)
         self._step_metrics = dict.fromkeys(self.algorithm.metrics, float("nan"))
         self._step_metrics |= batch_metrics(self.batch, self.entropy_tokens)
+        if self.budget is not None:
+            self.budget.add(self._step_metrics["groups_sampled"])
         outcomes = self._outcomes(mask_BT.device)
         groups_J = outcomes.groups_J
         lengths_J = longest_completions(self.batch, mask_BT.device)
@@ -272,7 +282,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         self.high_entropy = float(torch.quantile(entropies_BT[mask_BT][:1_000_000], 0.8))
         self._seconds_rollout = time.perf_counter() - started + self._seconds_waited
         self._train_started, self._seconds_waited = time.perf_counter(), 0.0
-        if self.token_log is not None and self.token_log.due(self.rl_step):
+        if self.token_log is not None and self.token_log.due(self.rl_step, self.ending):
             output |= self.token_log.begin(self.batch, output, self._score_of_now)
         share_random_state()
         return with_filler(output, self.args.steps_per_generation)
@@ -568,16 +578,19 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             self.refresh_sampler()
             metrics |= self.host.led(partial(self.checks, step)) or {}
             self._rest()
-        if self.validation is not None and self.validation.due(step):
+        if self.validation is not None and self.validation.due(step, self.ending):
             self.refresh_sampler()
             self.run.write_validation(step, self.validation(step))
             self._rest()
-        if self.token_log is not None and self.token_log.due(step):
+        if self.token_log is not None and self.token_log.due(step, self.ending):
             self.run.write_tokens(self.token_log.record(step))
         self.run.write_step(step, metrics, rollout_records(self.batch), seconds)
         self.rollouts = following
-        self.run.progress("train", step, self.state.max_steps // self.updates_per_step)
+        steps = self.state.max_steps // self.updates_per_step
+        self.run.progress("train", step, steps if self.budget is None else self.budget.expected(step, steps))
         Trainer.log(self, {name: metrics[name] for name in ("reward_mean", "entropy", "loss", "grad_norm")})
+        if self.ending:
+            self.control.should_training_stop = self.control.should_save = True
 
     def _save_checkpoint(self, model, trial):
         Trainer._save_checkpoint(self, model, trial)
@@ -587,12 +600,18 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
             replace(self.rollouts, batch=portable(self.batch)).save(folder)
         for state in self.states:
             state.save_parts(folder)
-        if divided() and self.state.global_step >= self.state.max_steps:  # for the evaluation
+        if divided() and (self.ending or self.state.global_step >= self.state.max_steps):  # for the evaluation
             save_whole(self.accelerator.unwrap_model(self.model), folder, self.args.should_save)
         wait_for_all()  # each process saves random states of its own
         if self.args.should_save:
             complete(folder, carried)
         wait_for_all()
+
+    def ended_at(self, folder: Path) -> bool:
+        """Whether the budget ended training at a run's checkpoint."""
+        if self.budget is not None:
+            self.budget.load_state_dict(load_carried(folder, self.model.device)[self.budget.NAME])
+        return self.ending
 
     def load_checkpoint(self, folder: Path) -> None:
         """The weights of a run's last checkpoint, to be evaluated. Every process must call it."""
@@ -613,4 +632,5 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
 
     def _carried(self) -> dict:
         """name -> what later steps depend on besides policy, optimiser, seed and step."""
-        return {"collector": self.collector} | {state.name: state for state in self.states}
+        carried = {"collector": self.collector} | {state.name: state for state in self.states}
+        return carried if self.budget is None else carried | {self.budget.NAME: self.budget}

@@ -122,6 +122,8 @@ def test_the_work_follows_the_settings_of_profile_and_method():
     split = rl(a_job(tokens_per_pass=1000), model, SHAPE, PLAIN)  # of 64 rows of 120 tokens
     assert split.training / work.training == pytest.approx(4 / 3, rel=0.02), "gradient caching has a further pass"
     assert rl(a_job(tokens_per_pass=10_000), model, SHAPE, PLAIN) == rl(a_job(), model, SHAPE, PLAIN)
+    matched = rl(a_job(trajectory_budget=True, steps=24), model, SHAPE, (1.5, 1.0, 1.5))
+    assert matched.steps == 16 and matched.sampled == work.sampled and matched.trained == work.trained * 16 / 24
     wasted = rl(job, model, SHAPE, (1.5, 1.0, 1.5))
     assert wasted.sampled == 1.5 * work.sampled and wasted.training == work.training
 

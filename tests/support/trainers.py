@@ -12,6 +12,7 @@ from reproduce.rollouts.collector import Collector
 from reproduce.runs.directory import RunDirectory
 from reproduce.training.sampler_copy import prepared
 from reproduce.training.trainer import AgenticTrainer
+from reproduce.training.trajectory_budget import TrajectoryBudget
 from reproduce.training.trl_config import grpo_config
 from reproduce.worlds.miniweb.task import open_task
 from reproduce.worlds.rewards import Reward
@@ -52,4 +53,5 @@ def trainer(tmp_path, job, lm=None, varied=True, **overrides):
         args=grpo_config(run.checkpoints, t, 64, job.seed),
         replica=replica,
         stale_steps=t.stale_steps or 0,
+        budget=TrajectoryBudget(t) if t.trajectory_budget else None,
     )

@@ -120,9 +120,10 @@ def work(job, model: Model, shape: Shape, *counts: float) -> Work:
 def rl(job, model: Model, shape: Shape, factors: tuple) -> Work:
     """The RL steps of a run; factors: of sampled tokens, trained tokens and calls (`factors_of`)."""
     t, (sampled, trained, calls, *_) = job.training, factors
-    n = float(t.steps * t.prompts_per_step * t.group_size)
+    steps = math.ceil(t.steps / sampled) if t.trajectory_budget and sampled > 1 else t.steps
+    n = float(steps * t.prompts_per_step * t.group_size)
     tokens = n * shape.answer * sampled, n * shape.answer * trained
-    return work(job, model, shape, t.steps, n, *tokens, n * shape.calls * calls, n * shape.result * trained)
+    return work(job, model, shape, steps, n, *tokens, n * shape.calls * calls, n * shape.result * trained)
 
 
 def evaluation(job, model: Model, shape: Shape) -> Work:
@@ -199,10 +200,11 @@ def factors_of(job, runs: pd.DataFrame, assume: Assumptions) -> tuple[float, flo
     sides = algorithm.settings.get("side_share", 0.0)  # of the questions, sampled once more; they replace own rows
     if not (policy.needs_pilot or policy.branches or resampled or sides):
         return 1.0, 1.0, 1.0, "independent trajectories"
-    if {job.name, BASELINE} <= set(runs["name"]):
+    name = job.method if job.training.trajectory_budget else job.name  # a step of the one costs as one of the other
+    if {name, BASELINE} <= set(runs["name"]):
         sums = runs.groupby(["name", "table"])[list(COUNTS)].sum()
         means = sums[["sampled", "trained", "calls"]].div(sums["trajectories"], axis=0)
-        against = (means.loc[job.name] / means.loc[BASELINE]).dropna()
+        against = (means.loc[name] / means.loc[BASELINE]).dropna()
         if len(against):
             return *against.mean(), f"{COMMITTED} against {BASELINE}"
     factor = (assume("shared_prefix") if policy.branches else 1.0) * (assume("resampling") if resampled else 1.0)

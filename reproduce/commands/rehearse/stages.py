@@ -12,6 +12,7 @@ from reproduce.commands.rehearse.command import Command
 from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.grid.command_lines import accelerate_config
+from reproduce.runs import length
 from reproduce.runs.reader import read_run, status_of
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.yaml_files import read_yaml
@@ -85,13 +86,14 @@ def resumed(command: Command, job: JobConfig, path: Path, before: dict[int, dict
     RL step."""
     command.until(lambda: status_of(path) == "finished", f"the end of {job.name}", LIMIT)
     steps = read_run(path).steps.to_pylist()
-    if [step["step"] for step in steps] != list(range(1, job.training.steps + 1)):
+    last = length.whole(vars(job.training), [step["groups_sampled"] for step in steps])
+    if [step["step"] for step in steps] != list(range(1, last + 1)):
         raise UserError(f"{path}: the steps are {[step['step'] for step in steps]}")
     for step in steps[:restart]:
         known = before[step["step"]]["metrics"]
         if any(str(step[name]) != str(value) for name, value in known.items() if name in step):
             raise UserError(f"{path}: step {step['step']} was trained again after the kill")
-    return f"from the checkpoint of RL step {restart} to {job.training.steps}; steps 1 to {restart} as before the kill"
+    return f"from the checkpoint of RL step {restart} to {last}; steps 1 to {restart} as before the kill"
 
 
 def _judged(rows: list[dict], job: JobConfig) -> int:
