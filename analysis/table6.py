@@ -23,7 +23,7 @@ MECHANISMS = {
 def complete(built: Table) -> Table:
     """The table with the base of every row and its measured dose (`dose_response.MEASURES`)."""
     frame = built.frame.copy()
-    frame.insert(1, "against", [CELLS[row].base if row in CELLS else "" for row in frame.index])
+    frame.insert(1, "against", ["" if row == NONE else SPEC.base(row) for row in frame.index])
     return replace(built, frame=frame.join(measured(built.source)))
 
 
@@ -51,7 +51,8 @@ def short_table(built: Table) -> TextTable:
         cell = CELLS.get(row)
         if values.get("difference_1_bold") in (True, 1):
             bold.add((len(rows), 5))
-        mechanism, against = (MECHANISMS[cell.mechanism], spec.name(cell.base)) if cell else (MISSING, MISSING)
+        mechanism = MECHANISMS[cell.mechanism] if cell else MISSING
+        against = MISSING if row == NONE else spec.name(spec.base(row))
         name = f"{spec.name(row)} (decides)" if row in DECIDES.values() else spec.name(row)
         cells = [mechanism, name, dose(values, cell.mechanism if cell else "trees"), format.short(values, "pass_1")]
         cells += [against, format.short(values, "difference_1", sign=True), format.p_value(values["adjusted_1"])]

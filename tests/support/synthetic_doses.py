@@ -35,7 +35,7 @@ def write_doses(data_root, rows=None, seeds=(0, 1, 2), **success):
     names = list(rows or (NONE, *CELLS))
     chosen = {name: success.get(name.replace("-", "_").replace(".", "_"), 0.4) for name in names}
     settings = {name: row for name, row in variants().items() if name in names}
-    write_results(data_root, chosen, seeds, table="table6", variants=settings)
+    write_results(data_root, chosen, seeds, table="table6", variants=settings, questions=12)
     folder = data_root / "results" / "mini" / "table6"
     runs = [(name, seed) for name in names for seed in seeds]
     steps = pd.concat([_steps(name, seed) for name, seed in runs])
