@@ -59,9 +59,8 @@ from reproduce.training.token_log import TokenLog
 from reproduce.training.token_logps import scored_head, token_logps
 from reproduce.training.tree_attention import attention_for, check_model
 from reproduce.training.trl_config import NO_QUESTION
-from reproduce.training.update_metrics import clip_metrics, update_metrics
+from reproduce.training.update_metrics import KL_ROWS, clip_metrics, kl_warm_start, update_metrics
 
-KL_ROWS = 32
 PASSED = {"logps_BT", "old_logps_BT", "advantages_BT", "entropies_BT"}
 
 
@@ -499,8 +498,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         part = {name: value[:KL_ROWS] for name, value in inputs.items() if torch.is_tensor(value) and value.dim() == 2}
         with self.reference.policy() as start:
             reference_BT, _ = self.score(start, part)
-        gap = (reference_BT - logps_BT[:KL_ROWS])[mask_BT[:KL_ROWS]]
-        return float((gap.exp() - gap - 1).mean())
+        return kl_warm_start(logps_BT[:KL_ROWS], reference_BT, mask_BT[:KL_ROWS])
 
     def _further_updates(self) -> dict[str, float]:
         """The optimiser steps that states ask for beside the step's own. Returns the metrics that they report."""

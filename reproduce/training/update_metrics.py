@@ -4,6 +4,19 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+KL_ROWS = 32
+"""Rows on which the KL to the warm start is measured, once an RL step."""
+
+
+def kl_warm_start(logps_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor) -> float:
+    """Mean k3 estimate of KL(policy || warm start) in nats per loss-mask token (http://joschu.net/blog/kl-approx.html).
+
+    Args:
+        logps_BT, reference_BT: log-probabilities of the sampled tokens under the policy and under the warm start.
+    """
+    gap = (reference_BT - logps_BT)[mask_BT]
+    return float((gap.exp() - gap - 1).mean())
+
 
 def clip_metrics(ratio: Tensor, entropy: Tensor, clip_range: tuple[float, float], high: float) -> dict[str, float]:
     """Rollout entropy of the tokens outside and inside the clip range, as sums for averaging over updates.
