@@ -28,7 +28,6 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from reproduce.algorithms import Algorithm, for_run
-from reproduce.algorithms.parts.state import FurtherUpdate
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
 from reproduce.rollouts.collector import Batch, Collector
@@ -41,6 +40,7 @@ from reproduce.training.checkpoints import complete, load_carried
 from reproduce.training.evaluated import Validation
 from reproduce.training.exchange import ExchangedOnce
 from reproduce.training.fully_sharded import divide_trained, on_cpus
+from reproduce.training.further_updates import further_updates
 from reproduce.training.layout import Layout
 from reproduce.training.master_weights import in_float32
 from reproduce.training.padding_rows import with_filler, without_filler
@@ -282,11 +282,11 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
                 if len(self.updates) == 0:
                     metrics["kl_warm_start"] = self._kl_warm_start(logps_BT, inputs, mask_BT)
             self.updates.append(metrics | {"loss": float(loss.detach())})
-            return self._of_process(loss)
+            return self.of_process(loss)
 
         return self.passes.loss(model, inputs, loss, entropy="entropies_BT" in needs)
 
-    def _of_process(self, loss: torch.Tensor) -> torch.Tensor:
+    def of_process(self, loss: torch.Tensor) -> torch.Tensor:
         """The loss as a process has it: DeepSpeed averages what processes have, all others add it up."""
         return loss * processes() if self.is_deepspeed_enabled else loss
 
@@ -298,44 +298,6 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         with self.reference.policy() as start:
             reference_BT, _ = self.passes.score(start, part)
         return kl_warm_start(logps_BT[:KL_ROWS], reference_BT, mask_BT[:KL_ROWS])
-
-    def _further_updates(self) -> dict[str, float]:
-        """The optimiser steps that states ask for beside the step's own. Returns the metrics that they report."""
-        found: dict[str, list[float]] = {}
-        for update in (update for state in self.states for update in state.further_updates()):
-            metrics = self._further_update(update)
-            for name, of_loss in update.reported.items():
-                found.setdefault(name, []).append(metrics[of_loss])
-        if found:
-            self.host.weights_changed()
-        return {name: sum(values) / len(values) for name, values in found.items()}
-
-    def _further_update(self, update: FurtherUpdate) -> dict[str, float]:
-        inputs = {name: value.to(self.args.device) for name, value in update.rows.items()}
-        mask_BT, metrics, model = loss_mask(inputs), {}, self.model_wrapped
-        algorithm = self.algorithm.with_overrides(**update.changes)
-
-        def loss(logps_BT, entropies_BT):
-            old_BT, advantages_BT = inputs["old_per_token_logps"], inputs["advantages"]
-            sizes = {"normalizer": mask_BT.sum().float().clamp(min=1), "rows": len(mask_BT)}
-            loss, found = algorithm.loss(logps_BT, old_BT, advantages_BT, mask_BT, **sizes, **update.numbers)
-            metrics.update(found, loss=float(loss.detach()))
-            return update.weight * self._of_process(loss)
-
-        def backward() -> None:
-            with self.passes.attending(model):
-                with self.compute_loss_context_manager():
-                    whole = self.passes.loss(model, inputs, loss, entropy=False)
-                self.accelerator.sync_gradients = True
-                self.accelerator.backward(whole)
-
-        model.train()
-        self.exchanged(model, backward)
-        if self.args.max_grad_norm:
-            self.accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return metrics
 
     # -- records --------------------------------------------------------------------------------------------------
 
@@ -349,7 +311,7 @@ class AgenticTrainer(ExchangedOnce, GRPOTrainer):
         if "train_runtime" in logs or self.state.global_step % self.updates_per_step or not self.updates:
             return
         step, updates, self.updates = self.rl_step - 1, self.updates, []
-        self._step_metrics |= self._further_updates()
+        self._step_metrics |= further_updates(self)
         for state in self.states:
             state.on_step_end()
         metrics = self._step_metrics | update_metrics(updates, self.algorithm.metrics)
