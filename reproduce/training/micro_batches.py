@@ -98,14 +98,28 @@ def cut(rows: Sequence[int], lengths: Sequence[int], limit: int | None, packed: 
 
 
 def take(inputs: dict, rows: Tensor) -> dict:
-    """The given rows of every tensor of a batch; numbers stay. As many rows as there are: the batch itself."""
+    """The given rows of every tensor of a batch; numbers stay.
+
+    Args:
+        inputs: name -> tensor (B, ...) or number.
+        rows: their numbers; as many as there are rows, which are then all, in their order: the batch itself.
+    """
     if len(rows) == len(inputs["completion_mask"]):
         return inputs
     return {name: value[rows] if torch.is_tensor(value) and value.dim() else value for name, value in inputs.items()}
 
 
 def values_of(parts: list[Part], inputs: dict, mask_BT: Tensor, score: Score) -> list[Tensor | None]:
-    """Values (B, T) of the whole mini-batch, of all processes; gradient flows into those of this process."""
+    """Values of the whole mini-batch, of all processes.
+
+    Args:
+        parts: the passes of this process (`own_parts`).
+        inputs: the whole mini-batch. mask_BT: its loss mask.
+        score: makes values of the rows of a pass.
+
+    Returns:
+        Tensors (B, T), or None, as `score` gives them; gradient flows into the values of this process.
+    """
     if len(parts) == processes() == 1:
         return list(score(inputs, mask_BT))
     found = zip(*(score(take(inputs, part.rows), part.mask_BT) for part in parts), strict=True)
@@ -123,8 +137,11 @@ def whole_loss(
 ) -> Tensor:
     """The loss of the whole mini-batch. Its own backward pass completes the gradient, of which `backward` makes parts.
 
-    loss: called once with what `score` gives, for all rows. backward: accumulates the gradient of what it is given,
-    without exchanging it between processes; it is called for every micro-batch but the last.
+    Args:
+        parts, inputs, mask_BT, score: as of `values_of`.
+        loss: called once with what `score` gives, for all rows.
+        backward: accumulates the gradient of what it is given, without exchanging it between processes; it is called
+            for every micro-batch but the last.
     """
     if len(parts) == 1:
         return loss(*values_of(parts, inputs, mask_BT, score))
