@@ -268,10 +268,17 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
 def load_source(
     profile: str = "mini", experiment: str = "table2", source: str | Path = RESULTS, data_root: Path | None = None
 ) -> Source:
-    """The logged results of `experiment`.
+    """The logged results of an experiment. Its tables of rows are read when they are first asked for.
 
-    `source` is "results" for the published ones below `data_root` (default: `data/`), else the folder that holds the
-    user's runs (usually `runs`). Raises `UserError` if there is nothing to read or a file is broken.
+    Args:
+        profile: such as `mini`.
+        experiment: such as `table2`, or `table2.<settings>` for runs under settings of the command line.
+        source: "results" for the published ones, else the folder that holds the user's runs (usually `runs`).
+        data_root: the folder of published results (default: `data/`), read for the table that settings are compared to
+            in both cases.
+
+    Raises:
+        UserError: there is nothing to read, or a file is broken.
     """
     base = (Path(data_root) if data_root else ROOT / "data") / "results" / profile
     published = str(source) == RESULTS

@@ -14,7 +14,15 @@ def _kept(scores: Scores, keep_Q: np.ndarray | None) -> np.ndarray:
 
 
 def scores_at(scores: Scores, k: int = 1, keep_Q: np.ndarray | None = None) -> np.ndarray:
-    """pass@k of every seed and of the questions `keep_Q` (bool; None: all), S x Q."""
+    """pass@k of every seed and question.
+
+    Args:
+        k: samples of which one must be correct.
+        keep_Q: True at the questions that count; None: all.
+
+    Returns:
+        Shares (S, kept questions) from 0 to 1; NaN where k is larger than the number of samples.
+    """
     return statistics.pass_at_k_scores(scores.correct_SQN, k)[:, _kept(scores, keep_Q)]
 
 
@@ -23,16 +31,26 @@ def _strata(scores: Scores, keep_Q: np.ndarray | None) -> np.ndarray:
 
 
 def estimate(scores: Scores, k: int = 1, keep_Q: np.ndarray | None = None) -> Estimate:
-    """Mean pass@k over seeds and the questions `keep_Q`, with its interval (one seed: over questions only)."""
+    """Mean pass@k over seeds and questions, from 0 to 1, with its interval (one seed: over questions only).
+
+    Args:
+        k, keep_Q: as of `scores_at`.
+    """
     return statistics.crossed(scores_at(scores, k, keep_Q), _strata(scores, keep_Q)).interval().within(0, 1)
 
 
 def difference(a: Scores, b: Scores, k: int = 1, keep_Q: np.ndarray | None = None) -> Effect:
-    """The difference a - b of pass@k over the questions `keep_Q` (None: all).
+    """The difference a - b of pass@k.
 
     Only runs of warm starts that both have count. Rows of the same seeds are paired run by run. Otherwise all of them
-    count, as independent ones. The warm starts are fixed models, and their mean is one. The error is undefined (NaN)
-    where a trained row has a single run.
+    count, as independent ones. The warm starts are fixed models, and their mean is one.
+
+    Args:
+        a, b: two rows that were evaluated on the same panel.
+        k, keep_Q: as of `scores_at`.
+
+    Returns:
+        The difference of shares, from -1 to 1. Its error is NaN where a trained row has a single run.
     """
     if set(a.starts) != set(b.starts):
         common = set(a.starts) & set(b.starts)

@@ -85,9 +85,16 @@ NO_EFFECT = Effect(float("nan"), float("nan"), float("nan"))
 
 
 def pass_at_k_scores(correct_SQN: np.ndarray, k: int) -> np.ndarray:
-    """The unbiased pass@k of every seed and question, S x Q, from N samples of each; NaN everywhere if k > N.
+    """The unbiased pass@k of every seed and question.
 
     Estimator of Chen et al. 2021 (arXiv 2107.03374, equation 1): 1 - C(N - c, k) / C(N, k) with c correct samples.
+
+    Args:
+        correct_SQN: whether each of the N samples of a seed and question is correct.
+        k: samples of which one must be correct.
+
+    Returns:
+        Shares (S, Q) from 0 to 1; NaN everywhere if k > N.
     """
     correct_SQN = np.asarray(correct_SQN, dtype=bool)
     n_samples = correct_SQN.shape[2]
@@ -121,7 +128,15 @@ class MeanSquares:
 
 
 def mean_squares(scores_SQ: np.ndarray, strata_Q: np.ndarray | None = None) -> MeanSquares:
-    """The mean squares of an array. strata_Q: any labels; None: one stratum."""
+    """The mean squares of an array.
+
+    Args:
+        scores_SQ: a number for each seed and question.
+        strata_Q: a label for each question, of any type; None: one stratum.
+
+    Raises:
+        ValueError: the labels are not as many as the questions.
+    """
     scores_SQ = np.asarray(scores_SQ, dtype=float)
     n_seeds, n_questions = scores_SQ.shape
     strata = np.zeros(n_questions) if strata_Q is None else np.asarray(strata_Q)
@@ -154,6 +169,13 @@ def crossed(scores_SQ: np.ndarray, strata_Q: np.ndarray | None = None) -> Effect
     expect Q s + e, S b + e and e, so (MS_seeds + MS_questions - MS_rest) / (S Q) estimates it. Where MS_questions lies
     below MS_rest the question variance is taken as 0, which leaves MS_seeds / (S Q) with S - 1 degrees of freedom: the
     ordinary t interval over seeds. One seed: MS_questions / Q, over questions alone.
+
+    Args:
+        scores_SQ: a score, or a paired difference, for each seed and question.
+        strata_Q: as of `mean_squares`.
+
+    Returns:
+        The mean in the unit of the scores, with its standard error and degrees of freedom.
     """
     found = mean_squares(scores_SQ, strata_Q)
     size, (df_seeds, df_questions, df_rest) = found.n_seeds * found.n_questions, found.df
@@ -181,8 +203,14 @@ def two_rows(
     which leaves Welch's t over the runs' means (Welch 1947). The degrees of freedom are Satterthwaite's of this sum.
     Runs of equal seeds that share their first rollouts are taken as independent, which errs to the careful side.
 
-    b_is_fixed: `b` is a single model that every run of `a` starts from, the warm start; what the difference says holds
-    for this model, so it adds no variance between runs. Otherwise a row of one run leaves the error unknown (NaN).
+    Args:
+        a_SQ, b_SQ: scores of the two rows, each over seeds of its own, at the same questions.
+        strata_Q: as of `mean_squares`.
+        b_is_fixed: `b` is a single model that every run of `a` starts from, the warm start; what the difference says
+            holds for this model, so it adds no variance between runs.
+
+    Returns:
+        The difference in the unit of the scores. Its error is NaN where a row that is not fixed has one run.
     """
     a_SQ, b_SQ = np.asarray(a_SQ, dtype=float), np.asarray(b_SQ, dtype=float)
     runs = [mean_squares(y_SQ, strata_Q) for y_SQ in ((a_SQ,) if b_is_fixed else (a_SQ, b_SQ))]
@@ -220,7 +248,15 @@ def unpaired(a_S: np.ndarray, b_S: np.ndarray) -> Effect:
 
 
 def gap(a_S: np.ndarray, b_S: np.ndarray) -> Estimate:
-    """Mean of `a` minus mean of `b`, one number per seed each, with Welch's t interval; none below two seeds."""
+    """Mean of `a` minus mean of `b` with Welch's t interval.
+
+    Args:
+        a_S, b_S: a number for each seed; those that are not finite are left out.
+
+    Returns:
+        The difference. It has no interval (NaN) where a row has fewer than two seeds, and is undefined where one has
+        none.
+    """
     a_S, b_S = (np.asarray(x, dtype=float)[np.isfinite(x)] for x in (a_S, b_S))
     if not len(a_S) or not len(b_S):
         return UNDEFINED
@@ -238,6 +274,10 @@ def iqm(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
     Agarwal et al. 2021 (arXiv 2108.13264, section 4.3); equal to scipy.stats.trim_mean(values, 0.25).
     Below four values nothing is dropped.
+
+    Args:
+        values: any shape.
+        axis: that the mean is over; it is gone in what is returned.
     """
     return stats.trim_mean(np.asarray(values, dtype=float), 0.25, axis=axis)
 
@@ -258,6 +298,9 @@ def share_of_wins(a_S: np.ndarray, b_S: np.ndarray) -> float:
     """Share of the pairs (a run of `a`, a run of `b`) in which that of `a` is higher; ties count one half.
 
     The Mann-Whitney estimate of the probability of improvement (Agarwal et al. 2021, arXiv 2108.13264, section 4.3).
+
+    Args:
+        a_S, b_S: a score for each run. Scores closer than 1e-9 are a tie.
     """
     difference = np.subtract.outer(np.asarray(a_S, dtype=float), np.asarray(b_S, dtype=float))
     tie = np.abs(difference) < 1e-9  # equal counts, whatever the order in which they were added up
@@ -288,7 +331,11 @@ def discoveries(p_values: np.ndarray) -> np.ndarray:
 
 
 def highest_rate(count: int, n: int, confidence: float = CONFIDENCE) -> float:
-    """The highest rate that `count` of `n` runs leave possible: the one-sided bound of Clopper & Pearson (1934)."""
+    """The highest rate that `count` of `n` runs leave possible: the one-sided bound of Clopper & Pearson (1934).
+
+    Args:
+        confidence: of the bound, from 0 to 1.
+    """
     return float(stats.binomtest(count, n, alternative="less").proportion_ci(confidence, method="exact").high)
 
 

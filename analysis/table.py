@@ -110,7 +110,15 @@ class Table:
 
 
 def part_columns(spec: Spec, scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
-    """Column -> keep_Q of every level or family."""
+    """The questions of every level, family or split that has a column of its own.
+
+    Args:
+        spec: says by which of these the table is divided.
+        scores: row -> its scores; all are of one panel.
+
+    Returns:
+        Column, such as `level_1` -> keep_Q, True at its questions.
+    """
     if not scores:
         return {}
     first = next(iter(scores.values()))
@@ -121,7 +129,15 @@ def part_columns(spec: Spec, scores: Mapping[str, Scores]) -> dict[str, np.ndarr
 
 
 def build(source: Source, spec: Spec) -> Table:
-    """Every number of the table; rows of the spec that have no runs stay empty."""
+    """Compute every number of a table.
+
+    Args:
+        source: the runs.
+        spec: the table's rows, columns and baseline. A row without runs stays empty (NaN).
+
+    Raises:
+        UserError: rows were evaluated on different panels, or a row lacks evaluations.
+    """
     scores = source.scores
     names = spec.order([style.WARM_START, *spec.rows, *scores])
     rows = {name: {"n_seeds": len(scores[name].seeds) if name in scores else 0} for name in names}
@@ -147,7 +163,12 @@ def build(source: Source, spec: Spec) -> Table:
 
 
 def put(row: dict, column: str, estimate: Estimate) -> None:
-    """Value and interval in percent or points."""
+    """Write an estimate into a row as `<column>`, `<column>_low` and `<column>_high`, in percent or points.
+
+    Args:
+        row: column -> value; it is changed.
+        estimate: a share, or a difference of shares.
+    """
     ends = (estimate.value, estimate.low, estimate.high)
     row[column], row[f"{column}_low"], row[f"{column}_high"] = (100 * x for x in ends)
 
@@ -186,7 +207,13 @@ def _against_baseline(rows: dict, source: Source, spec: Spec) -> families.Adjust
 
 
 def put_adjusted(rows: dict, p_values: Mapping[str, float], adjusted: families.Adjusted) -> None:
-    """p-values of the rows' `difference_1`, single and adjusted; bold where the adjusted one is below `ALPHA`."""
+    """Write the p-values of the rows' `difference_1`; bold where the adjusted one is below `ALPHA`.
+
+    Args:
+        rows: name -> row; those that `p_values` names are changed.
+        p_values: name -> two-sided p of the difference to the baseline.
+        adjusted: of the families that the differences belong to.
+    """
     for name, p in p_values.items():
         together = adjusted.p[name]
         rows[name] |= {"p_1": p, "adjusted_1": together, "difference_1_bold": bool(together < ALPHA)}
@@ -212,8 +239,11 @@ def _costs(source: Source, method: str) -> dict:
 def pairs(source: Source, k: int = 1) -> pd.DataFrame:
     """Difference of average pass@k in points for every pair of rows (method minus against), with its interval.
 
-    p: of the single difference; adjusted_p: for the false discovery rate over all pairs of the table. Rows that are the
-    same runs have no difference to each other and are no pair.
+    Rows that are the same runs have no difference to each other and are no pair.
+
+    Returns:
+        Columns method, against, difference, difference_low, difference_high (points), p (of the single difference) and
+        adjusted_p (for the false discovery rate over all pairs of the table). Each pair stands in both directions.
     """
     twins = families.same_runs(source)
     names = [(a, b) for a, b in itertools.combinations(source.scores, 2) if twins.get(a, a) != twins.get(b, b)]

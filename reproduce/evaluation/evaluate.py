@@ -1,7 +1,8 @@
 """Evaluate the fixed test panel: n samples per question from the last checkpoint."""
 
 from reproduce.evaluation.kept_batches import KeptBatches
-from reproduce.rollouts.collector import Collector, row_record
+from reproduce.rollouts.collector import Collector
+from reproduce.rollouts.records import row_record
 
 BATCH = 512
 

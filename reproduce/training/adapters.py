@@ -10,12 +10,20 @@ ALL_LINEAR = "all-linear"
 
 
 def with_adapters(model: torch.nn.Module, lora, seed: int) -> torch.nn.Module:
-    """`model` with adapters in it, wrapped by peft. lora: `LoraConfig` of the training settings.
+    """`model` with adapters in it, wrapped by peft.
 
     One factor of each adapter is zero, so the policy is unchanged; the other is drawn from the stream of `seed`.
     Adapters are float32 whatever the type of the model. Layers are replaced inside `model` itself, so an engine that
-    samples from it samples from the adapted policy. Raises UserError for a target that the model lacks, for its output
-    head (whose logits are scored in parts), and if peft is not installed.
+    samples from it samples from the adapted policy.
+
+    Args:
+        model: the causal LM; it is changed.
+        lora: `LoraConfig` of the training settings.
+        seed: of the factors that are drawn.
+
+    Raises:
+        UserError: a target is not in the model, or is its output head (whose logits are scored in parts), or peft is
+            not installed.
     """
     check_peft()
     from peft import LoraConfig, get_peft_model

@@ -15,7 +15,14 @@ from reproduce.worlds.rewards import normalise_training
 
 
 def fold_of(batch: Batch, mask_BT: Tensor) -> Fold | Whole:
-    """How the batch's rows join to trajectories. mask_BT: the loss mask of its training rows."""
+    """How the batch's rows join to trajectories.
+
+    Args:
+        mask_BT: the loss mask of its training rows.
+
+    Returns:
+        `Whole` where a row is a trajectory, `Fold` where it is a turn of one.
+    """
     if not batch.single_turns:
         return Whole(mask_BT)
     name = "trajectories_B"
@@ -23,7 +30,12 @@ def fold_of(batch: Batch, mask_BT: Tensor) -> Fold | Whole:
 
 
 def outcomes_of(batch: Batch, step: int, device) -> Outcomes:
-    """How every trajectory ended. step: the RL step, from 0."""
+    """How every trajectory ended.
+
+    Args:
+        step: the RL step, from 0.
+        device: of the tensors.
+    """
     rows = batch.rows()
     rewards = [group.rewards[i] for _, group, i in rows]
     numbers: dict[int, int] = {}
@@ -51,10 +63,11 @@ def _same(answer: str | None) -> str | None:
 def counted(batch: Batch, device, sides: bool) -> Tensor:
     """counted_J: False for trajectories of groups that dynamic sampling rejected, whose advantages are 0.
 
-    sides: whether side rows count.
-
     A reward that is shaped after the filter (DAPO's overlong penalty) would otherwise turn equal rewards into a
     z-score of lengths.
+
+    Args:
+        sides: whether side rows count.
     """
     counts = [not group.rejected and (sides or not group.side) for _, group, _ in batch.rows()]
     return torch.tensor(counts, device=device)
@@ -69,11 +82,14 @@ def longest_completions(batch: Batch, device) -> Tensor:
 def path_tensors(paths: Sequence[TokenPath], pad_id: int, device) -> dict[str, Tensor]:
     """The paths by TRL's names, a row each: token for token as they were sampled.
 
-    prompt_ids, prompt_mask: prompts, padded on the left with `pad_id`. completion_ids, completion_mask: what follows,
-    padded on the right. tool_mask: 1 where the policy sampled the token. old_per_token_logps: log-probabilities of the
-    sampler, in nats, 0 at forced tokens.
-    """
+    Args:
+        pad_id: of the tokenizer.
 
+    Returns:
+        prompt_ids, prompt_mask (B, longest prompt): padded on the left. completion_ids, completion_mask (B, T): what
+        follows, padded on the right. tool_mask (B, T): 1 where the policy sampled the token. old_per_token_logps
+        (B, T): log-probabilities of the sampler, in nats, 0 at forced tokens.
+    """
     prompts, completions = [list(path.prompt) for path in paths], [path.completion for path in paths]
     return {
         "prompt_ids": padded(prompts, device, pad_id, "left"),
@@ -86,5 +102,9 @@ def path_tensors(paths: Sequence[TokenPath], pad_id: int, device) -> dict[str, T
 
 
 def padded(rows: Iterable[Sequence[float]], device, value: int = 0, side: str = "right") -> Tensor:
-    """rows_BT: one row of numbers each, padded with `value` on one side."""
+    """rows_BT: rows of numbers, padded to the longest.
+
+    Args:
+        value: of padding. side: "left" or "right".
+    """
     return pad([torch.tensor(row) for row in rows], padding_value=value, padding_side=side).to(device)

@@ -19,7 +19,12 @@ CARRIED = "carried.pt"
 
 
 def complete(folder: Path, carried: dict[str, dict]) -> None:
-    """Completes the checkpoint in `folder` with what the run carries: name -> state."""
+    """Completes a checkpoint: what the run carries, and last a marker with the hash of every file.
+
+    Args:
+        folder: with the files that the trainer has written.
+        carried: name -> state, of tensors and plain values.
+    """
     torch.save(carried | {"processes": processes()}, folder / CARRIED)
     found = _files(folder)
     for path in [*found, *{path.parent for path in found}]:
@@ -52,9 +57,17 @@ def damage(folder: Path) -> str | None:
 
 
 def load_carried(folder: Path, device) -> dict[str, dict]:
-    """State that the run carries, from the checkpoint in `folder`: name -> state, tensors on `device`.
+    """State that the run carries, from a checkpoint.
 
-    UserError if it is missing, or if another number of processes wrote it.
+    Args:
+        folder: of the checkpoint.
+        device: of the tensors.
+
+    Returns:
+        name -> state, as `complete` got it.
+
+    Raises:
+        UserError: it is missing, or another number of processes wrote it.
     """
     path = folder / CARRIED
     if not path.is_file():

@@ -92,7 +92,15 @@ class Critic(State):
 
     @torch.no_grad()
     def values(self, inputs: dict, mask_BT: Tensor) -> Tensor:
-        """values_BT of the tokens in `mask_BT`, as wide as the weights, 0 elsewhere. inputs: as of `token_logps`."""
+        """Value tokens, without gradient.
+
+        Args:
+            inputs: as of `token_logps`.
+            mask_BT: the loss mask.
+
+        Returns:
+            values_BT in the unit of rewards, as wide as the weights, 0 outside the mask.
+        """
         with attention_for(self.network, self.layout):
             (values_BT,) = values_of(self._parts(inputs, mask_BT), inputs, mask_BT, self._score)
         return values_BT
@@ -111,9 +119,18 @@ class Critic(State):
         return (placed(torch.cat(found), torch.cat(places), mask_BT),)
 
     def update(self, inputs: dict, mask_BT: Tensor, old_values_BT: Tensor, returns_BT: Tensor) -> dict[str, float]:
-        """One optimiser step on a mini-batch; metrics of `Algorithm.value_loss` and value_grad_norm (before clipping).
+        """One optimiser step on a mini-batch.
 
         Every process has the loss of the whole mini-batch and the gradient of its own rows; gradients are added up.
+
+        Args:
+            inputs: as of `token_logps`.
+            mask_BT: the loss mask.
+            old_values_BT: values at rollout.
+            returns_BT: their targets.
+
+        Returns:
+            Metrics of `Algorithm.value_loss`, and value_grad_norm (before clipping).
         """
         metrics: dict[str, float] = {}
 

@@ -20,7 +20,12 @@ BYTES = {"bfloat16": 2, "float32": 4, "float64": 8}
 
 
 def sampled(job: JobConfig, model: Model, width: int) -> Sampled:
-    """A run's model as vLLM holds it. width: tokens of the longest path, where the config sets no context."""
+    """A run's model as vLLM holds it, in bytes.
+
+    Args:
+        model: its shape.
+        width: tokens of the longest path, where the config sets no context.
+    """
     size = BYTES[job.training.dtype]
     sequence = (job.engine.max_context or width) * model.cache_bytes(size)
     return Sampled(float(model.parameters * size), float(sequence), model.heads, model.kv_heads)
@@ -31,8 +36,16 @@ def settled(
 ) -> EngineConfig | None:
     """The section `engine` of a run with `tensor_parallel` and, on cards, `memory_share` filled in.
 
-    width: as for `sampled`. card: bytes of one; 0: a CPU, which vLLM shares by its own rule. resting: bytes of a card
-    that the trainer keeps while vLLM samples. of_node: processes of a node. UserError if they do not fit the model.
+    Args:
+        model: its shape.
+        width: as for `sampled`.
+        card: bytes of one; 0: a CPU, which vLLM shares by its own rule.
+        resting: bytes of a card that the trainer keeps while vLLM samples.
+        processes: of the run.
+        of_node: of a node.
+
+    Raises:
+        UserError: the settings do not fit the model or the processes.
     """
     engine = job.engine
     if engine is None or engine.name != "vllm":

@@ -38,8 +38,16 @@ def on_cpus() -> None:
 def divide_trained(accelerator: Accelerator, model: torch.nn.Module, mean: bool = False) -> None:
     """Divides the model that a trainer is about to train, before its optimiser is made, if the launcher asks for FSDP.
 
-    accelerate, which then finds it divided, would make it float32 as a whole first. UserError if weights are to be
-    divided and accelerate does not: without cards it does so for several processes and FSDP alone.
+    accelerate, which then finds it divided, would make it float32 as a whole first.
+
+    Args:
+        accelerator: of the trainer.
+        model: whole.
+        mean: as of `divide`.
+
+    Raises:
+        UserError: weights are to be divided and accelerate does not: without cards it does so for several processes
+            and FSDP alone.
     """
     if accelerator.distributed_type == DistributedType.FSDP:
         accelerator.state.fsdp_plugin.auto_wrap_policy = None
@@ -51,8 +59,12 @@ def divide_trained(accelerator: Accelerator, model: torch.nn.Module, mean: bool 
 def divide(model: torch.nn.Module, mean: bool = False) -> torch.nn.Module:
     """`model`, of which this process keeps its part. Every process must call it, with the same whole model.
 
-    Its gradients are the sums of those of the processes. mean: their means, for losses that are means over own rows.
-    UserError for a model that does not say what its layers are (`_no_split_modules`).
+    Args:
+        mean: its gradients are the means of those of the processes, for losses that are means over own rows; else
+            their sums.
+
+    Raises:
+        UserError: the model does not say what its layers are (`_no_split_modules`).
     """
     kinds = set(getattr(model, "_no_split_modules", None) or ())
     layers = [module for module in model.modules() if type(module).__name__ in kinds]

@@ -15,13 +15,31 @@ RIGHT_PAD = "<|finetune_right_pad_id|>"  # Llama 3.1's token for this, which its
 
 
 def load_hub_model(name_or_path: str, revision: str | None, device: str, dtype: str):
-    """(model, tokenizer) at a revision. UserError if there is no such model, it cannot be loaded, or its tokenizer has
-    no chat template or no end of sequence."""
+    """Load (model, tokenizer) of the hub, or of a folder.
+
+    Args:
+        name_or_path: of the hub, or a folder.
+        revision: the hub's commit, or `folder_revision` of a folder.
+        device: such as "cuda:0".
+        dtype: torch's name of the weights' type.
+
+    Raises:
+        UserError: there is no such model, it cannot be loaded, or its tokenizer has no chat template or no end of
+            sequence.
+    """
     return load_folder(model_folder(name_or_path, revision), name_or_path, device, dtype)
 
 
 def load_folder(folder: Path, name: str, device: str, dtype: str):
-    """As `load_hub_model`, from a folder; name: what error messages call it."""
+    """Load (model, tokenizer) of a folder.
+
+    Args:
+        name: of the model in error messages.
+        device, dtype: as of `load_hub_model`.
+
+    Raises:
+        UserError: as of `load_hub_model`.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:

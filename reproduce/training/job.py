@@ -37,7 +37,15 @@ from reproduce.worlds.registry import world_of
 def run_job(config: JobConfig, run: RunDirectory, warm_start: Path) -> None:
     """Trains `config.method` from the warm start, resuming where the run directory stands, then evaluates it.
 
-    The last checkpoint is what is evaluated, never the best. Raises UserError on settings that do not fit together.
+    The last checkpoint is what is evaluated, never the best.
+
+    Args:
+        config: of the run.
+        run: its directory, which says where to go on.
+        warm_start: folder of the warm start.
+
+    Raises:
+        UserError: settings do not fit together or to this machine.
     """
     algorithm = load(config.method, **config.algorithm)
     if "entropy_tokens" not in config.algorithm:

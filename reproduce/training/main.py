@@ -15,11 +15,18 @@ from reproduce.locks import locked
 
 
 def run(directory: Path) -> int:
-    """Train, evaluate and finish the run of `directory`, in this process. Returns the exit code.
+    """Train, evaluate and finish the run of a directory, in this process.
 
     A config of the method "warm_start" trains nothing: its model is evaluated as it is.
 
-    Raises UserError, an OSError of a full disk, and a missing package, after it has marked the run failed.
+    Args:
+        directory: `<runs root>/<profile>/<experiment>/<row>/<seed>`, with the config.yaml of the run.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError, OSError, ModuleNotFoundError: bad settings, a full disk, a missing package; the run is marked failed.
     """
     settle()
     from reproduce.config.tables import JobConfig

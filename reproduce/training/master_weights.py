@@ -84,8 +84,12 @@ class OffloadedAdamW(MasterAdamW):
 def in_float32(optimizer: type, model: torch.nn.Module | None, offload: bool = False) -> type:
     """The optimiser for a model: `MasterAdamW` in place of AdamW where bfloat16 weights are trained.
 
-    FSDP and DeepSpeed, which divide weights, keep float32 copies themselves. offload: `training.offload_optimizer`, of
-    weights that are not divided.
+    FSDP and DeepSpeed, which divide weights, keep float32 copies themselves.
+
+    Args:
+        optimizer: the class that would be taken.
+        model: that is trained.
+        offload: `training.offload_optimizer`, of weights that are not divided.
     """
     if divided():
         return optimizer

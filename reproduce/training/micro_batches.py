@@ -32,10 +32,15 @@ class Part(NamedTuple):
 def own_parts(inputs: dict, mask_BT: Tensor, limit: int | None, layout: Layout = Layout.PADDED) -> list[Part]:
     """The passes of this process over a mini-batch, as many as every other process makes.
 
-    inputs: prompt_mask and completion_mask, (B, .) each, and the ids of both where rows share their beginnings. limit:
-    tokens of a pass, padding included unless rows are packed, and what rows share once if they share it; None: no
-    limit. A row longer than that is a pass by itself. A process that has fewer passes than another makes the rest with
+    A row longer than the limit is a pass by itself. A process that has fewer passes than another makes the rest with
     row 0 and an empty mask.
+
+    Args:
+        inputs: prompt_mask and completion_mask, (B, .) each, and the ids of both where rows share their beginnings.
+        mask_BT: the loss mask.
+        limit: tokens of a pass, padding included unless rows are packed, and what rows share once if they share it;
+            None: no limit.
+        layout: how rows stand in a pass.
     """
     everything = torch.arange(len(mask_BT), device=mask_BT.device)
     prompts_B = inputs["prompt_mask"].sum(1)
@@ -55,7 +60,12 @@ def own_parts(inputs: dict, mask_BT: Tensor, limit: int | None, layout: Layout =
 
 
 def dealt(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Rows for each of `count` processes, longest first: each row goes to the process with the fewest tokens so far."""
+    """Rows for each process, longest first: each row goes to the process with the fewest tokens so far.
+
+    Args:
+        lengths: tokens of each row.
+        count: processes.
+    """
     found: list[list[int]] = [[] for _ in range(count)]
     least = [(0, process) for process in range(count)]
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
@@ -66,7 +76,14 @@ def dealt(lengths: Sequence[int], count: int) -> list[list[int]]:
 
 
 def cut(rows: Sequence[int], lengths: Sequence[int], limit: int | None, packed: bool = False) -> list[list[int]]:
-    """`rows`, longest first, in runs of one row, or of at most `limit` tokens when padded to the longest or packed."""
+    """Cut rows into runs of at most `limit` tokens; a longer row is a run by itself.
+
+    Args:
+        rows: numbers of rows, longest first.
+        lengths: tokens of every row, by number.
+        limit: None: one run.
+        packed: tokens are counted without padding; else each row has those of the run's longest.
+    """
 
     def tokens(part: list[int]) -> int:
         return sum(lengths[row] for row in part) if packed else len(part) * lengths[part[0]]
@@ -81,14 +98,28 @@ def cut(rows: Sequence[int], lengths: Sequence[int], limit: int | None, packed: 
 
 
 def take(inputs: dict, rows: Tensor) -> dict:
-    """The given rows of every tensor of a batch; numbers stay. As many rows as there are: the batch itself."""
+    """The given rows of every tensor of a batch; numbers stay.
+
+    Args:
+        inputs: name -> tensor (B, ...) or number.
+        rows: their numbers; as many as there are rows, which are then all, in their order: the batch itself.
+    """
     if len(rows) == len(inputs["completion_mask"]):
         return inputs
     return {name: value[rows] if torch.is_tensor(value) and value.dim() else value for name, value in inputs.items()}
 
 
 def values_of(parts: list[Part], inputs: dict, mask_BT: Tensor, score: Score) -> list[Tensor | None]:
-    """Values (B, T) of the whole mini-batch, of all processes; gradient flows into those of this process."""
+    """Values of the whole mini-batch, of all processes.
+
+    Args:
+        parts: the passes of this process (`own_parts`).
+        inputs: the whole mini-batch. mask_BT: its loss mask.
+        score: makes values of the rows of a pass.
+
+    Returns:
+        Tensors (B, T), or None, as `score` gives them; gradient flows into the values of this process.
+    """
     if len(parts) == processes() == 1:
         return list(score(inputs, mask_BT))
     found = zip(*(score(take(inputs, part.rows), part.mask_BT) for part in parts), strict=True)
@@ -106,8 +137,11 @@ def whole_loss(
 ) -> Tensor:
     """The loss of the whole mini-batch. Its own backward pass completes the gradient, of which `backward` makes parts.
 
-    loss: called once with what `score` gives, for all rows. backward: accumulates the gradient of what it is given,
-    without exchanging it between processes; it is called for every micro-batch but the last.
+    Args:
+        parts, inputs, mask_BT, score: as of `values_of`.
+        loss: called once with what `score` gives, for all rows.
+        backward: accumulates the gradient of what it is given, without exchanging it between processes; it is called
+            for every micro-batch but the last.
     """
     if len(parts) == 1:
         return loss(*values_of(parts, inputs, mask_BT, score))

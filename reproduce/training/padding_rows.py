@@ -15,7 +15,12 @@ def first_rows(output: dict, rows: int) -> dict:
 
 
 def with_filler(output: dict, multiple: int) -> dict:
-    """The batch with rows of zeros behind it, up to a multiple of `multiple`: tokens that are in no mask."""
+    """The batch with rows of zeros behind it: tokens that are in no mask.
+
+    Args:
+        output: name -> tensor (B, ...) or number.
+        multiple: of which the number of rows becomes one.
+    """
     missing = -len(output["completion_mask"]) % multiple
     if not missing:
         return output
@@ -26,7 +31,11 @@ def with_filler(output: dict, multiple: int) -> dict:
 
 
 def without_filler(inputs: dict, mask_BT: Tensor) -> dict:
-    """The rows of a mini-batch that have a loss-mask token; one row without any if there is no other."""
+    """The rows of a mini-batch that have a loss-mask token; one row without any if there is no other.
+
+    Args:
+        inputs: name -> tensor (B, ...) or number. mask_BT: its loss mask.
+    """
     keep_B = mask_BT.any(1)
     if bool(keep_B.all()):
         return inputs

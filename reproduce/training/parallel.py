@@ -43,7 +43,14 @@ def leads(together: int) -> bool:
 
 
 def check_division(training) -> None:
-    """UserError if the processes cannot divide the work of a step. training: `TrainingConfig`."""
+    """Check that the processes can divide the work of a step.
+
+    Args:
+        training: `TrainingConfig`.
+
+    Raises:
+        UserError: they do not divide the shards of a rollout batch, or the rows of a mini-batch.
+    """
     count, shards = processes(), training.rollout_shards or 1
     if shards % count:
         raise UserError(
@@ -89,8 +96,12 @@ def share_random_state() -> None:
 def together(values: Tensor, rows: Tensor, mask_BT: Tensor) -> Tensor:
     """values_BT of the whole mini-batch from those that each process has for its `rows`, 0 outside their masks.
 
-    Gradient flows into the own values only. mask_BT: of the whole mini-batch. A row may be there twice where one of
-    them is 0 everywhere.
+    Gradient flows into the own values only.
+
+    Args:
+        values: (own rows, T).
+        rows: their numbers in the mini-batch. A row may be there twice where one of them is 0 everywhere.
+        mask_BT: of the whole mini-batch.
     """
     if processes() == 1 and len(rows) == len(mask_BT):
         own_BT = values

@@ -32,10 +32,15 @@ class PrefixTree(NamedTuple):
 
 
 def in_order(ids_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-    """(order_B, shared_B): the rows in alphabetical order, and how many first tokens each has of the row before it
-    there.
+    """Sort rows so that those with a common beginning are neighbours.
 
-    ids_BL: token ids, right-padded. lengths_B: tokens of each row.
+    Args:
+        ids_BL: token ids, right-padded.
+        lengths_B: tokens of each row.
+
+    Returns:
+        (order_B, shared_B): the rows in alphabetical order, and how many first tokens each has of the row before it
+        there.
     """
     rows = [row[:length] for row, length in zip(ids_BL.tolist(), lengths_B.tolist(), strict=True)]
     order_B = torch.tensor(sorted(range(len(rows)), key=rows.__getitem__), device=ids_BL.device)
@@ -47,7 +52,12 @@ def in_order(ids_BL: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prefix_tree(ids_BL: Tensor, lengths_B: Tensor) -> PrefixTree:
-    """The tree of rows of tokens. ids_BL: token ids, right-padded. lengths_B: tokens of each row, one row or more."""
+    """The tree of rows of tokens.
+
+    Args:
+        ids_BL: token ids, right-padded; one row or more.
+        lengths_B: tokens of each row.
+    """
     order_B, shared_B = in_order(ids_BL, lengths_B)
     (count, width), device = ids_BL.shape, ids_BL.device
     lengths, columns = lengths_B[order_B], torch.arange(width, device=device)
@@ -77,9 +87,13 @@ def cut_in_order(
 ) -> list[list[list[int]]]:
     """For each process the runs of neighbouring rows that it passes together, as numbers in the order of the tree.
 
-    lengths, shared: tokens of each row, and how many the row before it has too, both in the order of the tree.
-    limit: the most tokens of a run, shared ones once; a row longer than that is a run by itself. None: no limit.
     Processes get about equally many tokens; one may get no row.
+
+    Args:
+        lengths: tokens of each row, in the order of the tree.
+        shared: how many of them the row before it has too.
+        processes: that share the rows.
+        limit: the most tokens of a run, shared ones once; a row longer than that is a run by itself. None: no limit.
     """
     own = [length - common for length, common in zip(lengths, shared, strict=True)]
     total, before = max(1, sum(own)), 0

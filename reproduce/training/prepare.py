@@ -25,7 +25,14 @@ def warm_start_folder(config: JobConfig, root: Path) -> Path:
 
 
 def made_warm_start(config: JobConfig, root: Path) -> Path:
-    """Its folder, for one of several processes, which do not make it. UserError if it is not there."""
+    """Its folder, for one of several processes, which do not make it.
+
+    Args:
+        root: of all runs.
+
+    Raises:
+        UserError: it is not there.
+    """
     folder = warm_start_folder(config, root)
     if not folder.is_dir():
         raise UserError(
@@ -40,6 +47,13 @@ def prepare_warm_start(config: JobConfig, root: Path) -> Path:
 
     Cached under `<root>/<profile>/warm_starts/<hash>/`; the hash covers model, task, world files and SFT. Of several
     processes every one must call it; only an SFT set is trained on by more than one.
+
+    Args:
+        config: of a run, or of the warm start itself.
+        root: of all runs.
+
+    Raises:
+        UserError: several processes are asked to make one on demonstrations, or its success is out of range.
     """
     check_installed([config])
     config = config.warm_start_job()

@@ -43,7 +43,12 @@ class Replica:
 def save_whole(model: torch.nn.Module, folder: Path, writes: bool) -> None:
     """Writes all weights of the policy, adapters beside theirs, each put together. Every process must call it.
 
-    writes: whether this process does it. Trained weights become of the type that they are sampled with.
+    Trained weights become of the type that they are sampled with.
+
+    Args:
+        model: the policy, in parts or whole.
+        folder: of the checkpoint.
+        writes: whether this process does it.
     """
     found, dtype = {}, None if has_adapters(model) else sampled_dtype(model)
     for name, parameter in model.named_parameters():
@@ -71,11 +76,17 @@ def load_whole(model: torch.nn.Module, folder: Path) -> None:
 def prepared(
     model: torch.nn.Module, lora, seed: int, copied: bool = True, stale: bool = False
 ) -> tuple[torch.nn.Module, torch.nn.Module, Replica | None]:
-    """(trained, sampled, replica): the policy with its adapters, what engines sample from, and the copy if it is one.
+    """Prepare a policy for training, and what engines sample from.
 
-    lora: `LoraConfig` or None, seed: as for `adapters.with_adapters`. copied: whether engines need a whole copy where
-    weights are divided. stale: whether they sample while the policy trains. Without a copy, adapters work inside
-    `model`, which stays what engines sample from.
+    Args:
+        model: the policy; without a copy, adapters work inside it, and it stays what engines sample from.
+        lora: `LoraConfig`; None: all weights are trained.
+        seed: of the adapters (`adapters.with_adapters`).
+        copied: whether engines need a whole copy where weights are divided.
+        stale: whether engines sample while the policy trains.
+
+    Returns:
+        (trained, sampled, replica): the policy with its adapters, what engines sample from, and the copy if it is one.
     """
     trained = model if lora is None else with_adapters(model, lora, seed)
     if not stale and not (divided() and copied):

@@ -15,14 +15,19 @@ from reproduce.training.sampler_weights import sampler_weights
 class SamplerGap:
     """Scores a rollout batch with the trainer's own forward pass, and corrects for the difference to the sampler.
 
-    exact entropies replace those of the sampler in the paths. With a correction, the trainer's log-probabilities become
+    Exact entropies replace those of the sampler in the paths. With a correction, the trainer's log-probabilities become
     the old ones and each token gets a weight; without, the sampler's stay.
 
-    Raises UserError for an algorithm that reads entropies at rollout if only truncated ones are to be had.
+    Args:
+        config: of the engine: entropy, correction and its bounds, max_gap.
+        algorithm: the method.
+        reads_entropies: beyond what the algorithm's advantages read, its states read them.
+
+    Raises:
+        UserError: entropies at rollout are read, and only truncated ones are to be had.
     """
 
     def __init__(self, config: EngineConfig, algorithm: Algorithm, reads_entropies: bool):
-        """reads_entropies: beyond what the algorithm's advantages read, the trainer itself reads them."""
         self.config = config
         self.exact = config.entropy == "exact"
         self.passes = self.exact or config.correction != "none"
@@ -35,11 +40,20 @@ class SamplerGap:
     def close(
         self, output: dict, mask_BT: Tensor, paths: list[TokenPath], rows: int, score: Callable[[dict, bool], tuple]
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """(tensors that replace or join those of `output`, metrics).
+        """Score the batch, and measure the gap between sampler and trainer.
 
-        output: TRL's tensors of the paths, a row each, with the sampler's `old_per_token_logps`. score(inputs, entropy)
-        -> (logps_BT, entropies_BT or None) of some rows, given `rows` at a time. The metrics are those of
-        `training.sampler_weights`. UserError if the gap exceeds `engine.max_gap`.
+        Args:
+            output: TRL's tensors of the paths, a row each, with the sampler's `old_per_token_logps`.
+            mask_BT: the loss mask.
+            paths: get exact entropies, where they are asked for.
+            rows: that are scored at a time.
+            score: (inputs, entropy) -> (logps_BT, entropies_BT or None) of some rows, in nats.
+
+        Returns:
+            (tensors that replace or join those of `output`, metrics of `training.sampler_weights`).
+
+        Raises:
+            UserError: the gap exceeds `engine.max_gap`.
         """
         if not self.passes:
             return {}, {}

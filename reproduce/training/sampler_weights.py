@@ -21,18 +21,24 @@ def sampler_weights(
     low: float | None = None,
     high: float | None = 3.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """(weights_BT without gradient, 1 where masked out; metrics).
+    """Weight tokens by pi_old / mu, within bounds.
 
-    old_logps_BT: the trainer's log-probabilities at rollout; sampler_logps_BT: the sampler's, of the same tokens at the
-    same temperature. mode: the ratio of each token, or of each row (the product over its tokens, the same at all of
-    them); ratios outside [low, high] are set to the nearer bound (`truncate`) or to 0 (`mask`). None: no bound. high:
-    3 as TRL's `vllm_importance_sampling_clip_max`.
+    Args:
+        old_logps_BT: the trainer's log-probabilities at rollout, in nats.
+        sampler_logps_BT: the sampler's, of the same tokens at the same temperature.
+        mask_BT: the loss mask.
+        mode: the ratio of each token, or of each row (the product over its tokens, the same at all of them); ratios
+            outside [low, high] are set to the nearer bound (`truncate`) or to 0 (`mask`).
+        low, high: None: no bound. high is 3 as TRL's `vllm_importance_sampling_clip_max`.
 
-    Metrics: sampler_ratio_mean and sampler_ratio_max of the unbounded ratio, over loss-mask tokens (token modes) or
-    rows that have one (sequence modes); sampler_share_capped, the share of those that a bound changed;
-    sampler_gap_mean and sampler_gap_max, |log pi_old - log mu| over loss-mask tokens, in nats.
+    Returns:
+        (weights_BT without gradient, 1 where masked out; metrics). sampler_ratio_mean and sampler_ratio_max are of the
+        unbounded ratio, over loss-mask tokens (token modes) or rows that have one (sequence modes);
+        sampler_share_capped is the share of those that a bound changed; sampler_gap_mean and sampler_gap_max are of
+        |log pi_old - log mu| over loss-mask tokens, in nats.
 
-    Raises ValueError for an unknown mode and for a log-probability of a loss-mask token that is not finite.
+    Raises:
+        ValueError: an unknown mode, or a log-probability of a loss-mask token that is not finite.
     """
     if mode not in CORRECTIONS:
         raise ValueError(f"there is no mode {mode!r}; modes: {', '.join(CORRECTIONS)}")

@@ -60,7 +60,15 @@ class Setup(ABC):
     def collector(
         self, model, grammar: Grammar, seed: int, temperature: float | None = None, default_engine: bool = False
     ) -> Collector:
-        """A collector; temperature: None is that of training. default_engine: Transformers, whatever is configured."""
+        """A collector over the setup's task.
+
+        Args:
+            model: that engines sample from.
+            grammar: of `grammar`.
+            seed: of its random streams.
+            temperature: None: that of training.
+            default_engine: sample with Transformers, whatever engine is configured.
+        """
         t = self.config.task
         limits = Limits(t.max_tool_calls, t.max_completion_tokens)
         temperature = temperature or self.config.training.temperature

@@ -30,10 +30,18 @@ CHECKPOINT_EVERY = 50
 
 
 def sft_rows(collector: ChatCollector, config, path: Path) -> list[dict]:
-    """The rows of an SFT set (`config.data`, at most `config.demonstrations`) as chats: input_ids, labels (-100 where
-    nothing is learned).
+    """The rows of an SFT set as chats. Those longer than `config.data.max_tokens` are left out.
 
-    What is longer than `config.data.max_tokens` is left out. UserError if nothing is left.
+    Args:
+        collector: has the chat template and the tokens.
+        config: `WarmStartConfig` with `data`; at most `config.demonstrations` rows are read.
+        path: of the set.
+
+    Returns:
+        input_ids and labels (-100 where nothing is learned) of each.
+
+    Raises:
+        UserError: nothing is left.
     """
     grammar, rows, seen = collector.grammar, [], 0
     for row in read_sft(path, config.demonstrations):
@@ -87,8 +95,15 @@ class _Told(TrainerCallback):
 def train_on_sft_set(model, tokenizer, config, rows: list[dict], folder: Path, report) -> None:
     """Fine-tunes `model` and saves it with its tokenizer to `folder` (replaced in one step). Every process calls it.
 
-    config: `WarmStartConfig` with `data`. rows: as of `sft_rows`. report(stage, step, total): progress. UserError if
-    the processes cannot share a batch, or another number of them wrote the checkpoint to go on from.
+    Args:
+        model, tokenizer: the causal LM, which is changed, and its tokenizer.
+        config: `WarmStartConfig` with `data`.
+        rows: as of `sft_rows`.
+        folder: of the warm start; checkpoints lie beside it.
+        report: (stage, step, total) is called with the progress.
+
+    Raises:
+        UserError: the processes cannot share a batch, or another number of them wrote the checkpoint to go on from.
     """
     share = config.batch_size / processes()
     if share != int(share):

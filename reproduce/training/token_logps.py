@@ -55,12 +55,22 @@ def token_logps(
     entropy: bool = False,
     layout: Layout = Layout.PADDED,
 ) -> tuple[Tensor, Tensor | None]:
-    """(logps_BT, entropies_BT or None): nats, of the softmax at `temperature`, with gradient, 0 outside `mask_BT`.
+    """Log-probabilities of loss-mask tokens, and the entropies of the softmax that they are drawn from.
 
-    model: the causal LM that is trained, wrappers of data parallelism included. head: its output embeddings.
-    inputs: prompt_ids and prompt_mask (left-padded), completion_ids and completion_mask (right-padded), all (B, .).
-    layout: how rows stand; the model must attend accordingly (`tree_attention.attention_for`).
-    Raises RuntimeError for rows in a tree and a model that does not attend in one: its numbers would be wrong.
+    Args:
+        model: the causal LM that is trained, wrappers of data parallelism included.
+        head: its output embeddings.
+        inputs: prompt_ids and prompt_mask (left-padded), completion_ids and completion_mask (right-padded), all (B, .).
+        mask_BT: the loss mask.
+        temperature: of the softmax.
+        entropy: whether entropies are computed.
+        layout: how rows stand; the model must attend accordingly (`tree_attention.attention_for`).
+
+    Returns:
+        (logps_BT, entropies_BT or None), in nats, with gradient, 0 outside the loss mask.
+
+    Raises:
+        RuntimeError: rows stand in a tree and the model does not attend in one: its numbers would be wrong.
     """
     attends = getattr(getattr(model, "config", None), "_attn_implementation", NAME)
     if layout is Layout.SHARED and attends != NAME:
@@ -119,7 +129,11 @@ def _shared(inputs: dict, mask_BT: Tensor, prompts_B: Tensor, tokens_B: Tensor) 
 
 
 def placed(values: Tensor, places: Tensor, mask_BT: Tensor) -> Tensor:
-    """values_BT with the values of loss-mask tokens at their places, 0 elsewhere."""
+    """values_BT with the values of loss-mask tokens at their places, 0 elsewhere.
+
+    Args:
+        values: one per loss-mask token. places: of each in the flattened (B, T).
+    """
     return values.new_zeros(mask_BT.numel()).index_copy(0, places, values).view(mask_BT.shape)
 
 
@@ -169,7 +183,11 @@ def _scoring(head, row: Tensor, position: Tensor, targets: Tensor, temperature: 
 
 
 def scored_head(model) -> torch.nn.Module:
-    """The output embeddings of a causal LM; UserError if its log-probs are not the softmax of their output."""
+    """The output embeddings of a causal LM.
+
+    Raises:
+        UserError: its log-probabilities are not the softmax of their output.
+    """
     if getattr(model.config, "final_logit_softcapping", None):
         raise UserError(f"model: {type(model).__name__} changes logits after its head, which scoring does not follow")
     return model.get_output_embeddings()

@@ -38,7 +38,8 @@ _KEY = re.compile(r"KEY|TOKEN|SECRET|PASSW")
 def tracker_names(report_to: str | None) -> tuple[str, ...]:
     """The names in a `report_to`, separated by commas; None, "" and "none" are no tracker.
 
-    UserError for a name that is not known, and for one whose package is not installed.
+    Raises:
+        UserError: a name is not known, or its package is not installed.
     """
     names = [name.strip() for name in (report_to or "").split(",") if name.strip() not in ("", "none")]
     for name in names:
@@ -127,8 +128,14 @@ class ReportedRun:
 def reported(run, config) -> Iterator[object]:
     """`run` itself without trackers, else a `ReportedRun` of the ones that `config.training.report_to` names.
 
-    run: an open RunDirectory; config: its JobConfig. Of several processes the first alone reports. UserError for a
-    tracker that cannot be opened.
+    Of several processes the first alone reports.
+
+    Args:
+        run: an open RunDirectory.
+        config: its JobConfig.
+
+    Raises:
+        UserError: a tracker cannot be opened.
     """
     from reproduce.training.parallel import process_index  # here: `tracker_names` is asked where torch is not needed
 

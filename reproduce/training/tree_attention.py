@@ -98,8 +98,15 @@ def flex_mask(ends_N: Tensor):
 
 
 def attend(module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, tree, **options):
-    """Transformers' interface of an attention. query, key, value: (1, heads, N, head size). tree: `Blocks`, or what
-    `flex_mask` gives. Returns (answers (1, N, heads, head size), None).
+    """Transformers' interface of an attention.
+
+    Args:
+        query, key, value: (1, heads, N, head size), of a line of N tokens.
+        attention_mask: not read.
+        tree: `Blocks`, or what `flex_mask` gives.
+
+    Returns:
+        (answers (1, N, heads, head size), None).
     """
     if not isinstance(tree, Blocks):
         from transformers.integrations.flex_attention import flex_attention_forward
@@ -133,7 +140,11 @@ AttentionInterface.register(NAME, attend)
 
 
 def check_model(model) -> None:
-    """UserError for a model whose layers attend in another way."""
+    """Check that a model can attend in a tree.
+
+    Raises:
+        UserError: its layers attend in another way.
+    """
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if config.model_type not in FAMILIES or kinds != {"full_attention"}:
@@ -143,8 +154,11 @@ def check_model(model) -> None:
 
 @contextmanager
 def attention_for(model, layout: Layout) -> Iterator[None]:
-    """While open, the model attends as its rows stand, in backward passes too: in a tree, or, on a card, packed rows by
-    flex attention.
+    """While open, the model attends as its rows stand, in backward passes too.
+
+    Args:
+        model: without wrappers.
+        layout: of rows: in a tree (`NAME`), or, on a card, packed (flex attention). Otherwise nothing changes.
     """
     name = {Layout.SHARED: NAME, Layout.PACKED: "flex_attention"}.get(layout)
     if name is None or (layout is Layout.PACKED and model.device.type == "cpu"):

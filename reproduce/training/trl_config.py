@@ -38,6 +38,15 @@ def grpo_config(output_dir: Path, training, max_completion_tokens: int, seed: in
 
     TRL asks for groups of 2 or more; `AgenticTrainer` takes groups of 1 from `group_size`. Its learning-rate schedule
     is the trainer's too.
+
+    Args:
+        output_dir: of checkpoints.
+        training: `TrainingConfig`.
+        max_completion_tokens: the most tokens of a completion, tool results included.
+        seed: of TRL's shuffling.
+
+    Raises:
+        UserError: the processes cannot divide the work of a step.
     """
     check_division(training)
     set_precision(training.dtype)

@@ -4,11 +4,29 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from reproduce.algorithms.parts.ratios import k3
+
+KL_ROWS = 32
+"""Rows on which the KL to the warm start is measured, once an RL step."""
+
+
+def kl_warm_start(logps_BT: Tensor, reference_BT: Tensor, mask_BT: Tensor) -> float:
+    """Mean k3 estimate of KL(policy || warm start), in nats per loss-mask token.
+
+    Args:
+        logps_BT, reference_BT: log-probabilities of the sampled tokens under the policy and under the warm start.
+        mask_BT: the loss mask.
+    """
+    return float(k3((reference_BT - logps_BT)[mask_BT]).mean())
+
 
 def clip_metrics(ratio: Tensor, entropy: Tensor, clip_range: tuple[float, float], high: float) -> dict[str, float]:
     """Rollout entropy of the tokens outside and inside the clip range, as sums for averaging over updates.
 
-    ratio, entropy (nats): one value per loss-mask token. high: the entropy from which on a token is among the top 20 %.
+    Args:
+        ratio, entropy: one value per loss-mask token; entropy in nats, at rollout.
+        clip_range: the lowest and the highest ratio that is not clipped.
+        high: the entropy from which on a token is among the top 20 %.
     """
     low_end, high_end = clip_range
     outside = (ratio < low_end) | (ratio > high_end)
@@ -24,7 +42,9 @@ def clip_metrics(ratio: Tensor, entropy: Tensor, clip_range: tuple[float, float]
 def update_metrics(updates: list[dict[str, float]], of_method: Iterable[str]) -> dict[str, float]:
     """Averages over the updates of one RL step, token-weighted where the metric is a share of tokens.
 
-    of_method: `Algorithm.metrics`, of which updates may report some.
+    Args:
+        updates: what the loss of each update reported, `clip_metrics` and grad_norm included.
+        of_method: `Algorithm.metrics`, of which updates may report some.
     """
     tokens = sum(u["tokens"] for u in updates)
     outside, inside = sum(u["outside"] for u in updates), sum(u["inside"] for u in updates)

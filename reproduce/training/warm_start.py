@@ -41,7 +41,16 @@ WARM_UP = 20
 
 
 def tokenised(collector: Collector, demonstration, max_tokens: int) -> dict | None:
-    """`input_ids` and `labels` (-100 on prompt and tool results); None if the completion exceeds `max_tokens`."""
+    """A demonstration as a row of supervised fine-tuning.
+
+    Args:
+        collector: makes the prompt, and has the tokens.
+        demonstration: pieces of text, some of which the policy is to sample.
+        max_tokens: the most tokens behind the prompt.
+
+    Returns:
+        input_ids and labels (-100 on prompt and tool results); None if the completion is longer.
+    """
     grammar = collector.grammar
     ids = collector.prompt_ids(demonstration.question)
     prompt = len(ids)
@@ -121,9 +130,19 @@ class _StopInRange(TrainerCallback):
 def train_warm_start(model, collector: Collector, config, rows: Iterable[dict], folder: Path, report) -> list[dict]:
     """Fine-tunes `model` and saves it with its tokenizer to `folder` (replaced in one step).
 
-    config: `WarmStartConfig`. rows: input_ids and labels, as `tokenised` makes them. report(stage, step, total):
-    progress. Returns the checks: step, success, format_ok. Raises UserError if the success ends outside [success_low,
-    success_high].
+    Args:
+        model: the causal LM, which is changed.
+        collector: samples the validation questions on which the success is measured.
+        config: `WarmStartConfig`.
+        rows: input_ids and labels, as `tokenised` makes them.
+        folder: of the warm start.
+        report: (stage, step, total) is called with the progress.
+
+    Returns:
+        The checks: step, success, format_ok.
+
+    Raises:
+        UserError: the success ends outside [success_low, success_high].
     """
     scratch = folder.with_name(folder.name + ".sft")
     set_precision("float32")
@@ -194,9 +213,16 @@ def common_settings(config, folder: Path, model) -> dict:
 
 
 def check_size(rows: int, config) -> None:
-    """Prints a warning if `rows` give too few updates for the learning rate to be reached. UserError if they give none.
+    """Prints a warning if there are too few updates for the learning rate to be reached.
 
-    config: `WarmStartConfig`. The last rows of an epoch that do not fill a batch are left out.
+    The last rows of an epoch that do not fill a batch are left out.
+
+    Args:
+        rows: of an epoch.
+        config: `WarmStartConfig`.
+
+    Raises:
+        UserError: there is no update at all.
     """
     updates = rows // config.batch_size * config.max_epochs
     if updates == 0:
@@ -227,9 +253,15 @@ def save_warm_start(model, tokenizer, folder: Path, checks: list[dict]) -> None:
 
 
 def load_warm_start(folder: Path, device: str, dtype: str, grammar: Callable[..., Grammar] = Grammar):
-    """(model, grammar) of a saved warm start. grammar: makes it from the tokenizer (`Setup.grammar`).
+    """Load (model, grammar) of a saved warm start. One flipped bit would train another model in silence.
 
-    UserError if it is missing, half-written or damaged: one flipped bit would train another model in silence.
+    Args:
+        folder: that `save_warm_start` wrote.
+        device, dtype: of the weights, by torch's names.
+        grammar: makes the grammar from the tokenizer (`Setup.grammar`).
+
+    Raises:
+        UserError: it is missing, half-written or damaged.
     """
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 

@@ -18,8 +18,8 @@ from reproduce.config.tables import JobConfig
 from reproduce.errors import UserError
 from reproduce.evaluation.checks import Checks
 from reproduce.evaluation.evaluate import evaluate
-from reproduce.rollouts.collector import batch_metrics, early_and_late, rollout_records
 from reproduce.rollouts.fold import Fold
+from reproduce.rollouts.records import batch_metrics, early_and_late, rollout_records
 from reproduce.rollouts.tensors import rollout_tensors
 from reproduce.runs.manifest import config_hash
 from reproduce.training.padding_rows import with_filler, without_filler

@@ -68,12 +68,12 @@ def test_the_reference_of_adapters_is_the_model_without_them(tmp_path):
         for name, value in made.model.named_parameters():
             if "lora_B" in name:
                 value.normal_(generator=torch.Generator().manual_seed(1))
-        adapted, _ = made.score(made.model, output)
+        adapted, _ = made.passes.score(made.model, output)
         with made.reference.policy() as start:
-            reference, _ = made.score(start, output)
+            reference, _ = made.passes.score(start, output)
         base = model(scale=2.0).eval()
         expected, _ = token_logps(base, scored_head(base), output, mask_BT, made.temperature)
-        after, _ = made.score(made.model, output)
+        after, _ = made.passes.score(made.model, output)
     torch.testing.assert_close(reference, expected)
     assert (adapted - expected).abs().max() > 0.1 and torch.equal(adapted, after) and made.model.training
 

@@ -19,14 +19,15 @@ def update(
     made, output: dict, limit: int | None, layout: Layout = Layout.PADDED
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict]:
     """(loss, gradients, metrics) of one update by all states and the policy, which end as they were."""
-    made.tokens_per_pass, made.layout, made.updates = limit, layout, []
+    made.passes.tokens_per_pass, made.passes.layout, made.updates = limit, layout, []
     critics = [state for state in made.states if isinstance(state, Critic)]
     before = [copy.deepcopy(state.state_dict()) for state in made.states]
     made.model.zero_grad()
     for critic in critics:
         critic.tokens_per_pass, critic.layout = limit, layout
-    loss = made.loss_on(made.model, output)
-    loss.backward()
+    with made.passes.attending(made.model):
+        loss = made.loss_on(made.model, output)
+        loss.backward()
     gradients = {name: value.grad.clone() for name, value in made.model.named_parameters()}
     for critic in critics:
         gradients |= {f"critic.{name}": value.grad.clone() for name, value in critic.network.named_parameters()}
@@ -74,7 +75,7 @@ def test_an_update_in_any_layout_equals_the_padded_one(tmp_path, method, wide_no
         training = {"dtype": "float64", "minibatches": 1, "tokens_per_pass": 150} | settings
         (tmp_path / layout.value).mkdir()
         made = parallel_child.built(tmp_path / layout.value, parallel_child.config(method, training))
-        assert made.layout is layout
+        assert made.passes.layout is layout
         made.create_optimizer_and_scheduler(10)
         made.state.max_steps = 10 * made.updates_per_step
         output = made.collect_batch([0, 1, 2, 3])

@@ -45,8 +45,9 @@ def assert_equal(left, right):
 def in_turn(folder, job, **overrides):
     """A run that waits for its rollouts, and samples step t with the weights that t - 2 steps have made."""
     made = trainer(folder, job, **overrides)
-    made.ahead, older, kept = None, made.replica.model, []
-    made.__class__ = type("InTurn", (type(made),), {"sampler": property(lambda self: older)})
+    rollouts = made.rollouts
+    rollouts.ahead, older, kept = None, rollouts.replica.model, []
+    rollouts.__class__ = type("InTurn", (type(rollouts),), {"sampler": property(lambda self: older)})
     collect = made.collector.collect
 
     def stale(*arguments):
@@ -191,7 +192,7 @@ def test_a_state_is_asked_once_a_step_and_what_it_wanted_holds_for_the_rows(tmp_
     made = trainer(tmp_path, job, advantage=Moved(side=side))
     steps = steps_of(made)
     assert tiny.state(made, "asks").state_dict() == {"asked": STEPS, "steps": STEPS}
-    assert made.sampling.temperature == pytest.approx(1.2)
+    assert made.passes.temperature == pytest.approx(1.2)
     assert all(step["outside_clip_fraction"] == 0 for step in steps), "scored at the temperature of sampling"
 
 

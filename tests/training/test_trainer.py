@@ -19,7 +19,7 @@ from reproduce.algorithms import load
 from reproduce.algorithms.parts.advantages import GroupZScore
 from reproduce.algorithms.parts.state import Sampling, SideRows, State
 from reproduce.errors import UserError
-from reproduce.rollouts.collector import consecutive_high
+from reproduce.rollouts.records import consecutive_high
 from reproduce.runs.schema import SAMPLED_SUCCESS
 from reproduce.training.checkpoints import last_checkpoint
 from reproduce.training.own_forward import with_own_forward

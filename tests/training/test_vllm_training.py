@@ -142,7 +142,7 @@ def test_a_state_moves_the_temperature_and_asks_for_side_rows(tmp_path, kind):
     made.states.append(Asks())
     made.train()
     assert [group.side for group in made.batch.groups] == [False, False, True]
-    assert made.sampling.temperature == pytest.approx(1.2)
+    assert made.passes.temperature == pytest.approx(1.2)
     assert all(step["metrics"]["sampler_gap_max"] < 1e-4 for step in steps_of(made))
 
 

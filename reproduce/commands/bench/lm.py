@@ -293,7 +293,8 @@ def tree_passes(setting: LmSetting, shape: Shape, folder: Path) -> dict[str, Cal
         for part in parts:
             inputs = part | {"old_per_token_logps": torch.zeros(part["completion_ids"].shape)}
             inputs["advantages"] = part["advantages"][:, None].expand(part["completion_ids"].shape)
-            trainer.loss_on(model, inputs).backward()
+            with trainer.passes.attending(model):
+                trainer.loss_on(model, inputs).backward()
         seconds = time.perf_counter() - started
         operations = 3 * m.forward(model.forwarded, scored, shape.row)
         return dict(seconds=seconds, positions=model.forwarded, operations=operations)

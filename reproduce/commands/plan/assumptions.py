@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from reproduce.config.strict import nearest
 from reproduce.errors import UserError
 
-DOCUMENTED = "documented limit of the service"
 ASSUMED, PAPER, SETTING = "assumed", "paper or released script", "setting of the profile"
 
 GPUS = {
@@ -85,8 +84,15 @@ class Assumptions:
     """The defaults with the job's and the user's changes. `a("gpus")` is a value; `used` remembers its name."""
 
     def __init__(self, job, changes: dict[str, str] | None = None):
-        """job: whose config settles some. changes: name -> value as text; UserError for an unknown name, a value that
-        is no number or is negative."""
+        """Settle what the job's config says, then what the user says.
+
+        Args:
+            job: whose config settles some.
+            changes: name -> value as text.
+
+        Raises:
+            UserError: an unknown name, or a value that is no number or is negative.
+        """
         self._known, self._used = dict(DEFAULTS), set()
         if job.profile in CARDS:
             self._set(SETTING, gpu=CARDS[job.profile], gpus=1)
@@ -95,12 +101,11 @@ class Assumptions:
         if job.model.name_or_path is None:
             self._set("measured, profile mini", text_bytes=WORD_BYTES)
         if job.search is not None:
-            source = DOCUMENTED if job.search.requests_per_second is None else SETTING
+            documented = job.search.requests_per_second is None
+            source = "documented limit of the service" if documented else SETTING
             self._set(source, searches_per_second=job.search.rate)
             self._set(f"list price of {job.search.service}, rounded", search_price=PRICES[job.search.service])
         for name, text in (changes or {}).items():
-            if name not in self._known:
-                raise UserError(f"plan --assume {name}: unknown{nearest(name, self._known)}")
             self._set("set by --assume", **{name: _value(name, text)})
 
     def _set(self, source: str, **values) -> None:
@@ -118,6 +123,8 @@ class Assumptions:
 
 
 def _value(name: str, text: str) -> float | str:
+    if name not in DEFAULTS:
+        raise UserError(f"plan --assume {name}: unknown{nearest(name, DEFAULTS)}")
     if name == "gpu":
         if text not in GPUS:
             raise UserError(f"plan --assume gpu={text}: there is no such GPU; GPUs: {', '.join(GPUS)}")

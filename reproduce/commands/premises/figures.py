@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import stats
 
-from reproduce.rollouts.collector import consecutive_high
+from reproduce.rollouts.records import consecutive_high
 
 ENTROPY_TOKENS = 20
 """Of the released code of ARPO and AEPO."""
