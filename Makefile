@@ -160,9 +160,9 @@ test: lint ## lint and the fast tests, a few minutes
 test-all: lint ## lint and all tests
 	@$(PYTEST)
 
-test-browser: $(STAMP) ## the pages of `make trees` in a headless Chromium; `make test` runs this too where one is found
+test-browser: $(STAMP) ## the pages of `make trees` and `make report` in a headless Chromium; `make test` runs this too where one is found
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { echo "no Chromium was found; on Debian: apt-get install chromium"; exit 2; }
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q tests/commands/test_trees_browser.py
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -q tests/commands/test_*_browser.py
 
 test-vllm: $(VLLM_STAMP) ## the engine's tests on a real vLLM without a GPU, in an environment of its own (4 GB, once)
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python -m pytest -q tests/rollouts/test_engine.py tests/*/test_vllm_*.py

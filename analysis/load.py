@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import style
+from reproduce.arguments import DEFAULT_PROFILE
 from reproduce.config.sections import start_of
 from reproduce.errors import UserError
 from reproduce.runs import files, identity, schema
@@ -265,6 +266,16 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
     return Source(profile, experiment, "runs", folder, manifests, table_config(configs), runs=tuple(runs))
 
 
+def _how_to_get(profile: str, experiment: str, published: bool) -> str:
+    """What is missing and the commands that make it; results are published from own runs."""
+    table = experiment.removeprefix("table").partition(".")[0]
+    wanted = "" if profile == DEFAULT_PROFILE else f" PROFILE={profile}"
+    train = f"`make reproduce-table{table}{wanted}`"
+    if not published:
+        return f"no runs of profile {profile} yet; run {train}"
+    return f"no published results for profile {profile}; run {train}, then `make publish{wanted} TABLE={table}`"
+
+
 def load_source(
     profile: str = "mini", experiment: str = "table2", source: str | Path = RESULTS, data_root: Path | None = None
 ) -> Source:
@@ -284,8 +295,7 @@ def load_source(
     published = str(source) == RESULTS
     folder = base / experiment if published else Path(source) / profile / experiment
     if not folder.is_dir():
-        there = f"no published results for profile {profile}" if published else f"no runs of profile {profile} yet"
-        raise UserError(f"{folder} does not exist: {there}; run `make reproduce-{experiment}`")
+        raise UserError(f"{folder} does not exist: {_how_to_get(profile, experiment, published)}")
     found = (_results if published else _runs)(folder, profile, experiment)
     reference = base / "table2" / "config.yaml"
     return replace(found, reference=read_yaml(reference) if reference.exists() else {})

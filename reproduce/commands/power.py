@@ -2,6 +2,7 @@
 
 from analysis import families, load, power, write
 from reproduce import arguments
+from reproduce.config.tables import TableConfig
 from reproduce.errors import UserError
 
 SEEDS = (3, 5, 8, 12, 20, 40)
@@ -33,6 +34,7 @@ def report(table: str, profile: str, points: float) -> str:
     if table not in write.SPECS:
         raise UserError(f"table {table} is not part of this version; choose one of {', '.join(write.SPECS)}")
     spec = write.SPECS[table]
+    TableConfig.load(spec.table).rows(profile)  # names a profile that the table does not have
     source = load.load_source(profile, f"table{spec.table}")
     found = power.variances(source, spec.baseline)
     if found is None:

@@ -25,6 +25,25 @@ from reproduce.text import clean
 from reproduce.worlds.tags import escape_tags
 
 
+def height(entropies: list[float], tokens: int, log_vocabulary: float) -> float:
+    """h of a turn: the sum of the entropies of its first `tokens` tokens, over log V."""
+    return sum(entropies[:tokens]) / log_vocabulary
+
+
+def pilot_entropies(turns: list[list[float]], tokens: int, log_vocabulary: float) -> tuple[float, float]:
+    """H_root and H_tool of AEPO's pre-monitoring (arXiv 2510.14545); without any tool call the two are equal.
+
+    Args:
+        turns: entropies of the sampled tokens of each turn of a whole trajectory, in nats.
+        tokens: of a turn that count.
+        log_vocabulary: log V, the highest entropy of a token, in nats.
+    """
+    root, *after_results = turns
+    tools = [height(turn, tokens, log_vocabulary) for turn in after_results if turn]
+    at_root = height(root, tokens, log_vocabulary)
+    return at_root, float(np.mean(tools)) if tools else at_root
+
+
 class AgentLoop:
     """Rolls out questions in an environment with an engine; see the module.
 
@@ -85,14 +104,10 @@ class AgentLoop:
         return Rollout([g.rows for g in groups], tokens, self.tool_calls, sizes, forks, measured)
 
     def _pilot_entropies(self, pilot: Trajectory, policy) -> tuple[float, float]:
-        """H_root and H_tool of AEPO's pre-monitoring; without any tool call the two are equal."""
-        root, *after_results = pilot.segment_entropies()
-        tools = [self._height(segment, policy) for segment in after_results if segment]
-        return self._height(root, policy), float(np.mean(tools)) if tools else self._height(root, policy)
+        return pilot_entropies(pilot.segment_entropies(), policy.entropy_tokens, self.grammar.log_vocabulary)
 
     def _height(self, entropies: list[float], policy) -> float:
-        """h of a segment from the entropies of its tokens."""
-        return sum(entropies[: policy.entropy_tokens]) / self.grammar.log_vocabulary
+        return height(entropies, policy.entropy_tokens, self.grammar.log_vocabulary)
 
     # -- growing the trees --------------------------------------------------------------------------------------------
 

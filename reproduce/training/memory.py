@@ -13,7 +13,6 @@ import sys
 from dataclasses import dataclass, fields, replace
 
 from reproduce.algorithms import load
-from reproduce.algorithms.parts.anchor import ANCHOR_GAP
 from reproduce.arguments import Parser, first_line
 from reproduce.config.sections import WARM_START
 from reproduce.config.tables import JobConfig, TableConfig
@@ -54,9 +53,10 @@ class Memory:
     """Bytes on each card.
 
     weights, optimiser (states and float32 copies), critic (with its gradients and states), reference, copy (to sample
-    from, beside weights in parts; of M-GRPO's average): all the time. gradients, gathered (parts of the weights and
-    gradients that a pass has whole), passes (activations and logits), step (temporaries of the optimiser): in training.
-    sampling (vLLM, or keys and values): in turn with it. asleep: vLLM's in training. reserve: CUDA's.
+    from, beside weights in parts), average (a `MovingAverage`, whole, at least float32): all the time. gradients,
+    gathered (parts of the weights and gradients that a pass has whole), passes (activations and logits), step
+    (temporaries of the optimiser): in training. sampling (vLLM, or keys and values): in turn with it. asleep: vLLM's in
+    training. reserve: CUDA's.
     """
 
     weights: float = 0.0
@@ -64,6 +64,7 @@ class Memory:
     critic: float = 0.0
     reference: float = 0.0
     copy: float = 0.0
+    average: float = 0.0
     gradients: float = 0.0
     gathered: float = 0.0
     passes: float = 0.0
@@ -75,7 +76,7 @@ class Memory:
     @property
     def resting(self) -> float:
         """Bytes that are there all the time."""
-        return self.weights + self.optimiser + self.critic + self.reference + self.copy + self.reserve
+        return self.weights + self.optimiser + self.critic + self.reference + self.copy + self.average + self.reserve
 
     @property
     def training(self) -> float:
@@ -149,7 +150,7 @@ def reads_reference(job: JobConfig) -> bool:
 
 
 def holds_average(job: JobConfig) -> bool:
-    """Whether a run holds a second copy of the policy that samples beside it, as M-GRPO's momentum model does."""
+    """Whether a run holds a moving average of the policy (WARP's anchor, M-GRPO's momentum model)."""
     return getattr(load(job.method, **job.algorithm).advantage, "holds_average", False)
 
 
@@ -206,8 +207,6 @@ def estimate(
     kept_value = of_value if divided else size
     copied = 4 if t.dtype == "bfloat16" and not divided else 0
     reference = size * weights / parts if t.lora is None and reads_reference(job) else 0.0
-    if ANCHOR_GAP in method.advantage_needs:
-        reference += max(4, size) * weights
     whole_copy = bool(t.stale_steps) or (divided and (e is None or e.name == "transformers"))
     gathered, passes = pass_bytes(model, t.dtype, again, tokens, tokens, divided)
     if t.device != "cpu":
@@ -217,7 +216,8 @@ def estimate(
         optimiser=0.0 if t.offload_optimizer else states * trained / parts,
         critic=valued * (kept_value + of_value + (0 if t.offload_optimizer else 2 * of_value + copied)) / parts,
         reference=reference,
-        copy=float(size * weights) * (whole_copy + holds_average(job)),
+        copy=float(size * weights) * whole_copy,
+        average=float(max(4, size) * weights) * holds_average(job),
         gradients=(of_gradient + exchanged) * trained / parts,
         gathered=gathered,
         passes=passes,
@@ -296,6 +296,7 @@ LEVERS = {
     "weights": "divide them among more cards (fsdp, zero3), or training.dtype: bfloat16",
     "gradients": "divide them among more cards (fsdp, zero3)",
     "copy": "sample with vLLM (engine: {name: vllm}), which needs no whole copy beside weights in parts",
+    "average": "take cards with more memory: the method's moving average is whole on each",
     "gathered": "take cards with more memory",
 }
 

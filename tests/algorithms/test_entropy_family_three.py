@@ -303,8 +303,11 @@ def test_rows_of_the_momentum_model_vote_and_do_not_learn():
         load("m-grpo", momentum_share=0)
 
 
-def test_the_momentum_model_follows_the_policy_and_samples_a_quarter_beside_it(tmp_path):
-    made = trainer(tmp_path, config("m-grpo", steps=1, learning_rate=1e-2))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_momentum_model_follows_the_policy_and_samples_a_quarter_beside_it(dtype, tmp_path):
+    """In float32 also where the weights are in bfloat16, which would round most of such a move away."""
+    policy = tiny.model(scale=2.0).to(getattr(torch, dtype))
+    made = trainer(tmp_path, config("m-grpo", steps=1, learning_rate=1e-2, dtype=dtype), policy)
     state = tiny.state(made, "momentum")
     before = [own.clone() for own in state.model.parameters()]
     assert state.sampling(Sampling(0.7)).side_rows == SideRows(1.0, 0.7, state.model, 0.25)
@@ -313,14 +316,18 @@ def test_the_momentum_model_follows_the_policy_and_samples_a_quarter_beside_it(t
     assert [len(group.trajectories) for group in made.batch.groups] == [4, 4, 1, 1] and len(side) == 2
     moved = 0.0
     for start, own, trained in zip(before, state.model.parameters(), made.model.parameters(), strict=True):
-        torch.testing.assert_close(own, 0.99 * start + 0.01 * trained, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(own, 0.99 * start.float() + 0.01 * trained.float(), atol=1e-6, rtol=1e-5)
         moved = max(moved, float((own - start).abs().max()))
     assert moved > 1e-5
 
 
-def test_the_memory_estimate_counts_the_momentum_model():
-    without, with_it = (estimate(config(name), card=8e9) for name in ("majority-vote", "m-grpo"))
-    assert with_it.copy - without.copy == without.weights > 0
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_memory_estimate_counts_each_moving_average_in_float32(dtype):
+    names = ("majority-vote", "m-grpo", "rloo", "warp")
+    votes, momentum, plain, anchor = (estimate(config(name, dtype=dtype), card=8e9) for name in names)
+    assert votes.average == plain.average == 0
+    assert momentum.average == anchor.average == {"float32": 1, "bfloat16": 2}[dtype] * plain.weights > 0
+    assert anchor.reference == plain.reference and momentum.resting - votes.resting == momentum.average
 
 
 # ---------------------------------------------------------------- siblings

@@ -66,7 +66,8 @@ def test_the_command_answers_and_refuses_in_one_line(capsys):
         (["9"], "table 9 is not part"),
         (["2", "--effect", "none"], "--effect none"),
         (["2", "--effect", "-1"], "--effect -1"),
-        (["2", "--profile", "gpu"], "no published results for profile gpu"),
+        (["2", "--profile", "gpu"], r"PROFILE=gpu`, then `make publish PROFILE=gpu TABLE=2`$"),
+        (["2", "--profile", "gpuu"], "gpuu.*gpu"),
     ):
         with pytest.raises(UserError, match=said) as caught:
             command.main(words)

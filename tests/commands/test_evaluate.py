@@ -323,11 +323,12 @@ def test_a_search_that_failed_stays_failed_for_its_run_and_is_replayed_so(files,
 def test_the_plan_counts_each_set_and_starts_nothing(files, tmp_path, capsys):
     model, data = files
     words = ["--model", str(model), "--sets", "gaia,webwalker", "--samples", "2", "--runs-root", str(tmp_path / "runs")]
-    assert main(["evaluate", *words, "--plan", "--assume", "search_price=2"]) == 0
+    assert main(["evaluate", *words, "--plan", "--assume", "search_price=2,gpu=A100"]) == 0
     said = capsys.readouterr().out
     lines = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}
     assert (lines["gaia"][1], lines["webwalker"][1], lines["total"][1]) == ("206", "400", "606")
     assert "$" in lines["total"][-3] and "search_price = 2 $ per 1000" in said
+    assert said.count("(set by --assume)") == 2 and "(here one process samples)" in said, "of what the user set alone"
     assert not (tmp_path / "runs").exists()
 
 

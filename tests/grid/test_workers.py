@@ -33,7 +33,18 @@ def test_a_stopped_child_reports_its_signal(tmp_path):
     assert dict(os.environ) == before, "the server's environment is not this process's"
 
 
-def test_a_server_that_is_killed_is_the_reason_of_its_runs(tmp_path):
+@pytest.fixture
+def light_server():
+    """A server that has imported its guard alone: what it imports beside that takes seconds, and is not tested here."""
+    server, real = forkserver._forkserver, forkserver._forkserver._preload_modules
+    server._stop()
+    server.set_forkserver_preload(["reproduce.grid.guard"])
+    yield
+    server._stop()
+    server.set_forkserver_preload(real)
+
+
+def test_a_server_that_is_killed_is_the_reason_of_its_runs(light_server, tmp_path):
     child = workers.start(workers.Fork(time.sleep, (60,)), tmp_path / "log.txt", child_environment())
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
     assert child.wait(60) == workers.LOST and "was killed" in child.reason

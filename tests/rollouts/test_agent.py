@@ -7,7 +7,7 @@ from tiny import LocalPrinter, full_forward, loop, model, tokenizer, world
 
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent
 from reproduce.errors import UserError
-from reproduce.rollouts.agent import Grammar, Limits
+from reproduce.rollouts.agent import Grammar, Limits, pilot_entropies
 from reproduce.rollouts.token_path import TokenPath
 from reproduce.worlds.miniweb.tools import MiniWebTools
 from reproduce.worlds.tool_server import Call
@@ -93,6 +93,18 @@ def test_the_budget_follows_the_pilot_entropies():
         QUESTIONS[:1], PROMPTS[:1], 16, AEPORollout(entropy_tokens=4), np.random.default_rng(0)
     )
     assert high_root.initial[0] > 8 > high_tool.initial[0]
+
+
+def test_pilot_entropies_are_of_the_first_turn_and_the_mean_after_results():
+    turns = [[1.0, 1.0, 9.0], [2.0, 2.0, 9.0], [], [4.0]]
+    assert pilot_entropies(turns, 2, 4.0) == (0.5, 1.0), "an empty turn has none"
+    assert pilot_entropies(turns[:1], 2, 4.0) == (0.5, 0.5), "no result: the two are equal"
+    measured = scripted(search, lambda turn: 0.5 + turn).rollout(
+        QUESTIONS[:1], PROMPTS[:1], 4, AEPORollout(entropy_tokens=4), np.random.default_rng(0)
+    )
+    turns = measured.groups[0][0].segment_entropies()
+    assert turns[0][:4] == [0.5] * 4 and turns[1][:4] == [1.5] * 4
+    assert measured.pilots == [pilot_entropies(turns, 4, Grammar(tokenizer()).log_vocabulary)]
 
 
 def test_counts_are_honest():

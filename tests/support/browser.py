@@ -62,7 +62,7 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Presses keys, one after the other."""
         for key in keys:
-            text = {"text": key} if len(key) == 1 else {}
+            text = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
             self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 

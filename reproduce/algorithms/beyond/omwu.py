@@ -45,33 +45,33 @@ def iteration(play: Play, rewards, transitions, *, discount, eta, tau, optimisti
     """One iteration of all states. transitions: (S, A, B, S)."""
 
     def moved(old, gains):
-        logs = (1 - eta * tau) * np.log(old) + eta * gains
-        weights = np.exp(logs - logs.max(1, keepdims=True))
-        return weights / weights.sum(1, keepdims=True)
+        return _softmax((1 - eta * tau) * np.log(old) + eta * gains)
 
-    def against(q, mu, nu):
-        return np.einsum("sab,sb->sa", q, nu), -np.einsum("sab,sa->sb", q, mu)
-
-    gains, losses = against(play.q, play.mu_bar, play.nu_bar)
+    gains, losses = _gains(play.q, play.mu_bar, play.nu_bar)
     bars = (moved(play.mu, gains), moved(play.nu, losses)) if optimistic else (play.mu, play.nu)
     q = rewards + discount * transitions @ play.values
     gain = np.einsum("sa,sab,sb->s", bars[0], q, bars[1]) + tau * (_entropy(bars[0]) - _entropy(bars[1]))
     alpha = eta * tau if tau else eta
     values = (1 - alpha) * play.values + alpha * gain
-    gains, losses = against(q, *bars)
+    gains, losses = _gains(q, *bars)
     return Play(moved(play.mu, gains), moved(play.nu, losses), *bars, values, q)
 
 
 def distance(play: Play, tau: float) -> float:
     """The largest difference between a policy and its answer in the quantal response equilibrium."""
-    answers = np.einsum("sab,sb->sa", play.q, play.nu) / tau, -np.einsum("sab,sa->sb", play.q, play.mu) / tau
-    return max(float(abs(policy - _softmax(x)).max()) for policy, x in zip((play.mu, play.nu), answers, strict=True))
+    policies, gains = (play.mu, play.nu), _gains(play.q, play.mu, play.nu)
+    return max(float(abs(policy - _softmax(x / tau)).max()) for policy, x in zip(policies, gains, strict=True))
 
 
 def gap(play: Play) -> float:
     """The duality gap of the policies in the matrix games Q(s), the largest over states; at least 0."""
-    best = np.einsum("sab,sb->sa", play.q, play.nu).max(1) - np.einsum("sab,sa->sb", play.q, play.mu).min(1)
-    return float(best.max())
+    gains, losses = _gains(play.q, play.mu, play.nu)
+    return float((gains.max(1) + losses.max(1)).max())
+
+
+def _gains(q, mu, nu):
+    """The average gain of each action of either player against the other's policy: (S, A) and (S, B)."""
+    return np.einsum("sab,sb->sa", q, nu), -np.einsum("sab,sa->sb", q, mu)
 
 
 def _softmax(x):

@@ -29,7 +29,7 @@ class Anchor(State):
     def __init__(self, run, rate: float):
         if any("lora_" in name for name, _ in run.policy().named_parameters()):
             raise UserError("warp averages weights, which adapters keep in two factors: set training.lora to null")
-        self._run, self._moving = run, MovingAverage(run, rate, wide=True)
+        self._run, self._moving = run, MovingAverage(run, rate)
         self.average = self._moving.model
 
     def on_batch(self, batch):
@@ -59,6 +59,7 @@ class AnchoredReward:
     anchor_rate: float = 0.01
     anchor_baseline: str = "leave_one_out"
     needs = (ANCHOR_GAP,)
+    holds_average = True
     metrics = ("warp/anchor_kl",)
     ranges = {"anchor_weight": (0.0, math.inf, True), "anchor_rate": (0.0, 1.0, True)}
 

@@ -4,16 +4,16 @@ import torch
 
 
 class MovingAverage:
-    """A copy of the policy that moves towards it.
+    """A copy of the policy that moves towards it, in float32 where weights are in half precision: a move by a hundredth
+    changes few of their digits.
 
-    run: services of the run. rate: r in average <- (1 - r) average + r policy. wide: in float32 where weights are in
-    half precision, whose digits a move by a hundredth would not change.
+    run: services of the run. rate: r in average <- (1 - r) average + r policy.
     """
 
-    def __init__(self, run, rate: float, wide: bool = False):
+    def __init__(self, run, rate: float):
         self._policy, self._rate = run.policy, rate
         self.model = run.policy_copy()
-        if wide and next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16):
+        if next(self.model.parameters()).dtype in (torch.bfloat16, torch.float16):
             self.model = self.model.float()
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from reproduce.commands.plan.report import hours
 from reproduce.config.tables import JobConfig
 from reproduce.training.flops import model_of, vocabulary_of
 
-ONE_PROCESS = {"gpus": "1"}
+ONE_PROCESS, SAMPLES = {"gpus": "1"}, "here one process samples"
 
 
 def plan(jobs: Sequence[JobConfig], changes: Mapping[str, str]) -> TextTable:
@@ -40,7 +40,8 @@ def plan(jobs: Sequence[JobConfig], changes: Mapping[str, str]) -> TextTable:
     rows.append(["total", *_cells(total, hosted)])
     header = ["Set", "Trajectories", "Sampled tokens", "Tool calls", "Hours", "Search cost", "Disk"]
     title = f"Plan: {made[0].model.name_or_path}, {made[0].evaluation.samples} samples, on one {speed.device}"
-    notes = [f"{name} = {a}: {a.meaning} ({a.source})" for name, a in assume.used().items()]
+    ours = ONE_PROCESS.keys() - changes
+    notes = [f"{n} = {a}: {a.meaning} ({SAMPLES if n in ours else a.source})" for n, a in assume.used().items()]
     if speed.device in GPUS and 2 * model.parameters > 0.9 * GPUS[speed.device][2]:
         notes.insert(0, f"The weights do not fit into one {speed.device}: several cards share them, and hours differ.")
     notes.insert(

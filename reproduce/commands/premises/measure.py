@@ -3,7 +3,6 @@
 Every part is JSON-able and is kept by the command as soon as it is there.
 """
 
-import math
 import time
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ import torch
 from reproduce.algorithms import load
 from reproduce.algorithms.policies import AEPORollout, ARPORollout, Independent, Policy
 from reproduce.commands.premises.figures import ENTROPY_TOKENS
+from reproduce.rollouts.agent import pilot_entropies
 from reproduce.rollouts.collector import Batch, Collector, ScoredGroup
 from reproduce.seeding import stream
 from reproduce.training.batch_tensors import outcomes_of, padded, path_tensors
@@ -49,17 +49,11 @@ def independent(groups: list[ScoredGroup], log_vocabulary: float) -> dict:
     turns = [[t.segment_entropies() for t in group.trajectories] for group in groups]
     return {
         "turns": turns,
-        "pilots": [[pilot(t, log_vocabulary) for t in group] for group in turns],
+        "pilots": [[pilot_entropies(t, ENTROPY_TOKENS, log_vocabulary) for t in group] for group in turns],
         "correct": [[float(r.correct) for r in group.rewards] for group in groups],
         "format_ok": [[float(r.format_ok) for r in group.rewards] for group in groups],
         "calls": [[t.calls for t in group.trajectories] for group in groups],
     }
-
-
-def pilot(turns: list[list[float]], log_vocabulary: float) -> tuple[float, float]:
-    """Compute H_root and H_tool as AEPO's pre-monitoring does (`rollouts.agent.AgentLoop._pilot_entropies`)."""
-    heights = [math.fsum(turn[:ENTROPY_TOKENS]) / log_vocabulary for turn in turns if turn]
-    return heights[0], math.fsum(heights[1:]) / len(heights[1:]) if heights[1:] else heights[0]
 
 
 class Counted(ARPORollout):
