@@ -267,7 +267,7 @@ def _runs(folder: Path, profile: str, experiment: str) -> Source:
 
 
 def _how_to_get(profile: str, experiment: str, published: bool) -> str:
-    """What is missing and the commands that make it; results are published from own runs."""
+    """The results that are missing and the commands that make them; results are published from own runs."""
     table = experiment.removeprefix("table").partition(".")[0]
     wanted = "" if profile == DEFAULT_PROFILE else f" PROFILE={profile}"
     train = f"`make reproduce-table{table}{wanted}`"

@@ -133,7 +133,7 @@ def test_a_published_run_has_the_hash_of_its_tables_job(name, monkeypatch):
     jobs = TableConfig.load(name).jobs("mini", names, seeds)
     worlds = manifest.world_hashes(jobs[0].to_dict()["task"])
     monkeypatch.setattr(manifest, "world_hashes", lambda task: worlds)  # the rows of a table share their task
-    made = {(job.name, job.seed): job for job in (*jobs, jobs[0].warm_start_job())}
+    made = {(job.name, job.seed): job for job in (*jobs, *(job.warm_start_job() for job in jobs))}
     assert {key: manifest.config_hash(made[key]) for key in published} == published and len(published) > 20
 
 
@@ -155,6 +155,13 @@ def test_the_tables_share_their_settings_but_for_what_their_files_say():
     one, two, four, five = (TableConfig.load(name).jobs("mini", ["core"], [0])[0] for name in ("1", "2", "4", "5"))
     assert one.task.families == ["mini-math", "mini-knowledge"] and two.task.families == ["mini-deepsearch"]
     assert dataclasses.replace(two.task, families=one.task.families) == one.task
+    assert (two.warm_start.seeds_each, two.evaluation.samples, two.evaluation.validation.every) == (5, 20, 8)
+    two = dataclasses.replace(
+        two,
+        training=dataclasses.replace(two.training, token_log=None, shared_prefixes=one.training.shared_prefixes),
+        warm_start=dataclasses.replace(two.warm_start, seeds_each=None),
+        evaluation=dataclasses.replace(two.evaluation, samples=5, validation=None),
+    )  # its third regime; the others have the settings of its second one
     assert one.training == two.training and one.warm_start == four.warm_start == five.warm_start == two.warm_start
     assert four.evaluation == dataclasses.replace(five.evaluation, validation=None) == two.evaluation
     assert five.evaluation.validation.every == five.training.steps, "once, after the last step"
