@@ -63,20 +63,23 @@ def test_a_score_over_levels_of_fixed_size_is_covered():
 
 
 def test_a_method_against_itself_is_rejected_in_about_five_percent_over_several_warm_starts():
-    """Table 2's runs of twenty seeds at four warm starts: two seeds of each warm start against two others."""
+    """Table 2's runs of twenty seeds at four warm starts: two runs of each against two others, paired in it.
+
+    Rows of other seeds are not paired; what warm starts change in both then counts as error, to the careful side.
+    """
     source, rng = load.load_source("mini", "table2"), np.random.default_rng(2)
     rows = [row for row in source.scores.values() if len(row.seeds) == 20 and not row.shared]
-    fixed, sampled = [], []
+    paired, unpaired, sampled = [], [], []
     for row in rows:
         for _ in range(60):
-            drawn = [
-                rng.permutation([i for i, at in enumerate(row.starts) if at == start]) for start in set(row.starts)
-            ]
+            drawn = [rng.permutation(np.flatnonzero(np.equal(row.starts, start))) for start in set(row.starts)]
             a, b = (chosen(row, np.concatenate([order[part] for order in drawn])) for part in (slice(2), slice(2, 4)))
-            fixed.append(pairing.difference(a, b))
+            unpaired.append(pairing.difference(a, b))
+            paired.append(pairing.difference(a, replace(b, seeds=a.seeds)))
             sampled.append(pairing.over_starts(a, b))
     assert len(rows) >= 4
-    assert 0.01 <= calibration.rejected(fixed) <= 0.09 and calibration.rejected(sampled) <= 0.09
+    assert 0.01 <= calibration.rejected(paired) <= 0.09
+    assert calibration.rejected(unpaired) <= 0.05 and calibration.rejected(sampled) <= 0.09
 
 
 def chosen(row, places):

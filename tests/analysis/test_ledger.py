@@ -149,7 +149,7 @@ def test_the_ledger_names_the_commit_that_defined_it():
 def test_every_regime_has_results_and_the_present_ones_are_those_of_the_tables():
     found = load_regimes(ROOT / "data")
     seen = {(r.about["table"], r.about["regime"]): r for r in found}
-    assert len(seen) == len(found) == 8 and all(len(r.seeds) >= 5 for r in found)
+    assert len(seen) == len(found) == 9 and all(len(r.seeds) >= 5 for r in found)
     for table in {r.about["table"] for r in found}:
         last = [r for r in found if r.about["table"] == table][-1]
         assert last.about["results"] == f"data/results/mini/{table}"
