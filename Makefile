@@ -58,9 +58,6 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 # vLLM without a card lives in an environment of its own (test-vllm makes it).
 EVALUATE = $(if $(and $(filter vllm,$(value ENGINE)),$(wildcard $(VLLM_STAMP))),TORCHDYNAMO_DISABLE=1 $(VLLM_VENV)/bin/python,$(RUN))
 GRID = --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--jobs,JOBS) $(call option,--report-to,REPORT_TO) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG)
-# Table 6 runs its group core unless METHODS names rows: its file's default, every dose, takes an hour.
-CORE = $(if $(value METHODS),,--methods core)
-CORE_OF_6 = $(if $(filter 6,$(value TABLE)),$(CORE))
 PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=1
 
 .DEFAULT_GOAL := help
@@ -99,7 +96,7 @@ reproduce-table5: $(STAMP) ## train what is missing of table 5 (one grid of sett
 	@$(RUN) -m reproduce table 5 $(GRID)
 
 reproduce-table6: $(STAMP) ## train what is missing of table 6 (dose and response; METHODS=all: every dose), evaluate, build, compare
-	@$(RUN) -m reproduce table 6 $(GRID) $(CORE)
+	@$(RUN) -m reproduce table 6 $(GRID)
 
 ##@ From committed results
 tables: $(STAMP) ## rebuild the tables and their curves from the committed results, without training
@@ -119,13 +116,13 @@ status: $(STAMP) ## list the runs, where they are and their last metrics
 	@$(RUN) -m reproduce status --runs-root $(call q,RUNS)
 
 plan: $(STAMP) ## what a table costs before it starts (TABLE=2 PROFILE=paper; ASSUME=gpu=A100,gpus=16; CSV=file)
-	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(CORE_OF_6) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
+	@$(RUN) -m reproduce plan $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--set,SET) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--jobs,JOBS) $(call option,--assume,ASSUME) $(call option,--csv,CSV)
 
 power: $(STAMP) ## how many seeds an effect takes, from the committed runs of a table (TABLE=2 EFFECT=2, points)
 	@$(RUN) -m reproduce power $(call q,TABLE) --profile $(call q,PROFILE) $(call option,--effect,EFFECT)
 
 preflight: $(STAMP) ## check what a table's runs need before they start: pins, keys, judge, cards, memory, disk (TABLE=2 PROFILE=paper; CARD=80)
-	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(CORE_OF_6) $(call option,--set,SET) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
+	@$(RUN) -m reproduce preflight $(call option,--table,TABLE) --profile $(call q,PROFILE) $(call option,--task,TASK) --runs-root $(call q,RUNS) $(call option,--seeds,SEEDS) $(call option,--methods,METHODS) $(call option,--set,SET) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) $(call option,--card,CARD)
 
 evaluate: $(STAMP) ## what a checkpoint scores, nothing is trained (MODEL=hub repository or folder, or PRESET=aepo-qwen3-14b-deepsearch; SETS=gaia,webwalker SAMPLES=5 SEARCH=corpus.jsonl JUDGE=URL,MODEL ENGINE=vllm DATA=folder QUESTIONS=20; PLAN=1: the cost; REPLAY=1: again, offline)
 	@$(EVALUATE) -m reproduce evaluate $(call option,--model,MODEL) $(call option,--preset,PRESET) $(call option,--sets,SETS) $(call option,--samples,SAMPLES) $(call option,--questions,QUESTIONS) $(call option,--k,K) $(call option,--engine,ENGINE) $(call option,--search,SEARCH) $(call option,--judge,JUDGE) $(call option,--data,DATA) $(call option,--together,TOGETHER) $(call option,--set,SET) $(call option,--assume,ASSUME) $(call option,--launcher,LAUNCHER) $(call option,--launch-config,LAUNCH_CONFIG) --runs-root $(call q,RUNS) $(if $(value PLAN),--plan) $(if $(value REPLAY),--replay)
