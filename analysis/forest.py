@@ -43,15 +43,20 @@ def line_of(name: str, method: str, *estimates: Estimate, core: bool = True, not
     return Line(name, estimates, style.colour(method), style.marker(method), core, note)
 
 
+WIDE = 4  # medians of the intervals' widths: an interval beyond has no say in where an axis ends
+
+
 def limits(estimates: list[Estimate], panel: Panel) -> tuple[float, float]:
-    """Ends of the axis: every value and nine of ten ends of intervals, so that one wide interval does not squeeze the
-    others to points; what marks nothing and the margin are always inside."""
+    """Ends of the axis: every value with its interval but those whose interval is `WIDE`, so that one uncertain row
+    does not squeeze the others to points; what marks nothing and the margin are always inside."""
     found = [e for e in estimates if np.isfinite(e.value)]
-    values = [e.value for e in found]
-    ends = np.array([x for e in found for x in (e.low, e.high) if np.isfinite(x)] or [0.0])
+    widths = np.array([e.high - e.low for e in found])
+    wide = widths > WIDE * np.median(widths[np.isfinite(widths)]) if np.isfinite(widths).any() else widths > np.inf
+    ends = [
+        x for e, out in zip(found, wide, strict=True) if not out for x in (e.value, e.low, e.high) if np.isfinite(x)
+    ]
     fixed = [x for x in (panel.zero, panel.least, -(panel.margin or 0), panel.margin or 0) if x is not None]
-    low = min([*values, *fixed, float(np.quantile(ends, 0.1)) if len(ends) > 20 else float(ends.min())])
-    high = max([*values, *fixed, float(np.quantile(ends, 0.9)) if len(ends) > 20 else float(ends.max())])
+    low, high = min([*ends, *fixed]), max([*ends, *fixed])
     room = 0.05 * max(high - low, 1e-9)
     return (low - room if panel.least is None or low < panel.least else panel.least), high + room
 
@@ -77,7 +82,7 @@ def figure(lines: list[Line], panels: list[Panel], title: str, caption: str, wid
         axes.set(xlim=(low, high), xlabel=panel.label, title=panel.title)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        axes.locator_params(axis="x", nbins=8 if len(panels) == 1 else 4)
+        axes.locator_params(axis="x", nbins=8 if len(panels) == 1 else 4, steps=[1, 2, 5, 10])
         if not lines:
             axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center")
     first = grid.flat[0]
@@ -91,14 +96,17 @@ def figure(lines: list[Line], panels: list[Panel], title: str, caption: str, wid
 
 
 def _draw(axes, place: float, found: Estimate, line: Line, ends: tuple[float, float]) -> None:
-    """A point with its interval; an arrow at an end that lies outside the axis."""
+    """A point with its interval; an arrow at an end that lies outside the axis, and no point if that does too."""
     if not np.isfinite(found.value):
         return
     if np.isfinite(found.low):
-        axes.plot([max(found.low, ends[0]), min(found.high, ends[1])], [place, place], color=line.colour, lw=1.2)
+        axes.plot(np.clip([found.low, found.high], *ends), [place, place], color=line.colour, lw=1.2)
         look = {"color": line.colour, "ms": 4, "ls": "none", "clip_on": False}
         if found.low < ends[0]:
             axes.plot([ends[0]], [place], marker="<", **look)
         if found.high > ends[1]:
             axes.plot([ends[1]], [place], marker=">", **look)
-    axes.plot([found.value], [place], color=line.colour, marker=line.marker, ms=4.5, ls="none", mec="white", mew=0.4)
+    if ends[0] <= found.value <= ends[1]:
+        axes.plot(
+            [found.value], [place], color=line.colour, marker=line.marker, ms=4.5, ls="none", mec="white", mew=0.4
+        )
