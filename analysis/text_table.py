@@ -14,7 +14,7 @@ _TEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
     | {"×": r"$\times$", "−": "$-$", "·": r"$\cdot$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$"}
     | {c: f"${c}$" for c in "<>|"}  # which OT1 fonts lack
-    | {"β": r"$\beta$", "ε": r"$\epsilon$", "²": r"$^2$", "→": r"$\rightarrow$"}
+    | {"β": r"$\beta$", "ε": r"$\epsilon$", "²": r"$^2$", "→": r"$\rightarrow$", "†": r"$\dagger$"}
 )
 
 

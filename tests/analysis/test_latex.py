@@ -14,7 +14,7 @@ FILES = sorted(path.name for path in FIGURES.glob("table*.tex"))
 TEX = next((name for name in ("tectonic", "pdflatex", "latexmk") if shutil.which(name)), None)
 KNOWN = set(
     "begin end centering small caption toprule midrule bottomrule textbf par raggedright footnotesize resizebox "
-    "textwidth textbackslash textasciitilde textasciicircum times cdot geq leq pm beta epsilon rightarrow "
+    "textwidth textbackslash textasciitilde textasciicircum times cdot geq leq pm beta epsilon rightarrow dagger "
     "documentclass usepackage input clearpage".split()
 )
 
