@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from grid_runs import JOBS, bytes_of, child, importable, paths, run, steps_in_log  # noqa: F401
+from grid_runs import JOBS, bytes_of, forked, importable, paths, run, steps_in_log  # noqa: F401
 from run_rows import evaluations, job, metrics, rollouts
 
 from reproduce import cli, locks
@@ -81,7 +81,7 @@ def test_another_config_is_refused_before_anything_runs(tmp_path):
     before = tree(tmp_path)
     changed = [job(method=config.method, training={"learning_rate": 2e-3}) for config in JOBS]
     with pytest.raises(UserError, match=r"aepo/0 holds a finished run.*--runs-root"):
-        runner.run(changed, tmp_path, 2, command=child, warm_start=False)
+        runner.run(changed, tmp_path, 2, command=forked, warm_start=False)
     assert tree(tmp_path) == before
 
 
@@ -91,7 +91,7 @@ def test_a_broken_finished_run_is_named_and_left_alone(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     before = tree(tmp_path)
     with pytest.raises(UserError, match="steps.parquet is truncated"):
-        runner.run(JOBS, tmp_path, 2, command=child, warm_start=False)
+        runner.run(JOBS, tmp_path, 2, command=forked, warm_start=False)
     assert tree(tmp_path) == before
 
 
@@ -147,7 +147,7 @@ def test_the_warm_start_comes_first_and_its_failure_stops_the_grid(tmp_path):
         stored = warm_start_config(path)
         return [sys.executable, "-c", f"print(open({str(stored)!r}).read()); import sys; sys.exit('no demonstrations')"]
 
-    (failure,) = runner.run(JOBS, tmp_path, 2, command=child, warm_start=warm_start)
+    (failure,) = runner.run(JOBS, tmp_path, 2, command=forked, warm_start=warm_start)
     assert str(failure).startswith("warm start seed 0 failed: no demonstrations")
     assert "method: warm_start" in failure.log.read_text()
     assert not any(path.exists() for path in paths(tmp_path))
@@ -155,7 +155,7 @@ def test_the_warm_start_comes_first_and_its_failure_stops_the_grid(tmp_path):
     def made(config, path, root):
         return [sys.executable, "-c", "print('made')"]
 
-    assert runner.run(JOBS, tmp_path, 2, command=child, warm_start=made) == []
+    assert runner.run(JOBS, tmp_path, 2, command=forked, warm_start=made) == []
     assert read_run(paths(tmp_path)[0]).manifest["status"] == "finished"
 
 
@@ -165,7 +165,7 @@ def test_a_warm_start_of_another_config_is_refused(tmp_path):
     made.write_eval(evaluations("warm_start"))
     made.finish({"seconds_eval": 0.5})
     with pytest.raises(UserError, match="warm_start/0 holds a finished run"):
-        runner.run(JOBS, tmp_path, 2, command=child)
+        runner.run(JOBS, tmp_path, 2, command=forked)
     assert not paths(tmp_path)[0].exists()
 
 
@@ -174,8 +174,8 @@ def test_a_run_of_another_config_that_is_being_written_is_not_replaced(tmp_path)
     changed = [job(method=config.method, training={"learning_rate": 2e-3}) for config in JOBS]
     with locks.locked(paths(tmp_path)[0] / ".lock", "taken"):
         with pytest.raises(UserError, match="grpo/0 is being written"):
-            runner.run(changed, tmp_path, 2, command=child, warm_start=False)
-    assert runner.run(changed, tmp_path, 2, command=child, warm_start=False) == []
+            runner.run(changed, tmp_path, 2, command=forked, warm_start=False)
+    assert runner.run(changed, tmp_path, 2, command=forked, warm_start=False) == []
     assert read_run(paths(tmp_path)[0]).manifest["config_hash"] == manifest.config_hash(changed[0])
 
 
@@ -183,7 +183,7 @@ def test_a_warning_in_the_log_of_a_run_is_shown(tmp_path, capsys):
     def warning(config, path, root):
         return [sys.executable, "-c", "print('warning: the set is small')"]
 
-    assert runner.run(JOBS, tmp_path, 2, command=child, warm_start=warning) == []
+    assert runner.run(JOBS, tmp_path, 2, command=forked, warm_start=warning) == []
     assert "warm start seed 0: warning: the set is small" in capsys.readouterr().out
 
 
@@ -298,5 +298,5 @@ def test_every_warm_start_of_the_runs_is_made_before_them(tmp_path):
         made.append((config.seed, config.warm_start.seed))
         return [sys.executable, "-c", "print('made')"]
 
-    assert runner.run(runs, tmp_path, 2, command=child, warm_start=warm_start) == []
+    assert runner.run(runs, tmp_path, 2, command=forked, warm_start=warm_start) == []
     assert made == [(0, 0), (1, 1), (2, 2)]

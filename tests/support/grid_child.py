@@ -38,8 +38,12 @@ def main(path: Path, orders: dict) -> None:
     run.finish()
 
 
+def ordered(directory: Path, orders: Path) -> None:
+    """The run of `directory`, with what the file `orders` has for it."""
+    every = json.loads(orders.read_text()) if orders.exists() else {}
+    main(directory, every.get(f"{directory.parent.name}/{directory.name}", {}))
+
+
 if __name__ == "__main__":
     die_with_parent()
-    directory = Path(sys.argv[1])
-    every = json.loads(Path(sys.argv[2]).read_text()) if Path(sys.argv[2]).exists() else {}
-    main(directory, every.get(f"{directory.parent.name}/{directory.name}", {}))
+    ordered(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -90,7 +90,7 @@ def test_rows_are_those_of_weights_one_step_older_whatever_the_clock_does(tmp_pa
     assert_equal(found, in_turn(tmp_path / "in_turn", job))
 
 
-@pytest.mark.parametrize("method", ["dapo", "ppo+epo"])
+@pytest.mark.parametrize("method", ["dapo", pytest.param("ppo+epo", marks=pytest.mark.slow)])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, method):
     job = config(method, steps=STEPS, stale_steps=1)
 
