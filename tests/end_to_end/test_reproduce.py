@@ -12,10 +12,6 @@ import psutil
 import pytest
 from places import ROOT
 
-# Faster: test_grid runs a grid, runs it again, kills it and compares bytes; test_trainer and test_runs hold what a run
-# writes; test_tables and test_figures hold what is built of runs.
-pytestmark = pytest.mark.slow
-
 METHODS = "aepo"
 
 
@@ -89,6 +85,7 @@ def test_running_again_trains_nothing(whole):
     assert before == {p: p.stat().st_mtime_ns for p in runs.rglob("*.parquet")}
 
 
+@pytest.mark.slow  # test_grid kills a grid and compares bytes too, with runs that train nothing real
 def test_kill_9_in_the_middle_of_the_grid_changes_no_byte(whole, tmp_path):
     runs, _ = whole
     for shared in ("warm_starts", "table2/warm_start"):  # same warm start: its training is not what is tested here
