@@ -204,7 +204,7 @@ def figure_pass_at_k(source: Source) -> style.Drawn:
             draw_band(axes, found[base], style.REFERENCE, lw=BASE)
         draw_band(axes, found[method], style.colour(method), marker=style.marker(method), ms=2.5)
         heading(axes, style.name(method), style.colour(method))
-        axes.set_xticks(found[method].index)
+        axes.set_xticks([k for k in found[method].index if k == 1 or k % 5 == 0] or found[method].index)
     from_zero(places)
     label(places, "k samples", "pass@k, %")
     last = int(max(curve.index.max() for curve in found.values()))

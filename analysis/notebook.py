@@ -9,6 +9,7 @@ REPRODUCE_FIGURES    the folder for files and figures; without it a notebook sho
 `make tables figures` sets the last one: the notebooks are what computes and writes every table and figure.
 """
 
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import Image, Markdown, display
 from threadpoolctl import threadpool_limits
 
 from analysis import comparison, load, style, text_table, write
@@ -80,9 +81,16 @@ def draw(stem: str, drawn: style.Drawn, image: bool = False) -> None:
     """Write a figure as `stem` (image: `style.save`), show it, and say below it what its data support."""
     if folder := os.environ.get("REPRODUCE_FIGURES"):
         _report["files"].append(str(style.save(drawn.figure, Path(folder), stem, image)))
-    display(drawn.figure)
+    display(Image(png(drawn.figure)))
     plt.close(drawn.figure)
     say(drawn.says)
+
+
+def png(figure) -> bytes:
+    """The whole figure; as it is displayed by itself, what no layout counts would be cut off: title and caption."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def draw_all(found: Iterable[tuple[str, style.Drawn]]) -> None:

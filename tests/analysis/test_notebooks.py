@@ -1,10 +1,12 @@
 """Notebooks open with what is asked and the answer; code cells are short; a sentence stands below every figure."""
 
+import io
 import json
 
 import pytest
+from PIL import Image
 
-from analysis import load
+from analysis import load, notebook, style
 from analysis.execute import SOURCES
 
 FOLDER = load.ROOT / "analysis"
@@ -58,3 +60,14 @@ def test_some_notebooks_have_figures():
         path.stem: sum(kind == "figure" for cell in cells_of(path) for kind, _ in shown(cell)) for path in NOTEBOOKS
     }
     assert len(NOTEBOOKS) > 10 and sum(counts.values()) > 20 and counts["table2"] == 2
+
+
+def test_a_notebook_shows_the_whole_figure():
+    """Title and caption take no part in the layout, so an image that is cut to the layout would lose them."""
+    figure, axes = style.subplots(1, 1, height=1.0, width=style.COLUMN)
+    axes.plot([0, 1])
+    style.finish(figure, "A title", "A caption.")
+    image = Image.open(io.BytesIO(notebook.png(figure)))
+    assert image.size == pytest.approx(tuple(figure.get_size_inches() * figure.dpi), abs=1)
+    top = image.convert("L").crop((0, 0, image.width, round(0.2 * figure.dpi)))
+    assert top.getextrema()[0] < 128, "the title is there"
