@@ -119,9 +119,16 @@ def measured(source: Source) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
 
+def gradient_distance(batch, settings: dict) -> float:
+    """Distance in percent of `none`'s gradient with these settings to the one without them, on the audit's batch."""
+    from analysis.fidelity.batch import compared  # here: it loads torch
+
+    return compared(batch, ("aepo", OFF | settings), ("aepo", OFF))
+
+
 def audited(source: Source) -> dict[str, float]:
-    """Row -> distance in percent of `none`'s gradient with the row's part of the update, to the one without it."""
-    from analysis.fidelity.batch import compared, load_batch  # here: it loads torch
+    """Row -> `gradient_distance` of the row's part of the update, of rows whose number of updates is the batch's."""
+    from analysis.fidelity.batch import load_batch  # here: it loads torch
 
     found, batch = {}, load_batch(load.ROOT / "data" / "fidelity")
     for row, settings in (source.config.get("rows") or {}).items():
@@ -130,5 +137,5 @@ def audited(source: Source) -> dict[str, float]:
         updates = training.get("epochs", 0) * training.get("minibatches", 0)
         acts = own.get("gradient_keeping_clip") or own.get("entropy_advantage")
         if row in CELLS and acts and updates == batch.about["updates_per_step"]:
-            found[row] = compared(batch, ("aepo", OFF | own), ("aepo", OFF))
+            found[row] = gradient_distance(batch, own)
     return found

@@ -5,6 +5,7 @@ intervals are 95 % t intervals over seeds; those of success on the test panel ar
 """
 
 from dataclasses import astuple
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,7 @@ def end_entropy(source: Source, method: str) -> Estimate:
 
 def figure_training(source: Source) -> style.Drawn:
     """Entropy above and success below, a pair of small panels per method with runs; grey: DAPO."""
+    source = source.only(members(source)).comparable
     there = trained(source)
     methods = [m for m in members(source) if m in there]
     steps, kept_only = unfiltered(source)
@@ -188,6 +190,7 @@ def _success_says(rows: dict[str, tuple[Estimate, Estimate]]) -> str:
     )
 
 
+@lru_cache(maxsize=1)
 def against_base(source: Source) -> pd.DataFrame:
     """Every method of the family with results minus DAPO.
 

@@ -96,13 +96,17 @@ class Source:
                 more = [column for column in run if column not in SCHEMAS[kind].names]
                 frames.append(run.assign(method=method, seed=seed)[[*frames[0].columns, *more]])
             frame = pd.concat(frames[1:] or frames, ignore_index=True)
+        return self._held(frame).sort_values(["method", "seed", *order], kind="stable", ignore_index=True)
+
+    def _held(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A frame without the rows and warm starts that this source leaves out."""
         if self.kept is not None:
             frame = frame[frame["method"].isin(self.kept)]
         if self.begun is not None:
             runs = frame[["method", "seed"]].drop_duplicates()
-            here = [self._start(method, seed) in self.begun for method, seed in runs.itertuples(index=False)]
+            here = [self.start(method, seed) in self.begun for method, seed in runs.itertuples(index=False)]
             frame = frame.merge(runs[here], on=["method", "seed"])
-        return frame.sort_values(["method", "seed", *order], kind="stable", ignore_index=True)
+        return frame
 
     @cached_property
     def evals(self) -> pd.DataFrame:
@@ -123,8 +127,7 @@ class Source:
                 for path in validation_files(folder):
                     rows = files.read_table(path, schema.EVAL_SCHEMA).to_pandas()
                     frames.append(rows.assign(method=method, seed=seed)[frames[0].columns])
-        frame = pd.concat(frames[1:] or frames, ignore_index=True)
-        return frame if self.kept is None else frame[frame["method"].isin(self.kept)]
+        return self._held(pd.concat(frames[1:] or frames, ignore_index=True))
 
     @cached_property
     def steps(self) -> pd.DataFrame:
@@ -158,7 +161,7 @@ class Source:
             )
         return {m: found[m] for m in style.order(found)}
 
-    def _start(self, method: str, seed: int) -> int | None:
+    def start(self, method: str, seed: int) -> int | None:
         """The warm start at which a run begins; None where all begin at one."""
         start = self.config.get("warm_start") or {}
         if not start.get("seeds_each"):
@@ -174,11 +177,11 @@ class Source:
         runs = {(m["method"], m["seed"]) for m in self.manifests if m["method"] != style.WARM_START}
         starts: dict[str, set[int | None]] = {}
         for method, seed in runs:
-            starts.setdefault(method, set()).add(self._start(method, seed))
+            starts.setdefault(method, set()).add(self.start(method, seed))
         common = frozenset.intersection(*map(frozenset, starts.values())) if starts else frozenset()
         if not common or all(common == found for found in starts.values()):
             return self
-        kept = [m for m in self.manifests if self._start(m["method"], m["seed"]) in common]
+        kept = [m for m in self.manifests if self.start(m["method"], m["seed"]) in common]
         return replace(self, begun=common, manifests=kept)
 
     @property
@@ -219,11 +222,9 @@ def _scores(source: Source, method: str, rows: pd.DataFrame) -> Scores:
     correct = rows["correct"].to_numpy(dtype=bool).reshape(len(seeds), len(questions), len(samples))
     first = rows.iloc[: len(questions) * len(samples) : len(samples)]
     levels, families, splits = (first[column].to_numpy() for column in ("level", "family", "split"))
-    shared, start = method == style.WARM_START, source.config.get("warm_start") or {}
-    starts: tuple[int, ...] = ()
-    if start.get("seeds_each"):
-        starts = seeds if shared else tuple(start_of(seed, start) for seed in seeds)
-    return Scores(seeds, questions, levels, families, splits, correct, shared, starts)
+    begun = (source.start(method, seed) for seed in seeds)
+    starts = tuple(start for start in begun if start is not None)
+    return Scores(seeds, questions, levels, families, splits, correct, method == style.WARM_START, starts)
 
 
 def _results(folder: Path, profile: str, experiment: str) -> Source:

@@ -13,6 +13,7 @@ two methods has an interval that is somewhat short and no p-value.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -111,6 +112,7 @@ def cross_fitted(scores_CSQ: np.ndarray, half_Q: np.ndarray) -> tuple[np.ndarray
     return best_SQ, chosen
 
 
+@lru_cache(maxsize=4)
 def validated(source: Source) -> dict[tuple[str, int], float]:
     """(row, seed) -> validation success after the last RL step; {} unless every run of every cell has it.
 

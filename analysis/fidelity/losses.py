@@ -55,6 +55,12 @@ def dual_clip_tokens(batch):
     return int(((batch.ratios > 3) & falling).sum())
 
 
+def kept_top_share(batch) -> float:
+    """Share of the tokens whose gradient is kept that are among the fifth of highest entropy; 0 where none is kept."""
+    entropies, tokens = batch.tensors["old_entropies_BT"][batch.mask_BT], kept(batch)
+    return float((entropies[tokens] >= entropies.quantile(0.8)).double().mean()) if bool(tokens.any()) else 0.0
+
+
 def kept(batch: Batch) -> torch.Tensor:
     """Which loss-mask tokens have a gradient that AEPO's clip keeps: ratio above the upper bound, A > 0."""
     return (batch.ratios > 1.2) & (advantages(batch, load("arpo"))[batch.mask_BT] > 0)

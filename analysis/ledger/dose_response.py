@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import pairing, statistics, tree_shape
-from analysis.dose_response import CELLS, DECIDES, LEAST_TURNS, NONE, OFF, by_run
-from analysis.fidelity.batch import Batch, compared
-from analysis.fidelity.losses import factors, kept
+from analysis.dose_response import CELLS, DECIDES, LEAST_TURNS, NONE, by_run, gradient_distance
+from analysis.fidelity.batch import Batch
+from analysis.fidelity.losses import factors, kept_top_share
 from analysis.fidelity.trees import budgets
 from analysis.ledger.claims import Condition, Measured, Tested
 from analysis.ledger.doses import GRADIENT, TRAJECTORIES, Dose
@@ -61,9 +61,7 @@ def clip(source: Source, batch: Batch) -> Measured:
     """A4: distance of the gradient on the audit's batch; tokens among the fifth of highest entropy there, and among
     those outside the range in the base's runs."""
     row, base = DECIDES["clip"], CELLS[DECIDES["clip"]].base
-    distance = _distance(source, row, batch)
-    entropies, tokens = batch.tensors["old_entropies_BT"][batch.mask_BT], kept(batch)
-    top = 100 * float((entropies[tokens] >= entropies.quantile(0.8)).double().mean()) if bool(tokens.any()) else 0.0
+    distance, top = gradient_distance(batch, _settings(source, row)), 100 * kept_top_share(batch)
     steps = source.steps
     outside = 100 * steps.loc[steps["method"] == base, "outside_top20_share"].mean()
     text = (
@@ -80,7 +78,7 @@ def clip(source: Source, batch: Batch) -> Measured:
 def advantage(source: Source, batch: Batch) -> Measured:
     """A5: distance of the gradient on the audit's batch at the row's a."""
     row = DECIDES["advantage"]
-    distance, factor = _distance(source, row, batch), factors(batch, CELLS[row].at)
+    distance, factor = gradient_distance(batch, _settings(source, row)), factors(batch, CELLS[row].at)
     detail = f"on the audit's batch, factor {float(factor.min()):.2f} to {float(factor.max()):.2f}"
     dose = Dose("entropy-aware advantage", GRADIENT, distance, detail)
     text = f"gradient changed by {distance:.0f} % on the audit's batch at {CELLS[row].name}"
@@ -103,10 +101,6 @@ def _name(row: str) -> str:
 
 def _settings(source: Source, row: str) -> dict:
     return source.config["rows"][row]["algorithm"]
-
-
-def _distance(source: Source, row: str, batch: Batch) -> float:
-    return compared(batch, ("aepo", OFF | _settings(source, row)), ("aepo", OFF))
 
 
 def _shape(source: Source, row: str) -> pd.DataFrame:

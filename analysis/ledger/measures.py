@@ -8,7 +8,7 @@ import pandas as pd
 from analysis import pairing, statistics, style
 from analysis.fidelity.batch import Batch
 from analysis.fidelity.epo import indicator_gradient
-from analysis.fidelity.losses import kept
+from analysis.fidelity.losses import kept_top_share
 from analysis.fidelity.trees import budgets
 from analysis.ledger import dose_response, doses
 from analysis.ledger.cascade import cascades, fluctuations
@@ -85,9 +85,7 @@ def _a3(tables, batch) -> Measured:
 
 def _a4(tables, batch) -> Measured:
     dose, detail = doses.gradient_keeping_clip(batch)
-    tokens = kept(batch)
-    entropies = batch.tensors["old_entropies_BT"][batch.mask_BT]
-    top = float((entropies[tokens] >= entropies.quantile(0.8)).double().mean()) if bool(tokens.any()) else 0.0
+    top = kept_top_share(batch)
     return Measured(
         dose >= 5 and top >= 0.8,
         f"gradient changed by {dose:.0f} % at the last update of a step of AEPO, {100 * top:.0f} % of the tokens among "
